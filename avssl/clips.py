@@ -1,0 +1,96 @@
+"""What travels from a video file to a pretext task: the seconds to read, and the batch that was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ClipTimes(NamedTuple):
+    """The seconds of one video that a pretext task wants, in the order in which it wants to see them.
+
+    Attributes:
+        frames: ``[N, T]`` float64 seconds from the first shown frame: T frames for each of N clips.
+        audio: ``[N, 2]`` float64 seconds, start and stop of the sound that goes with each clip.
+        view: ``[N]`` int64, which of the synchronised cameras each clip is read from.
+    """
+
+    frames: Tensor
+    audio: Tensor | None = None
+    view: Tensor | None = None
+
+
+@dataclass
+class Clips:
+    """A batch: B videos, N clips each, T frames a clip. Shapes are checked once, on construction.
+
+    Attributes:
+        video: ``[B, N, T, 3, H, W]``, uint8 in the loader, float and normalised on the device.
+        times: ``[B, N, T]`` float64 seconds at which each frame is shown.
+        audio: ``[B, N, S]`` float32 mono in [-1, 1].
+        audio_times: ``[B, N, 2]`` float64 seconds, the span of the sound.
+        audio_valid: ``[B, N, 2]`` float64 seconds, the part of the span in which the file has sound.
+        target: ``[B, N, ...]`` what a labeller made of the pixels.
+        label: ``[B]`` int64 class, for evaluation only: a method that reads it is a defect.
+
+    Raises:
+        ValueError: where the shapes disagree; the message names the field, what was expected and what came.
+    """
+
+    video: Tensor
+    times: Tensor
+    audio: Tensor | None = None
+    audio_times: Tensor | None = None
+    audio_valid: Tensor | None = None
+    target: Tensor | None = None
+    label: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.video.ndim != 6 or self.video.shape[3] != 3:
+            raise ValueError(f"Clips.video: expected [B, N, T, 3, H, W], got {list(self.video.shape)}")
+        b, n, t = self.video.shape[:3]
+        leading = {
+            "times": (b, n, t),
+            "audio": (b, n),
+            "audio_times": (b, n, 2),
+            "audio_valid": (b, n, 2),
+            "target": (b, n),
+            "label": (b,),
+        }
+        for name, expected in leading.items():
+            value: Tensor | None = getattr(self, name)
+            if value is not None and tuple(value.shape[: len(expected)]) != expected:
+                raise ValueError(
+                    f"Clips.{name}: expected a shape that begins with {list(expected)} "
+                    f"(video is {list(self.video.shape)}), got {list(value.shape)}"
+                )
+
+    def __len__(self) -> int:
+        return self.video.shape[0]
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Clips:
+        """The same batch on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Clips:
+        """The same batch in page-locked memory (called by the data loader)."""
+        return self._map(Tensor.pin_memory)
+
+    def normalised(self, mean: Tensor, std: Tensor) -> Clips:
+        """The same batch with uint8 pixels scaled to [0, 1] and standardised by channel.
+
+        Args:
+            mean: ``[3]`` channel means of pixels in [0, 1].
+            std: ``[3]`` channel standard deviations.
+        """
+        shape = (3, 1, 1)
+        scale = (1 / (255 * std)).view(shape)
+        shift = (mean / std).view(shape)
+        return replace(self, video=self.video.float().mul_(scale).sub_(shift))
+
+    def _map(self, function) -> Clips:  # type: ignore[no-untyped-def]
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Clips(**{name: None if value is None else function(value) for name, value in values.items()})

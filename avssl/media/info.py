@@ -1,0 +1,148 @@
+"""What is known of a recording before any of it is decoded. All times are seconds from the first shown frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class MediaError(Exception):
+    """A file that can't be used, and what to do about it.
+
+    Attributes:
+        path: the file.
+        code: a stable lower-case word such as ``"truncated"``, for counting and for tests.
+        why: what is wrong, with the values that show it.
+        remedy: what the user can do.
+    """
+
+    def __init__(self, path: str | Path, code: str, why: str, remedy: str) -> None:
+        super().__init__(path, code, why, remedy)
+        self.path, self.code, self.why, self.remedy = Path(path), code, why, remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.why} [{self.code}]. {self.remedy}"
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """The sound of a recording.
+
+    Attributes:
+        rate: samples a second in the file.
+        channels: number of channels in the file.
+        start: seconds at which the sound begins; negative where it begins before the first shown frame.
+        duration: seconds of sound.
+        codec: FFmpeg's name of the codec.
+        silent: True where no sample is louder than -60 dB of full scale.
+    """
+
+    rate: int
+    channels: int
+    start: float
+    duration: float
+    codec: str
+    silent: bool = False
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """One recording: one row of a manifest.
+
+    Attributes:
+        path: the file.
+        duration: seconds from the first shown frame to the end of the last one.
+        fps: mean frames a second.
+        size: (height, width) as shown, after rotation.
+        audio: the sound, or None.
+        label: class number, for evaluation only.
+        group: what must not be split between training and test (a source video, a subject).
+        view: which of several synchronised cameras of one group.
+        motion: ``[ceil(8 * duration)]`` how much moves in each eighth of a second (mean absolute grey difference,
+            0 to 1), or None where it was not measured.
+        origin: container time in seconds of the first shown frame.
+        frames: number of *shown* frames.
+        vfr: True where frames are not evenly spaced.
+        codec: FFmpeg's name of the video codec.
+        container: FFmpeg's name of the container.
+        rotation: degrees clockwise by which the stored picture is turned to be shown.
+        seekable: False where only decoding from the start gives the right frames.
+        backends: the readers that give the right frames of this file, the fastest first.
+        sync_grade: how far the alignment of sound and picture can be trusted: ``"exact"`` (to 1 ms),
+            ``"unsignalled"`` (the container can't say how much the encoder delayed the sound), ``"none"`` (no sound).
+    """
+
+    path: Path
+    duration: float
+    fps: float
+    size: tuple[int, int]
+    audio: AudioInfo | None = None
+    label: int | None = None
+    group: str | None = None
+    view: str | None = None
+    motion: Tensor | None = None
+    origin: float = 0.0
+    frames: int = 0
+    vfr: bool = False
+    codec: str = ""
+    container: str = ""
+    rotation: int = 0
+    seekable: bool = True
+    backends: tuple[str, ...] = ("pyav",)
+    sync_grade: str = "none"
+
+
+class AudioClip(NamedTuple):
+    """A stretch of sound.
+
+    Attributes:
+        samples: ``[S]`` float32 mono in [-1, 1], zeros where the file has no sound.
+        valid: (start, stop) seconds of the part of the span in which the file has sound; equal where it has none.
+    """
+
+    samples: Tensor
+    valid: tuple[float, float]
+
+
+class VideoReader(Protocol):
+    """An open recording. Use it in a ``with`` block, in the process and thread that opened it."""
+
+    info: VideoInfo
+
+    def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """The frames shown at the given times.
+
+        Args:
+            times: ``[T]`` seconds, in any order, duplicates allowed. The frame shown at t is the last one whose
+                presentation time is not after t. Times before 0 or from ``info.duration`` on are an error.
+            size: (height, width) to scale to while decoding; None leaves the size as shown.
+
+        Returns:
+            ``[T, 3, H, W]`` uint8 RGB, in the order asked for.
+
+        Raises:
+            MediaError: where a frame can't be decoded.
+            ValueError: where a time lies outside the recording.
+        """
+        ...
+
+    def audio(self, start: float, stop: float, rate: int) -> AudioClip:
+        """The sound from ``start`` to ``stop`` seconds: ``round((stop - start) * rate)`` samples, mean over channels.
+
+        The span may reach beyond the recording; there the samples are zero and ``valid`` says so.
+
+        Raises:
+            MediaError: where there is no audio stream or it can't be decoded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the file, its threads and its memory."""
+        ...
+
+    def __enter__(self) -> VideoReader: ...
+
+    def __exit__(self, *exc: object) -> None: ...
