@@ -1,0 +1,18 @@
+"""Networks over frames and clips, behind one interface; torchvision's where torchvision has them."""
+
+from avssl.encoders.base import Encoder
+from avssl.encoders.export import load_encoder, read_card, save_encoder, weights_hash
+from avssl.encoders.video import MC3, R3D, S3D, R2Plus1D, ResNet
+
+__all__ = [
+    "MC3",
+    "R3D",
+    "S3D",
+    "Encoder",
+    "R2Plus1D",
+    "ResNet",
+    "load_encoder",
+    "read_card",
+    "save_encoder",
+    "weights_hash",
+]

@@ -1,0 +1,184 @@
+"""An encoder as files: ``encoder.safetensors`` and a card that says what it is. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+import avssl
+from avssl.encoders.base import Encoder
+
+WEIGHTS = "encoder.safetensors"
+CARD = "encoder.json"
+
+
+def save_encoder(encoder: Encoder, folder: str | Path, card: Mapping[str, Any]) -> Path:
+    """Write ``encoder.safetensors`` and ``encoder.json`` into a folder, replacing an earlier export.
+
+    The weights file also holds the card and is replaced in one step, so that an interrupted export leaves the old
+    encoder or the new one; ``encoder.json`` is the same card for people and other programs.
+
+    Args:
+        encoder: any encoder; parameters are written in their own type.
+        folder: made where it does not exist.
+        card: JSON values. Must have ``mean`` and ``std`` (three channel values for pixels in [0, 1]) and ``size``
+            ((height, width) of the frames it was trained on); whatever else is worth knowing (method, config, ...)
+            goes along. Class, constructor arguments, num_features, versions and commit are added.
+
+    Returns:
+        The path of the weights file.
+
+    Raises:
+        ValueError: where the card lacks an entry or holds what JSON can't.
+    """
+    missing = [key for key in ("mean", "std", "size") if key not in card]
+    if missing:
+        raise ValueError(f"save_encoder: the card needs mean, std and size; {missing} missing, got {sorted(card)}")
+    full = {
+        **card,
+        "class": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
+        "config": encoder.config,
+        "num_features": encoder.num_features,
+        "weights_hash": weights_hash(encoder),
+        "versions": {"avssl": avssl.__version__, "torch": torch.__version__, "commit": source_commit()},
+    }
+    try:
+        text = json.dumps(full, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"save_encoder: the card must hold plain JSON values: {error}") from error
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / WEIGHTS, save(tensors, metadata={"card": text}))
+    _replace(folder / CARD, (text + "\n").encode())
+    return folder / WEIGHTS
+
+
+def load_encoder(path: str | Path) -> Encoder:
+    """Build an exported encoder again, in eval mode, on the CPU; its card is in ``encoder.card``.
+
+    Args:
+        path: a run folder (``<run>/encoder/`` is read), an export folder, or the weights file itself.
+
+    Raises:
+        FileNotFoundError: where there is no export; says where it looked.
+        ValueError: where the file is damaged, its class is not an `Encoder`, or its tensors do not fit the class;
+            lists what is missing, unexpected and of another shape.
+    """
+    weights = _find(path)
+    card, tensors = _read(weights)
+    encoder = _class_of(card, weights)(**card["config"])
+    _check_tensors(encoder.state_dict(), tensors, weights)
+    encoder.load_state_dict(tensors)
+    encoder.card = card
+    return encoder.eval()
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """What an export says about its encoder, without building it.
+
+    Args:
+        path: as in `load_encoder`.
+
+    Raises:
+        FileNotFoundError: where there is no export.
+        ValueError: where the file is damaged.
+    """
+    weights = _find(path)
+    return _card_of(_open(weights), weights)
+
+
+def weights_hash(encoder: Encoder) -> str:
+    """SHA-256 over class, constructor arguments and every tensor: equal where two encoders compute the same."""
+    digest = hashlib.sha256(f"{type(encoder).__qualname__} {sorted(encoder.config.items())}".encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def source_commit() -> str | None:
+    """The commit of the source tree that avssl runs from (``-dirty`` where files differ); None outside of git."""
+    git = shutil.which("git")
+    root = Path(avssl.__file__).parents[1]
+    if git is None or not (root / ".git").exists():
+        return None
+    command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+
+
+def _find(path: str | Path) -> Path:
+    path = Path(path)
+    if path.is_file():
+        return path
+    places = [path / WEIGHTS, path / "encoder" / WEIGHTS]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(
+        f"{path}: no exported encoder: looked for {places[0]} and {places[1]}. "
+        "Give a run folder whose training has written one, or the output of tools/export.py"
+    )
+
+
+def _open(weights: Path) -> Any:
+    try:
+        return safe_open(weights, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(f"{weights}: not a readable safetensors file ({error}). Export the encoder again") from error
+
+
+def _card_of(file: Any, weights: Path) -> dict[str, Any]:
+    metadata = file.metadata() or {}
+    if "card" not in metadata:
+        raise ValueError(f"{weights}: no card in the file: it was not written by avssl. Export with tools/export.py")
+    return json.loads(metadata["card"])
+
+
+def _read(weights: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    file = _open(weights)
+    return _card_of(file, weights), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _class_of(card: Mapping[str, Any], weights: Path) -> type[Encoder]:
+    module, _, name = card["class"].rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{weights}: its class {card['class']} can't be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Encoder)):
+        raise ValueError(f"{weights}: its class {card['class']} is not an avssl.encoders.Encoder")
+    return found
+
+
+def _check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], weights: Path) -> None:
+    lines = [f"  missing     {name} {list(expected[name].shape)}" for name in expected if name not in got]
+    lines += [f"  unexpected  {name} {list(got[name].shape)}" for name in got if name not in expected]
+    lines += [
+        f"  shape       {name}: the class has {list(expected[name].shape)}, the file {list(got[name].shape)}"
+        for name in expected
+        if name in got and expected[name].shape != got[name].shape
+    ]
+    if lines:
+        raise ValueError(f"{weights}: the tensors do not fit the class in its card:\n" + "\n".join(lines))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,228 @@
+"""torchvision's image and video networks as encoders, at torchvision's size (width 64) or narrower.
+
+The networks are torchvision's own modules with the classifier removed. At ``width=64`` they are exactly
+torchvision's: weights go both ways (`TorchvisionEncoder.torchvision_state_dict`, `load_torchvision`). A smaller width
+divides the channels of every layer and leaves depth, kernels and strides as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18, s3d
+
+from avssl.encoders.base import Encoder
+
+FULL_WIDTH = 64  # channels of the first layer of each of torchvision's networks here
+CONVS = (nn.Conv2d, nn.Conv3d)
+NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class TorchvisionEncoder(Encoder):
+    """A torchvision network without its classifier.
+
+    Args:
+        constructor: torchvision's constructor, called without weights.
+        expansion: num_features / width.
+        width: channels of the first layer, a multiple of 8; 64 is torchvision's network.
+        config: see `Encoder`.
+
+    Raises:
+        ValueError: where the width is not a positive multiple of 8.
+    """
+
+    net: Any  # torchvision's module, whose children are reached by torchvision's names
+    classifier: ClassVar[str] = "fc"
+    he_init: ClassVar[bool] = True
+
+    def __init__(
+        self, constructor: Callable[[], nn.Module], expansion: int, width: int, config: Mapping[str, Any]
+    ) -> None:
+        if width <= 0 or width % 8:
+            raise ValueError(f"{type(self).__name__}: width must be a positive multiple of 8, got {width}")
+        super().__init__(num_features=expansion * width, config=config)
+        with torch.device("meta"):  # the plan of the network only: shapes, no memory, no random numbers
+            plan = constructor()
+        delattr(plan, self.classifier)
+        self.net = _build(plan, width, self.he_init)
+
+    def torchvision_state_dict(self) -> dict[str, Tensor]:
+        """The weights under torchvision's names, for ``constructor().load_state_dict(..., strict=False)``.
+
+        Only the classifier is missing.
+
+        Raises:
+            ValueError: where the width is not torchvision's.
+        """
+        self._check_full_width()
+        return {name: tensor.detach().contiguous().clone() for name, tensor in self.net.state_dict().items()}
+
+    def load_torchvision(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the weights of torchvision's network; its classifier is left out.
+
+        Args:
+            state: ``torchvision_model.state_dict()``.
+
+        Raises:
+            ValueError: where the width is not torchvision's.
+            RuntimeError: where a tensor is missing, unexpected or of another shape; each is listed.
+        """
+        self._check_full_width()
+        kept = {name: tensor for name, tensor in state.items() if not name.startswith(f"{self.classifier}.")}
+        self.net.load_state_dict(kept, strict=True)
+
+    def _check_full_width(self) -> None:
+        if self.config["width"] != FULL_WIDTH:
+            raise ValueError(
+                f"{type(self).__name__}(width={self.config['width']}) is not torchvision's network: "
+                f"only width={FULL_WIDTH} shares its weights"
+            )
+
+
+class ResNet(TorchvisionEncoder):
+    """2D residual network (He et al., CVPR 2016) over each frame on its own; T' = T, `forward` averages over time.
+
+    Args:
+        depth: 18 or 50.
+        width: channels of the first layer; 64 is torchvision's network, 16 suits a CPU. D is 8 x width, at depth 50
+            32 x width.
+
+    Raises:
+        ValueError: for another depth, or a width that is not a multiple of 8.
+    """
+
+    per_frame = True
+
+    def __init__(self, depth: int = 18, width: int = FULL_WIDTH) -> None:
+        plans = {18: (torchvision.models.resnet18, 8), 50: (torchvision.models.resnet50, 32)}
+        if depth not in plans:
+            raise ValueError(f"ResNet: depth must be one of {sorted(plans)}, got {depth}")
+        constructor, expansion = plans[depth]
+        super().__init__(constructor, expansion, width, config={"depth": depth, "width": width})
+
+    def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
+        batch = clips.shape[0]
+        return self._frame_maps(clips).unflatten(0, (batch, -1)).transpose(1, 2)  # [B, D, T, H', W']
+
+    def frames(self, clips: Tensor) -> Tensor:
+        """One vector a frame, all frames in one batched call.
+
+        Args:
+            clips: ``[B, T, 3, H, W]`` float, normalised.
+
+        Returns:
+            ``[B, T, D]`` float32.
+        """
+        vectors = self._frame_maps(clips).mean(dim=(2, 3), dtype=torch.float32)  # [B*T, D]
+        return vectors.unflatten(0, (clips.shape[0], -1))
+
+    def forward(self, clips: Tensor) -> Tensor:  # noqa: D102
+        return self.frames(clips).mean(dim=1)
+
+    def _frame_maps(self, clips: Tensor) -> Tensor:
+        self.check_clips(clips)
+        net = self.net
+        x = clips.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B*T, 3, H, W]
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        return net.layer4(net.layer3(net.layer2(net.layer1(x))))
+
+
+class VideoResNet(TorchvisionEncoder):
+    """18-layer residual network over space and time; D is 8 x width, T' = T / 8 (in MC3 T' = T)."""
+
+    constructor: ClassVar[Callable[[], nn.Module]]
+
+    def __init__(self, width: int = FULL_WIDTH) -> None:
+        super().__init__(type(self).constructor, 8, width, config={"width": width})
+
+    def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
+        net = self.net
+        x = net.stem(self._channels_first(clips))
+        return net.layer4(net.layer3(net.layer2(net.layer1(x))))
+
+    def _channels_first(self, clips: Tensor) -> Tensor:
+        self.check_clips(clips)
+        return clips.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)  # [B, 3, T, H, W]
+
+
+class R3D(VideoResNet):
+    """R3D-18 (Tran et al., CVPR 2018): 3 x 3 x 3 convolutions.
+
+    Args:
+        width: channels of the first layer; 64 is torchvision's network, 16 suits a CPU.
+    """
+
+    constructor = staticmethod(r3d_18)
+
+
+class R2Plus1D(VideoResNet):
+    """R(2+1)D-18 (Tran et al., CVPR 2018): each 3D convolution as a spatial one and a temporal one.
+
+    Args:
+        width: channels of the first layer; 64 is torchvision's network, 16 suits a CPU.
+    """
+
+    constructor = staticmethod(r2plus1d_18)
+
+
+class MC3(VideoResNet):
+    """MC3-18 (Tran et al., CVPR 2018): 3D convolutions in the first two stages, 2D above.
+
+    Args:
+        width: channels of the first layer; 64 is torchvision's network, 16 suits a CPU.
+    """
+
+    constructor = staticmethod(mc3_18)
+
+
+class S3D(TorchvisionEncoder):
+    """S3D (Xie et al., ECCV 2018): separable inception blocks; D is 16 x width, T' = T / 8.
+
+    Args:
+        width: channels of the first layer; 64 is torchvision's network, 16 suits a CPU.
+    """
+
+    classifier = "classifier"
+    he_init = False
+    min_clip = (5, 17, 17)
+
+    def __init__(self, width: int = FULL_WIDTH) -> None:
+        super().__init__(s3d, 16, width, config={"width": width})
+
+    def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
+        self.check_clips(clips)
+        return self.net.features(clips.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))
+
+
+def _build(plan: nn.Module, width: int, he_init: bool) -> nn.Module:
+    """Give each layer of a network on the meta device its memory, at ``width / 64`` of its channels.
+
+    Args:
+        plan: torchvision's network; its containers are kept, its convolutions and norms replaced.
+        width: channels of the first layer.
+        he_init: normal fan-out initialisation, as torchvision's residual networks have; otherwise torch's default.
+    """
+
+    def scaled(channels: int) -> int:
+        return channels if channels == 3 else max(1, round(channels * width / FULL_WIDTH))
+
+    for name, layer in list(plan.named_modules()):
+        new: nn.Module
+        if isinstance(layer, CONVS):
+            conv: type[nn.Module] = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Conv3d
+            shape = (scaled(layer.in_channels), scaled(layer.out_channels), layer.kernel_size)
+            new = conv(*shape, stride=layer.stride, padding=layer.padding, bias=layer.bias is not None)
+            if he_init:
+                nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+        elif isinstance(layer, NORMS):
+            new = type(layer)(scaled(layer.num_features), eps=layer.eps, momentum=layer.momentum)
+        else:
+            continue
+        parent, _, child = name.rpartition(".")
+        setattr(plan.get_submodule(parent), child, new)
+    flat = any(isinstance(layer, nn.Conv2d) for layer in plan.modules())
+    return plan.to(memory_format=torch.channels_last if flat else torch.channels_last_3d)

@@ -1,0 +1,130 @@
+"""The networks are torchvision's, and the interface holds for all of them."""
+
+import pytest
+import torch
+import torchvision
+from torchvision.models import video as tv
+
+from avssl.encoders import MC3, R3D, S3D, R2Plus1D, ResNet
+
+SMALL = [
+    (ResNet, {"width": 8}),
+    (R3D, {"width": 8}),
+    (R2Plus1D, {"width": 8}),
+    (MC3, {"width": 8}),
+    (S3D, {"width": 8}),
+]
+FULL = [
+    (lambda: ResNet(18), torchvision.models.resnet18, "fc"),
+    (lambda: ResNet(50), torchvision.models.resnet50, "fc"),
+    (R3D, tv.r3d_18, "fc"),
+    (R2Plus1D, tv.r2plus1d_18, "fc"),
+    (MC3, tv.mc3_18, "fc"),
+    (S3D, tv.s3d, "classifier"),
+]
+
+
+def torchvision_maps(network, clips):
+    """The last maps of torchvision's own forward, [B, D, T', H', W']."""
+    kept = []
+    last = network.features if hasattr(network, "features") else network.layer4
+    with last.register_forward_hook(lambda module, inputs, output: kept.append(output)):
+        if isinstance(network, torchvision.models.ResNet):
+            network(clips.flatten(0, 1))
+            return kept[0].unflatten(0, clips.shape[:2]).transpose(1, 2)
+        if isinstance(network, tv.S3D):
+            network.avgpool = torch.nn.Identity()  # its fixed 7 x 7 window wants 224 pixels
+        network(clips.transpose(1, 2))
+        return kept[0]
+
+
+@pytest.mark.parametrize(("encoder_class", "config"), SMALL)
+def test_shapes_and_forward_is_the_mean_of_maps(encoder_class, config):
+    torch.manual_seed(0)
+    encoder = encoder_class(**config).eval()
+    clips = torch.randn(2, 8, 3, 48, 32)
+    maps = encoder.maps(clips)
+    assert maps.ndim == 5
+    assert maps.shape[:2] == (2, encoder.num_features)
+    assert encoder(clips).shape == (2, encoder.num_features)
+    torch.testing.assert_close(encoder(clips), maps.mean(dim=(2, 3, 4)))
+
+
+@pytest.mark.parametrize(("encoder_class", "config"), SMALL)
+def test_features_are_float32_under_autocast_and_every_parameter_gets_a_gradient(encoder_class, config):
+    encoder = encoder_class(**config)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = encoder(torch.randn(2, 8, 3, 32, 32))
+    assert features.dtype == torch.float32
+    features.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize(("make", "constructor", "head"), FULL)
+def test_weights_from_torchvision_give_torchvisions_outputs(make, constructor, head):
+    torch.manual_seed(1)
+    theirs, ours = constructor().eval(), make().eval()
+    ours.load_torchvision(theirs.state_dict())
+    clips = torch.randn(1, 8, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours.maps(clips), torchvision_maps(theirs, clips), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("make", "constructor", "head"), FULL)
+def test_torchvision_takes_our_weights(make, constructor, head):
+    torch.manual_seed(2)
+    ours, theirs = make().eval(), constructor().eval()
+    result = theirs.load_state_dict(ours.torchvision_state_dict(), strict=False)
+    assert not result.unexpected_keys
+    assert {key.split(".")[0] for key in result.missing_keys} == {head}
+    clips = torch.randn(1, 8, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours.maps(clips), torchvision_maps(theirs, clips), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("make", "constructor", "head"), FULL)
+def test_initialisation_has_torchvisions_scale(make, constructor, head):
+    theirs = dict(constructor().named_parameters())
+    for name, parameter in make().net.named_parameters():
+        if parameter.numel() > 10_000:
+            assert parameter.std().item() == pytest.approx(theirs[name].std().item(), rel=0.1), name
+
+
+def test_frames_are_independent_and_their_mean_is_forward():
+    torch.manual_seed(0)
+    encoder = ResNet(depth=50, width=8).eval()
+    clips = torch.randn(2, 3, 3, 32, 32)
+    frames = encoder.frames(clips)
+    assert frames.shape == (2, 3, encoder.num_features)
+    torch.testing.assert_close(frames.mean(1), encoder(clips))
+    order = [2, 0, 1]
+    torch.testing.assert_close(encoder.frames(clips[:, order]), frames[:, order])
+    assert encoder.maps(clips).shape[2] == 3
+
+
+@pytest.mark.parametrize("encoder_class", [R3D, R2Plus1D, MC3, S3D])
+def test_video_networks_see_the_order_of_frames(encoder_class):
+    torch.manual_seed(0)
+    encoder = encoder_class(width=8).eval()
+    clips = torch.randn(1, 8, 3, 32, 32)
+    assert not torch.allclose(encoder(clips), encoder(clips.flip(1)), rtol=1e-3)
+
+
+def test_wrong_input_is_named():
+    with pytest.raises(ValueError, match=r"\[B, T, 3, H, W\], got \[2, 3, 8, 32, 32\]"):
+        R3D(width=8)(torch.zeros(2, 3, 8, 32, 32))
+    with pytest.raises(ValueError, match=r"uint8.*normalised"):
+        ResNet(width=8)(torch.zeros(1, 2, 3, 32, 32, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"at least \(5, 17, 17\).*got \(4, 32, 32\)"):
+        S3D(width=8)(torch.zeros(1, 4, 3, 32, 32))
+    with pytest.raises(ValueError, match="multiple of 8, got 12"):
+        R3D(width=12)
+    with pytest.raises(ValueError, match="depth must be one of"):
+        ResNet(depth=34)
+    with pytest.raises(ValueError, match="not torchvision's network"):
+        R3D(width=8).torchvision_state_dict()
+
+
+def test_s3d_accepts_its_least_clip():
+    height, width = S3D.min_clip[1:]
+    assert S3D(width=8).maps(torch.zeros(2, S3D.min_clip[0], 3, height, width)).numel() > 0
