@@ -1,0 +1,55 @@
+"""Which reader opens which file."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from avssl.media.info import MediaError, VideoInfo, VideoReader
+from avssl.media.probe import probe
+
+BACKENDS = ("torchcodec", "pyav", "decord")
+
+
+def _pyav(info: VideoInfo, threads: int) -> VideoReader:
+    from avssl.media.pyav import PyAVReader
+
+    return PyAVReader(info, threads)
+
+
+_OPENERS: dict[str, Callable[[VideoInfo, int], VideoReader]] = {"pyav": _pyav}
+
+
+@cache
+def installed(backend: str) -> bool:
+    """Whether a reader's package can be found here. Imports nothing."""
+    return importlib.util.find_spec({"pyav": "av"}.get(backend, backend)) is not None
+
+
+def open_video(path: str | Path, backend: str = "auto", info: VideoInfo | None = None, threads: int = 1) -> VideoReader:
+    """Open a recording for reading frames and sound by the second.
+
+    Args:
+        path: a local file.
+        backend: ``"auto"`` for the fastest that reads this file rightly, or one of ``BACKENDS``.
+        info: what ``probe`` or a manifest says of this very file; it is trusted, and nothing is probed again.
+        threads: decoding threads; 1 starts none.
+
+    Raises:
+        MediaError: where the file can't be opened, or not rightly by this backend.
+        ValueError: where there is no backend of this name.
+    """
+    info = info or probe(path)
+    if backend == "auto":
+        backend = next(name for name in (*info.backends, "pyav") if name in _OPENERS and installed(name))
+    if backend not in _OPENERS:
+        raise ValueError(f"backend: expected auto, {', '.join(_OPENERS)}, got {backend!r}")
+    if not installed(backend):
+        why = f"the reader {backend} is not installed"
+        raise MediaError(path, "missing_backend", why, f'`pip install {backend}`, or backend="auto"')
+    if backend not in info.backends:
+        why = f"{backend} does not give the right frames of this file ({info.codec} in {info.container})"
+        raise MediaError(path, "unsafe_backend", why, f'Use backend="auto", which takes {info.backends[0]}')
+    return _OPENERS[backend](info, threads)

@@ -1,0 +1,133 @@
+"""Opening a path safely: no network, no playlists, no scripts posing as media, and a reason for every refusal."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from avssl.media.info import MediaError
+
+MAX_PIXELS = 8192 * 4320
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,asf,gif,mp3,wav,ogg,aac,flac",
+}
+_TIMEOUT = (10.0, 30.0)  # seconds to open, seconds to read
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+[:,]")
+_BOXES = {b"ftyp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip", b"styp", b"pnot", b"uuid"}
+_MAGIC = {
+    b"\x1a\x45\xdf\xa3": "matroska",
+    b"RIFF": "riff",
+    b"FLV": "flv",
+    b"\x30\x26\xb2\x75": "asf",
+    b"\x00\x00\x01\xba": "mpeg",
+    b"GIF8": "gif",
+    b"OggS": "ogg",
+    b"fLaC": "flac",
+    b"ID3": "mp3",
+}
+_LISTS = {b"#EXTM3U": "an HLS playlist", b"ffconcat": "an ffconcat script", b"v=0": "an SDP description"}
+
+
+def check_path(path: str | Path) -> Path:
+    """The path as a ``Path``, if it names a local file with something in it.
+
+    Raises:
+        MediaError: ``url``, ``not_found``, ``not_file`` or ``empty``.
+    """
+    text = os.fspath(path)
+    path = Path(path)
+    if not path.exists():
+        if _SCHEME.match(text) or "://" in text or ":/" in text:
+            raise MediaError(text, "url", "this is an address, not a local file", "Download it and give the local path")
+        raise MediaError(path, "not_found", "there is no such file", "Check the path, or build the manifest again")
+    if not path.is_file():
+        raise MediaError(path, "not_file", "this is not a regular file", "Give the path of one media file")
+    if path.stat().st_size == 0:
+        raise MediaError(path, "empty", "the file has 0 bytes", "Fetch or copy it again")
+    return path
+
+
+def sniff(path: Path) -> str:
+    """The family of containers that the first 4 kB of a file belong to, such as ``"mp4"`` or ``"matroska"``.
+
+    Raises:
+        MediaError: ``playlist`` or ``not_media``, saying what the first bytes look like.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise MediaError(path, "unreadable", f"it can't be read: {error}", "Check permissions and the disk") from error
+    if head[4:8] in _BOXES:
+        return "mp4"
+    for magic, family in _MAGIC.items():
+        if head.startswith(magic):
+            return family
+    for first, step in ((0, 188), (4, 192)):
+        if len(head) > first + step and head[first] == head[first + step] == 0x47:
+            return "mpegts"
+    if head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE0 == 0xE0 and head[1] != 0xD8:
+        return "mp3"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    for start, what in _LISTS.items():
+        if text.startswith(start):
+            raise MediaError(path, "playlist", f"this is {what}, which points at other files", "Give the file itself")
+    raise MediaError(path, "not_media", *_describe(text[:200]))
+
+
+def _describe(text: bytes) -> tuple[str, str]:
+    """What a file that is no recording looks like, and the remedy."""
+    shown = repr(text[:24])[1:]
+    if text.startswith(b"version https://git-lfs"):
+        return f"this is a git-lfs pointer, not the recording (it begins {shown})", "Run `git lfs pull`"
+    lower = text.lower()
+    if b"<mpd" in lower:
+        return f"this is a DASH manifest, not a recording (it begins {shown})", "Give the media file itself"
+    if lower.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return f"this is a web page, probably a failed download (it begins {shown})", "Download it again"
+    if text.startswith((b"\xff\xd8", b"\x89PNG", b"BM", b"P5", b"P6")):
+        return f"this is a still image (it begins {shown})", "Read images with torchvision.io"
+    return f"the first bytes are those of no known container ({shown})", "Check where the file came from"
+
+
+def open_container(path: Path, max_pixels: int = MAX_PIXELS) -> InputContainer:
+    """Open a local file with FFmpeg, shut off from the network and from every other file.
+
+    Raises:
+        MediaError: saying why it can't be opened.
+    """
+    address = "file:" + os.path.realpath(path)
+    try:
+        return av.open(address, options={**_OPTIONS, "max_pixels": str(max_pixels)}, timeout=_TIMEOUT)
+    except (av.error.FFmpegError, OSError) as error:
+        check_path(path)
+        family = sniff(path)
+        if family == "mp4" and not _has_moov(path):
+            why = "its table of contents (the moov box) is missing: the file was cut off"
+            raise MediaError(path, "truncated", why, "Fetch or copy it again") from error
+        why = f"it looks like {family}, but can't be opened: {error.strerror}"
+        raise MediaError(path, "corrupt", why, "Fetch or convert it again") from error
+
+
+def _has_moov(path: Path) -> bool:
+    """Whether a walk over the top-level boxes of an ISO file meets a complete ``moov``."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = 0
+        while start + 8 <= size:
+            file.seek(start)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if head[4:8] in (b"moov", b"moof"):
+                return start + length <= size
+            if length < 8:
+                return False
+            start += length
+    return False

@@ -1,0 +1,186 @@
+"""The reference reader: FFmpeg through PyAV, frames found by their presentation time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from torch import Tensor
+
+from avssl.media.audio import read_audio
+from avssl.media.files import open_container
+from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.reading import Reader
+from avssl.media.timeline import Clock, video_stream
+
+_SKIPPABLE = {"h264", "hevc", "mpeg4", "mpeg2video"}  # where leaving out unreferenced frames changes no other frame
+_NEAR = 3.0  # seconds to decode forward rather than seek, where the container has no index of keyframes
+
+
+class PyAVReader(Reader):
+    """Reads every container rightly, by pts, and all sound. See ``VideoReader`` for the contract."""
+
+    def __init__(self, info: VideoInfo, threads: int = 1) -> None:
+        self.info = info
+        self._threads = threads
+        self._reformatter = VideoReformatter()
+        self._open()
+
+    def __enter__(self) -> PyAVReader:
+        return self
+
+    def _open(self) -> None:
+        self._container: InputContainer = open_container(self.info.path)
+        stream = video_stream(self._container)
+        if stream is None:
+            self._container.close()
+            raise MediaError(self.info.path, "no_video", "there is no video stream", "Build the manifest again")
+        if self._threads > 1:
+            stream.thread_type, stream.codec_context.thread_count = "SLICE", self._threads
+        self._stream = stream
+        self._clock = Clock(self._container, stream)
+        self._origin = self._clock.ticks(self.info.origin)
+        # The next frame comes no sooner than this many ticks after a frame; 0 where frames are not evenly spaced.
+        self._period = 0 if self.info.vfr else int(1 / (self.info.fps * self._clock.base)) - 1
+        self._skips = self._period > 0 and stream.codec_context.codec.canonical_name in _SKIPPABLE
+        self._wanted: list[int] = []
+        self._start(self._container.demux(stream), self._origin)
+
+    def _start(self, packets: Iterable[av.Packet], first: int) -> None:
+        """Decode from here on; frames shown before tick ``first`` may lack what they refer to."""
+        self._shown = self._decode(packets, first)
+        self._held: tuple[int, VideoFrame] | None = None  # shown at or before the last target
+        self._ahead: tuple[int, VideoFrame] | None = None  # shown after it
+        self._at: int | None = first  # None where another stream has moved the file position
+        self._failed: tuple[int, Exception] | None = None  # tick and reason
+
+    def close(self) -> None:
+        """Release the file, its threads and its memory."""
+        self._held = self._ahead = None
+        self._container.close()
+
+    def audio(self, start: float, stop: float, rate: int) -> AudioClip:
+        """See ``VideoReader.audio``."""
+        if not self.info.seekable:
+            self._container.close()
+            self._open()
+        self._at = self._held = self._ahead = None
+        return read_audio(self._container, self.info, start, stop, rate)
+
+    def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """See ``VideoReader.frames``; the memory of the result is channels-last."""
+        targets = [self._origin + self._clock.ticks(time) for time in self.check_times(times)]
+        self._wanted = sorted(set(targets))
+        height, width = size or self.info.size
+        stored = (width, height) if self.info.rotation % 180 else (height, width)
+        pixels = np.empty((len(self._wanted), *stored, 3), dtype=np.uint8)  # [U, H, W, 3]
+        for place, target in enumerate(self._wanted):
+            self._copy(self._frame(target), pixels[place])
+        video = torch.from_numpy(pixels)
+        if self._wanted != targets:
+            video = video[[bisect_left(self._wanted, target) for target in targets]]  # [T, H, W, 3]
+        if self.info.rotation:
+            video = torch.rot90(video, -self.info.rotation // 90, (1, 2))
+        return video.permute(0, 3, 1, 2)
+
+    def _copy(self, frame: VideoFrame, out: np.ndarray) -> None:
+        height, width = out.shape[:2]
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1)
+        plane = rgb.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
+        out[:] = rows[:, : 3 * width].reshape(height, width, 3)
+
+    def _frame(self, target: int) -> VideoFrame:
+        """The last frame shown at or before a tick."""
+        if not self._ahead_of(target):
+            self._seek(target)
+        while self._held is None or target > self._held[0] + self._period:
+            self._ahead = self._ahead or next(self._shown, None)
+            if self._ahead is None or self._ahead[0] > target:
+                break
+            self._held, self._ahead = self._ahead, None
+            self._at = self._held[0]
+        self._check_reached(target)
+        assert self._held is not None
+        return self._held[1]
+
+    def _ahead_of(self, target: int) -> bool:
+        """Whether decoding on from here is the quickest way to a tick."""
+        if self._at is None or target < self._at:
+            return False
+        index = self._stream.index_entries
+        place = index.search_timestamp(target) if len(index) else -1
+        if place < 0:
+            return not self.info.seekable or (target - self._at) * self._clock.base < _NEAR
+        return not self.info.seekable or index[place].timestamp <= self._at
+
+    def _seek(self, target: int) -> None:
+        """Start decoding from the last keyframe shown at or before a tick, or from the start of the file."""
+        margin, second = 0, self._clock.ticks(1.0)
+        while self.info.seekable and target - margin > self._origin:
+            self._container.seek(target - margin, stream=self._stream)
+            packets = self._container.demux(self._stream)
+            for packet in packets:
+                tick = self._clock.packet(packet)
+                if packet.is_keyframe and tick is not None:
+                    if tick <= target:
+                        self._start(chain([packet], packets), tick)
+                        return
+                    break
+            margin = 2 * margin or second
+        self._container.close()
+        wanted = self._wanted
+        self._open()
+        self._wanted = wanted
+
+    def _decode(self, packets: Iterable[av.Packet], first: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Frames and their ticks as they are shown. Where decoding fails, what the decoder still holds comes last."""
+        codec = self._stream.codec_context
+        here = first
+        try:
+            for packet in packets:
+                tick = self._clock.packet(packet)
+                here = here if tick is None else tick
+                codec.skip_frame = "NONREF" if self._skips and self._unwanted(tick) else "DEFAULT"
+                yield from self._dated(packet.decode(), first)
+        except av.error.FFmpegError as error:
+            self._failed = here, error
+        if self._failed:
+            late = (frame for frame in self._dated(codec.decode(None), first) if frame[0] < here)
+            yield from late
+
+    def _dated(self, frames: Iterable[VideoFrame], first: int) -> Iterator[tuple[int, VideoFrame]]:
+        for frame in frames:
+            tick = self._clock.frame(frame)
+            if tick is not None and tick >= first:
+                yield tick, frame
+
+    def _unwanted(self, tick: int | None) -> bool:
+        """Whether a frame is over before the next wanted tick. Beyond the last one all are kept, for the next call."""
+        place = bisect_left(self._wanted, tick or 0)
+        return tick is not None and place < len(self._wanted) and self._wanted[place] - tick > self._period + 3
+
+    def _check_reached(self, target: int) -> None:
+        """Refuse a frame that is not the one shown at a tick because decoding ended before it."""
+        held = None if self._held is None else self._held[0]
+        if self._ahead is not None and held is not None:
+            return
+        ended = self._ahead is None and held is not None and target > held + self._period
+        late = self._period and held is not None and target > held + 2 * self._period
+        if held is not None and not (ended and (self._failed or late)):
+            return
+        end = self._failed[0] if self._failed else (held or self._origin)
+        where = f"{float((end - self._origin) * self._clock.base):.2f} s of {self.info.duration:.2f} s"
+        wish = f"the frame at {float((target - self._origin) * self._clock.base):.2f} s can't be had"
+        remedy = "Build the manifest again: it keeps what decodes"
+        if self._failed:
+            why = f"decoding fails at {where} ({type(self._failed[1]).__name__}), so {wish}"
+            raise MediaError(self.info.path, "corrupt", why, remedy)
+        raise MediaError(self.info.path, "truncated", f"the file ends at {where}, so {wish}", remedy)

@@ -1,0 +1,52 @@
+"""The clock of one video stream: which packets and frames are shown when."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """The stream that FFmpeg thinks best, None where there is but cover art or nothing. It decodes in this thread."""
+    stream = container.streams.best("video")
+    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+        return None
+    assert isinstance(stream, VideoStream)
+    stream.thread_type = "NONE"
+    return stream
+
+
+class Clock:
+    """When frames are shown, in ticks of the stream's time base.
+
+    Frames carry their own presentation time, except in AVI: there a packet's place is its only date, and a decoder
+    that reorders gives a frame back ``delay`` packets after its own.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        assert stream.time_base is not None
+        self.base: Fraction = stream.time_base
+        self.counted = container.format.name == "avi"
+        self.delay = int(stream.codec_context.has_b_frames) if self.counted else 0
+        self._last = 0
+
+    def frame(self, frame: VideoFrame) -> int | None:
+        """The tick at which a decoded frame is shown; call it for each frame in the order of decoding."""
+        if not self.counted:
+            return frame.pts
+        self._last = self._last + 1 if frame.dts is None else frame.dts - self.delay
+        return self._last
+
+    def packet(self, packet: av.Packet) -> int | None:
+        """The tick of the frame that a packet holds or, in AVI, of the frame that comes out when it goes in."""
+        if not self.counted:
+            return packet.pts
+        return None if packet.dts is None else packet.dts - self.delay
+
+    def ticks(self, seconds: float) -> int:
+        """The nearest tick."""
+        return round(seconds / self.base)
