@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,6 +92,6 @@ class Clips:
         shift = (mean / std).view(shape)
         return replace(self, video=self.video.float().mul_(scale).sub_(shift))
 
-    def _map(self, function) -> Clips:  # type: ignore[no-untyped-def]
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Clips:
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return Clips(**{name: None if value is None else function(value) for name, value in values.items()})

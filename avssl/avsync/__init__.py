@@ -1,0 +1,1 @@
+"""Building audio-visual sync datasets."""

@@ -1,0 +1,1 @@
+"""Collections of videos, the seconds read from them, and the batches made of those."""

@@ -1,0 +1,1 @@
+"""Targets made from pixels: optical flow, edges, moving objects, depth, camera motion."""

@@ -1,0 +1,1 @@
+"""Pretext tasks that need sound and picture."""

@@ -1,0 +1,103 @@
+"""What is done to the pixels of a clip between the decoder and the network.
+
+Everything here works on uint8 and draws once for all frames of a clip, so that motion stays motion. Pixels are
+normalised on the device (`Clips.normalised`), not in the loader.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchvision.transforms import v2
+
+MEAN = (0.43216, 0.394666, 0.37645)  # of pixels in [0, 1]: Kinetics-400, as torchvision's video networks use
+STD = (0.22803, 0.22145, 0.216989)
+
+
+class ClipTransform:
+    """Pixels of one clip in, pixels of the same clip at the network's size out.
+
+    Attributes:
+        size: height and width of the result.
+    """
+
+    size: int
+
+    def decode_size(self, shown: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) to scale to while decoding a video that is shown at ``shown``."""
+        raise NotImplementedError
+
+    def __call__(self, clip: Tensor) -> Tensor:
+        """``[T, 3, h, w]`` uint8 to ``[T, 3, size, size]`` uint8. Draws from torch's global random numbers."""
+        raise NotImplementedError
+
+
+class Squash(ClipTransform):
+    """The whole picture as a square: nothing is cut off, and the aspect ratio can't give a class away.
+
+    Args:
+        size: height and width of the result.
+    """
+
+    def __init__(self, size: int = 112) -> None:
+        self.size = size
+
+    def decode_size(self, shown: tuple[int, int]) -> tuple[int, int]:
+        """The square itself: the decoder does all the work."""
+        return self.size, self.size
+
+    def __call__(self, clip: Tensor) -> Tensor:
+        """``[T, 3, size, size]``, unchanged."""
+        return clip
+
+
+class Augment(ClipTransform):
+    """Random resized crop, flip, colour jitter, grey and blur, each drawn once for a whole clip.
+
+    Args:
+        size: height and width of the result.
+        scale: smallest and largest share of the picture's area that a crop covers.
+        ratio: narrowest and widest crop (width over height).
+        flip: probability of a horizontal flip.
+        jitter: probability of changing brightness, contrast, saturation (by up to ``0.8 * strength``) and hue (by up
+            to ``0.2 * strength``), as in SimCLR (Chen et al., ICML 2020, appendix A).
+        strength: of the colour jitter.
+        grey: probability of dropping colour.
+        blur: probability of a Gaussian blur.
+        square: squash to a square before cropping, so that the aspect ratio can't be learnt.
+    """
+
+    def __init__(
+        self,
+        size: int = 112,
+        scale: tuple[float, float] = (0.4, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        flip: float = 0.5,
+        jitter: float = 0.0,
+        strength: float = 0.5,
+        grey: float = 0.0,
+        blur: float = 0.0,
+        square: bool = True,
+    ) -> None:
+        self.size, self.square = size, square
+        colour = v2.ColorJitter(0.8 * strength, 0.8 * strength, 0.8 * strength, min(0.5, 0.2 * strength))
+        kernel = max(3, size // 10 // 2 * 2 + 1)
+        steps: list[tuple[float, v2.Transform]] = [
+            (1.0, v2.RandomResizedCrop(size, scale=scale, ratio=ratio)),
+            (flip, v2.RandomHorizontalFlip(flip)),
+            (jitter, v2.RandomApply([colour], p=jitter)),
+            (grey, v2.RandomGrayscale(grey)),
+            (blur, v2.RandomApply([v2.GaussianBlur(kernel, sigma=(0.1, 2.0))], p=blur)),
+        ]
+        self.steps = v2.Compose([transform for probability, transform in steps if probability > 0])
+
+    def decode_size(self, shown: tuple[int, int]) -> tuple[int, int]:
+        """A little larger than the result, so that few crops are enlarged."""
+        side = round(self.size * 8 / 7)
+        if self.square:
+            return side, side
+        factor = side / min(shown)
+        return round(shown[0] * factor), round(shown[1] * factor)
+
+    def __call__(self, clip: Tensor) -> Tensor:
+        """``[T, 3, h, w]`` uint8 to ``[T, 3, size, size]`` uint8."""
+        return self.steps(clip)

@@ -1,0 +1,38 @@
+"""What every pretext task is to the rest of the library."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from avssl.clips import Clips
+from avssl.data.dataset import Labeller
+from avssl.data.samplers import ClipSampler
+from avssl.encoders import Encoder
+
+
+class Method(nn.Module):
+    """A pretext task: which seconds it needs, what it predicts, and the encoder that is kept.
+
+    Attributes:
+        sampler: which seconds of a video a batch item shows.
+        labeller: makes ``Clips.target`` from pixels, or None.
+        encoder: what is exported and judged by transfer.
+    """
+
+    sampler: ClipSampler
+    labeller: Labeller | None = None
+    encoder: Encoder
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """The loss, metrics, and for each metric what guessing would reach.
+
+        Returns:
+            Scalar ``"loss"``; metrics ``[B]``, one value a video; for each of them ``"chance/<metric>"``, ``[B]`` too.
+
+        Args:
+            clips: normalised, on the method's device. ``clips.label`` is not for it.
+        """
+        raise NotImplementedError
+
+    def after_step(self, progress: float) -> None:
+        """Called after each optimiser step, for momentum encoders and schedules; ``progress`` runs over (0, 1]."""

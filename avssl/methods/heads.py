@@ -1,0 +1,23 @@
+"""Heads that sit on an encoder while it is trained and are thrown away afterwards."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+
+
+def projection(features: int, hidden: int, out: int, layers: int = 2) -> nn.Sequential:
+    """An MLP with batch normalisation and ReLU after each layer but the last (SimCLR, Chen et al. 2020, section 4.2).
+
+    Args:
+        features: width of the encoder's vector.
+        hidden: width of the layers in between.
+        out: width of the result.
+        layers: number of linear layers.
+    """
+    widths = [features] + [hidden] * (layers - 1)
+    blocks: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        blocks += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
+    return nn.Sequential(*blocks, nn.Linear(widths[-1], out))

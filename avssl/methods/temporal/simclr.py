@@ -1,0 +1,57 @@
+"""Contrastive learning on clips: SimCLR in space and time.
+
+T. Chen, S. Kornblith, M. Norouzi, G. Hinton: A Simple Framework for Contrastive Learning of Visual Representations.
+ICML 2020. R. Qian et al.: Spatiotemporal Contrastive Video Representation Learning (CVRL). CVPR 2021.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from avssl.clips import Clips
+from avssl.data.samplers import NearbyClips
+from avssl.encoders import Encoder
+from avssl.methods.base import Method
+from avssl.methods.heads import projection
+from avssl.methods.losses import info_nce
+
+
+class SimCLR(Method):
+    """Which clip of this batch comes from the same video?
+
+    Two clips of one video, each with its own augmentation, drawn once for all its frames (CVRL, section 3.3), are a
+    positive pair; the clips of other videos are negatives (CVRL, equation 1).
+
+    Metric: ``accuracy``, whether the other clip of the video is the nearest of all others in the batch; chance is
+    one over their number.
+
+    Args:
+        encoder: clip encoder.
+        sampler: draws the two clips.
+        hidden: width of the projection head's hidden layers (CVRL: 2048).
+        out: width of the space in which clips are compared (CVRL: 128).
+        layers: linear layers of the head (CVRL: 3).
+        temperature: of the softmax (CVRL: 0.1).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sampler: NearbyClips | None = None,
+        hidden: int = 2048,
+        out: int = 128,
+        layers: int = 3,
+        temperature: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.sampler = sampler or NearbyClips()
+        self.head = projection(encoder.num_features, hidden, out, layers)
+        self.temperature = temperature
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and accuracy over B pairs."""
+        projected = self.head(self.encoder(clips.video.flatten(0, 1)))  # [2 B, out], both clips of a video in a row
+        first, second = projected.unflatten(0, (-1, 2)).unbind(1)  # [B, out] each
+        loss, accuracy, chance = info_nce(first, second, self.temperature)
+        return {"loss": loss, "accuracy": accuracy, "chance/accuracy": chance}

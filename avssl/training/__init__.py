@@ -1,0 +1,6 @@
+"""Training a pretext task: the only room that knows Lightning."""
+
+from avssl.training.config import run
+from avssl.training.run import pretrain
+
+__all__ = ["pretrain", "run"]

@@ -1,0 +1,173 @@
+"""Checkpoints that are whole or not there, and that never run code when they are read.
+
+Resume policy:
+
+1. A checkpoint is written to a temporary file in its own folder and flushed to disk; then its SHA-256 is written, and
+   last the file is renamed. Whatever is killed meanwhile, the previous checkpoint stays.
+2. A run resumes from the newest checkpoint whose SHA-256 agrees; one that does not is named and passed over.
+3. Reading uses ``weights_only=True``: tensors and plain values, never pickled objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import CheckpointIO
+
+RESUMABLE = 75  # exit status of a run that was asked to stop and can go on (EX_TEMPFAIL)
+
+
+class VerifiedCheckpoints(CheckpointIO):
+    """Lightning's way to files, with the resume policy above."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint, then its digest.
+
+        Raises:
+            OSError: where it does not fit; nothing is left behind and older checkpoints stay.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            write_whole(digest_file(path), digest(partial))
+            os.replace(partial, path)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            free = shutil.disk_usage(path.parent).free / 1e9
+            raise OSError(f"{path}: could not be saved ({error}); {free:.2f} GB are free there") from error
+        _sync_folder(path.parent)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
+        """Read a checkpoint whose digest agrees, without unpickling.
+
+        Raises:
+            ValueError: where the file is not what was saved.
+        """
+        if not verifies(Path(path)):
+            raise ValueError(f"{path}: does not agree with its SHA-256: damaged, or not written by avssl")
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint and its digest."""
+        Path(path).unlink(missing_ok=True)
+        digest_file(Path(path)).unlink(missing_ok=True)
+
+
+class Checkpointing(Callback):
+    """Saves every few minutes, at the end, and when the run is asked to stop.
+
+    SIGTERM and SIGUSR1 (a pre-empted job) finish the step, save and exit with status 75; a second one stops at once.
+
+    Args:
+        folder: where checkpoints go.
+        minutes: between two checkpoints.
+        keep: how many are kept.
+    """
+
+    def __init__(self, folder: Path, minutes: float = 5.0, keep: int = 2) -> None:
+        self.folder, self.minutes, self.keep = folder, minutes, keep
+        self.stopping = False
+        self.saved = time.monotonic()
+        self.before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to listen for signals (after Lightning has set up its own handlers)."""
+        self.saved = time.monotonic()
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            self.before[number] = signal.signal(number, self._stop)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Save where it is time to; stop where that was asked for."""
+        due = time.monotonic() - self.saved > 60 * self.minutes
+        agree: Callable[..., bool] = trainer.strategy.reduce_boolean_decision
+        if agree(self.stopping, all=False):
+            self._save(trainer)
+            print(f"stopped at step {trainer.global_step}; the same command goes on from there", flush=True)
+            raise SystemExit(RESUMABLE)
+        if agree(due, all=False):
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end of the run."""
+        self._save(trainer)
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: Any) -> None:
+        if self.stopping:
+            raise SystemExit(128 + number)
+        self.stopping = True
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.folder / f"step-{trainer.global_step:08d}.ckpt")
+        self.saved = time.monotonic()
+        if trainer.is_global_zero:
+            for old in steps_saved(self.folder)[self.keep :]:
+                VerifiedCheckpoints().remove_checkpoint(old)
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest checkpoint in ``folder`` that is what was saved, or None. Names those that are not."""
+    for path in steps_saved(folder):
+        if verifies(path):
+            return path
+        print(f"{path}: does not agree with its SHA-256, going back to the one before", flush=True)
+    return None
+
+
+def steps_saved(folder: Path) -> list[Path]:
+    """Checkpoints in ``folder``, the newest first."""
+    found = [path for path in folder.glob("step-*.ckpt") if re.fullmatch(r"step-\d+\.ckpt", path.name)]
+    return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
+
+
+def verifies(path: Path) -> bool:
+    """Whether a checkpoint is what was saved."""
+    return digest_file(path).exists() and digest_file(path).read_text() == digest(path)
+
+
+def digest_file(path: Path) -> Path:
+    """Where the digest of a checkpoint is kept."""
+    return path.with_name(path.name + ".sha256")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that it is whole or not there."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,143 @@
+"""A YAML file and ``--key.sub=value`` overrides to the arguments of `pretrain`.
+
+The schema is the signature of `pretrain` and of the classes it names: a parameter is named, typed, defaulted and
+documented once, there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning.pytorch as L
+import torch
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from avssl.training.checkpoints import write_whole
+from avssl.training.run import pretrain
+
+FREE = ("trainer", "data.workers", "data.timeout", "data.root", "data.rounds", "measure_every", "checkpoint_minutes")
+OURS = {
+    "logger",
+    "callbacks",
+    "plugins",
+    "enable_checkpointing",
+    "default_root_dir",
+    "max_epochs",
+    "val_check_interval",
+}
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's parser, which suggests a name for a key it does not know."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print what is wrong and exit with status 2."""
+        unknown = re.search(r"Key '([^']+)' is not expected|Option '([^']+)' is not accepted", message)
+        if unknown:
+            key = unknown.group(1) or unknown.group(2)
+            known = {action.dest for action in self._actions}
+            near = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(
+                key.rsplit(".", 1)[-1], {name.rsplit(".", 1)[-1] for name in known}, n=1
+            )
+            message += f" Did you mean {near[0]!r}?" if near else ""
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parser() -> Parser:
+    """The parser of ``tools/train.py``."""
+    made = Parser(
+        prog="train.py",
+        description="Train an encoder on unlabelled videos: train.py CONFIG [--key.sub=value ...]",
+        epilog="Lightning's own options (devices, precision, max_steps, ...) are under --trainer.",
+    )
+    made.add_argument("--config", action="config", help="a YAML file; given as the first argument, without --config")
+    made.add_function_arguments(pretrain, skip={"trainer"})
+    made.add_class_arguments(L.Trainer, "trainer", instantiate=False, skip=OURS)
+    made.set_defaults({"trainer.precision": "auto", "trainer.log_every_n_steps": 10})
+    return made
+
+
+def run(arguments: Sequence[str]) -> Any:
+    """Parse, check, write the resolved config into the run's folder, and train.
+
+    Raises:
+        SystemExit: with a message, where the config is wrong or does not fit the run that it would go on with.
+    """
+    words = list(arguments)
+    if words and not words[0].startswith("-"):
+        _refuse_duplicates(Path(words[0]))
+        words[0] = f"--config={words[0]}"
+    made = parser()
+    config = made.parse_args(words)
+    del config["config"]
+    steps = config.trainer.max_steps
+    if steps is None or steps < 1:
+        made.error("trainer.max_steps: the number of steps of the run is missing")
+    folder = Path(config.runs) / config.name
+    _write_resolved(made, config, folder / "config.yaml")
+    torch.manual_seed(config.seed)  # the weights are drawn when the method is built
+    built = made.instantiate_classes(config)
+    trainer = {name: value for name, value in built.pop("trainer").as_dict().items() if value is not None}
+    return pretrain(**built.as_dict(), trainer=trainer)
+
+
+def _refuse_duplicates(path: Path) -> None:
+    """YAML keeps the last of two equal keys without a word; a config must not."""
+    if not path.is_file():
+        raise SystemExit(f"error: {path}: there is no such config")
+
+    def visit(node: yaml.Node) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for name, value in node.value:
+                if name.value in seen:
+                    line = name.start_mark.line + 1
+                    raise SystemExit(f"error: {path}, line {line}: {name.value!r} is given twice; delete one")
+                seen.add(name.value)
+                visit(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                visit(item)
+
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise SystemExit(f"error: {path}: not YAML: {error}") from error
+    if root is not None:
+        visit(root)
+
+
+def _write_resolved(made: Parser, config: Namespace, path: Path) -> None:
+    """Keep the whole config beside the run; refuse to go on with a run that was made by another."""
+    text = made.dump(config, skip_none=True)
+    if path.exists():
+        before, now = (_flat(yaml.safe_load(words)) for words in (path.read_text(encoding="utf-8"), text))
+        changed = sorted(
+            name
+            for name in before.keys() | now.keys()
+            if before.get(name) != now.get(name) and (name == "trainer.max_steps" or not name.startswith(FREE))
+        )
+        if changed:
+            lines = "".join(f"\n  {name}: {before.get(name)} before, {now.get(name)} now" for name in changed)
+            raise SystemExit(
+                f"error: {path.parent} holds a run with another config:{lines}\n"
+                "Choose another --name, or delete that folder to train anew"
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        name: leaf for key, value in tree.items() for name, leaf in _flat(value, f"{prefix}.{key}".strip(".")).items()
+    }

@@ -1,0 +1,107 @@
+"""What a run leaves to read: ``metrics.csv``, and a progress bar or plain lines."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class MetricsCSV(Logger):
+    """One row a logged step, one column a metric; resuming drops what was logged after the checkpoint.
+
+    Args:
+        path: the CSV file.
+        step: step from which the run goes on; later rows are dropped.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        super().__init__()
+        self.path = path
+        self.columns = ["step"]
+        rows: list[dict[str, Any]] = []
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        self._write(rows)
+
+    @property
+    def name(self) -> str:
+        """Not used: the file lies in the run's folder."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Not used: the file lies in the run's folder."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Not here: the run's folder holds the whole config."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append a row; a metric seen for the first time adds a column."""
+        row = {"step": step, **{name: repr(value) for name, value in metrics.items() if name != "epoch"}}
+        if set(row) <= set(self.columns):
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+        else:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows: list[dict[str, Any]] = list(csv.DictReader(file))
+            self._write([*rows, row])
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            self.columns += [name for name in row if name not in self.columns]
+        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(partial, self.path)
+
+
+class PlainProgress(Callback):
+    """For logs and pipes: a line every so often instead of a bar that redraws itself.
+
+    Args:
+        seconds: between two lines.
+    """
+
+    def __init__(self, seconds: float = 15.0) -> None:
+        self.seconds = seconds
+        self.began = self.told = 0.0
+        self.first_step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.began = self.told = time.monotonic()
+        self.first_step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Tell step, speed, time left and the latest metrics."""
+        now = time.monotonic()
+        if now - self.told < self.seconds:
+            return
+        self.told = now
+        speed = (trainer.global_step - self.first_step) / (now - self.began)
+        left = (trainer.max_steps - trainer.global_step) / speed
+        values = "  ".join(f"{name} {float(value):.4g}" for name, value in trainer.progress_bar_metrics.items())
+        print(
+            f"step {trainer.global_step}/{trainer.max_steps}  {speed:.2f} steps/s  {left / 60:.1f} min left  {values}",
+            flush=True,
+        )
+
+
+def progress() -> Callback:
+    """A bar on a terminal, lines elsewhere."""
+    return RichProgressBar(leave=True) if sys.stdout.isatty() else PlainProgress()

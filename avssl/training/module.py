@@ -1,0 +1,141 @@
+"""The step: a method inside a LightningModule, and what is measured on held-out videos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+
+from avssl.clips import Clips
+from avssl.data.dataset import key
+from avssl.data.loader import ClipLoader
+from avssl.data.transforms import MEAN, STD
+from avssl.methods import Method
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Schedule = Literal["cosine", "constant"]
+
+
+class Pretraining(L.LightningModule):
+    """Trains a method.
+
+    Args:
+        method: the pretext task.
+        optimizer: makes the optimiser from the parameters.
+        schedule: of the learning rate after the warm-up: half a cosine to zero, or constant.
+        warmup: share of the steps over which the learning rate rises from zero.
+        seed: with the step, decides all that is drawn in ``method.forward``.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        method: Method,
+        optimizer: OptimizerFactory,
+        schedule: Schedule = "cosine",
+        warmup: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.method, self.optimizer, self.schedule, self.warmup, self.seed = method, optimizer, schedule, warmup, seed
+        self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
+        self.register_buffer("std", torch.tensor(STD), persistent=False)
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """The method's answer to a batch of uint8 clips on this device."""
+        return self.method(clips.normalised(self.mean, self.std))
+
+    def training_step(self, clips: Clips, batch_index: int) -> Tensor:
+        """One step; nothing it draws depends on the steps before it, so that a resumed run is exact."""
+        torch.manual_seed(key(self.seed, self.trainer.global_step, self.trainer.global_rank))
+        out = self(clips)
+        for name, value in out.items():
+            self.log(f"train/{name}", value.detach().float().mean(), prog_bar="/" not in name, batch_size=len(clips))
+        if not torch.isfinite(out["loss"]):
+            raise FloatingPointError(
+                f"the loss is {out['loss'].item()} at step {self.trainer.global_step}: lower the learning rate, or use "
+                "--trainer.precision=32-true to see whether bfloat16 is too coarse"
+            )
+        return out["loss"]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Lightning's step, then the method's own (momentum encoders, queues)."""
+        super().optimizer_step(*args, **kwargs)
+        self.method.after_step((self.trainer.global_step + 1) / self.trainer.max_steps)
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser over what is trained, and the schedule by step."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = self.optimizer(parameters)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Clips, device: torch.device, dataloader_idx: int) -> Clips:
+        """Lightning knows tensors, not clips."""
+        return batch.to(device)
+
+    def _rate(self, step: int) -> float:
+        total = self.trainer.max_steps
+        rising = max(1, round(self.warmup * total))
+        if step < rising:
+            return (step + 1) / rising
+        if self.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+
+class Measured(NamedTuple):
+    """A metric on held-out videos: mean over videos and the ends of its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@torch.no_grad()
+def held_out(module: Pretraining, loader: ClipLoader) -> dict[str, Measured]:
+    """Metrics of the pretext task on videos it was not trained on.
+
+    Args:
+        module: in any mode; it is put back into it.
+        loader: every held-out video, one or several times.
+
+    Returns:
+        For each metric its mean and a 95 % interval, from 1000 bootstrap samples of videos (not of clips: the clips
+        of one video are no independent evidence).
+    """
+    training = module.training
+    module.eval()
+    values: dict[str, list[Tensor]] = {}
+    with torch.random.fork_rng(devices=[]), module.trainer.precision_plugin.forward_context():
+        for batch, clips in enumerate(loader):
+            torch.manual_seed(key(module.seed, batch))
+            for name, value in module(clips.to(module.device)).items():
+                values.setdefault(name, []).append(value.float().expand(len(clips)))
+    module.train(training)
+    videos = len(loader.dataset)
+    return {name: bootstrap(torch.cat(v).double().cpu().view(-1, videos).mean(0)) for name, v in values.items()}
+
+
+def bootstrap(values: Tensor, samples: int = 1000) -> Measured:
+    """``[V]`` values to their mean and the 95 % interval of the mean under resampling."""
+    rng = torch.Generator().manual_seed(0)
+    chosen = torch.randint(len(values), (samples, len(values)), generator=rng)
+    means = values[chosen].mean(1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
+    return Measured(values.mean().item(), low, high)
+
+
+def channels_last(module: nn.Module) -> None:
+    """Lay convolution weights out by pixel, which is what fast convolution kernels want."""
+    for child in module.modules():
+        if isinstance(child, nn.Conv3d):
+            child.to(memory_format=torch.channels_last_3d)
+        elif isinstance(child, nn.Conv2d):
+            child.to(memory_format=torch.channels_last)

@@ -1,0 +1,272 @@
+"""A run: a config in, a folder with an exported encoder out. It goes on where it stopped."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+
+from avssl.data.dataset import ClipDataset, Short, key
+from avssl.data.loader import ClipLoader, InOrder, Steps
+from avssl.data.manifest import Manifest, open_manifest
+from avssl.data.synthetic import World, write_world
+from avssl.data.transforms import ClipTransform
+from avssl.encoders import save_encoder
+from avssl.methods import Method
+from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
+from avssl.training.logs import MetricsCSV, progress
+from avssl.training.module import Measured, OptimizerFactory, Pretraining, Schedule, channels_last, held_out
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass
+class Data:
+    """The videos, and how they are read.
+
+    Args:
+        transform: what is done to the pixels of a clip.
+        root: a folder of videos, a manifest (``.parquet``), a list of these, or ``synthetic``, the built-in world.
+        batch_size: videos a batch, over all processes.
+        workers: processes that read videos, for each training process; 0 reads in the training process.
+        held_out: share of the groups (of the videos, where there are no groups) on which the pretext task is measured.
+        rounds: times that each held-out video is drawn from in the last measurement.
+        short: what becomes of videos that are too short for the method: drop or loop.
+        backend: auto, pyav, decord or torchcodec.
+        audio_rate: samples of sound a second.
+        timeout: seconds after which a worker without an answer is taken to hang.
+        max_bad: largest share of videos that can't be read before the run stops.
+    """
+
+    transform: ClipTransform
+    root: str | list[str] = SYNTHETIC
+    batch_size: int = 32
+    workers: int = 2
+    held_out: float = 0.15
+    rounds: int = 8
+    short: Short = "drop"
+    backend: str = "auto"
+    audio_rate: int = 16000
+    timeout: float = 300.0
+    max_bad: float = 0.01
+
+    def open(self) -> Manifest:
+        """The whole collection; the synthetic world is written first where it is not there yet."""
+        roots = [self.root] if isinstance(self.root, str) else self.root
+        return open_manifest([write_world(World()) if root == SYNTHETIC else Path(root) for root in roots])
+
+
+def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Manifest]:
+    """Training and held-out videos; no group (no file, where there are no groups) is in both.
+
+    Args:
+        videos: the collection.
+        share: of the groups that is held out.
+        seed: of the draw.
+
+    Raises:
+        ValueError: where one side would be empty.
+    """
+    groups = np.asarray(videos.column("group"), dtype=object)
+    paths = np.asarray(videos.column("path"), dtype=object)
+    names = np.where(groups == None, paths, groups).astype(str)  # noqa: E711 (elementwise)
+    unique = sorted(set(names))
+    count = round(share * len(unique))
+    if not 0 < count < len(unique):
+        raise ValueError(
+            f"data.held_out={share} of {len(unique)} groups leaves {len(unique) - count} to train on and {count} to "
+            "measure on; both must be at least 1"
+        )
+    drawn = torch.randperm(len(unique), generator=torch.Generator().manual_seed(key(seed)))[:count]
+    measured = np.isin(names, [unique[place] for place in drawn.tolist()])
+    return videos.select(np.flatnonzero(~measured)), videos.select(np.flatnonzero(measured))
+
+
+class Loaders(L.LightningDataModule):
+    """The batches of a run.
+
+    Args:
+        data: the config.
+        method: says which seconds it needs.
+        steps: of the whole run.
+        seed: decides every batch.
+        folder: of the run, where unreadable files are kept note of.
+    """
+
+    def __init__(self, data: Data, method: Method, steps: int, seed: int, folder: Path) -> None:
+        super().__init__()
+        self.data, self.steps, self.seed, self.folder = data, steps, seed, folder
+        videos = data.open()
+        training, measured = split(videos, data.held_out)
+        self.fingerprint = videos.fingerprint
+        self.training, self.measured = (
+            ClipDataset(
+                part,
+                method.sampler,
+                data.transform,
+                method.labeller,
+                data.audio_rate,
+                seed + side,
+                data.short,
+                data.backend,
+            )
+            for side, part in enumerate((training, measured))
+        )
+        dropped = self.training.dropped + self.measured.dropped
+        self.summary = (
+            f"{len(self.training)} videos to train on, {len(self.measured)} held out"
+            + (f", {dropped} shorter than {method.sampler.seconds:.2f} s left out" if dropped else "")
+            + (f", {len(videos.rejected)} unreadable" if len(videos.rejected) else "")
+        )
+
+    def train_dataloader(self) -> ClipLoader:
+        """This rank's share of every batch of the run."""
+        trainer = self.trainer
+        assert trainer is not None
+        steps = Steps(
+            len(self.training),
+            self.data.batch_size,
+            self.steps,
+            seed=self.seed,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
+        return self._loader(self.training, steps, f"quarantine.rank{trainer.global_rank}.jsonl")
+
+    def measuring(self, rounds: int) -> ClipLoader:
+        """Every held-out video ``rounds`` times, with other draws each time."""
+        batches = InOrder(len(self.measured), self.data.batch_size, rounds)
+        return self._loader(self.measured, batches, "quarantine.held_out.jsonl")
+
+    def _loader(self, dataset: ClipDataset, batches: Steps | InOrder, quarantine: str) -> ClipLoader:
+        return ClipLoader(
+            dataset,
+            batches,
+            self.data.workers,
+            self.data.timeout,
+            self.folder / quarantine,
+            self.data.max_bad,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class Measuring(L.Callback):
+    """Measures the pretext task on held-out videos every so many steps and logs it as ``val/<metric>``.
+
+    Args:
+        loaders: where the held-out videos come from.
+        every: steps between two measurements.
+    """
+
+    def __init__(self, loaders: Loaders, every: int) -> None:
+        self.loaders, self.every = loaders, every
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Measure on the first rank; the others meet it at the next step."""
+        assert isinstance(pl_module, Pretraining)
+        if trainer.is_global_zero and trainer.global_step % self.every == 0 and trainer.global_step < trainer.max_steps:
+            measured = held_out(pl_module, self.loaders.measuring(rounds=1))
+            values = {f"val/{name}": value.mean for name, value in measured.items()}
+            for logger in trainer.loggers:
+                logger.log_metrics(values, trainer.global_step)
+
+
+def pretrain(
+    name: str,
+    method: Method,
+    data: Data,
+    optimizer: OptimizerFactory,
+    trainer: dict[str, Any],
+    schedule: Schedule = "cosine",
+    warmup: float = 0.05,
+    seed: int = 0,
+    measure_every: int = 200,
+    checkpoint_minutes: float = 2.0,
+    runs: str = "runs",
+) -> dict[str, Measured]:
+    """Train an encoder without labels, measure the pretext task on held-out videos, export the encoder.
+
+    Args:
+        name: of the run; its folder is ``<runs>/<name>``. A run that was stopped goes on from its last checkpoint.
+        method: the pretext task.
+        data: the videos, and how they are read.
+        optimizer: its class and arguments.
+        trainer: arguments of Lightning's Trainer; ``max_steps`` is the length of the run.
+        schedule: of the learning rate: cosine or constant.
+        warmup: share of the steps over which the learning rate rises.
+        seed: of the weights, of the order of the videos and of everything drawn from them.
+        measure_every: steps between two measurements on held-out videos.
+        checkpoint_minutes: between two checkpoints.
+        runs: the folder of all runs.
+
+    Returns:
+        The metrics of the pretext task on held-out videos.
+    """
+    began = time.monotonic()
+    folder = Path(runs) / name
+    loaders = Loaders(data, method, trainer["max_steps"], seed, folder)
+    checkpoint = latest(folder / "checkpoints")
+    step = int(checkpoint.stem[5:]) if checkpoint else 0
+    module = Pretraining(method, optimizer, schedule, warmup, seed)
+    channels_last(module)
+    engine = L.Trainer(
+        **{**trainer, "precision": precision(trainer["precision"])},
+        max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        plugins=[VerifiedCheckpoints()],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        logger=[
+            MetricsCSV(folder / "metrics.csv", step),
+            TensorBoardLogger(folder, "tensorboard", "", purge_step=step),
+        ],
+        callbacks=[
+            progress(),
+            Measuring(loaders, measure_every),
+            Checkpointing(folder / "checkpoints", checkpoint_minutes),
+        ],
+    )
+    if engine.is_global_zero:
+        print(f"{name}: {loaders.summary}; {step} of {engine.max_steps} steps done", flush=True)
+    engine.fit(module, loaders, ckpt_path=checkpoint)
+    measured: dict[str, Measured] = {}
+    if engine.is_global_zero:
+        measured = held_out(module, loaders.measuring(data.rounds))
+        card = {"run": name, "method": type(method).__name__, "steps": engine.max_steps, "seed": seed}
+        save_encoder(method.encoder, folder / "encoder", {**card, "data": loaders.fingerprint})
+        report(name, measured, folder, time.monotonic() - began)
+    return measured
+
+
+def report(name: str, measured: dict[str, Measured], folder: Path, seconds: float) -> None:
+    """Print what the run reached, beside chance."""
+    table = Table(title=f"{name} on held-out videos (mean over videos, 95 % interval)")
+    for heading in ("metric", "value", "interval", "chance"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    for metric, value in measured.items():
+        if not metric.startswith("chance/"):
+            chance = measured.get(f"chance/{metric}")
+            interval = f"{value.low:.3f} to {value.high:.3f}"
+            table.add_row(metric, f"{value.mean:.3f}", interval, f"{chance.mean:.3f}" if chance else "")
+    Console(width=100).print(table)
+    print(f"{seconds / 60:.1f} min; encoder in {folder / 'encoder'}", flush=True)
+
+
+def precision(wanted: str) -> str:
+    """``auto`` is bfloat16 autocast where the processor has it in hardware, else float32."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    native = torch.cpu.get_capabilities()
+    return "bf16-mixed" if native.get("avx512_bf16") or native.get("amx_bf16") or native.get("bf16") else "32-true"
