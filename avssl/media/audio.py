@@ -26,7 +26,8 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
     if stream is None:
         return None
     assert isinstance(stream, AudioStream)
-    stream.codec_context.thread_type = "NONE"
+    if not stream.codec_context.is_open:
+        stream.codec_context.thread_type = "NONE"
     return stream
 
 
