@@ -51,6 +51,7 @@ class PyAVReader(Reader):
         self._period = 0 if self.info.vfr else int(1 / (self.info.fps * self._clock.base)) - 1
         self._skips = self._period > 0 and stream.codec_context.codec.canonical_name in _SKIPPABLE
         self._wanted: list[int] = []
+        self._heard = False
         self._start(self._container.demux(stream), self._origin)
 
     def _start(self, packets: Iterable[av.Packet], first: int) -> None:
@@ -68,9 +69,10 @@ class PyAVReader(Reader):
 
     def audio(self, start: float, stop: float, rate: int) -> AudioClip:
         """See ``VideoReader.audio``."""
-        if not self.info.seekable:
+        if self._heard or not self.info.seekable:  # an AAC decoder's noise depends on what it decoded before
             self._container.close()
             self._open()
+        self._heard = True
         self._at = self._held = self._ahead = None
         return read_audio(self._container, self.info, start, stop, rate)
 
