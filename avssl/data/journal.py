@@ -1,0 +1,81 @@
+"""What a long job has done so far, one line of JSON each, so that a killed job goes on where it stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+
+class Journal:
+    """An append-only file of entries, locked by the one process that writes it; others wait.
+
+    A line that a kill cut short is dropped. An entry replaces an earlier one of the same name.
+
+    Args:
+        path: the file; made where it doesn't exist.
+
+    Attributes:
+        entries: what was read from the file and appended since, by name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> Journal:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:  # whoever held the lock may have removed or replaced the file while we waited
+            self._file = open(self.path, "a+b")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            if self.path.exists() and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
+                break
+            self._file.close()
+        self._file.seek(0)
+        whole = 0
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                self._file.truncate(whole)
+                break
+            whole += len(line)
+            entry = json.loads(line)
+            self.entries[entry["name"]] = entry["value"]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, name: str, value: dict[str, Any]) -> None:
+        """Write one entry down; it survives this process from here on."""
+        self._file.write(json.dumps({"name": name, "value": value}).encode() + b"\n")
+        self._file.flush()
+        self.entries[name] = value
+
+    def remove(self) -> None:
+        """Delete the file: the job is done and its result stored."""
+        self.path.unlink()
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file that is either whole or not there: to a neighbour first, flushed to the disk, then renamed.
+
+    Args:
+        path: the file; its folder is made where it doesn't exist.
+        write: called with the open neighbour.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    neighbour = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(neighbour, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(neighbour, path)
+    finally:
+        neighbour.unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""How fast a large manifest opens, and what it costs each worker: ``python benchmarks/manifest.py [ROWS]``.
+
+Every figure is of a process of its own. Memory is resident memory, shared pages of the mapped file included, beyond
+what the process held after its imports.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from avssl.data.manifest import Manifest
+from avssl.data.table import SCHEMA, normalised, row_from_info
+from avssl.media.info import AudioInfo, VideoInfo
+
+ITEMS = 10_000
+
+
+def made_up(rows: int) -> pa.Table:
+    """A manifest table of ten-second videos in 400 classes."""
+    sound = AudioInfo(rate=16000, channels=1, start=0.0, duration=10.0, codec="flac")
+    info = VideoInfo(Path(), 10.0, 30.0, (128, 176), audio=sound, frames=300, codec="h264", sync_grade="exact")
+    same = row_from_info(info) | {"root": "/data/kinetics", "reader": "avssl", "size_bytes": 1, "mtime_ns": 1}
+    columns = {name: pa.repeat(pa.scalar(same.get(name), SCHEMA.field(name).type), rows) for name in SCHEMA.names}
+    noise = np.random.default_rng(0).random((rows, 80), np.float32).astype(np.float16)
+    columns["path"] = pa.array([f"class_{i % 400:03d}/recording_{i:09d}.mp4" for i in range(rows)])
+    columns["label"] = pa.array([f"class_{i % 400:03d}" for i in range(rows)])
+    columns["content"] = pa.array([f"{i:064x}" for i in range(rows)])
+    columns["motion"] = pa.array([row.tobytes() for row in noise], pa.large_binary())
+    return normalised(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA), Path("made up"))
+
+
+def resident() -> float:
+    """Resident memory of this process in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def opened(path: Path, results: multiprocessing.Queue) -> None:
+    """Open the manifest and read some items, as the main process does."""
+    before, started = resident(), time.perf_counter()
+    manifest = Manifest.open(path)
+    results.put((len(manifest), time.perf_counter() - started, resident() - before, *read_items(manifest, before)))
+
+
+def received(pickled: bytes, results: multiprocessing.Queue) -> None:
+    """Unpickle the manifest and read some items, as a worker of a data loader does."""
+    before, started = resident(), time.perf_counter()
+    manifest = pickle.loads(pickled)
+    results.put((len(manifest), time.perf_counter() - started, resident() - before, *read_items(manifest, before)))
+
+
+def read_items(manifest: Manifest, before: float) -> tuple[float, float]:
+    """(microseconds an item, most MB beyond ``before``) of reading random items."""
+    draw = random.Random(0)
+    most, started = 0.0, time.perf_counter()
+    for number in range(ITEMS):
+        manifest[draw.randrange(len(manifest))]
+        if number % 37 == 0:
+            most = max(most, resident())
+    return (time.perf_counter() - started) / ITEMS * 1e6, most - before
+
+
+def main() -> None:
+    """Write, convert, and measure each kind of opening in a process of its own."""
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        path = Path(folder, "videos.parquet")
+        Manifest(made_up(rows), path.parent).write(path)
+        started = time.perf_counter()
+        manifest = Manifest.open(path)
+        first = time.perf_counter() - started
+        print(f"{rows} rows, {path.stat().st_size / 1e6:.0f} MB of Parquet; first opening (conversion) {first:.2f} s")
+        half = manifest.select(np.arange(0, rows, 2))
+        context = multiprocessing.get_context("spawn")
+        results = context.Queue()
+        kinds = [
+            ("opened", opened, path),
+            ("in a worker", received, pickle.dumps(manifest)),
+            ("half, in a worker", received, pickle.dumps(half)),
+        ]
+        for name, target, argument in kinds:
+            process = context.Process(target=target, args=(argument, results))
+            process.start()
+            count, seconds, memory, microseconds, memory_after = results.get()
+            process.join()
+            print(
+                f"{name}: {count} videos in {seconds * 1e3:.1f} ms, +{memory:.1f} MB; "
+                f"{ITEMS} random items at {microseconds:.0f} us, at most +{memory_after:.1f} MB"
+            )
+
+
+if __name__ == "__main__":
+    main()
