@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -17,19 +18,8 @@ from avssl.data.synthetic.world import CLASSES, World
 WALL = 8.5  # metres from the middle of the cameras' drift to the back wall
 PROPS = 3
 ACTORS = 2
-_SHAPE, _STAGE, _ACT, _SOUND, _CAMERA = range(5)  # purposes of random numbers
-
-
-class Thing(NamedTuple):
-    """A flat picture in the world: ``[h, w, 4]`` premultiplied RGBA, its texels a metre, its radius and its path.
-
-    The path is that of its lowest point, and may turn it in its plane, which faces the -Z axis.
-    """
-
-    picture: Image
-    density: float
-    radius: float
-    path: Path
+_LOOKS, _STAGE, _ACT, _VOICES, _NOISE = range(5)  # purposes of random numbers, the same for all cameras
+_CAMERA, _DYE = 10, 20  # and those of each camera
 
 
 class Standing(NamedTuple):
@@ -68,27 +58,17 @@ class Scene:
         self.world, self.index, self.view = world, index, view
         self.label = world.label(index)
         self._camera = Camera.draw(world.rng(index, _CAMERA + view), view, world.size)
-        looks, stage = world.rng(index, _SHAPE), world.rng(index, _STAGE)
-
-        nominal = FOCAL * world.size / WALL  # pixels a metre at the wall
-        self._wall_density, self._floor_density = nominal, 1.5 * nominal
-        self._wall = surface(looks, int(8 * nominal), int(22 * nominal), 2.5)
-        self._floor = _far_blurred(surface(looks, int(8 * 1.5 * nominal), int(18 * 1.5 * nominal), 3.0))
-
+        stage = world.rng(index, _STAGE)
         radii = stage.uniform(0.45, 0.72, ACTORS)
         turns = stage.uniform(0, 2 * np.pi, ACTORS)
         pair = Pair.draw(stage, near=float(radii.sum()) * 1.02)
         acts = ACTIONS[CLASSES[self.label]](world.rng(index, _ACT), pair, turns, world.seconds)
 
-        self._things = []
-        for _ in range(PROPS):
-            side = stage.choice([-1, 1]) * stage.uniform(0.3, 3.4)
-            place = np.array([side, 0, stage.uniform(6.4, 8.2), stage.uniform(0, 2 * np.pi)])
-            self._things.append(self._cut_out(looks, stage.uniform(0.3, 0.7), 6.4, Standing(place)))
-        for act, radius in zip(acts, radii, strict=True):
-            self._things.append(self._cut_out(looks, float(radius), 3.6, act.path))
+        props = stage.uniform([-3.4, 6.4, 0.3], [3.4, 8.2, 0.7], (PROPS, 3))
+        standing = [Standing(np.array([x, 0, z, stage.uniform(0, 2 * np.pi)])) for x, z, _ in props]
+        self._paths: list[Path] = [*standing, *(act.path for act in acts)]
+        self._radii = [*props[:, 2], *radii]
 
-        self._voices = [Voice.draw(looks, float(radius)) for radius in radii]
         heard = [(act.impacts.times >= 0) & (act.impacts.times < world.seconds) for act in acts]
         times = np.concatenate([act.impacts.times[h] for act, h in zip(acts, heard, strict=True)])
         speeds = np.concatenate([act.impacts.speeds[h] for act, h in zip(acts, heard, strict=True)])
@@ -97,31 +77,43 @@ class Scene:
         self.loudness = np.clip(0.16 * speeds[order], 0.05, 0.6)
         self.struck = np.repeat(np.arange(ACTORS), [int(h.sum()) for h in heard])[order]
 
-        dye = world.rng(index, _CAMERA + view)
-        self._gain = dye.uniform(0.75, 1.0, 3).astype(np.float32) if view else np.ones(3, np.float32)
+    @cached_property
+    def _pictures(self) -> list[tuple[Image, float]]:
+        """Each surface's picture, and its texels a metre."""
+        looks = self.world.rng(self.index, _LOOKS)
+        focal = FOCAL * self.world.size
+        wall, floor = focal / WALL, 1.5 * focal / WALL
+        pictures = [
+            (surface(looks, int(8 * wall), int(22 * wall), 2.5), wall),
+            (_far_blurred(surface(looks, int(8 * floor), int(18 * floor), 3.0)), floor),
+        ]
+        for number, radius in enumerate(self._radii):
+            density = 1.2 * focal / (6.4 if number < PROPS else 3.6)  # by how near it comes
+            pictures.append((cut_out(looks, max(int(2 * radius * density), 8)), density))
+        return pictures
 
-    def _cut_out(self, looks: np.random.Generator, radius: float, nearest: float, path: Path) -> Thing:
-        density = 1.2 * FOCAL * self.world.size / nearest
-        return Thing(cut_out(looks, max(int(2 * radius * density), 8)), density, radius, path)
+    @cached_property
+    def _gain(self) -> Image:
+        """``[3]`` what the camera makes of red, green and blue; the first camera leaves them as they are."""
+        dye = self.world.rng(self.index, _DYE + self.view)
+        return dye.uniform(0.75, 1.0, 3).astype(np.float32) if self.view else np.ones(3, np.float32)
 
     # Geometry ---------------------------------------------------------------------------------------------------
 
     def _planes(self, t: float) -> list[tuple[int, Image, Array]]:
         """The surfaces seen at t from the farthest to the nearest: number, picture and homography from texels."""
-        planes = []
-        for picture, density, origin, down in (
-            (self._wall, self._wall_density, np.array([0.0, -3.0, WALL]), np.array([0.0, 1.0, 0.0])),
-            (self._floor, self._floor_density, np.array([0.0, 0.0, WALL - 4.0]), np.array([0.0, 0.0, 1.0])),
-        ):
-            planes.append((picture, self._camera.plane(origin, np.array([1.0, 0.0, 0.0]), down, t), density))
-        places = np.stack([thing.path(np.asarray(t, np.float64)) for thing in self._things])  # [things, 4]
-        for thing, (x, y, z, turn) in zip(self._things, places, strict=True):
-            across = np.array([np.cos(turn), np.sin(turn), 0.0])
-            down = np.array([-np.sin(turn), np.cos(turn), 0.0])
-            plane = self._camera.plane(np.array([x, y - thing.radius, z]), across, down, t)
-            planes.append((thing.picture, plane, thing.density))
+        right, down, ahead = np.eye(3)
+        planes = [
+            self._camera.plane(np.array([0, -3.0, WALL]), right, down, t),
+            self._camera.plane(np.array([0, 0, WALL - 4.0]), right, ahead, t),
+        ]
+        places = np.stack([path(np.asarray(t, np.float64)) for path in self._paths])  # [PROPS + ACTORS, 4]
+        for (x, y, z, turn), radius in zip(places, self._radii, strict=True):
+            across = np.cos(turn) * right + np.sin(turn) * down
+            upright = np.cos(turn) * down - np.sin(turn) * right
+            planes.append(self._camera.plane(np.array([x, y - radius, z]), across, upright, t))
         order = [0, 1, *(2 + np.argsort(-places[:, 2], kind="stable"))]
-        return [(int(i), planes[i][0], planes[i][1] @ _texels(planes[i][0], planes[i][2])) for i in order]
+        return [(int(i), self._pictures[i][0], planes[i] @ _texels(*self._pictures[i])) for i in order]
 
     def _window(self, picture: Image, plane: Array) -> tuple[slice, slice]:
         """The rows and columns of the frame that a picture may touch."""
@@ -216,18 +208,26 @@ class Scene:
 
     def places(self, times: Array) -> Array:
         """``[T]`` seconds to ``[2, T, 4]``: X, Y, Z in metres and turn in radians of the two acting objects."""
-        return np.stack([thing.path(np.asarray(times, np.float64)) for thing in self._things[PROPS:]])
+        return np.stack([path(np.asarray(times, np.float64)) for path in self._paths[PROPS:]])
+
+    def circles(self, t: float) -> Array:
+        """``[2, 3]`` x, y and radius in pixels of the circles round the acting objects at t seconds, seen or not."""
+        places = self.places(np.array([t]))[:, 0, :3] - [[0, radius, 0] for radius in self._radii[PROPS:]]
+        intrinsics = self._camera.intrinsics(t)
+        x, y, depth = intrinsics @ self._camera.rotation(t) @ (places - self._camera.position(t)).T
+        return np.stack([x / depth, y / depth, intrinsics[0, 0] * np.array(self._radii[PROPS:]) / depth], axis=-1)
 
     def sound(self) -> NDArray[np.float32]:
         """The whole sound: ``[round(seconds * rate)]`` float32 in [-1, 1]; sample n is at ``n / rate`` seconds."""
-        rng, rate = self.world.rng(self.index, _SOUND), self.world.rate
+        rate, timbre = self.world.rate, self.world.rng(self.index, _VOICES)
+        voices = [Voice.draw(timbre, float(radius)) for radius in self._radii[PROPS:]]
         times = np.arange(round(self.world.seconds * rate)) / rate
         ticks = np.arange(-1, round(self.world.seconds * 100) + 2) / 100
         places = self.places(ticks)
         slip = np.abs(np.gradient(places, 0.01, axis=1)) * np.array([1, 0, 1, 0.3])  # what moves up or down is free
         speeds = [np.interp(times, ticks, s) for s in slip.sum(-1)]
         blows = [(self.impacts[self.struck == k], self.loudness[self.struck == k]) for k in range(ACTORS)]
-        return soundtrack(rng, self._voices, blows, speeds, rate)
+        return soundtrack(self.world.rng(self.index, _NOISE), voices, blows, speeds, rate)
 
 
 def _texels(picture: Image, density: float) -> Array:
