@@ -9,13 +9,13 @@ import av
 import numpy as np
 import torch
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.resample import resample
 
-PRE_ROLL = 0.1  # seconds decoded before the wanted span: at least four packets of every usual codec
+_PRE_ROLL = 0.1  # seconds decoded before the wanted span: at least four packets of every usual codec
 _GAP = 0.01  # seconds by which timestamps may wander from a continuous stream before they count as a gap
 _FULL_SCALE = {"u8": 128.0, "s16": 32768.0, "s32": 2147483648.0, "s64": 9.223372036854775808e18}
 
@@ -31,16 +31,16 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
     return stream
 
 
-def mono(frame: AudioFrame) -> np.ndarray:
-    """``[S]`` float32 in [-1, 1]: the mean over channels of decoded sound, in the file's own rate."""
-    samples = frame.to_ndarray()  # [C, S] planar, [1, S * C] packed
-    if frame.format.is_packed:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T  # [C, S]
-    mean = samples.mean(axis=0, dtype=np.float64)
-    name = frame.format.name.removesuffix("p")
-    if name in _FULL_SCALE:
-        mean = (mean - (128 if name == "u8" else 0)) / _FULL_SCALE[name]
-    return mean.astype(np.float32)
+def mono(frames: list[AudioFrame]) -> np.ndarray:
+    """``[S]`` float32 in [-1, 1]: the mean over channels of consecutive decoded sound, at the file's own rate."""
+    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)  # [C, S] planar, [1, S * C] packed
+    if frames[0].format.is_packed:
+        samples = samples.reshape(-1, frames[0].layout.nb_channels).T  # [C, S]
+    kind = frames[0].format.name.removesuffix("p")
+    if kind not in _FULL_SCALE:
+        return samples.mean(axis=0, dtype=np.float32)
+    zero = 128 if kind == "u8" else 0
+    return ((samples.mean(axis=0, dtype=np.float64) - zero) / _FULL_SCALE[kind]).astype(np.float32)
 
 
 def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: float, rate: int) -> AudioClip:
@@ -63,71 +63,65 @@ def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: f
     if stream is None:
         raise MediaError(info.path, "no_audio", "there is no sound in this file", "Leave it out of audio-visual sets")
     count = round((stop - start) * rate)
-    margin = round(PRE_ROLL * rate)  # samples of the result before and after the span, cut off again below
-    begin = start - margin / rate
+    margin = round(_PRE_ROLL * rate)  # samples of the result before and after the span, cut off again below
+    begin, end = start - margin / rate, stop + margin / rate
     source = stream.rate
-    sound = np.zeros(round((count + 2 * margin) * source / rate), np.float32)
-    known = [stop, start]
-    for time, samples in _pieces(container, stream, info, begin, stop + margin / rate):
-        known = [min(known[0], time), max(known[1], time + len(samples) / source)]
+    sound = np.zeros(-(-(count + 2 * margin) * source // rate), np.float32)
+    first, last = stop, start  # seconds of the sound that was found
+    for time, piece in _pieces(_decoded(container, stream, info, begin, end), source):
+        first, last = min(first, time), max(last, time + len(piece) / source)
         place = round((time - begin) * source)
-        left, right = max(place, 0), min(place + len(samples), len(sound))
+        left, right = max(place, 0), min(place + len(piece), len(sound))
         if left < right:
-            sound[left:right] = samples[left - place : right - place]
-    result = _resample(sound, source, rate)[margin : margin + count]
-    valid = (max(start, known[0]), min(stop, known[1]))
-    samples = np.zeros(count, np.float32)
-    samples[: len(result)] = result
-    return AudioClip(torch.from_numpy(samples), valid if valid[0] < valid[1] else (start, start))
+            sound[left:right] = piece[left - place : right - place]
+    samples = resample(torch.from_numpy(sound), source, rate)[margin : margin + count].clone()
+    valid = (max(start, first), min(stop, last))
+    return AudioClip(samples, valid if valid[0] < valid[1] else (start, start))
 
 
-def _resample(sound: np.ndarray, source: int, rate: int) -> np.ndarray:
-    """``[S]`` float32 at another rate, its first sample at the same instant."""
-    if source == rate:
-        return sound
-    frame = AudioFrame.from_ndarray(sound[None], format="flt", layout="mono")
-    frame.sample_rate = source
-    resampler = AudioResampler(format="flt", layout="mono", rate=rate)
-    parts = [part.to_ndarray()[0] for part in chain(resampler.resample(frame), resampler.resample(None))]
-    return np.concatenate(parts)
+def _pieces(frames: Iterator[tuple[float, AudioFrame]], rate: int) -> Iterator[tuple[float, np.ndarray]]:
+    """Stretches of unbroken sound: the second at which each begins, and its ``[S]`` samples.
 
-
-def _pieces(
-    container: InputContainer, stream: AudioStream, info: VideoInfo, begin: float, end: float
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Stretches of unbroken sound that cover a span: the second at which each begins, and its ``[S]`` samples."""
-    pending: list[np.ndarray] = []
-    offsets: list[float] = []  # where the piece began, as each frame's own timestamp has it
+    A stretch begins at the median of where its frames say it does: timestamps may be rounded, to 1 ms in Matroska.
+    """
+    held: list[AudioFrame] = []
+    begins: list[float] = []  # seconds at which the stretch began, as each frame has it
     length = 0
-    for frame in _decoded(container, stream, info, begin):
-        assert frame.pts is not None
-        assert frame.time_base is not None
-        time = float(frame.pts * frame.time_base) - info.origin
-        if pending and abs(time - length / stream.rate - float(np.median(offsets))) > _GAP:
-            yield float(np.median(offsets)), np.concatenate(pending)
-            pending, offsets, length = [], [], 0
-        if time >= end:
-            break
-        pending.append(mono(frame))
-        offsets.append(time - length / stream.rate)
+    for time, frame in frames:
+        begin = time - length / rate
+        if held and abs(begin - begins[0]) > _GAP:
+            yield float(np.median(begins)), mono(held)
+            begin, held, begins, length = time, [], [], 0
+        held.append(frame)
+        begins.append(begin)
         length += frame.samples
-    if pending:
-        yield float(np.median(offsets)), np.concatenate(pending)
+    if held:
+        yield float(np.median(begins)), mono(held)
 
 
-def _decoded(container: InputContainer, stream: AudioStream, info: VideoInfo, begin: float) -> Iterator[AudioFrame]:
-    """Decoded frames from at least a pre-roll before a second, or from the first one that has sound."""
+def _decoded(
+    container: InputContainer, stream: AudioStream, info: VideoInfo, begin: float, end: float
+) -> Iterator[tuple[float, AudioFrame]]:
+    """Decoded frames that cover a span, as far as there is sound, and the second at which each begins."""
     assert stream.time_base is not None
-    target = round((begin + info.origin) / stream.time_base)
-    packets = _seek(container, stream, target) if info.seekable else container.demux(stream)
+    base = float(stream.time_base)
+    packets = (
+        _seek(container, stream, round((begin + info.origin) / base)) if info.seekable else container.demux(stream)
+    )
     for packet in packets:
         try:
             frames = packet.decode()
         except av.error.FFmpegError as error:
-            where = float((packet.pts or 0) * stream.time_base) - info.origin
+            where = (packet.pts or 0) * base - info.origin
             why = f"the sound can't be decoded at {where:.2f} s ({type(error).__name__})"
             raise MediaError(info.path, "corrupt", why, "Leave it out of audio-visual sets") from error
-        yield from (frame for frame in frames if frame.pts is not None)
+        for frame in frames:
+            if frame.pts is None:
+                continue
+            time = frame.pts * base - info.origin
+            if time >= end:
+                return
+            yield time, frame
 
 
 def _seek(container: InputContainer, stream: AudioStream, target: int) -> Iterator[av.Packet]:
@@ -139,6 +133,8 @@ def _seek(container: InputContainer, stream: AudioStream, target: int) -> Iterat
         container.seek(target - margin, stream=stream)
         packets = container.demux(stream)
         first = next(packets, None)
-        if first is None or first.pts is None or first.pts <= target or margin > target + 60 * second:
-            return chain([first], packets) if first is not None else iter(())
+        if first is None:
+            return iter(())
+        if first.pts is None or first.pts <= target or margin > target + 60 * second:
+            return chain([first], packets)
         margin = 2 * margin or second

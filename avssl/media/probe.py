@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from avssl.media.audio import audio_stream, mono
 from avssl.media.files import MAX_PIXELS, check_path, open_container, sniff
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
-from avssl.media.timeline import Clock, video_stream
+from avssl.media.timeline import Clock, spacing, video_stream
 
 _SILENCE = 1e-3  # of full scale: -60 dB
 _NO_DELAY = ("pcm", "flac", "alac", "vorbis", "opus")  # codecs that delay nothing, or whose header says how much
@@ -136,7 +136,7 @@ def _note_sound(sound: _Sound, packet: av.Packet) -> None:
         for frame in frames:
             if sound.start is None and frame.pts is not None:
                 sound.start = float(frame.pts * frame.time_base)
-            sound.loud = sound.loud or bool(np.abs(mono(frame)).max(initial=0) > _SILENCE)
+            sound.loud = sound.loud or bool(np.abs(mono([frame])).max(initial=0) > _SILENCE)
     if packet.size and packet.pts is not None:
         sound.signalled = sound.signalled or packet.pts < 0 or packet.has_sidedata("skip_samples")
         sound.end = max(sound.end, float((packet.pts + (packet.duration or 0)) * base))
@@ -155,7 +155,8 @@ def _describe(
     assert picture.first is not None
     ticks = np.array(picture.shown or [picture.first], dtype=np.int64)
     count = len(ticks)
-    vfr, period = _spacing(ticks, picture.last_duration, stream)
+    rate = stream.average_rate
+    vfr, period = spacing(ticks, picture.last_duration or (float(1 / (rate * clock.base)) if rate else 1.0))
     last = picture.last_duration if vfr and picture.last_duration else period
     duration = float((int(ticks[-1] - ticks[0]) + last) * clock.base)
     origin = float(int(ticks[0]) * clock.base)
@@ -187,19 +188,6 @@ def _describe(
         backends=("pyav",),
         sync_grade=_grade(container.format.name, audio, sound),
     )
-
-
-def _spacing(ticks: np.ndarray, last_duration: int, stream: VideoStream) -> tuple[bool, float]:
-    """Whether frames are unevenly spaced (by more than a tick's rounding), and the usual ticks from one to the next."""
-    count = len(ticks)
-    if count == 1:
-        rate, base = stream.average_rate, stream.time_base
-        return False, last_duration or (float(1 / (rate * base)) if rate and base else 1.0)
-    period = float(ticks[-1] - ticks[0]) / (count - 1)
-    wander = np.abs(ticks - ticks[0] - period * np.arange(count)).max()
-    if wander < 1 + 1e-6 and not (period.is_integer() and wander > 0):
-        return False, period
-    return True, float(np.median(np.diff(ticks)))
 
 
 def _grade(container: str, audio: AudioInfo | None, sound: _Sound) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from fractions import Fraction
+from itertools import chain, dropwhile
 
 import av
 import numpy as np
@@ -31,6 +33,7 @@ class PyAVReader(Reader):
         self.info = info
         self._threads = threads
         self._reformatter = VideoReformatter()
+        self._wanted: list[int] = []  # rising ticks
         self._open()
 
     def __enter__(self) -> PyAVReader:
@@ -47,10 +50,12 @@ class PyAVReader(Reader):
         self._stream = stream
         self._clock = Clock(self._container, stream)
         self._origin = self._clock.ticks(self.info.origin)
-        # The next frame comes no sooner than this many ticks after a frame; 0 where frames are not evenly spaced.
-        self._period = 0 if self.info.vfr else int(1 / (self.info.fps * self._clock.base)) - 1
-        self._skips = self._period > 0 and stream.codec_context.codec.canonical_name in _SKIPPABLE
-        self._wanted: list[int] = []
+        # A frame is shown for at least, and at most, this many ticks; 0 where frames are not evenly spaced.
+        period = 0.0 if self.info.vfr else float(1 / (self.info.fps * self._clock.base))
+        rounded = 0 if abs(period - round(period)) < 1e-6 * period else 1
+        self._shortest = max(0, math.floor(period) - 1) if rounded else round(period)
+        self._longest = math.ceil(period) + 1 if rounded else round(period)
+        self._skips = self._shortest > 0 and stream.codec_context.codec.canonical_name in _SKIPPABLE
         self._heard = False
         self._start(self._container.demux(stream), self._origin)
 
@@ -66,6 +71,23 @@ class PyAVReader(Reader):
         """Release the file, its threads and its memory."""
         self._held = self._ahead = None
         self._container.close()
+
+    def sequence(self) -> Iterator[tuple[int, VideoFrame]]:
+        """All frames from the first to the last that decodes, each with its tick (of ``base`` seconds)."""
+        self._wanted = []
+        self._container.close()
+        self._open()
+        yield from self._shown
+
+    @property
+    def base(self) -> Fraction:
+        """Seconds of one tick."""
+        return self._clock.base
+
+    @property
+    def failed(self) -> tuple[int, Exception] | None:
+        """The tick at which decoding failed, and why."""
+        return self._failed
 
     def audio(self, start: float, stop: float, rate: int) -> AudioClip:
         """See ``VideoReader.audio``."""
@@ -103,7 +125,7 @@ class PyAVReader(Reader):
         """The last frame shown at or before a tick."""
         if not self._ahead_of(target):
             self._seek(target)
-        while self._held is None or target > self._held[0] + self._period:
+        while self._held is None or target >= self._held[0] + max(self._shortest, 1):
             self._ahead = self._ahead or next(self._shown, None)
             if self._ahead is None or self._ahead[0] > target:
                 break
@@ -126,21 +148,27 @@ class PyAVReader(Reader):
     def _seek(self, target: int) -> None:
         """Start decoding from the last keyframe shown at or before a tick, or from the start of the file."""
         margin, second = 0, self._clock.ticks(1.0)
-        while self.info.seekable and target - margin > self._origin:
-            self._container.seek(target - margin, stream=self._stream)
-            packets = self._container.demux(self._stream)
-            for packet in packets:
-                tick = self._clock.packet(packet)
-                if packet.is_keyframe and tick is not None:
-                    if tick <= target:
-                        self._start(chain([packet], packets), tick)
-                        return
-                    break
+        while self.info.seekable:
+            packets = self._keyframe(target - margin)
+            first = next(packets, None)
+            tick = first and self._clock.packet(first)
+            if first is not None and tick is not None and tick <= target:
+                self._start(chain([first], packets), tick)
+                return
+            if target - margin <= self._origin:
+                break
             margin = 2 * margin or second
         self._container.close()
-        wanted = self._wanted
         self._open()
-        self._wanted = wanted
+
+    def _keyframe(self, tick: int) -> Iterator[av.Packet]:
+        """Packets from the keyframe that the container's own seek finds, none where it fails."""
+        try:
+            self._container.seek(tick, stream=self._stream)
+            packets = self._container.demux(self._stream)
+            yield from dropwhile(lambda packet: not packet.is_keyframe, packets)
+        except av.error.FFmpegError as error:
+            self._failed = tick, error
 
     def _decode(self, packets: Iterable[av.Packet], first: int) -> Iterator[tuple[int, VideoFrame]]:
         """Frames and their ticks as they are shown. Where decoding fails, what the decoder still holds comes last."""
@@ -167,17 +195,15 @@ class PyAVReader(Reader):
     def _unwanted(self, tick: int | None) -> bool:
         """Whether a frame is over before the next wanted tick. Beyond the last one all are kept, for the next call."""
         place = bisect_left(self._wanted, tick or 0)
-        return tick is not None and place < len(self._wanted) and self._wanted[place] - tick > self._period + 3
+        return tick is not None and place < len(self._wanted) and self._wanted[place] - tick > self._longest
 
     def _check_reached(self, target: int) -> None:
         """Refuse a frame that is not the one shown at a tick because decoding ended before it."""
         held = None if self._held is None else self._held[0]
-        if self._ahead is not None and held is not None:
+        if held is not None and (self._ahead is not None or target <= held + self._longest):
             return
-        ended = self._ahead is None and held is not None and target > held + self._period
-        late = self._period and held is not None and target > held + 2 * self._period
-        if held is not None and not (ended and (self._failed or late)):
-            return
+        if held is not None and not self._failed and not self._longest:
+            return  # the last frame of unevenly spaced ones, which may last long
         end = self._failed[0] if self._failed else (held or self._origin)
         where = f"{float((end - self._origin) * self._clock.base):.2f} s of {self.info.duration:.2f} s"
         wish = f"the frame at {float((target - self._origin) * self._clock.base):.2f} s can't be had"

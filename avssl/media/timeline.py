@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -50,3 +51,19 @@ class Clock:
     def ticks(self, seconds: float) -> int:
         """The nearest tick."""
         return round(seconds / self.base)
+
+
+def spacing(ticks: np.ndarray, alone: float) -> tuple[bool, float]:
+    """Whether frames are unevenly spaced, by more than the rounding to ticks; and the usual ticks from one to the next.
+
+    Args:
+        ticks: ``[T]`` rising.
+        alone: ticks that a frame lasts where there is but one.
+    """
+    if len(ticks) == 1:
+        return False, alone
+    period = float(ticks[-1] - ticks[0]) / (len(ticks) - 1)
+    wander = np.abs(ticks - ticks[0] - period * np.arange(len(ticks))).max()
+    if wander < 1 + 1e-6 and not (period.is_integer() and wander > 0):
+        return False, period
+    return True, float(np.median(np.diff(ticks)))

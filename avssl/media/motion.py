@@ -1,0 +1,75 @@
+"""One pass over all frames of a recording: how much moves when, and how far it decodes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from av.video.reformatter import Interpolation, VideoReformatter
+from torch import Tensor
+
+from avssl.media.info import MediaError, VideoInfo
+from avssl.media.pyav import PyAVReader
+from avssl.media.timeline import spacing
+
+_SIDE = 64  # pixels of the small grey picture that frames are compared on
+_BINS = 8  # a second
+
+
+def scan(path: Path, info: VideoInfo) -> VideoInfo:
+    """Decode the whole recording once, at low resolution.
+
+    Args:
+        path: the file.
+        info: what ``probe`` says of it.
+
+    Returns:
+        The info with ``motion`` filled in, and with ``duration`` and ``frames`` cut to the part that decodes.
+
+    Raises:
+        MediaError: ``undecodable`` where no frame decodes.
+    """
+    scaler = VideoReformatter()
+    ticks: list[int] = []
+    moved: list[float] = []  # mean absolute grey difference to the frame before
+    before: np.ndarray | None = None
+    with PyAVReader(replace(info, path=path)) as reader:
+        for tick, frame in reader.sequence():
+            small = scaler.reformat(frame, _SIDE, _SIDE, "gray", interpolation=Interpolation.AREA, threads=1)
+            grey = small.to_ndarray().astype(np.int16)
+            moved.append(0.0 if before is None else float(np.abs(grey - before).mean()) / 255)
+            ticks.append(tick)
+            before = grey
+        base, failed = float(reader.base), reader.failed
+    if not ticks:
+        why = f"no frame of its {info.codec} video decodes" + (f" ({type(failed[1]).__name__})" if failed else "")
+        raise MediaError(path, "undecodable", why, "Fetch or convert it again")
+    if len(ticks) != info.frames or failed:
+        vfr, period = spacing(np.array(ticks), 1 / (info.fps * base))
+        last = 1 if failed and vfr else period  # how long an unevenly spaced frame lasts shows only in the next one
+        duration = (ticks[-1] - ticks[0] + last) * base
+        info = replace(info, frames=len(ticks), duration=duration, vfr=vfr, fps=len(ticks) / duration)
+    times = torch.tensor(ticks, dtype=torch.float64).sub(ticks[0]).mul(base)
+    return replace(info, motion=_profile(times, torch.tensor(moved), info.duration))
+
+
+def _profile(times: Tensor, moved: Tensor, duration: float) -> Tensor:
+    """``[ceil(8 * duration)]`` the mean of ``moved`` in each eighth of a second; where no frame falls, the next one's.
+
+    Args:
+        times: ``[T]`` seconds of the frames, rising.
+        moved: ``[T]`` how much has moved since the frame before; the first is not counted.
+        duration: seconds.
+    """
+    bins = math.ceil(_BINS * duration)
+    place = (times[1:] * _BINS).long().clamp(max=bins - 1)  # [T - 1]
+    total = torch.zeros(bins).index_add_(0, place, moved[1:])
+    count = torch.zeros(bins).index_add_(0, place, torch.ones(len(place)))
+    filled = count.nonzero().flatten()
+    if len(filled) == 0:
+        return total
+    source = filled[torch.searchsorted(filled, torch.arange(bins)).clamp(max=len(filled) - 1)]
+    return total[source] / count[source]
