@@ -84,14 +84,10 @@ class Camera:
         middle = (self.size - 1) / 2
         return np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
 
-    def plane(self, origin: Array, across: Array, down: Array, t: float) -> Array:
-        """``[3, 3]`` homography from a plane in the world to pixels.
-
-        Coordinates (a, b) on the plane mean the point ``origin + a * across + b * down``. The homography is scaled so
-        that it takes (a, b, 1) to depth times (x, y, 1).
-        """
-        columns = np.stack([across, down, origin - self.position(t)], axis=-1)
-        return self.intrinsics(t) @ self.rotation(t) @ columns
+    def projection(self, t: float) -> Array:
+        """``[3, 4]`` from homogeneous points of the world to depth times (x, y, 1), in metres and pixels."""
+        turned = self.rotation(t)
+        return self.intrinsics(t) @ np.column_stack([turned, -turned @ self.position(t)])
 
     def ego_motion(self, t0: float, t1: float) -> EgoMotion:
         """How this camera moves from t0 to t1 (seconds)."""

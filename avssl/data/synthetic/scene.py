@@ -78,19 +78,30 @@ class Scene:
         self.struck = np.repeat(np.arange(ACTORS), [int(h.sum()) for h in heard])[order]
 
     @cached_property
-    def _pictures(self) -> list[tuple[Image, float]]:
-        """Each surface's picture, and its texels a metre."""
-        looks = self.world.rng(self.index, _LOOKS)
+    def _densities(self) -> list[float]:
+        """Texels a metre of each surface's picture, by how near it comes."""
         focal = FOCAL * self.world.size
-        wall, floor = focal / WALL, 1.5 * focal / WALL
-        pictures = [
-            (surface(looks, int(8 * wall), int(22 * wall), 2.5), wall),
-            (_far_blurred(surface(looks, int(8 * floor), int(18 * floor), 3.0)), floor),
+        return [focal / WALL, 1.5 * focal / WALL, *[1.2 * focal / 6.4] * PROPS, *[1.2 * focal / 3.6] * ACTORS]
+
+    @cached_property
+    def _pictures(self) -> list[Image]:
+        """Each surface's ``[h, w, 4]`` premultiplied RGBA."""
+        looks = self.world.rng(self.index, _LOOKS)
+        wall, floor, *densities = self._densities
+        return [
+            surface(looks, int(8 * wall), int(22 * wall), 2.5),
+            _far_blurred(surface(looks, int(8 * floor), int(18 * floor), 3.0)),
+            *(cut_out(looks, max(int(2 * r * d), 8)) for r, d in zip(self._radii, densities, strict=True)),
         ]
-        for number, radius in enumerate(self._radii):
-            density = 1.2 * focal / (6.4 if number < PROPS else 3.6)  # by how near it comes
-            pictures.append((cut_out(looks, max(int(2 * radius * density), 8)), density))
-        return pictures
+
+    @cached_property
+    def _texels(self) -> Array:
+        """``[surfaces, 3, 3]`` from texels of each picture to metres from its middle."""
+        scales = []
+        for picture, density in zip(self._pictures, self._densities, strict=True):
+            height, width = picture.shape[:2]
+            scales.append(np.array([[1, 0, -(width - 1) / 2], [0, 1, -(height - 1) / 2], [0, 0, density]]) / density)
+        return np.stack(scales)
 
     @cached_property
     def _gain(self) -> Image:
@@ -102,18 +113,18 @@ class Scene:
 
     def _planes(self, t: float) -> list[tuple[int, Image, Array]]:
         """The surfaces seen at t from the farthest to the nearest: number, picture and homography from texels."""
-        right, down, ahead = np.eye(3)
-        planes = [
-            self._camera.plane(np.array([0, -3.0, WALL]), right, down, t),
-            self._camera.plane(np.array([0, 0, WALL - 4.0]), right, ahead, t),
-        ]
         places = np.stack([path(np.asarray(t, np.float64)) for path in self._paths])  # [PROPS + ACTORS, 4]
-        for (x, y, z, turn), radius in zip(places, self._radii, strict=True):
-            across = np.cos(turn) * right + np.sin(turn) * down
-            upright = np.cos(turn) * down - np.sin(turn) * right
-            planes.append(self._camera.plane(np.array([x, y - radius, z]), across, upright, t))
+        cos, sin, flat = np.cos(places[:, 3]), np.sin(places[:, 3]), np.zeros(len(places))
+        middles = places[:, :3] - np.array(self._radii)[:, None] * [0, 1, 0]
+        frames = np.zeros((2 + len(places), 4, 3))  # columns: across, down, and the middle as a homogeneous point
+        frames[0] = np.array([(1, 0, 0), (0, 1, -3.0), (0, 0, WALL), (0, 0, 1)])
+        frames[1] = np.array([(1, 0, 0), (0, 0, 0), (0, 1, WALL - 4.0), (0, 0, 1)])
+        frames[2:, :3, 0] = np.stack([cos, sin, flat], axis=-1)
+        frames[2:, :3, 1] = np.stack([-sin, cos, flat], axis=-1)
+        frames[2:, :3, 2], frames[2:, 3, 2] = middles, 1
+        planes = self._camera.projection(t) @ frames @ self._texels
         order = [0, 1, *(2 + np.argsort(-places[:, 2], kind="stable"))]
-        return [(int(i), self._pictures[i][0], planes[i] @ _texels(*self._pictures[i])) for i in order]
+        return [(int(i), self._pictures[i], planes[i]) for i in order]
 
     def _window(self, picture: Image, plane: Array) -> tuple[slice, slice]:
         """The rows and columns of the frame that a picture may touch."""
@@ -122,10 +133,9 @@ class Scene:
         size = self.world.size
         if corners[2].min() < 0.1:  # reaches behind the camera
             return slice(0, size), slice(0, size)
-        x, y = corners[:2] / corners[2]
-        low = np.clip(np.floor([y.min(), x.min()]), 0, size).astype(int)
-        high = np.clip(np.ceil([y.max(), x.max()]) + 1, 0, size).astype(int)
-        return slice(low[0], high[0]), slice(low[1], high[1])
+        x, y = (corners[:2] / corners[2]).tolist()
+        rows, columns = ((max(int(min(v)), 0), min(int(max(v)) + 2, size)) for v in (y, x))
+        return slice(*rows), slice(*columns)
 
     def _seen(self, t: float) -> tuple[NDArray[np.int64], dict[int, Array]]:
         """``[H, W]`` the number of the surface at each pixel, and each surface's homography from texels."""
@@ -146,7 +156,7 @@ class Scene:
         canvas = np.zeros((size, size, 3), np.float32)
         for number, picture, plane in self._planes(t):
             rows, columns = self._window(picture, plane)
-            if rows.start == rows.stop or columns.start == columns.stop:
+            if rows.start >= rows.stop or columns.start >= columns.stop:
                 continue
             moved = np.array([[1, 0, -columns.start], [0, 1, -rows.start], [0, 0, 1]], np.float64) @ plane
             extent = (columns.stop - columns.start, rows.stop - rows.start)
@@ -200,6 +210,10 @@ class Scene:
         border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": -1}
         return cv2.remap(later, columns + across, rows + down, cv2.INTER_NEAREST, **border) == numbers
 
+    def intrinsics(self, t: float) -> Array:
+        """``[3, 3]`` from camera axes (x right, y down, z ahead) to pixels at t seconds; pixel centres are whole."""
+        return self._camera.intrinsics(t)
+
     def ego_motion(self, t0: float, t1: float) -> EgoMotion:
         """How the camera moves from t0 to t1 (seconds)."""
         return self._camera.ego_motion(t0, t1)
@@ -212,10 +226,10 @@ class Scene:
 
     def circles(self, t: float) -> Array:
         """``[2, 3]`` x, y and radius in pixels of the circles round the acting objects at t seconds, seen or not."""
-        places = self.places(np.array([t]))[:, 0, :3] - [[0, radius, 0] for radius in self._radii[PROPS:]]
-        intrinsics = self._camera.intrinsics(t)
-        x, y, depth = intrinsics @ self._camera.rotation(t) @ (places - self._camera.position(t)).T
-        return np.stack([x / depth, y / depth, intrinsics[0, 0] * np.array(self._radii[PROPS:]) / depth], axis=-1)
+        places, radii = self.places(np.array([t]))[:, 0, :3], np.array(self._radii[PROPS:])
+        middles = np.column_stack([places - radii[:, None] * [0, 1, 0], np.ones(ACTORS)])
+        x, y, depth = self._camera.projection(t) @ middles.T
+        return np.stack([x, y, radii * self._camera.intrinsics(t)[0, 0]], axis=-1) / depth[:, None]
 
     def sound(self) -> NDArray[np.float32]:
         """The whole sound: ``[round(seconds * rate)]`` float32 in [-1, 1]; sample n is at ``n / rate`` seconds."""
@@ -228,12 +242,6 @@ class Scene:
         speeds = [np.interp(times, ticks, s) for s in slip.sum(-1)]
         blows = [(self.impacts[self.struck == k], self.loudness[self.struck == k]) for k in range(ACTORS)]
         return soundtrack(self.world.rng(self.index, _NOISE), voices, blows, speeds, rate)
-
-
-def _texels(picture: Image, density: float) -> Array:
-    """``[3, 3]`` from texels of a picture to metres from its middle."""
-    height, width = picture.shape[:2]
-    return np.array([[1, 0, -(width - 1) / 2], [0, 1, -(height - 1) / 2], [0, 0, density]]) / density
 
 
 def _pixels(here: tuple[NDArray[np.int64], ...]) -> Array:

@@ -131,7 +131,7 @@ def write_video(scene: Scene, path: Path) -> None:
         video.width = video.height = world.size
         video.pix_fmt = "yuv420p"
         video.codec_context.time_base = Fraction(1, world.fps)
-        audio = container.add_stream("aac", rate=world.rate, layout="mono")
+        audio = container.add_stream("aac", rate=world.rate, layout="mono", options={"aac_coder": "fast"})
         audio.bit_rate = 96_000
         audio.codec_context.time_base = Fraction(1, world.rate)
         sound = scene.sound()
