@@ -1,0 +1,66 @@
+"""Has the embedding collapsed? Four numbers that need no label."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def feature_std(features: Tensor) -> Tensor:
+    """Mean over channels of the standard deviation of L2-normalised features (Chen & He, CVPR 2021, section 4.1).
+
+    Args:
+        features: ``[N, D]``, N >= 2.
+
+    Returns:
+        Scalar: 0 where all features are equal, about ``1 / sqrt(D)`` where they spread evenly.
+    """
+    return functional.normalize(_checked(features), dim=1).std(dim=0, unbiased=False).mean()
+
+
+def rankme(features: Tensor) -> Tensor:
+    """Effective rank: exponential of the entropy of the singular values (Garrido et al., ICML 2023, equation 2).
+
+    Args:
+        features: ``[N, D]``, N >= 2.
+
+    Returns:
+        Scalar from 1 (all on one line) to ``min(N, D)``.
+    """
+    values = torch.linalg.svdvals(_checked(features))
+    share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return torch.special.entr(share).sum().exp()
+
+
+def alignment(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared distance between two views of the same item on the unit sphere (Wang & Isola, ICML 2020, eq. 1).
+
+    Args:
+        first: ``[N, D]``.
+        second: ``[N, D]``, row i another view of the same item as row i of ``first``.
+
+    Returns:
+        Scalar from 0 (the views coincide) to 4.
+    """
+    first, second = (functional.normalize(_checked(views), dim=1) for views in (first, second))
+    return (first - second).square().sum(dim=1).mean()
+
+
+def uniformity(features: Tensor) -> Tensor:
+    """Log of the mean Gaussian potential between pairs on the unit sphere, t = 2 (Wang & Isola, ICML 2020, eq. 2).
+
+    Args:
+        features: ``[N, D]``, N >= 2.
+
+    Returns:
+        Scalar from 0 (all coincide) down to about -4 (evenly spread).
+    """
+    points = functional.normalize(_checked(features), dim=1)
+    return torch.pdist(points).square().mul(-2).exp().mean().log()
+
+
+def _checked(features: Tensor) -> Tensor:
+    if features.ndim != 2 or features.shape[0] < 2:
+        raise ValueError(f"expected features [N, D] of at least two items, got {list(features.shape)}")
+    return features.detach().float()

@@ -1,0 +1,244 @@
+"""Every video of a protocol through an encoder, once: the views, the reading, the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Literal
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+import avssl
+from avssl.data.journal import write_atomically
+from avssl.data.manifest import Manifest, user_cache
+from avssl.data.progress import Tally
+from avssl.data.samplers import UniformClips
+from avssl.encoders import Encoder, weights_hash
+from avssl.media import VideoInfo, open_video
+
+VIEWS_AT_ONCE = 64  # views a forward pass
+
+
+@dataclass(frozen=True)
+class Views:
+    """What of a video is looked at.
+
+    Args:
+        clips: clips a video, spread evenly over it; a single one is taken from the middle.
+        frames: frames a clip (T). Videos shorter than a clip are played again from the start.
+        step: seconds between two frames.
+        size: height and width of a view in pixels.
+        fit: ``"squash"`` shows the whole picture as a square, so that the aspect ratio can't give a class away;
+            ``"crop"`` scales the short side to ``size`` and cuts squares out.
+        crops: with ``"crop"``, 1 (the middle) or 3 squares along the long side.
+        segments: a frame encoder's clip is also described by the features of this many stretches, in order.
+    """
+
+    clips: int = 5
+    frames: int = 16
+    step: float = 0.1
+    size: int = 112
+    fit: Literal["squash", "crop"] = "squash"
+    crops: Literal[1, 3] = 1
+    segments: int = 4
+
+    def __post_init__(self) -> None:
+        if self.fit == "squash" and self.crops != 1:
+            raise ValueError("views: crops=3 needs fit=crop: a squashed picture is already whole")
+        if min(self.clips, self.frames, self.size, self.segments) < 1 or self.step <= 0:
+            raise ValueError(f"views: clips, frames, size, segments and step must be positive, got {self}")
+        if self.frames % self.segments:
+            raise ValueError(f"views: {self.frames} frames can't be cut into {self.segments} equal segments")
+
+    @property
+    def count(self) -> int:
+        """Views a video (M)."""
+        return self.clips * self.crops
+
+    def times(self, info: VideoInfo) -> Tensor:
+        """Seconds ``[clips, T]`` at which a video is looked at."""
+        sampler = UniformClips(self.clips, self.frames, self.step)
+        if info.duration >= sampler.seconds:
+            return sampler(info, torch.Generator()).frames
+        return sampler(replace(info, duration=sampler.seconds), torch.Generator()).frames % info.duration
+
+    def read(self, info: VideoInfo, times: Tensor, size: int) -> Tensor:
+        """Views as uint8 ``[N * crops, T, 3, size, size]`` of the clips at ``[N, T]`` seconds."""
+        height, width = info.size
+        factor = size / min(info.size)
+        shape = (size, size) if self.fit == "squash" else (round(height * factor), round(width * factor))
+        with open_video(info.path, info=info) as reader:
+            frames = reader.frames(times.flatten(), size=shape).unflatten(0, tuple(times.shape))  # [N, T, 3, h, w]
+        room = (shape[0] - size, shape[1] - size)
+        shares = (0.5,) if self.crops == 1 else (0.0, 0.5, 1.0)
+        corners = [(round(room[0] * share), round(room[1] * share)) for share in shares]
+        cuts = [frames[..., top : top + size, left : left + size] for top, left in corners]
+        return torch.stack(cuts, dim=1).flatten(0, 1)
+
+
+class ViewDataset(Dataset[Tensor]):
+    """All views of each video, uint8 ``[M, T, 3, S, S]``. A video that can't be read is an error, never replaced.
+
+    Args:
+        videos: the collection.
+        rows: positions of the videos to read.
+        views: what to look at.
+        size: height and width in pixels, ``views.size`` where None.
+    """
+
+    def __init__(self, videos: Manifest, rows: Sequence[int], views: Views, size: int | None = None) -> None:
+        self.videos, self.rows, self.views, self.size = videos, rows, views, size or views.size
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Tensor:
+        info = self.videos[self.rows[index]]
+        return self.views.read(info, self.views.times(info), self.size)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the work is done. Does not change results beyond rounding.
+
+    Args:
+        device: ``"auto"`` for the GPU where there is one.
+        workers: processes that decode.
+        cache: folder of the feature cache; None is ``avssl/`` in the user's cache. It can be deleted at any time.
+        memory: bytes of decoded training clips kept in memory while fine-tuning.
+    """
+
+    device: str = "auto"
+    workers: int = 2
+    cache: Path | None = None
+    memory: int = 2_000_000_000
+
+    @property
+    def target(self) -> torch.device:
+        """The device itself."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+    @property
+    def half(self) -> bool:
+        """Whether the device computes bfloat16 natively."""
+        if self.target.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cpu._is_avx512_bf16_supported()
+
+    @property
+    def folder(self) -> Path:
+        """The cache."""
+        return self.cache or user_cache()
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 where it is native."""
+        return torch.autocast(self.target.type, dtype=torch.bfloat16, enabled=self.half)
+
+    def loader(self, dataset: Dataset[Tensor], batch: int = 1) -> DataLoader[Tensor]:
+        """Items in order, read by the workers."""
+        pin = self.target.type == "cuda"
+        return DataLoader(dataset, batch_size=batch, num_workers=self.workers, pin_memory=pin)
+
+
+class Normalise:
+    """uint8 ``[..., 3, H, W]`` to float, by the statistics that the encoder was trained with."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
+        std_tensor = torch.tensor(std, device=device)
+        self.scale = (1 / (255 * std_tensor)).view(3, 1, 1)
+        self.shift = (torch.tensor(mean, device=device) / std_tensor).view(3, 1, 1)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """The same shape, float32, on the device."""
+        return pixels.to(self.scale.device, non_blocking=True).float().mul_(self.scale).sub_(self.shift)
+
+
+def describe(encoder: Encoder, clips: Tensor, segments: int) -> Tensor:
+    """Features of clips: ``[B, T, 3, H, W]`` to ``[B, S, D]``; S is 1, for frame encoders ``segments``."""
+    if not encoder.per_frame:
+        return encoder(clips)[:, None]
+    frames: Tensor = encoder.frames(clips)  # type: ignore[operator]
+    return frames.unflatten(1, (segments, -1)).mean(2)
+
+
+def check_fits(encoder: Encoder, views: Views) -> None:
+    """One dry run.
+
+    Raises:
+        ValueError: where the encoder does not accept these views.
+    """
+    try:
+        with torch.inference_mode():
+            describe(encoder, torch.zeros(1, views.frames, 3, views.size, views.size), views.segments)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{type(encoder).__name__}({encoder.config}) does not fit the protocol's views of {views.frames} frames, "
+            f"{views.size} x {views.size} pixels: {error}. Change views.frames or views.size"
+        ) from error
+
+
+def stream_features(
+    encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine
+) -> Iterator[Tensor]:
+    """Features of one video after the other, ``[M, S, D]`` float32 on the CPU, in the order of ``rows``."""
+    device = machine.target
+    normalise = Normalise(encoder.card["mean"], encoder.card["std"], device)
+    encoder = encoder.to(device).eval()
+    batch = max(1, VIEWS_AT_ONCE // views.count)
+    for pixels in machine.loader(ViewDataset(videos, rows, views), batch):
+        with torch.inference_mode(), machine.autocast():
+            parts = [
+                describe(encoder, normalise(part), views.segments).float()
+                for part in pixels.flatten(0, 1).split(VIEWS_AT_ONCE)
+            ]
+        yield from torch.cat(parts).unflatten(0, (len(pixels), views.count)).cpu()
+
+
+def features(encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor:
+    """Features ``[V, M, S, D]``, from the cache where the same encoder has seen the same views of the same videos.
+
+    Args:
+        encoder: with the ``mean`` and ``std`` of its pixels in ``encoder.card``.
+        videos: the collection.
+        rows: positions of the videos wanted.
+        views: what to look at.
+        machine: where.
+
+    Raises:
+        MediaError: where a video can't be read.
+        ValueError: where the encoder does not fit the views.
+    """
+    check_fits(encoder, views)
+    facts = {
+        "encoder": weights_hash(encoder),
+        "normalisation": [encoder.card["mean"], encoder.card["std"]],
+        "videos": videos.select(rows).fingerprint,
+        "views": asdict(views),
+        "bfloat16": machine.half,
+        "avssl": avssl.__version__,
+    }
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    path = machine.folder / "features" / f"{name}.safetensors"
+    if path.exists():
+        return load_file(path)["features"]
+    found = []
+    with Tally("features", len(rows)) as tally:
+        for video in stream_features(encoder, videos, rows, views, machine):
+            found.append(video)
+            tally.add("videos")
+    result = torch.stack(found)
+    content = save({"features": result}, metadata={"facts": json.dumps(facts)})
+
+    def write(file: IO[bytes]) -> None:
+        file.write(content)
+
+    write_atomically(path, write)
+    return result

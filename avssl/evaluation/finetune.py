@@ -1,0 +1,220 @@
+"""Supervised training on labelled clips: fine-tuning, the same from scratch, and the attentive probe.
+
+The schedule is fixed in the protocol and nothing is chosen on test videos: there is no early stopping.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from avssl.data.manifest import Manifest
+from avssl.data.transforms import Augment
+from avssl.encoders import Encoder
+from avssl.evaluation.features import VIEWS_AT_ONCE, Machine, Normalise, ViewDataset, Views
+
+POSITIONS = 10  # places in a video from which training clips are taken, spread evenly
+MARGIN = 8 / 7  # training clips are decoded a little larger than they are cropped
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how a classifier is trained; AdamW, linear warm-up, cosine decay to zero.
+
+    Args:
+        steps: optimiser steps, however many labels there are.
+        batch_size: clips a step.
+        lr: learning rate at its peak.
+        weight_decay: of AdamW.
+        warmup: share of the steps that the warm-up takes.
+        least_area: smallest share of the picture that a training crop covers.
+        flip: probability of mirroring a training clip. 0 unless no class is told from another by left and right.
+        seeds: runs of every fold, which differ in the head, the order and the crops.
+        folds: only the first so many folds; None for all.
+    """
+
+    steps: int = 100
+    batch_size: int = 16
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    least_area: float = 0.6
+    flip: float = 0.0
+    seeds: int = 1
+    folds: int | None = None
+
+
+class Classifier(nn.Module):
+    """An encoder with a linear head on its features; everything is trained.
+
+    Args:
+        encoder: any encoder.
+        classes: K.
+    """
+
+    def __init__(self, encoder: Encoder, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.num_features, classes)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Normalised clips ``[B, T, 3, H, W]`` to logits ``[B, K]``."""
+        return self.head(self.encoder(clips))
+
+
+class AttentiveClassifier(nn.Module):
+    """A frozen encoder whose maps are read by one learned query and cross-attention (Bardes et al., 2024, section 4).
+
+    Args:
+        encoder: any encoder; it stays in eval mode and gets no gradient.
+        classes: K.
+        heads: of the attention.
+    """
+
+    def __init__(self, encoder: Encoder, classes: int, heads: int = 8) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False)
+        width = encoder.num_features
+        self.query = nn.Parameter(torch.randn(1, 1, width) / math.sqrt(width))
+        self.norm = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.head = nn.Linear(width, classes)
+
+    def train(self, mode: bool = True) -> AttentiveClassifier:
+        """Training mode, but not for the encoder."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Normalised clips ``[B, T, 3, H, W]`` to logits ``[B, K]``."""
+        with torch.no_grad():
+            tokens = self.encoder.maps(clips).flatten(2).transpose(1, 2)  # [B, T' * H' * W', D]
+        tokens = self.norm(tokens.float())
+        read, _ = self.attention(self.query.expand(len(tokens), -1, -1), tokens, tokens, need_weights=False)
+        return self.head(read[:, 0])
+
+
+class LabelledClips(Dataset[tuple[Tensor, int]]):
+    """One training clip of a labelled video: place and crop depend on (seed, step, index) alone.
+
+    Args:
+        videos: the collection.
+        views: the protocol's clips; here taken from ten places.
+        budget: crop and flip.
+        decoded: ``[V, 10, T, 3, h, w]`` uint8, all clips of all videos where they fit into memory; otherwise None.
+        seed: of the draws.
+    """
+
+    def __init__(self, videos: Manifest, views: Views, budget: Budget, decoded: Tensor | None, seed: int) -> None:
+        self.videos, self.views, self.decoded, self.seed = videos, training_views(views), decoded, seed
+        self.augment = Augment(
+            views.size, scale=(budget.least_area, 1.0), flip=budget.flip, square=views.fit == "squash"
+        )
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
+        step, row = item
+        info = self.videos[row]
+        assert info.label is not None  # check_folds
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, step, row]).generate_state(1)[0]))
+            place = int(torch.randint(POSITIONS, ()))
+            if self.decoded is not None:
+                clip = self.decoded[row, place]
+            else:
+                times = self.views.times(info)[place : place + 1]
+                clip = self.views.read(info, times, self.views.size)[0]
+            return self.augment(clip), info.label
+
+
+def training_views(views: Views) -> Views:
+    """The clips that training draws from: more places, a little larger, the middle of the picture."""
+    size = round(views.size * MARGIN)
+    return Views(POSITIONS, views.frames, views.step, size, views.fit, crops=1, segments=1)
+
+
+def decode_all(videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor | None:
+    """All training clips of the given videos, or None where they don't fit into ``machine.memory``.
+
+    Returns:
+        ``[len(videos), 10, T, 3, h, w]`` uint8; rows of videos that were not asked for are not filled.
+    """
+    wanted = training_views(views)
+    shape = (len(videos), wanted.clips, wanted.frames, 3, wanted.size, wanted.size)
+    if math.prod(shape) > machine.memory:
+        return None
+    decoded = torch.empty(shape, dtype=torch.uint8)
+    for row, pixels in zip(rows, machine.loader(ViewDataset(videos, rows, wanted)), strict=True):
+        decoded[row] = pixels[0]
+    return decoded
+
+
+def fit(
+    model: nn.Module, data: LabelledClips, rows: Sequence[int], budget: Budget, mean_std: Normalise, machine: Machine
+) -> list[float]:
+    """Train a classifier on some videos. Draws from torch's global random numbers only through ``data``.
+
+    Args:
+        model: on the device; parameters without gradient stay as they are.
+        data: the clips.
+        rows: positions of the training videos.
+        budget: how long and how.
+        mean_std: normalisation.
+        machine: where.
+
+    Returns:
+        The loss of every step.
+    """
+    order = list(_batches(rows, budget, data.seed))
+    workers = machine.workers if data.decoded is None else 0
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(data, batch_sampler=order, num_workers=workers)  # type: ignore[arg-type]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=budget.lr, weight_decay=budget.weight_decay)
+    warmup = max(1, round(budget.warmup * budget.steps))
+    losses = []
+    model.train()
+    for step, (pixels, labels) in enumerate(loader):
+        left = max(0, step - warmup) / max(1, budget.steps - warmup)
+        optimiser.param_groups[0]["lr"] = budget.lr * min(1.0, (step + 1) / warmup) * (1 + math.cos(math.pi * left)) / 2
+        with machine.autocast():
+            logits = model(mean_std(pixels))
+        loss = functional.cross_entropy(logits.float(), labels.to(logits.device))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module, videos: Manifest, rows: Sequence[int], views: Views, mean_std: Normalise, machine: Machine
+) -> NDArray[np.float32]:
+    """Class probabilities ``[len(rows), M, K]`` of the protocol's views."""
+    model.eval()
+    batch = max(1, VIEWS_AT_ONCE // views.count)
+    scores = []
+    for pixels in machine.loader(ViewDataset(videos, rows, views), batch):
+        with machine.autocast():
+            logits = torch.cat([model(mean_std(part)) for part in pixels.flatten(0, 1).split(VIEWS_AT_ONCE)])
+        scores.append(logits.float().softmax(1).unflatten(0, (len(pixels), views.count)).cpu())
+    return torch.cat(scores).numpy()
+
+
+def _batches(rows: Sequence[int], budget: Budget, seed: int) -> Iterator[list[tuple[int, int]]]:
+    """For each step the (step, row) of its clips: permutations of the videos one after the other."""
+    rng = np.random.default_rng([seed, len(rows)])
+    waiting: list[int] = []
+    for step in range(budget.steps):
+        while len(waiting) < budget.batch_size:
+            waiting += rng.permutation(rows).tolist()
+        yield [(step * budget.batch_size + place, row) for place, row in enumerate(waiting[: budget.batch_size])]
+        del waiting[: budget.batch_size]

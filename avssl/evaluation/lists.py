@@ -1,0 +1,149 @@
+"""The splits that data sets are published with, read from their own list files."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from avssl.data.manifest import Manifest
+from avssl.evaluation.splits import Fold, Folds, groups_of, search_group
+
+
+class UCF101Lists:
+    """The three official splits of UCF101 (Soomro et al., 2012).
+
+    Args:
+        lists: folder with ``trainlist01.txt``, ``testlist01.txt``, ... (``Class/v_Class_g01_c01.avi [number]``).
+        splits: which of the three.
+    """
+
+    def __init__(self, lists: Path, splits: Sequence[int] = (1, 2, 3)) -> None:
+        self.lists, self.splits = Path(lists), tuple(splits)
+
+    def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
+        known = {(path.parent.name, path.name): index for index, path in enumerate(videos.paths())}
+        groups = [
+            f"{path.parent.name}/{search_group(r'_g(?P<group>[0-9]+)_', path)['group']}" for path in videos.paths()
+        ]
+        folds = []
+        for number in self.splits:
+            train, test = (self._side(f"{side}list{number:02d}.txt", known) for side in ("train", "test"))
+            folds.append(Fold(f"split{number}", train, test))
+        return Folds(tuple(folds), tuple(groups), official=True)
+
+    def _side(self, name: str, known: Mapping[tuple[str, str], int]) -> tuple[int, ...]:
+        names = [line.split()[0].split("/") for line in _lines(self.lists / name)]
+        return _positions(self.lists / name, [(parts[-2], parts[-1]) for parts in names], known)
+
+
+class HMDB51Lists:
+    """The three official splits of HMDB51 (Kuehne et al., ICCV 2011).
+
+    Args:
+        lists: folder with ``<class>_test_split<1..3>.txt`` (``name.avi 0|1|2``: unused, train, test).
+        splits: which of the three.
+    """
+
+    def __init__(self, lists: Path, splits: Sequence[int] = (1, 2, 3)) -> None:
+        self.lists, self.splits = Path(lists), tuple(splits)
+
+    def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
+        known = {(path.parent.name, path.name): index for index, path in enumerate(videos.paths())}
+        folds = []
+        for number in self.splits:
+            sides: dict[str, list[int]] = {"1": [], "2": []}
+            for name in videos.classes:
+                file = self.lists / f"{name}_test_split{number}.txt"
+                rows = [line.split() for line in _lines(file)]
+                for side, kept in sides.items():
+                    kept += _positions(file, [(name, row[0]) for row in rows if row[1] == side], known)
+            folds.append(Fold(f"split{number}", tuple(sides["1"]), tuple(sides["2"])))
+        return Folds(tuple(folds), groups_of(videos, None), official=True)
+
+
+class CSVLists:
+    """One split from CSV files, as Kinetics has them.
+
+    A row names its video by ``path`` (its last parts) or by ``youtube_id, time_start, time_end`` (the file is then
+    called ``<id>_<start, 6 digits>_<end, 6 digits>`` or ``<id>``). A ``group`` column is honoured.
+
+    Args:
+        train: CSV file of the training videos.
+        test: CSV file of the test videos.
+        allow_missing: share of the listed videos that the collection may lack; how many it lacks is reported.
+    """
+
+    def __init__(self, train: Path, test: Path, allow_missing: float = 0.0) -> None:
+        self.files = (Path(train), Path(test))
+        self.allow_missing = allow_missing
+
+    def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
+        paths = videos.paths()
+        by_stem: dict[str, list[int]] = defaultdict(list)
+        for index, path in enumerate(paths):
+            by_stem[path.stem].append(index)
+        groups = list(groups_of(videos, None))
+        sides: list[tuple[int, ...]] = []
+        missing = 0
+        for file in self.files:
+            rows = _rows(file)
+            found: list[int] = []
+            absent: list[str] = []
+            for row in rows:
+                place = _row_position(row, by_stem, paths, file)
+                if place is None:
+                    absent.append(row.get("path") or row["youtube_id"])
+                    continue
+                found.append(place)
+                groups[place] = row.get("group") or groups[place]
+            if len(absent) > self.allow_missing * len(rows):
+                raise ValueError(
+                    f"{file}: {len(absent)} of {len(rows)} listed videos are not in the collection, first "
+                    f"{absent[:3]}. Get them, or allow it with split.allow_missing (now {self.allow_missing})"
+                )
+            missing += len(absent)
+            sides.append(tuple(found))
+        return Folds((Fold("split1", sides[0], sides[1], missing=missing),), tuple(groups))
+
+
+def _lines(file: Path) -> list[str]:
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file}: no such split file. Download the data set's official lists and give their folder"
+        )
+    return [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    rows = list(csv.DictReader(_lines(file)))
+    if not rows or not ("path" in rows[0] or {"youtube_id", "time_start", "time_end"} <= rows[0].keys()):
+        raise ValueError(
+            f"{file}: needs a header with `path`, or `youtube_id,time_start,time_end`; got {list(rows[:1])}"
+        )
+    return rows
+
+
+def _row_position(
+    row: Mapping[str, str], by_stem: Mapping[str, Sequence[int]], paths: Sequence[Path], file: Path
+) -> int | None:
+    if "path" in row:
+        tail = Path(row["path"]).parts
+        found = [i for i in by_stem.get(Path(row["path"]).stem, ()) if paths[i].parts[-len(tail) :] == tail]
+    else:
+        span = f"{row['youtube_id']}_{int(float(row['time_start'])):06d}_{int(float(row['time_end'])):06d}"
+        found = list(by_stem.get(span) or by_stem.get(row["youtube_id"], ()))
+    if len(found) > 1:
+        raise ValueError(f"{file}: {dict(row)} fits both {paths[found[0]]} and {paths[found[1]]}")
+    return found[0] if found else None
+
+
+def _positions(file: Path, names: Sequence[tuple[str, str]], known: Mapping[tuple[str, str], int]) -> tuple[int, ...]:
+    missing = ["/".join(name) for name in names if name not in known]
+    if missing:
+        raise ValueError(
+            f"{file}: {len(missing)} of {len(names)} listed videos are not in the collection (or were rejected by the "
+            f"index), first {missing[:3]}"
+        )
+    return tuple(known[name] for name in names)

@@ -1,0 +1,192 @@
+"""Read-outs over frozen features: linear probe, weighted nearest neighbours, retrieval, few labels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+
+from threadpoolctl import threadpool_limits
+
+from avssl.evaluation.splits import Fold
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Choice = TypeVar("Choice", int, float)
+SMALL = 20_000_000  # numbers
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Features of a collection.
+
+    Attributes:
+        features: ``[V, M, D]``: M views of each of V videos.
+        labels: ``[V]`` classes.
+        groups: ``[V]`` numbers of the units that must not be split, also within training.
+        classes: K.
+    """
+
+    features: Floats
+    labels: Ints
+    groups: Ints
+    classes: int
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Multinomial logistic regression with an L2 penalty on standardised features; every view is a sample.
+
+    Args:
+        strengths: values of C (inverse strength of the penalty) to choose from, by folds within the training videos.
+        inner_folds: number of those folds.
+        iterations: of L-BFGS, at most.
+    """
+
+    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    inner_folds: int = 3
+    iterations: int = 500
+
+    def scores(self, bank: Bank, fold: Fold) -> tuple[Floats, float]:
+        """Class probabilities ``[V_test, M, K]`` and the strength that was chosen."""
+        chosen = _choose(self.strengths, bank, fold, self.inner_folds, self.fit_predict)
+        return self.fit_predict(bank, fold.train, fold.test, chosen), chosen
+
+    def fit_predict(
+        self, bank: Bank, train: Sequence[int], test: Sequence[int], strength: float, scale_on: Sequence[int] = ()
+    ) -> Floats:
+        """Class probabilities ``[V_test, M, K]`` at one strength.
+
+        Args:
+            bank: features.
+            train: positions of the labelled videos.
+            test: positions of the videos to classify.
+            strength: C.
+            scale_on: positions of (possibly unlabelled) training videos whose features give mean and deviation; the
+                labelled ones where empty.
+        """
+        x, y = bank.features[list(train)], bank.labels[list(train)]
+        base = bank.features[list(scale_on or train)]
+        mean, std = base.mean((0, 1)), base.std((0, 1))
+        std = np.where(std > 1e-6 * (np.abs(mean) + 1e-12), std, 1)  # a dead channel stays at zero
+        samples = ((x - mean) / std).reshape(-1, x.shape[-1])
+        model = LogisticRegression(C=strength, max_iter=self.iterations)
+        threads = 1 if samples.size < SMALL else None  # BLAS threads cost a small problem more than they give
+        with warnings.catch_warnings(), threadpool_limits(threads):
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
+            model.fit(samples, np.repeat(y, x.shape[1]))
+        rows = ((bank.features[list(test)] - mean) / std).reshape(-1, x.shape[-1])
+        scores = np.zeros((len(rows), bank.classes), dtype=np.float32)
+        scores[:, model.classes_] = model.predict_proba(rows)
+        return scores.reshape(len(test), -1, bank.classes)
+
+
+@dataclass(frozen=True)
+class NearestNeighbours:
+    """Votes of the k nearest training views, weighted by exp(cosine / temperature) (Wu et al., CVPR 2018, section 3.4).
+
+    Args:
+        ks: numbers of neighbours to choose from, by folds within the training videos.
+        temperature: of the weights.
+        inner_folds: number of those folds.
+    """
+
+    ks: tuple[int, ...] = (1, 5, 10, 20, 50)
+    temperature: float = 0.07
+    inner_folds: int = 3
+
+    def scores(self, bank: Bank, fold: Fold) -> tuple[Floats, int]:
+        """Class votes ``[V_test, M, K]`` that sum to 1, and the k that was chosen."""
+        chosen = _choose(self.ks, bank, fold, self.inner_folds, self.fit_predict)
+        return self.fit_predict(bank, fold.train, fold.test, chosen), chosen
+
+    def fit_predict(self, bank: Bank, train: Sequence[int], test: Sequence[int], k: int) -> Floats:
+        """Class votes ``[V_test, M, K]`` of k neighbours."""
+        views = bank.features.shape[1]
+        known = _unit(bank.features[list(train)]).reshape(-1, bank.features.shape[-1])
+        labels = np.repeat(bank.labels[list(train)], views)
+        k = min(k, len(known))
+        votes = []
+        for video in test:
+            cosine = _unit(bank.features[video]) @ known.T  # [M, views of training]
+            nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+            weight = np.exp((np.take_along_axis(cosine, nearest, 1) - 1) / self.temperature)
+            vote = np.zeros((views, bank.classes), dtype=np.float32)
+            np.add.at(vote, (np.arange(views)[:, None], labels[nearest]), weight)
+            votes.append(vote / vote.sum(1, keepdims=True))
+        return np.stack(votes)
+
+
+def retrieval_hits(bank: Bank, fold: Fold, ranks: Sequence[int]) -> NDArray[np.bool_]:
+    """Is a video of the same class among the R nearest training videos (Xu et al., CVPR 2019, section 4.4)?
+
+    A video is the mean of its views' features, compared by cosine.
+
+    Returns:
+        ``[V_test, len(ranks)]``.
+    """
+    order = nearest_videos(bank, fold.test, fold.train, max(ranks))  # [V_test, R]
+    same = bank.labels[order] == bank.labels[list(fold.test)][:, None]
+    return np.stack([same[:, :rank].any(1) for rank in ranks], axis=1)
+
+
+def nearest_videos(bank: Bank, queries: Sequence[int], pool: Sequence[int], count: int) -> Ints:
+    """Positions ``[queries, count]`` of the videos of ``pool`` nearest to each query, nearest first."""
+    videos = _unit(bank.features.mean(1))
+    cosine = videos[list(queries)] @ videos[list(pool)].T
+    return np.asarray(pool)[np.argsort(-cosine, axis=1, kind="stable")[:, :count]]
+
+
+def draw_labels(bank: Bank, fold: Fold, shots: int, seed: int) -> tuple[int, ...] | None:
+    """``shots`` training videos of each class, or None where a class has fewer.
+
+    The draw depends on (seed, shots) and the fold's training videos only.
+    """
+    rng = np.random.default_rng([seed, shots])
+    drawn: list[int] = []
+    train = np.asarray(fold.train)
+    for label in np.unique(bank.labels[train]):
+        members = train[bank.labels[train] == label]
+        if len(members) < shots:
+            return None
+        drawn += rng.choice(members, shots, replace=False).tolist()
+    return tuple(drawn)
+
+
+def _choose(
+    values: Sequence[Choice], bank: Bank, fold: Fold, inner_folds: int, predict: Callable[..., Floats]
+) -> Choice:
+    """The value with the best video accuracy over inner folds of the training videos; ties go to the first."""
+    if len(values) == 1:
+        return values[0]
+    train = np.asarray(fold.train)
+    labels, groups = bank.labels[train], bank.groups[train]
+    parts = min(inner_folds, len(np.unique(groups)))
+    if parts < 2:
+        raise ValueError(
+            f"split {fold.name}: all {len(train)} training videos are in one group, so nothing can be chosen within "
+            "training. Give a single value (linear.strengths, neighbours.ks) or finer groups"
+        )
+    right = dict.fromkeys(values, 0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # rare classes may miss an inner fold
+        pairs = list(StratifiedGroupKFold(parts, shuffle=True, random_state=0).split(train, labels, groups))
+    for inner, held in pairs:
+        if len(np.unique(labels[inner])) < 2 or not len(held):
+            continue
+        for value in values:
+            scores = predict(bank, train[inner].tolist(), train[held].tolist(), value)
+            right[value] += int((scores.mean(1).argmax(1) == labels[held]).sum())
+    return max(values, key=lambda value: right[value])
+
+
+def _unit(features: Any) -> Floats:
+    norm = np.linalg.norm(features, axis=-1, keepdims=True)
+    return features / np.maximum(norm, 1e-12)

@@ -1,0 +1,211 @@
+"""Which videos are trained on and which are tested on.
+
+A split is given the collection and answers with folds. Whatever it answers passes `check_folds`, which refuses
+training on what is tested.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from avssl.data.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training set and one test set.
+
+    Attributes:
+        name: such as ``"seq03"`` or ``"split1"``.
+        train: positions in the collection.
+        test: positions in the collection.
+        part: folds of one part are averaged first, then the parts (the two sets of UT-Interaction).
+        missing: files that the official list names and the collection lacks.
+    """
+
+    name: str
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    part: str = ""
+    missing: int = 0
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The folds of a protocol.
+
+    Attributes:
+        folds: at least one.
+        groups: for each video of the collection the unit that must not be split (its source, its sequence).
+        official: the folds come from a published list, whose exact duplicates are reported and not refused.
+        duplicates: pairs of files with equal content on both sides of a fold; filled by `check_folds`.
+    """
+
+    folds: tuple[Fold, ...]
+    groups: tuple[str, ...]
+    official: bool = False
+    duplicates: tuple[tuple[str, str], ...] = field(default=())
+
+
+class Split(Protocol):
+    """How a collection is divided."""
+
+    def __call__(self, videos: Manifest) -> Folds:
+        """Divide the usable videos of a collection.
+
+        Raises:
+            FileNotFoundError: where a list file is missing.
+            ValueError: where the collection does not fit the split.
+        """
+        ...
+
+
+class LeaveOneGroupOut:
+    """Every group is the test set once, the other groups of the same part train.
+
+    With ``(?P<part>set[12])_(?P<group>seq[0-9]+)`` the usual protocol of UT-Interaction (Ryoo & Aggarwal, ICPR 2010
+    contest): ten folds in each of the two sets, accuracies averaged over the sets.
+
+    Args:
+        pattern: regular expression searched in the file name, with a named group ``group`` and optionally ``part``.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+
+    def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
+        members: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        groups = []
+        for index, path in enumerate(videos.paths()):
+            found = search_group(self.pattern, path)
+            part = found.groupdict().get("part") or ""
+            members[part][found["group"]].append(index)
+            groups.append(f"{part}/{found['group']}")
+        folds = []
+        for part, by_group in sorted(members.items()):
+            if len(by_group) < 2:
+                raise ValueError(
+                    f"split: part {part!r} has the single group {next(iter(by_group))!r}: nothing is left to train on. "
+                    f"Check the pattern {self.pattern!r}"
+                )
+            for group, test in sorted(by_group.items()):
+                train = [index for other, rows in sorted(by_group.items()) if other != group for index in rows]
+                folds.append(Fold(f"{part}/{group}" if part else group, tuple(train), tuple(test), part))
+        return Folds(tuple(folds), tuple(groups))
+
+
+class GroupFolds:
+    """Folds over any labelled collection that keep groups whole and classes balanced.
+
+    Args:
+        folds: number of folds.
+        pattern: regular expression searched in the file name whose named group ``group`` is the unit not to split;
+            None takes the ``group`` column of the manifest, and each video by itself where that is empty.
+        seed: which of the possible divisions.
+    """
+
+    def __init__(self, folds: int = 5, pattern: str | None = None, seed: int = 0) -> None:
+        if folds < 2:
+            raise ValueError(f"GroupFolds: at least 2 folds, got {folds}")
+        self.folds, self.pattern, self.seed = folds, pattern, seed
+
+    def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
+        labels = videos.column("label").to_pylist()
+        groups = groups_of(videos, self.pattern)
+        units: dict[str, set[str]] = defaultdict(set)
+        for name, group in zip(labels, groups, strict=True):
+            units[name].add(group)
+        poor = {name: len(found) for name, found in units.items() if len(found) < 2}
+        if poor:
+            name, count = next(iter(sorted(poor.items())))
+            raise ValueError(
+                f"split: class {name!r} has {labels.count(name)} video(s) in {count} group(s): it can't be both "
+                f"trained on and tested. Add videos of another group or remove the class ({len(poor)} such class(es))"
+            )
+        if self.folds > len(set(groups)):
+            raise ValueError(f"split: {len(set(groups))} group(s) can't make {self.folds} folds: lower split.folds")
+        splitter = StratifiedGroupKFold(self.folds, shuffle=True, random_state=self.seed)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The least populated class")  # two groups a class are enough
+            pairs = list(splitter.split(np.zeros(len(labels)), labels, groups))
+        folds = [
+            Fold(f"fold{number}", tuple(map(int, train)), tuple(map(int, test)))
+            for number, (train, test) in enumerate(pairs, start=1)
+        ]
+        return Folds(tuple(folds), tuple(groups))
+
+
+def check_folds(folds: Folds, videos: Manifest) -> Folds:
+    """Refuse folds that would test on what was trained on, or test a class that was not trained.
+
+    Raises:
+        ValueError: names both files where a file, a group or an exact duplicate is on both sides, and the class where
+            one is tested without training videos; says how to mend it.
+    """
+    paths, labels = videos.paths(), videos.column("label").to_pylist()
+    contents = videos.column("content").to_pylist()
+    duplicates: set[tuple[str, str]] = set()
+    for fold in folds.folds:
+        if not fold.train or not fold.test:
+            raise ValueError(f"split {fold.name}: {len(fold.train)} training and {len(fold.test)} test videos")
+        unlabelled = [index for index in (*fold.train, *fold.test) if labels[index] is None]
+        if unlabelled:
+            raise ValueError(f"split {fold.name}: {paths[unlabelled[0]]} has no label ({len(unlabelled)} such videos)")
+        trained, tested = Counter(labels[i] for i in fold.train), Counter(labels[i] for i in fold.test)
+        for name in sorted(tested.keys() - trained.keys()):
+            raise ValueError(
+                f"split {fold.name}: class {name!r} has {tested[name]} test video(s) and none to train on. "
+                "Add videos of it in another group, or remove the class"
+            )
+        both = _shared(fold, folds.groups)
+        if both is not None:
+            raise ValueError(
+                f"split {fold.name}: group {folds.groups[both[0]]!r} is on both sides: {paths[both[0]]} in training, "
+                f"{paths[both[1]]} in test. Put the whole group on one side"
+            )
+        for first, second in _all_shared(fold, contents):
+            duplicates.add((str(paths[first]), str(paths[second])))
+            if not folds.official:
+                raise ValueError(
+                    f"split {fold.name}: {paths[first]} in training and {paths[second]} in test have the same content. "
+                    "Remove one of them, or give both the same group"
+                )
+    return Folds(folds.folds, folds.groups, folds.official, tuple(sorted(duplicates)))
+
+
+def _all_shared(fold: Fold, values: Sequence[str | None]) -> list[tuple[int, int]]:
+    first = {values[index]: index for index in fold.train if values[index] is not None}
+    return [(first[values[index]], index) for index in fold.test if values[index] in first]
+
+
+def _shared(fold: Fold, values: Sequence[str | None]) -> tuple[int, int] | None:
+    return next(iter(_all_shared(fold, values)), None)
+
+
+def groups_of(videos: Manifest, pattern: str | None) -> tuple[str, ...]:
+    """For each video the unit not to split: by file name, else the manifest's, else the file by itself."""
+    if pattern is not None:
+        return tuple(search_group(pattern, path)["group"] for path in videos.paths())
+    named = videos.column("group").to_pylist()
+    return tuple(group or str(path) for group, path in zip(named, videos.paths(), strict=True))
+
+
+def search_group(pattern: str, path: Path) -> re.Match[str]:
+    """The match of a pattern in a file name, with a group called ``group``.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    found = re.search(pattern, path.name)
+    if found is None or "group" not in found.groupdict():
+        raise ValueError(f"split: the pattern {pattern!r} finds no (?P<group>...) in the file name of {path}")
+    return found
