@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, TimeoutError, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_messages
+from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
-
-from pebble import ProcessExpired, ProcessPool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+NEVER = float("inf")
+EXECUTOR_WINDOW = 256  # items handed to an executor at a time
 
 
 @dataclass(frozen=True)
@@ -24,12 +31,12 @@ class Failure:
         code: ``"timeout"`` (it ran longer than allowed and its process was killed), ``"crashed"`` (its process died)
             or ``"error"`` (it raised).
         why: what happened, in words.
-        error: what was raised.
+        errno: the system's number of an error of the system, such as ``errno.ENOSPC``.
     """
 
     code: str
     why: str
-    error: BaseException
+    errno: int | None = None
 
 
 def usable_cores() -> int:
@@ -62,56 +69,140 @@ def run_parallel(
 
     Raises:
         ValueError: for a ``timeout`` together with an ``executor``, or fewer than one worker.
-        RuntimeError: where worker processes die before they start to work.
+        RuntimeError: where a worker process dies before it starts to work.
     """
     if executor is not None:
         if timeout is not None:
             raise ValueError(f"timeout={timeout} can't be kept by an executor, which kills no task: use timeout=None")
-        yield from _drain(lambda item: executor.submit(function, item), items, window=256)
+        yield from _run_there(executor, function, items)
         return
-    workers = usable_cores() if workers is None else workers
-    if workers < 1:
+    count = min(usable_cores() if workers is None else workers, len(items))
+    if count < 1 and items:
         raise ValueError(f"workers={workers}: expected at least 1, or None for one a core")
-    if not items:
-        return
-    pool = ProcessPool(max_workers=min(workers, len(items)), context=multiprocessing.get_context("spawn"))
+    queue = deque(enumerate(items))
+    pool = [_Worker(function) for _ in range(count)]
     try:
-        yield from _drain(
-            lambda item: pool.schedule(function, args=(item,), timeout=timeout), items, window=8 * workers
-        )
+        while queue or any(worker.position is not None for worker in pool):
+            for worker in pool:
+                if queue and worker.process is None:
+                    worker.start()
+                if queue and worker.ready and worker.position is None:
+                    worker.give(*queue.popleft(), timeout)
+            running = {worker.connection: worker for worker in pool if worker.process is not None}
+            deadline = min(worker.deadline for worker in pool)
+            spoken = wait_for_messages(running, None if deadline == NEVER else max(0.0, deadline - time.monotonic()))
+            for connection, worker in running.items():
+                if connection in spoken:
+                    position, outcome = worker.hear()
+                elif time.monotonic() >= worker.deadline:
+                    position, outcome = worker.stop(
+                        Failure("timeout", f"not done after {timeout:g} s, so it was killed")
+                    )
+                else:
+                    continue
+                if position is not None:
+                    yield position, outcome
     finally:
-        pool.stop()
-        pool.join()
+        for worker in pool:
+            worker.stop()
 
 
-def _drain(
-    submit: Callable[[Item], Future[Result]], items: Sequence[Item], window: int
-) -> Iterator[tuple[int, Result | Failure]]:
-    """Keep at most ``window`` items under way and yield what is done."""
-    running: dict[Future[Result], int] = {}
-    queue = iter(enumerate(items))
+class _Worker:
+    """A process, the pipe to it, and the item it works on. There is nothing that processes share, so nothing to lock.
+
+    Attributes:
+        process: None where it isn't running.
+        ready: whether it has started up.
+        position: of the item it works on.
+        deadline: when it is to be killed.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+        self.process: SpawnProcess | None = None
+        self.ready, self.deadline = False, NEVER
+        self.position: int | None = None
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(self.function, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def give(self, position: int, item: Any, timeout: float | None) -> None:
+        self.position, self.deadline = position, NEVER if timeout is None else time.monotonic() + timeout
+        with contextlib.suppress(BrokenPipeError):  # it died meanwhile: hear() will find out
+            self.connection.send(item)
+
+    def hear(self) -> tuple[int | None, Any]:
+        """(position of the item, what came of it); no position where it wasn't working on one."""
+        assert self.process is not None
+        try:
+            outcome = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            code = self.process.exitcode
+            if not self.ready:
+                raise RuntimeError(
+                    f"A worker process died with exit code {code} before it began to work. It starts by importing the "
+                    'main module: run a script or module whose work stands under `if __name__ == "__main__":`, and '
+                    "see what it printed above"
+                ) from None
+            return self.stop(Failure("crashed", f"the process that worked on it died with exit code {code}"))
+        self.ready, position, self.position, self.deadline = True, self.position, None, NEVER
+        return position, outcome
+
+    def stop(self, outcome: Failure | None = None) -> tuple[int | None, Failure | None]:
+        """Kill it; (position of the item it worked on, the outcome given)."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.connection.close()
+        position = self.position
+        self.process, self.position, self.ready, self.deadline = None, None, False, NEVER
+        return position, outcome
+
+
+def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
+    """What a worker process does: say that it is ready, then answer each item, until the other side is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    connection.send(None)
     while True:
-        while len(running) < window and (following := next(queue, None)) is not None:
-            running[submit(following[1])] = following[0]
-        if not running:
+        try:
+            item = connection.recv()
+        except EOFError:
             return
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in sorted(done, key=running.__getitem__):
-            position = running.pop(future)
-            yield position, _outcome(future)
+        try:
+            connection.send(function(item))  # pickles all of it before a byte is sent
+        except Exception as error:
+            connection.send(_failure(error))
 
 
-def _outcome(future: Future[Any]) -> Any:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, BrokenProcessPool):
-        raise RuntimeError(
-            "Worker processes died before they began to work. They start by importing the main module: run from a "
-            'script or module whose work stands under `if __name__ == "__main__":`, and check the messages above'
-        ) from error
-    if isinstance(error, ProcessExpired):
-        return Failure("crashed", f"the process that read it died with exit code {error.exitcode}", error)
-    if isinstance(error, TimeoutError) and error.args[:1] == ("Task timeout",):
-        return Failure("timeout", f"not done after {error.args[1]:g} s, so its process was killed", error)
-    return Failure("error", f"{type(error).__name__}: {error}", error)
+def _follow_parent() -> None:
+    """End this process, even in the middle of an item, when the process that started it is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _failure(error: Exception) -> Failure:
+    return Failure("error", f"{type(error).__name__}: {error}", getattr(error, "errno", None))
+
+
+def _run_there(
+    executor: Executor, function: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[tuple[int, Result | Failure]]:
+    running: dict[Future[Result], int] = {}
+    queue = deque(enumerate(items))
+    while queue or running:
+        while queue and len(running) < EXECUTOR_WINDOW:
+            position, item = queue.popleft()
+            running[executor.submit(function, item)] = position
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            error = future.exception()
+            if error is not None and not isinstance(error, Exception):
+                raise error
+            yield running.pop(future), future.result() if error is None else _failure(error)

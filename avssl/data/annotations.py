@@ -1,0 +1,118 @@
+"""Class, group and view of each file of a collection: from its folders, from a CSV, or from its path."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+SHOWN = 3  # examples in a message
+
+
+class Annotation(NamedTuple):
+    """What people say of a file.
+
+    Attributes:
+        label: name of its class.
+        group: what must not be split between training and test.
+        view: which camera.
+    """
+
+    label: str | None = None
+    group: str | None = None
+    view: str | None = None
+
+
+def annotate(
+    root: Path, paths: Sequence[str], labels: str = "auto", group: str | None = None, view: str | None = None
+) -> dict[str, Annotation]:
+    """Annotate the files of a collection.
+
+    Args:
+        root: the collection.
+        paths: files relative to ``root``, with forward slashes.
+        labels: ``"folders"``: the class is the folder that a file lies in; ``"none"``; ``"auto"``: folders, where
+            every file lies in a subfolder and there are at least two; else a CSV file with the columns ``path`` (as
+            in ``paths``, or absolute) and ``label``, and optionally ``group`` and ``view``. Empty fields mean none.
+        group: regular expression, searched in each path: its first capture group, or all it matches where it has none.
+        view: the same for the view.
+
+    Returns:
+        An annotation for every path.
+
+    Raises:
+        FileNotFoundError: where the CSV doesn't exist.
+        ValueError: where it can't be read as said above, or where an expression doesn't match every path.
+    """
+    if labels in ("auto", "folders", "none"):
+        folders = {path: PurePosixPath(path).parent.name or None for path in paths}
+        if labels == "folders" and None in folders.values():
+            loose = [path for path, folder in folders.items() if folder is None]
+            raise ValueError(
+                f"labels=folders: {len(loose)} of {len(paths)} files lie in {root} itself and so have no class folder: "
+                f"{loose[:SHOWN]}. Use labels=none or a CSV"
+            )
+        by_folder = labels == "folders" or (
+            labels == "auto" and None not in folders.values() and len(set(folders.values())) > 1
+        )
+        found = {path: Annotation(folders[path] if by_folder else None) for path in paths}
+    else:
+        found = _from_csv(Path(labels), root, paths)
+    for name, expression in (("group", group), ("view", view)):
+        if expression is not None:
+            if any(getattr(annotation, name) is not None for annotation in found.values()):
+                raise ValueError(
+                    f"{name}={expression!r}: {labels} already has a column {name}; give only one of the two"
+                )
+            matched = _searched(name, expression, paths)
+            found = {path: annotation._replace(**{name: matched[path]}) for path, annotation in found.items()}
+    return found
+
+
+def _searched(name: str, expression: str, paths: Sequence[str]) -> dict[str, str]:
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise ValueError(f"{name}={expression!r} is not a regular expression: {error}") from error
+    matches = {path: pattern.search(path) for path in paths}
+    misses = [path for path, match in matches.items() if match is None]
+    if misses:
+        raise ValueError(
+            f"{name}={expression!r} matches nothing in {len(misses)} of {len(paths)} paths, such as {misses[:SHOWN]}. "
+            "A file without one would end up on both sides of a split: widen the expression"
+        )
+    return {path: match.group(1 if pattern.groups else 0) for path, match in matches.items() if match is not None}
+
+
+def _from_csv(table: Path, root: Path, paths: Sequence[str]) -> dict[str, Annotation]:
+    if not table.is_file():
+        raise FileNotFoundError(f"labels={table}: no such file; expected `auto`, `folders`, `none` or a CSV file")
+    found = dict.fromkeys(paths, Annotation())
+    seen: dict[str, int] = {}
+    unknown = []
+    with open(table, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        missing = [name for name in ("path", "label") if name not in columns]
+        if missing:
+            raise ValueError(f"{table}: columns {missing} are missing; it has {list(columns)}")
+        for row in reader:
+            line = reader.line_num
+            given = row["path"]
+            path = Path(os.path.relpath(given, root) if os.path.isabs(given) else os.path.normpath(given)).as_posix()
+            if path in seen:
+                raise ValueError(f"{table}, line {line}: {given!r} was already given in line {seen[path]}")
+            seen[path] = line
+            if path not in found:
+                unknown.append(f"line {line}: {given}")
+            else:
+                found[path] = Annotation(row["label"] or None, row.get("group") or None, row.get("view") or None)
+    if unknown:
+        raise ValueError(
+            f"{table}: {len(unknown)} of {len(seen)} paths are no video below {root}, such as {unknown[:SHOWN]}. "
+            "Paths are relative to that folder"
+        )
+    return found
