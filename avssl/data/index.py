@@ -98,7 +98,7 @@ def measure_file(path: str, motion: bool) -> Row:
                 digest.update(chunk)
         info = probe(path)
         if motion:
-            info = scan(path, info)
+            info = scan(Path(path), info)
         return {**row_from_info(info), "content": digest.hexdigest()}
     except MediaError as error:
         return rejection(f"{error.code}: {error.why}")
