@@ -17,7 +17,14 @@ from avssl.media.resample import resample
 
 _PRE_ROLL = 0.1  # seconds decoded before the wanted span: at least four packets of every usual codec
 _GAP = 0.01  # seconds by which timestamps may wander from a continuous stream before they count as a gap
-_FULL_SCALE = {"u8": 128.0, "s16": 32768.0, "s32": 2147483648.0, "s64": 9.223372036854775808e18}
+_SAMPLES = {  # by FFmpeg's format: the type of a sample, its value in silence and its full scale
+    "u8": ("u1", 128, 128),
+    "s16": ("i2", 0, 2**15),
+    "s32": ("i4", 0, 2**31),
+    "s64": ("i8", 0, 2**63),
+    "flt": ("f4", 0, 1),
+    "dbl": ("f8", 0, 1),
+}
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
@@ -33,14 +40,20 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
 
 def mono(frames: list[AudioFrame]) -> np.ndarray:
     """``[S]`` float32 in [-1, 1]: the mean over channels of consecutive decoded sound, at the file's own rate."""
-    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)  # [C, S] planar, [1, S * C] packed
-    if frames[0].format.is_packed:
-        samples = samples.reshape(-1, frames[0].layout.nb_channels).T  # [C, S]
-    kind = frames[0].format.name.removesuffix("p")
-    if kind not in _FULL_SCALE:
-        return samples.mean(axis=0, dtype=np.float32)
-    zero = 128 if kind == "u8" else 0
-    return ((samples.mean(axis=0, dtype=np.float64) - zero) / _FULL_SCALE[kind]).astype(np.float32)
+    dtype, zero, scale = _SAMPLES[frames[0].format.name.removesuffix("p")]
+    channels = frames[0].layout.nb_channels
+    planes = [frame.planes for frame in frames]
+    width = 1 if frames[0].format.is_planar else channels  # values of a plane at each instant
+    total = np.zeros(sum(frame.samples for frame in frames), np.float32 if dtype == "f4" else np.float64)
+    for plane in range(len(planes[0])):
+        values = np.concatenate(
+            [
+                np.frombuffer(memoryview(own[plane]), dtype, frame.samples * width)
+                for own, frame in zip(planes, frames, strict=True)
+            ]
+        )
+        total += values if width == 1 else values.reshape(-1, width).sum(axis=1, dtype=total.dtype)
+    return ((total / channels - zero) / scale).astype(np.float32, copy=False)
 
 
 def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: float, rate: int) -> AudioClip:
@@ -65,7 +78,7 @@ def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: f
     count = round((stop - start) * rate)
     margin = round(_PRE_ROLL * rate)  # samples of the result before and after the span, cut off again below
     begin, end = start - margin / rate, stop + margin / rate
-    source = stream.rate
+    source = info.audio.rate if info.audio else stream.rate
     sound = np.zeros(-(-(count + 2 * margin) * source // rate), np.float32)
     first, last = stop, start  # seconds of the sound that was found
     for time, piece in _pieces(_decoded(container, stream, info, begin, end), source):

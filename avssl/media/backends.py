@@ -10,8 +10,6 @@ from pathlib import Path
 from avssl.media.info import MediaError, VideoInfo, VideoReader
 from avssl.media.probe import probe
 
-BACKENDS = ("torchcodec", "pyav", "decord")
-
 
 def _pyav(info: VideoInfo, threads: int) -> VideoReader:
     from avssl.media.pyav import PyAVReader
@@ -19,7 +17,23 @@ def _pyav(info: VideoInfo, threads: int) -> VideoReader:
     return PyAVReader(info, threads)
 
 
-_OPENERS: dict[str, Callable[[VideoInfo, int], VideoReader]] = {"pyav": _pyav}
+def _torchcodec(info: VideoInfo, threads: int) -> VideoReader:
+    from avssl.media.torchcodec import TorchCodecReader
+
+    return TorchCodecReader(info, threads)
+
+
+def _decord(info: VideoInfo, threads: int) -> VideoReader:
+    from avssl.media.decord import DecordReader
+
+    return DecordReader(info, threads)
+
+
+_OPENERS: dict[str, Callable[[VideoInfo, int], VideoReader]] = {
+    "pyav": _pyav,
+    "torchcodec": _torchcodec,
+    "decord": _decord,
+}
 
 
 @cache
@@ -33,7 +47,7 @@ def open_video(path: str | Path, backend: str = "auto", info: VideoInfo | None =
 
     Args:
         path: a local file.
-        backend: ``"auto"`` for the fastest that reads this file rightly, or one of ``BACKENDS``.
+        backend: ``"auto"`` for the fastest that reads this file rightly, ``"pyav"``, ``"torchcodec"`` or ``"decord"``.
         info: what ``probe`` or a manifest says of this very file; it is trusted, and nothing is probed again.
         threads: decoding threads; 1 starts none.
 

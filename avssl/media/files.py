@@ -95,15 +95,23 @@ def _describe(text: bytes) -> tuple[str, str]:
     return f"the first bytes are those of no known container ({shown})", "Check where the file came from"
 
 
-def open_container(path: Path, max_pixels: int = MAX_PIXELS) -> InputContainer:
+def open_container(path: Path, max_pixels: int = MAX_PIXELS, known: bool = False) -> InputContainer:
     """Open a local file with FFmpeg, shut off from the network and from every other file.
+
+    Args:
+        path: the file.
+        max_pixels: pictures larger than this are not decoded while opening.
+        known: no frame is decoded to find out what the streams hold, which halves the time it takes to open. Only for
+            containers that tell how far frames are reordered (mp4 and mov).
 
     Raises:
         MediaError: saying why it can't be opened.
     """
-    address = "file:" + os.path.realpath(path)
+    options = {**_OPTIONS, "max_pixels": str(max_pixels)}
+    if known:
+        options["skip_frame"] = "all"
     try:
-        return av.open(address, options={**_OPTIONS, "max_pixels": str(max_pixels)}, timeout=_TIMEOUT)
+        return av.open("file:" + os.path.realpath(path), options=options, timeout=_TIMEOUT)
     except (av.error.FFmpegError, OSError) as error:
         check_path(path)
         family = sniff(path)

@@ -51,7 +51,7 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
         vfr, period = spacing(np.array(ticks), 1 / (info.fps * base))
         last = 1 if failed and vfr else period  # how long an unevenly spaced frame lasts shows only in the next one
         duration = (ticks[-1] - ticks[0] + last) * base
-        info = replace(info, frames=len(ticks), duration=duration, vfr=vfr, fps=len(ticks) / duration)
+        info = replace(info, frames=len(ticks), duration=duration, vfr=vfr, fps=1 / (period * base), backends=("pyav",))
     times = torch.tensor(ticks, dtype=torch.float64).sub(ticks[0]).mul(base)
     return replace(info, motion=_profile(times, torch.tensor(moved), info.duration))
 

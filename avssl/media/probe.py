@@ -18,6 +18,7 @@ from avssl.media.info import AudioInfo, MediaError, VideoInfo
 from avssl.media.timeline import Clock, spacing, video_stream
 
 _SILENCE = 1e-3  # of full scale: -60 dB
+_DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
 _NO_DELAY = ("pcm", "flac", "alac", "vorbis", "opus")  # codecs that delay nothing, or whose header says how much
 
 
@@ -40,6 +41,8 @@ class _Sound:
 
     start: float | None = None
     end: float = 0.0
+    rate: int = 0
+    channels: int = 0
     loud: bool = False
     signalled: bool = False  # the container says how many samples the encoder put before the sound
 
@@ -135,7 +138,11 @@ def _note_sound(sound: _Sound, packet: av.Packet) -> None:
             frames = []
         for frame in frames:
             if sound.start is None and frame.pts is not None:
-                sound.start = float(frame.pts * frame.time_base)
+                sound.start, sound.rate, sound.channels = (
+                    float(frame.pts * frame.time_base),
+                    frame.sample_rate,
+                    frame.layout.nb_channels,
+                )
             sound.loud = sound.loud or bool(np.abs(mono([frame])).max(initial=0) > _SILENCE)
     if packet.size and packet.pts is not None:
         sound.signalled = sound.signalled or packet.pts < 0 or packet.has_sidedata("skip_samples")
@@ -162,11 +169,12 @@ def _describe(
     origin = float(int(ticks[0]) * clock.base)
     distinct = not picture.undated and len(np.unique(ticks)) == count
     reordered = clock.delay > 0 or container.format.name == "mpeg"
+    codec = stream.codec_context.codec.canonical_name
     audio = None
     if sound_stream is not None and sound.start is not None:
         audio = AudioInfo(
-            rate=sound_stream.rate,
-            channels=sound_stream.channels,
+            rate=sound.rate,
+            channels=sound.channels,
             start=sound.start - origin,
             duration=sound.end - sound.start,
             codec=sound_stream.codec_context.codec.canonical_name,
@@ -181,13 +189,24 @@ def _describe(
         origin=origin,
         frames=count,
         vfr=vfr,
-        codec=stream.codec_context.codec.canonical_name,
+        codec=codec,
         container=container.format.name,
         rotation=picture.rotation,
         seekable=distinct and not reordered,
-        backends=("pyav",),
+        backends=_backends(container.format.name, codec, distinct and not picture.discards),
         sync_grade=_grade(container.format.name, audio, sound),
     )
+
+
+def _backends(container: str, codec: str, plain: bool) -> tuple[str, ...]:
+    """The readers that read such a file rightly, the fastest first (measured by ``benchmarks/loading.py``).
+
+    torchcodec and decord miscount or misplace frames in every container but these two families; decord also where
+    packets are to be discarded.
+    """
+    if not container.startswith(("mov", "matroska")):
+        return ("pyav",)
+    return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
 
 
 def _grade(container: str, audio: AudioInfo | None, sound: _Sound) -> str:

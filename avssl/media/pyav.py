@@ -40,7 +40,7 @@ class PyAVReader(Reader):
         return self
 
     def _open(self) -> None:
-        self._container: InputContainer = open_container(self.info.path)
+        self._container: InputContainer = open_container(self.info.path, known=self.info.container.startswith("mov"))
         stream = video_stream(self._container)
         if stream is None:
             self._container.close()

@@ -53,6 +53,12 @@ class Clock:
         return round(seconds / self.base)
 
 
+def shown_ticks(container: InputContainer, stream: VideoStream, clock: Clock, first: int) -> list[int]:
+    """The rising ticks of all frames shown from tick ``first`` on, by one pass over the packets."""
+    ticks = (clock.packet(packet) for packet in container.demux(stream) if packet.size and not packet.is_discard)
+    return sorted(tick for tick in ticks if tick is not None and tick >= first)
+
+
 def spacing(ticks: np.ndarray, alone: float) -> tuple[bool, float]:
     """Whether frames are unevenly spaced, by more than the rounding to ticks; and the usual ticks from one to the next.
 
