@@ -130,12 +130,3 @@ def bootstrap(values: Tensor, samples: int = 1000) -> Measured:
     means = values[chosen].mean(1)
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
     return Measured(values.mean().item(), low, high)
-
-
-def channels_last(module: nn.Module) -> None:
-    """Lay convolution weights out by pixel, which is what fast convolution kernels want."""
-    for child in module.modules():
-        if isinstance(child, nn.Conv3d):
-            child.to(memory_format=torch.channels_last_3d)
-        elif isinstance(child, nn.Conv2d):
-            child.to(memory_format=torch.channels_last)

@@ -23,7 +23,7 @@ from avssl.encoders import save_encoder
 from avssl.methods import Method
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
 from avssl.training.logs import MetricsCSV, progress
-from avssl.training.module import Measured, OptimizerFactory, Pretraining, Schedule, channels_last, held_out
+from avssl.training.module import Measured, OptimizerFactory, Pretraining, Schedule, held_out
 
 SYNTHETIC = "synthetic"
 
@@ -216,7 +216,6 @@ def pretrain(
     checkpoint = latest(folder / "checkpoints")
     step = int(checkpoint.stem[5:]) if checkpoint else 0
     module = Pretraining(method, optimizer, schedule, warmup, seed)
-    channels_last(module)
     engine = L.Trainer(
         **{**trainer, "precision": precision(trainer["precision"])},
         max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
