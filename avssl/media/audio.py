@@ -87,7 +87,7 @@ def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: f
         left, right = max(place, 0), min(place + len(piece), len(sound))
         if left < right:
             sound[left:right] = piece[left - place : right - place]
-    samples = resample(torch.from_numpy(sound), source, rate)[margin : margin + count].clone()
+    samples = torch.from_numpy(resample(sound, source, rate)[margin : margin + count].copy())
     valid = (max(start, first), min(stop, last))
     return AudioClip(samples, valid if valid[0] < valid[1] else (start, start))
 

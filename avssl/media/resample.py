@@ -1,4 +1,4 @@
-"""Changing the rate of sound: a windowed sinc, applied as one matrix product."""
+"""Changing the rate of sound: a windowed sinc, applied as small matrix products."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
-import torch
-from torch import Tensor
 
 _CROSSINGS = 16  # zero crossings of the sinc on each side
 _CUTOFF = 0.94  # of the lower Nyquist frequency
-_BLOCK = 128  # at least this many output samples a row of the product
+_BLOCK = 128  # at least this many output samples belong to one row
+_GROUP = 20  # of which so many make one product
+_LIMIT = 2**17  # multiplications of one product: so small that OpenBLAS wakes no threads, which takes far longer
 
 
-def resample(sound: Tensor, source: int, rate: int) -> Tensor:
+def resample(sound: np.ndarray, source: int, rate: int) -> np.ndarray:
     """``[S]`` float32 at another rate, the first sample at the same instant, zeros assumed outside.
 
     Between rates whose ratio has no denominator under 1000, the clock is off by at most one part in a million.
@@ -32,22 +32,35 @@ def resample(sound: Tensor, source: int, rate: int) -> Tensor:
     ratio = Fraction(source, rate).limit_denominator(1000)
     scale = -(-_BLOCK // ratio.denominator)
     step, block = ratio.numerator * scale, ratio.denominator * scale  # samples in and out of one row
-    kernel, reach = _kernel(step, block)
+    kernels, reach = _kernels(step, block)
     count = -(-len(sound) * block // step)
     rows = -(-count // block)
-    padded = torch.zeros((rows - 1) * step + len(kernel))
-    padded[reach : reach + len(sound)] = sound[: len(padded) - reach]
-    windows = padded.unfold(0, len(kernel), step)  # [rows, K]
-    return (windows @ kernel).flatten()[:count]  # [rows, block] -> [count]
+    padded = np.zeros(rows * step + max(start + len(kernel) for start, _, kernel in kernels), np.float32)
+    padded[reach : reach + len(sound)] = sound
+    result = np.empty((rows, block), np.float32)
+    for start, first, kernel in kernels:
+        windows = np.lib.stride_tricks.sliding_window_view(padded[start:], len(kernel))[::step]  # [>= rows, K]
+        chunk = max(1, _LIMIT // kernel.size)
+        for row in range(0, rows, chunk):
+            part = np.ascontiguousarray(windows[row : min(row + chunk, rows)])
+            result[row : row + chunk, first : first + kernel.shape[1]] = part @ kernel
+    return result.reshape(-1)[:count]
 
 
 @lru_cache(maxsize=16)
-def _kernel(step: int, block: int) -> tuple[Tensor, int]:
-    """``[K, block]``: the weight of each input sample of a row in each output sample; and how far K reaches back."""
+def _kernels(step: int, block: int) -> tuple[list[tuple[int, int, np.ndarray]], int]:
+    """For each group of a row's output samples: its first input sample (padding counted), its first output sample and
+    ``[K, G]``, the weight of each input sample in each output sample. And the padding before the first input sample.
+    """
     width = min(1.0, block / step) * _CUTOFF  # cycles a sample, relative to the input's Nyquist frequency
     reach = int(np.ceil(_CROSSINGS / width))
-    place = np.arange(-reach, step + reach + 1)[:, None]  # [K, 1] of input samples, from the row's first
-    away = (place - np.arange(block) * step / block) * width  # [K, block] in zero crossings
-    window = np.where(np.abs(away) < _CROSSINGS, np.cos(np.pi * away / (2 * _CROSSINGS)) ** 2, 0.0)
-    kernel = width * np.sinc(away) * window
-    return torch.from_numpy((kernel / kernel.sum(axis=0)).astype(np.float32)), reach
+    kernels = []
+    for first in range(0, block, _GROUP):
+        centre = np.arange(first, min(first + _GROUP, block)) * step / block  # [G] in input samples of the row
+        start = int(centre[0])
+        place = np.arange(start - reach, int(centre[-1]) + reach + 2)[:, None]  # [K, 1]
+        away = (place - centre) * width  # [K, G] in zero crossings
+        window = np.where(np.abs(away) < _CROSSINGS, np.cos(np.pi * away / (2 * _CROSSINGS)) ** 2, 0.0)
+        kernel = np.sinc(away) * window
+        kernels.append((start, first, (kernel / kernel.sum(axis=0)).astype(np.float32)))
+    return kernels, reach
