@@ -41,10 +41,11 @@ def _colour(rng: np.random.Generator, saturation: tuple[float, float], value: tu
 
 
 def surface(rng: np.random.Generator, height: int, width: int, finest: float) -> Image:
-    """A wall or a floor: two colours mixed by noise. ``[H, W, 4]`` float32 RGBA, 0 to 255, alpha 0 to 1."""
-    one, other = _colour(rng, (0.1, 0.5), (0.25, 0.7)), _colour(rng, (0.1, 0.5), (0.25, 0.7))
+    """A wall or floor: a dull colour and a darker one mixed by noise. ``[H, W, 4]`` float32, RGB to 255, alpha to 1."""
+    one = _colour(rng, (0.0, 0.25), (0.25, 0.6))
+    other = one * np.float32(rng.uniform(0.55, 0.8))
     mix = 0.5 + 0.35 * noise(rng, height, width, finest * 2)[..., None]
-    picture = one + (other - one) * np.clip(mix, 0, 1) + 14 * noise(rng, height, width, finest)[..., None]
+    picture = one + (other - one) * np.clip(mix, 0, 1) + 6 * noise(rng, height, width, finest)[..., None]
     return np.concatenate([np.clip(picture, 5, 235), np.ones((height, width, 1), np.float32)], axis=-1)
 
 
@@ -87,20 +88,21 @@ def _pattern(rng: np.random.Generator, size: int) -> Image:
     return np.clip(0.5 + values * 2, 0, 1).astype(np.float32)
 
 
-def cut_out(rng: np.random.Generator, texels: int) -> Image:
+def cut_out(rng: np.random.Generator, texels: int, vivid: bool) -> Image:
     """A random thing: shape, two colours, pattern, grain and a dark rim.
 
     Args:
         rng: the random numbers used.
         texels: diameter of the circle round the shape; the picture is two texels wider on each side.
+        vivid: bright colours, or dull ones as the room's.
 
     Returns:
         ``[S, S, 4]`` float32 RGBA with colours premultiplied by alpha, 0 to 255, and alpha from 0 to 1.
     """
     size, fine = texels + 4, 4
     shape = str(rng.choice(SHAPES))
-    one = _colour(rng, (0.55, 1.0), (0.6, 1.0))
-    other = _colour(rng, (0.0, 0.9), (0.1, 1.0))
+    saturation, value = ((0.65, 1.0), (0.65, 1.0)) if vivid else ((0.0, 0.3), (0.25, 0.6))
+    one, other = _colour(rng, saturation, value), _colour(rng, saturation, value)
     corners = (_outline(rng, shape) * texels / 2 + size / 2) * fine
     inside = np.zeros((size * fine, size * fine), np.float32)
     cv2.fillPoly(inside, [np.round(corners).astype(np.int32)], 1.0)

@@ -91,7 +91,10 @@ class Scene:
         return [
             surface(looks, int(8 * wall), int(22 * wall), 2.5),
             _far_blurred(surface(looks, int(8 * floor), int(18 * floor), 3.0)),
-            *(cut_out(looks, max(int(2 * r * d), 8)) for r, d in zip(self._radii, densities, strict=True)),
+            *(
+                cut_out(looks, max(int(2 * radius * density), 8), vivid=number >= PROPS)
+                for number, (radius, density) in enumerate(zip(self._radii, densities, strict=True))
+            ),
         ]
 
     @cached_property

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-RENDERING = 3
+RENDERING = 4
 """Raise this number whenever the same settings would give other files: it is part of a world's hash."""
 
 CLASSES = ("bounce", "merge", "orbit_left", "orbit_right", "slide", "spin", "split", "swing")
