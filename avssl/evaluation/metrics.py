@@ -45,7 +45,7 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
 
     Returns:
         JSON values: ``video`` and ``clip`` with ``top1`` and ``top5`` (and ``mean_per_class`` for videos), each with
-        value, pooled, per_seed, per_fold, ci95_bootstrap (over groups) and, for several folds, ci95_folds; and
+        value, pooled, per_seed, per_fold, ci95_bootstrap (over groups and seeds) and, for several folds, ci95_folds; and
         ``confusion[true][predicted]``, counts of videos over all seeds.
     """
     classes = runs[0][0].scores.shape[2]
@@ -66,17 +66,20 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
 
 
 def bootstrap(values: NDArray[np.float64], groups: Sequence[str], seed: int) -> tuple[float, float]:
-    """95 % interval of the mean of ``values``, resampling whole groups (percentile bootstrap, 2000 draws).
+    """95 % interval of the mean of ``values`` (percentile bootstrap, 2000 draws): whole groups are resampled, and seeds.
 
     Args:
-        values: ``[V]``.
-        groups: V names.
+        values: ``[S, V]``: S seeds, V tested videos.
+        groups: V names of the units that videos are drawn in.
         seed: of the draws.
     """
     _, unit = np.unique(np.asarray(groups), return_inverse=True)
-    sums, counts = np.bincount(unit, values), np.bincount(unit)
-    draws = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
-    means = sums[draws].sum(1) / counts[draws].sum(1)
+    counts = np.bincount(unit)
+    sums = np.stack([np.bincount(unit, row) for row in values])  # [S, G]
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(counts), size=(RESAMPLES, len(counts)))
+    runs = rng.integers(len(values), size=(RESAMPLES, len(values)))
+    means = [sums[run].mean(0)[group].sum() / counts[group].sum() for run, group in zip(runs, drawn, strict=True)]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
@@ -105,7 +108,7 @@ def _accuracy(
     parts = sorted({fold.part for fold in folds})
     per_part = {part: per_fold[:, [fold.part == part for fold in folds]].mean(1) for part in parts}  # [seeds] each
     per_seed = np.mean(list(per_part.values()), axis=0)
-    pooled = np.mean([np.concatenate(run) for run in hits], axis=0)  # [all tested videos], mean over seeds
+    pooled = np.stack([np.concatenate(run) for run in hits])  # [seeds, all tested videos]
     tested = [groups[index] for fold in folds for index in fold.videos]
     result = {
         "value": float(per_seed.mean()),

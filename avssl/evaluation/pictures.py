@@ -1,0 +1,129 @@
+"""Pictures of results: confusion matrices, curves over the number of labels, maps of the embedding, neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+NAMED = 30  # classes that still fit on an axis
+CURVES = {
+    ("pretrained", "low_shot"): ("pretrained, linear on frozen features", "C0", "-"),
+    ("random_init", "low_shot"): ("random initialisation, linear on frozen features", "C7", "-"),
+    ("pretrained", "low_shot_fine_tune"): ("pretrained, fine-tuned", "C0", "--"),
+    ("from_scratch", "low_shot_fine_tune"): ("from scratch, same budget", "C1", "--"),
+}
+
+
+def confusion_picture(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
+    """A confusion matrix, rows scaled to 1.
+
+    Args:
+        counts: ``counts[true][predicted]``.
+        classes: names.
+        path: PNG to write.
+    """
+    matrix = np.asarray(counts, dtype=float)
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    figure, axes = _figure(1.5 + 0.45 * min(len(classes), NAMED))
+    axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(classes) <= NAMED:
+        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_yticks(range(len(classes)), classes)
+        for row, column in np.ndindex(share.shape):
+            if matrix[row, column]:
+                colour = "white" if share[row, column] > 0.6 else "black"
+                axes.text(column, row, f"{share[row, column]:.2f}", ha="center", va="center", color=colour, size=7)
+    _save(figure, path)
+
+
+def low_shot_picture(results: dict[str, Any], path: Path) -> None:
+    """Video accuracy over the number of labels a class, with 95 % intervals.
+
+    Args:
+        results: as in ``results.json``.
+        path: PNG to write.
+    """
+    figure, axes = _figure(5.0)
+    for (who, what), (words, colour, style) in CURVES.items():
+        rows = results["results"].get(who, {}).get(what, {})
+        rows = {int(shots): row["video"]["top1"] for shots, row in rows.items() if "video" in row}
+        if rows:
+            shots = sorted(rows)
+            middle = np.array([rows[n]["value"] for n in shots])
+            spread = np.array([rows[n]["ci95_bootstrap"] for n in shots]).T
+            axes.plot(shots, middle, style, color=colour, marker="o", label=words)
+            axes.fill_between(shots, spread[0], spread[1], color=colour, alpha=0.12)
+    axes.axhline(results["chance"]["top1"], color="black", lw=0.8, ls=":", label="chance")
+    axes.set_xscale("log")
+    ticks = [int(shots) for shots in results["results"]["pretrained"]["low_shot"]]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("labels a class")
+    axes.set_ylabel("video accuracy")
+    axes.set_title(results["protocol"]["name"], size=9)
+    axes.legend(fontsize=7)
+    _save(figure, path)
+
+
+def map_picture(points: NDArray[np.float32], labels: Sequence[int], classes: Sequence[str], path: Path) -> None:
+    """A two-dimensional map of the embedding, one dot a video, coloured by class.
+
+    Args:
+        points: ``[V, 2]``.
+        labels: V class numbers.
+        classes: names.
+        path: PNG to write.
+    """
+    figure, axes = _figure(6.0)
+    for number, name in enumerate(classes):
+        chosen = points[np.asarray(labels) == number]
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=14, color=_colour(number, len(classes)), label=name)
+    if len(classes) <= NAMED:
+        axes.legend(fontsize=7)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    _save(figure, path)
+
+
+def neighbours_picture(pictures: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]], path: Path) -> None:
+    """Each row a query and its nearest videos, by one frame.
+
+    Args:
+        pictures: rows of uint8 ``[3, H, W]``, the query first.
+        titles: what to write above each.
+        path: PNG to write.
+    """
+    figure = Figure(figsize=(1.7 * len(pictures[0]), 1.9 * len(pictures)), dpi=110, layout="constrained")
+    grid = figure.subplots(len(pictures), len(pictures[0]), squeeze=False)
+    for row, (images, words) in enumerate(zip(pictures, titles, strict=True)):
+        for column, (image, text) in enumerate(zip(images, words, strict=True)):
+            axes = grid[row, column]
+            axes.imshow(image.permute(1, 2, 0).numpy())
+            axes.set_title(text, size=6, color="black" if column == 0 or text.startswith(words[0]) else "firebrick")
+            axes.set_axis_off()
+    _save(figure, path)
+
+
+def _colour(number: int, classes: int) -> Any:
+    from matplotlib import colormaps
+
+    return colormaps["tab10"](number) if classes <= 10 else colormaps["gist_ncar"](number / classes)
+
+
+def _figure(size: float) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(size, size), dpi=110, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_png(str(path))

@@ -1,0 +1,178 @@
+"""A protocol: the data, the split, the views and the read-outs, fixed before anything is measured."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import hypergeom
+
+from avssl.data.index import open_manifest
+from avssl.data.manifest import Manifest
+from avssl.evaluation.features import Views
+from avssl.evaluation.finetune import Budget
+from avssl.evaluation.probes import Ints, LinearProbe, NearestNeighbours
+from avssl.evaluation.splits import Folds, Split, check_folds
+
+
+@dataclass(frozen=True)
+class Data:
+    """The labelled videos.
+
+    Args:
+        root: a folder of class folders, or a manifest made by ``tools/index.py``.
+    """
+
+    root: Path
+
+
+@dataclass(frozen=True)
+class LowShot:
+    """What few labels are worth.
+
+    Args:
+        shots: labels a class.
+        draws: times that each number of labels is drawn, in every fold.
+        strength: C of the linear probe; with so few labels nothing can be chosen.
+        fine_tune: how the whole network is trained on few labels, pretrained and from scratch; None leaves it out.
+            ``fine_tune.seeds`` is the number of draws.
+        fine_tune_shots: labels a class for that.
+    """
+
+    shots: tuple[int, ...] = (1, 2, 5, 10)
+    draws: int = 5
+    strength: float = 0.01
+    fine_tune: Budget | None = None
+    fine_tune_shots: tuple[int, ...] = (2, 5)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that must be equal for two numbers to be compared. A read-out that is None is left out.
+
+    Args:
+        name: of the protocol; results go to ``<run>/eval/<name>/``.
+        data: the labelled videos.
+        split: which of them are trained on and which are tested on.
+        views: what of a video is looked at.
+        seeds: of the randomly initialised encoders.
+        linear: linear probe on frozen features.
+        neighbours: weighted k nearest neighbours.
+        retrieval: ranks R at which R@R is reported.
+        low_shot: few labels.
+        fine_tune: the whole network, also from scratch under the same budget.
+        attentive: a query that reads the maps of the frozen encoder.
+    """
+
+    name: str
+    data: Data
+    split: Split
+    views: Views = field(default_factory=Views)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    linear: LinearProbe | None = field(default_factory=LinearProbe)
+    neighbours: NearestNeighbours | None = field(default_factory=NearestNeighbours)
+    retrieval: tuple[int, ...] = (1, 5, 10, 20, 50)
+    low_shot: LowShot | None = None
+    fine_tune: Budget | None = None
+    attentive: Budget | None = None
+
+
+class Task:
+    """A protocol with its videos opened and its folds checked.
+
+    Args:
+        protocol: the config.
+
+    Raises:
+        MediaError: where the collection can't be opened.
+        FileNotFoundError: where a split file is missing.
+        ValueError: where the collection does not fit the split (see `check_folds`), or fewer than two classes are left.
+    """
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.videos: Manifest = open_manifest(protocol.data.root)
+        if len(self.videos.classes) < 2:
+            raise ValueError(
+                f"{protocol.data.root}: {len(self.videos.classes)} class(es) found ({self.videos.classes}): a labelled "
+                "collection has one folder a class, or a manifest with labels (tools/index.py --labels)"
+            )
+        self.folds: Folds = check_folds(protocol.split(self.videos), self.videos)
+        used = {row for fold in self.folds.folds for row in (*fold.train, *fold.test)}
+        self.rows: list[int] = sorted(used)
+        numbers = {name: number for number, name in enumerate(self.videos.classes)}
+        names = self.videos.column("label").to_pylist()
+        self.labels: Ints = np.array([-1 if name is None else numbers[name] for name in names])  # [V]
+        self.groups: Ints = np.unique(self.folds.groups, return_inverse=True)[1]  # [V]
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.videos.classes)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What identifies the protocol in a result; two results are comparable where ``hash`` is equal."""
+        paths = self.videos.column("path").to_pylist()
+        folds = [[fold.name, fold.part, *([paths[i] for i in side] for side in (fold.train, fold.test))]
+                 for fold in self.folds.folds]  # fmt: skip
+        compared = {
+            "name": self.protocol.name,
+            "data": self.videos.select(self.rows).fingerprint,
+            "classes": self.videos.classes,
+            "split": {"class": type(self.protocol.split).__name__, **plain(vars(self.protocol.split))},
+            "folds": digest(folds),
+            "views": plain(self.protocol.views),
+        }
+        return {
+            **compared,
+            "hash": digest({**compared, "split": None}),  # the folds themselves count, not how they were written down
+            "videos": len(self.rows),
+            "rejected": len(self.videos.rejected),
+            "sizes": [
+                {"fold": fold.name, "train": len(fold.train), "test": len(fold.test), "missing": fold.missing}
+                for fold in self.folds.folds
+            ],
+            "duplicates": [list(pair) for pair in self.folds.duplicates],
+        }
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """How each read-out works; numbers of one read-out are comparable where its settings are equal."""
+        names = ("linear", "neighbours", "retrieval", "low_shot", "fine_tune", "attentive")
+        return {name: plain(getattr(self.protocol, name)) for name in names} | {"seeds": list(self.protocol.seeds)}
+
+    def chance(self) -> dict[str, Any]:
+        """What guessing reaches: the largest classes every time, or training videos in random order."""
+        tested = np.concatenate([self.labels[list(fold.test)] for fold in self.folds.folds])
+        share = np.sort(np.bincount(tested, minlength=self.classes) / len(tested))[::-1]
+        found: dict[str, float] = {}
+        for rank in self.protocol.retrieval:
+            hits = []
+            for fold in self.folds.folds:
+                counts = np.bincount(self.labels[list(fold.train)], minlength=self.classes)
+                drawn = min(rank, len(fold.train))
+                hits.append(1 - hypergeom.pmf(0, len(fold.train), counts[self.labels[list(fold.test)]], drawn))
+            found[f"R@{rank}"] = float(np.concatenate(hits).mean())
+        return {"top1": float(share[0]), "top5": float(share[:5].sum()), "mean_per_class": 1 / self.classes, **found}
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples and paths as JSON values. Of a path the last part is kept: machines differ."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.name if isinstance(value, Path) else value
+
+
+def digest(value: Any) -> str:
+    """Hash of JSON values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

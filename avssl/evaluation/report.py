@@ -1,0 +1,152 @@
+"""Results as tables: one run beside its baselines, and many runs of one protocol."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+WHO = ("pretrained", "random_init", "from_scratch")
+CLASSIFIERS = ("linear", "linear_ordered", "neighbours", "neighbours_ordered", "attentive", "fine_tune")
+RETRIEVALS = ("retrieval", "retrieval_ordered")
+
+
+def scores(results: Mapping[str, Any], who: str) -> dict[str, dict[str, Any]]:
+    """The main number of every read-out: name to ``value`` and ``ci95_bootstrap``.
+
+    Args:
+        results: as in ``results.json``.
+        who: ``"pretrained"``, ``"random_init"`` or ``"from_scratch"``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in results["results"].get(who, {}).items():
+        if name in CLASSIFIERS:
+            found[f"{name} top1"] = value["video"]["top1"]
+        elif name in RETRIEVALS:
+            ordered = name.removeprefix("retrieval")
+            found |= {f"{rank}{ordered}": row for rank, row in value.items()}
+        else:  # few labels
+            words = name.replace("_", " ")
+            found |= {f"{words} {shots}": row["video"]["top1"] for shots, row in value.items() if "video" in row}
+    return found
+
+
+def guess(results: Mapping[str, Any], name: str) -> float:
+    """What guessing reaches in a read-out named by `scores`."""
+    return results["chance"].get(name.split("_")[0], results["chance"]["top1"])
+
+
+def print_results(results: Mapping[str, Any], console: Console | None = None) -> None:
+    """One run beside its baselines, video accuracies with 95 % intervals."""
+    protocol = results["protocol"]
+    table = Table(title=f"{results['run']} on {protocol['name']} ({protocol['videos']} videos, video accuracy)")
+    for heading in ("read-out", "pretrained", "random init", "from scratch", "chance"):
+        table.add_column(heading)
+    columns = {who: scores(results, who) for who in WHO}
+    for name in {name: None for column in columns.values() for name in column}:
+        cells = [_cell(columns[who].get(name)) for who in WHO]
+        table.add_row(name, *cells, f"{guess(results, name):.3f}")
+    (console or Console()).print(table)
+
+
+def collect(runs: Sequence[Path], protocol: str | None = None) -> list[dict[str, Any]]:
+    """The results of several runs under one protocol.
+
+    Args:
+        runs: run folders.
+        protocol: its name; may be left out where the runs have results of one protocol only.
+
+    Raises:
+        FileNotFoundError: where a run has no such result.
+        ValueError: where results of different protocols, or of one protocol with different settings, would stand in
+            one table; names the files and what differs.
+    """
+    files: list[Path] = []
+    for run in runs:
+        found = sorted(run.glob(f"eval/{protocol or '*'}/results.json"))
+        if not found:
+            raise FileNotFoundError(f"{run}: no eval/{protocol or '*'}/results.json. Run tools/evaluate.py first")
+        files += found
+    loaded = [json.loads(file.read_text()) for file in files]
+    first = loaded[0]
+    for file, other in zip(files, loaded, strict=True):
+        ours, theirs = first["protocol"], other["protocol"]
+        if ours["hash"] != theirs["hash"]:
+            names = ("name", "data", "classes", "folds", "views")
+            differing = {name: (ours[name], theirs[name]) for name in names if ours[name] != theirs[name]}
+            raise ValueError(f"{files[0]} and {file} are not of one protocol and can't share a table: {differing}")
+        for name, setting in first["settings"].items():
+            if other["settings"][name] != setting:
+                raise ValueError(
+                    f"{files[0]} and {file} differ in {name}: {setting} and {other['settings'][name]}. "
+                    "Evaluate both with the same config"
+                )
+    return loaded
+
+
+def comparison(
+    results: Sequence[Mapping[str, Any]], published: Path | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """Method x read-out. Runs of one method and network (other seeds) share a row: mean, deviation over the runs.
+
+    Args:
+        results: of one protocol, see `collect`.
+        published: YAML of method name to numbers in words, with their own protocol; they get a column of their own.
+
+    Returns:
+        Headings, and rows of cells.
+    """
+    known: dict[str, str] = {} if published is None else yaml.safe_load(published.read_text())
+    groups: dict[tuple[str, str], list[dict[str, dict[str, Any]]]] = defaultdict(list)
+    for result in results:
+        card = result["encoder"]
+        network = f"{card['class'].rpartition('.')[2]}({', '.join(f'{k}={v}' for k, v in card['config'].items())})"
+        groups[card.get("method", result["run"]), network].append(scores(result, "pretrained"))
+        for who in ("random_init", "from_scratch"):
+            if scores(result, who):
+                groups[who.replace("_", " "), network][:] = [scores(result, who)]
+    names = list({name: None for rows in groups.values() for row in rows for name in row})
+    headings = ["method", "encoder", "runs", *names, "published, under its own protocol"]
+    rows = []
+    for (method, network), found in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0])):
+        baseline = method in ("random init", "from scratch")
+        cells = [_over_runs([row[name] for row in found if name in row]) for name in names]
+        rows.append([method, network, "" if baseline else str(len(found)), *cells, known.get(method, "")])
+    rows.append(["chance", "", "", *(f"{guess(results[0], name):.3f}" for name in names), ""])
+    return headings, rows
+
+
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def comma_separated(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as CSV."""
+    text = io.StringIO()
+    csv.writer(text).writerows([headings, *rows])
+    return text.getvalue()
+
+
+def _cell(score: Mapping[str, Any] | None) -> str:
+    if score is None:
+        return ""
+    low, high = score["ci95_bootstrap"]
+    return f"{score['value']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _over_runs(found: Sequence[Mapping[str, Any]]) -> str:
+    if len(found) < 2:
+        return _cell(found[0] if found else None)
+    values = [score["value"] for score in found]
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"

@@ -1,0 +1,280 @@
+"""One encoder through one protocol, beside the same network untrained: the numbers of ``results.json``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import avssl
+from avssl.data.journal import write_atomically
+from avssl.data.progress import Tally
+from avssl.encoders import Encoder, load_encoder
+from avssl.encoders.export import source_commit
+from avssl.evaluation.features import Machine, Normalise, features
+from avssl.evaluation.finetune import AttentiveClassifier, Budget, Classifier, LabelledClips, decode_all, fit, predict
+from avssl.evaluation.metrics import Prediction, bootstrap, summarise
+from avssl.evaluation.pictures import confusion_picture, low_shot_picture
+from avssl.evaluation.probes import Bank, LinearProbe, draw_labels, retrieval_hits
+from avssl.evaluation.protocol import Protocol, Task, digest
+from avssl.evaluation.splits import Fold
+
+Factory = Callable[[int], Encoder]  # seed -> the encoder to start from
+Draw = Callable[[Fold, int], tuple[int, ...] | None]  # fold, seed -> training videos
+
+
+def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) -> dict[str, Any]:  # noqa: B008
+    """Judge the encoder of a run; writes ``<run>/eval/<protocol>/results.json`` and pictures.
+
+    Args:
+        protocol: what is measured, and how.
+        run: a run folder with an exported encoder, or an export folder.
+        machine: where; does not change what is measured.
+
+    Returns:
+        What was written.
+
+    Raises:
+        FileNotFoundError: where there is no encoder or no split file.
+        MediaError: where the collection or a video can't be read.
+        ValueError: where the encoder or the collection does not fit the protocol.
+    """
+    begun = time.perf_counter()
+    encoder = load_encoder(run)
+    task = Task(protocol)
+    results: dict[str, Any] = {
+        "run": Path(run).resolve().name,
+        "encoder": encoder.card,
+        "protocol": task.facts,
+        "settings": task.settings,
+        "chance": task.chance(),
+        "results": {"pretrained": judge(task, [encoder], machine), **baselines(task, encoder, machine)},
+        "environment": {
+            "avssl": avssl.__version__,
+            "commit": source_commit(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "device": machine.target.type,
+            "bfloat16": machine.half,
+            "seconds": round(time.perf_counter() - begun, 1),
+        },
+    }
+    folder = Path(run) / "eval" / protocol.name
+    _write(folder / "results.json", results)
+    pretrained = results["results"]["pretrained"]
+    for name, summary in pretrained.items():
+        if name in ("linear", "linear_ordered", "fine_tune", "attentive"):
+            confusion_picture(summary["confusion"], task.videos.classes, folder / f"confusion_{name}.png")
+    if protocol.low_shot is not None:
+        low_shot_picture(results, folder / "low_shot.png")
+    return results
+
+
+def baselines(task: Task, encoder: Encoder, machine: Machine) -> dict[str, Any]:
+    """The same network at random initialisation, and trained from scratch under the budget of fine-tuning.
+
+    Every run with the same network shares them, through the cache.
+    """
+    facts = {
+        "class": encoder.card["class"],
+        "config": encoder.config,
+        "normalisation": [encoder.card["mean"], encoder.card["std"]],
+        "protocol": task.facts["hash"],
+        "settings": task.settings,
+        "avssl": avssl.__version__,
+    }
+    path = machine.folder / "baselines" / f"{digest(facts)}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    fresh = [untrained(encoder, seed) for seed in task.protocol.seeds]
+    found = {"random_init": judge(task, fresh, machine, frozen_only=True)}
+    scratch = trained(task, lambda seed: untrained(encoder, seed), machine, "from scratch")
+    if scratch:
+        found["from_scratch"] = scratch
+    _write(path, found)
+    return found
+
+
+def untrained(encoder: Encoder, seed: int) -> Encoder:
+    """The same network at random initialisation."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = type(encoder)(**encoder.config)
+    fresh.card = encoder.card
+    return fresh.eval()
+
+
+def judge(task: Task, encoders: Sequence[Encoder], machine: Machine, frozen_only: bool = False) -> dict[str, Any]:
+    """Every read-out of one encoder, or of several seeds of it.
+
+    Args:
+        task: the protocol.
+        encoders: the seeds; read-outs that train the network take the first.
+        machine: where.
+        frozen_only: leave those out.
+    """
+    kinds: dict[str, list[Bank]] = {"": [bank(task, encoder, machine) for encoder in encoders]}
+    if encoders[0].per_frame:
+        kinds["_ordered"] = kinds[""]
+        kinds[""] = [_over_time(task, ordered, encoders[0].num_features) for ordered in kinds["_ordered"]]
+    found: dict[str, Any] = {}
+    for kind, banks in kinds.items():
+        found |= {f"{name}{kind}": value for name, value in frozen(task, banks).items()}
+    protocol = task.protocol
+    if protocol.low_shot is not None:
+        found["low_shot"] = {str(shots): low_shot(task, kinds[""], shots) for shots in protocol.low_shot.shots}
+    if protocol.attentive is not None:
+        found["attentive"] = train_folds(
+            task, lambda seed: encoders[seed % len(encoders)], protocol.attentive, machine, "attentive", attentive=True
+        )
+    if not frozen_only:
+        weights = encoders[0].state_dict()
+
+        def again(seed: int) -> Encoder:
+            fresh = untrained(encoders[0], seed)
+            fresh.load_state_dict(weights)
+            return fresh
+
+        found |= trained(task, again, machine, "fine-tuning")
+    return found
+
+
+def bank(task: Task, encoder: Encoder, machine: Machine) -> Bank:
+    """Features of the protocol's videos; a frame encoder's segments are laid end to end, ``[V, M, S * D]``."""
+    values = features(encoder, task.videos, task.rows, task.protocol.views, machine).flatten(2).numpy()
+    full = np.zeros((len(task.videos), *values.shape[1:]), dtype=np.float32)
+    full[task.rows] = values
+    return Bank(full, task.labels, task.groups, task.classes)
+
+
+def _over_time(task: Task, ordered: Bank, width: int) -> Bank:
+    values = ordered.features
+    return replace(ordered, features=values.reshape(*values.shape[:2], -1, width).mean(2))
+
+
+def frozen(task: Task, banks: Sequence[Bank]) -> dict[str, Any]:
+    """The read-outs that need features only; one bank a seed."""
+    protocol, folds, found = task.protocol, task.folds.folds, {}
+    for name, probe in (("linear", protocol.linear), ("neighbours", protocol.neighbours)):
+        if probe is not None:
+            runs, chosen = [], []
+            for values in banks:
+                outcomes = [probe.scores(values, fold) for fold in folds]
+                runs.append(
+                    [_prediction(task, fold, scores) for fold, (scores, _) in zip(folds, outcomes, strict=True)]
+                )
+                chosen.append([choice for _, choice in outcomes])
+            found[name] = summarise(runs, task.folds.groups) | {"chosen": chosen}
+    if protocol.retrieval:
+        hits = np.stack(
+            [np.concatenate([retrieval_hits(values, fold, protocol.retrieval) for fold in folds]) for values in banks]
+        ).astype(np.float64)  # [seeds, all tested videos, ranks]
+        tested = [task.folds.groups[row] for fold in folds for row in fold.test]
+        found["retrieval"] = {
+            f"R@{rank}": {"value": float(hits[..., i].mean()), "ci95_bootstrap": bootstrap(hits[..., i], tested, 0)}
+            for i, rank in enumerate(protocol.retrieval)
+        }
+    return found
+
+
+def low_shot(task: Task, banks: Sequence[Bank], shots: int) -> dict[str, Any]:
+    """The linear probe on ``shots`` labels a class; features are scaled on all training videos, without labels."""
+    config = task.protocol.low_shot
+    assert config is not None
+    probe, runs = LinearProbe(), []
+    for values in banks:
+        for draw in range(config.draws):
+            run = []
+            for fold in task.folds.folds:
+                drawn = draw_labels(values, fold, shots, draw)
+                if drawn is None:
+                    return {"skipped": f"{fold.name}: a class has fewer than {shots} training videos"}
+                scores = probe.fit_predict(values, drawn, fold.test, config.strength, scale_on=fold.train)
+                run.append(_prediction(task, fold, scores))
+            runs.append(run)
+    return summarise(runs, task.folds.groups)
+
+
+def trained(task: Task, make: Factory, machine: Machine, title: str) -> dict[str, Any]:
+    """The read-outs that train the whole network: on all labels, and on few."""
+    found: dict[str, Any] = {}
+    if task.protocol.fine_tune is not None:
+        found["fine_tune"] = train_folds(task, make, task.protocol.fine_tune, machine, title)
+    few = task.protocol.low_shot
+    if few is not None and few.fine_tune is not None:
+        labels = Bank(np.zeros((len(task.videos), 1, 1), np.float32), task.labels, task.groups, task.classes)
+        found["low_shot_fine_tune"] = {}
+        for shots in few.fine_tune_shots:
+
+            def draw(fold: Fold, seed: int, shots: int = shots) -> tuple[int, ...] | None:
+                return draw_labels(labels, fold, shots, seed)
+
+            words = f"{title}, {shots} label(s) a class"
+            found["low_shot_fine_tune"][str(shots)] = train_folds(task, make, few.fine_tune, machine, words, draw)
+    return found
+
+
+def train_folds(
+    task: Task,
+    make: Factory,
+    budget: Budget,
+    machine: Machine,
+    title: str,
+    draw: Draw = lambda fold, seed: fold.train,
+    attentive: bool = False,
+) -> dict[str, Any]:
+    """Train a classifier for every seed and fold, and test it.
+
+    Args:
+        task: the protocol.
+        make: gives the encoder to start from.
+        budget: how long, how, how many seeds and folds.
+        machine: where.
+        title: for the progress bar.
+        draw: which training videos are used; None where a class has too few.
+        attentive: freeze the encoder and read its maps by attention.
+    """
+    folds = task.folds.folds[: budget.folds]
+    decoded = decode_all(task.videos, task.rows, task.protocol.views, machine)
+    runs = []
+    with Tally(title, budget.seeds * len(folds)) as tally:
+        for seed in range(budget.seeds):
+            run = []
+            for fold in folds:
+                rows = draw(fold, seed)
+                if rows is None:
+                    return {"skipped": f"{fold.name}: a class has too few training videos"}
+                encoder = make(seed)
+                statistics = Normalise(encoder.card["mean"], encoder.card["std"], machine.target)
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    kind: type[nn.Module] = AttentiveClassifier if attentive else Classifier
+                    model = kind(encoder, task.classes).to(machine.target)
+                data = LabelledClips(task.videos, task.protocol.views, budget, decoded, seed)
+                fit(model, data, rows, budget, statistics, machine)
+                scores = predict(model, task.videos, fold.test, task.protocol.views, statistics, machine)
+                run.append(_prediction(task, fold, scores))
+                tally.add("folds")
+            runs.append(run)
+    return summarise(runs, task.folds.groups)
+
+
+def _prediction(task: Task, fold: Fold, scores: Any) -> Prediction:
+    test = np.asarray(fold.test)
+    return Prediction(fold.name, fold.part, test, task.labels[test], scores)
+
+
+def _write(path: Path, value: Any) -> None:
+    content = json.dumps(value, indent=1).encode()
+
+    def write(file: IO[bytes]) -> None:
+        file.write(content)
+
+    write_atomically(path, write)

@@ -1,0 +1,42 @@
+"""Runs of one protocol in one table; refuses to mix protocols.
+
+    python tools/table.py runs/* --protocol ut_interaction -o results.md
+
+Published numbers stand in a column of their own: they come from other data, networks and budgets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+from avssl.evaluation.report import collect, comma_separated, comparison, markdown
+
+PUBLISHED = Path(__file__).parents[1] / "configs" / "eval" / "published.yaml"
+
+
+def main() -> None:
+    """Parse, collect, print, write."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=list[Path], nargs="+", help="run folders")
+    parser.add_argument("--protocol", type=str, default=None, help="where the runs have results of several")
+    parser.add_argument("-o", "--output", type=Path, default=None, help="write Markdown (.md) or CSV (.csv)")
+    args = parser.parse_args()
+    try:
+        headings, rows = comparison(collect(args.runs, args.protocol), PUBLISHED)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+    if args.output is not None:
+        write = comma_separated if args.output.suffix == ".csv" else markdown
+        args.output.write_text(write(headings, rows))
+
+
+if __name__ == "__main__":
+    main()
