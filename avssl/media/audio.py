@@ -118,9 +118,9 @@ def _decoded(
     """Decoded frames that cover a span, as far as there is sound, and the second at which each begins."""
     assert stream.time_base is not None
     base = float(stream.time_base)
-    packets = (
-        _seek(container, stream, round((begin + info.origin) / base)) if info.seekable else container.demux(stream)
-    )
+    first = round((info.origin + (info.audio.start if info.audio else 0.0)) / base)
+    target = max(first, round((info.origin + begin) / base))
+    packets = _seek(container, stream, target, first) if info.seekable else container.demux(stream)
     for packet in packets:
         try:
             frames = packet.decode()
@@ -137,17 +137,18 @@ def _decoded(
             yield time, frame
 
 
-def _seek(container: InputContainer, stream: AudioStream, target: int) -> Iterator[av.Packet]:
+def _seek(container: InputContainer, stream: AudioStream, target: int, first: int) -> Iterator[av.Packet]:
     """Packets from the last one that begins at or before a tick, found by backing off further and further."""
     assert stream.time_base is not None
     second = round(1 / stream.time_base)
     margin = 0
     while True:
-        container.seek(target - margin, stream=stream)
+        place = max(target - margin, first)
+        container.seek(place, stream=stream)
         packets = container.demux(stream)
-        first = next(packets, None)
-        if first is None:
+        packet = next(packets, None)
+        if packet is None:
             return iter(())
-        if first.pts is None or first.pts <= target or margin > target + 60 * second:
-            return chain([first], packets)
+        if packet.pts is None or packet.pts <= target or place == first:
+            return chain([packet], packets)
         margin = 2 * margin or second

@@ -115,15 +115,15 @@ def open_container(path: Path, max_pixels: int = MAX_PIXELS, known: bool = False
     except (av.error.FFmpegError, OSError) as error:
         check_path(path)
         family = sniff(path)
-        if family == "mp4" and not _has_moov(path):
+        if family == "mp4" and not has_box(path, b"moov"):
             why = "its table of contents (the moov box) is missing: the file was cut off"
             raise MediaError(path, "truncated", why, "Fetch or copy it again") from error
         why = f"it looks like {family}, but can't be opened: {error.strerror}"
         raise MediaError(path, "corrupt", why, "Fetch or convert it again") from error
 
 
-def _has_moov(path: Path) -> bool:
-    """Whether a walk over the top-level boxes of an ISO file meets a complete ``moov``."""
+def has_box(path: Path, name: bytes) -> bool:
+    """Whether an ISO file (mp4, mov) has a complete top-level box of this name."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = 0
@@ -133,7 +133,7 @@ def _has_moov(path: Path) -> bool:
             length = int.from_bytes(head[:4], "big")
             if length == 1:
                 length = int.from_bytes(head[8:16], "big")
-            if head[4:8] in (b"moov", b"moof"):
+            if head[4:8] == name:
                 return start + length <= size
             if length < 8:
                 return False

@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avssl.media.audio import audio_stream, mono
-from avssl.media.files import MAX_PIXELS, check_path, open_container, sniff
+from avssl.media.files import MAX_PIXELS, check_path, has_box, open_container, sniff
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
 from avssl.media.timeline import Clock, spacing, video_stream
 
@@ -44,7 +44,7 @@ class _Sound:
     rate: int = 0
     channels: int = 0
     loud: bool = False
-    signalled: bool = False  # the container says how many samples the encoder put before the sound
+    signalled: bool = False  # the container dates the sound so as to make up for the encoder's delay
 
 
 def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
@@ -145,7 +145,7 @@ def _note_sound(sound: _Sound, packet: av.Packet) -> None:
                 )
             sound.loud = sound.loud or bool(np.abs(mono([frame])).max(initial=0) > _SILENCE)
     if packet.size and packet.pts is not None:
-        sound.signalled = sound.signalled or packet.pts < 0 or packet.has_sidedata("skip_samples")
+        sound.signalled = sound.signalled or (sound.end == 0 and packet.pts != 0) or packet.has_sidedata("skip_samples")
         sound.end = max(sound.end, float((packet.pts + (packet.duration or 0)) * base))
 
 
@@ -163,7 +163,7 @@ def _describe(
     ticks = np.array(picture.shown or [picture.first], dtype=np.int64)
     count = len(ticks)
     rate = stream.average_rate
-    vfr, period = spacing(ticks, picture.last_duration or (float(1 / (rate * clock.base)) if rate else 1.0))
+    vfr, period = spacing(ticks, float(1 / (rate * clock.base)) if rate else picture.last_duration or 1.0)
     last = picture.last_duration if vfr and picture.last_duration else period
     duration = float((int(ticks[-1] - ticks[0]) + last) * clock.base)
     origin = float(int(ticks[0]) * clock.base)
@@ -183,7 +183,7 @@ def _describe(
     return VideoInfo(
         path=path,
         duration=duration,
-        fps=count / duration,
+        fps=count / duration if vfr else 1 / (period * float(clock.base)),
         size=picture.size,
         audio=audio,
         origin=origin,
@@ -194,7 +194,7 @@ def _describe(
         rotation=picture.rotation,
         seekable=distinct and not reordered,
         backends=_backends(container.format.name, codec, distinct and not picture.discards),
-        sync_grade=_grade(container.format.name, audio, sound),
+        sync_grade=_grade(path, container.format.name, audio, sound),
     )
 
 
@@ -209,8 +209,9 @@ def _backends(container: str, codec: str, plain: bool) -> tuple[str, ...]:
     return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
 
 
-def _grade(container: str, audio: AudioInfo | None, sound: _Sound) -> str:
+def _grade(path: Path, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
+    """See ``VideoInfo.sync_grade``. FFmpeg's versions disagree on the sound of fragmented mp4 by up to three frames."""
     if audio is None:
         return "none"
-    precise = container.startswith(("mov", "matroska"))
+    precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(path, b"moof"))
     return "exact" if precise and (sound.signalled or audio.codec.startswith(_NO_DELAY)) else "unsignalled"

@@ -10,7 +10,7 @@ from torch import Tensor
 from avssl.media.audio import read_audio
 from avssl.media.files import open_container, sniff
 from avssl.media.info import AudioClip, MediaError, VideoInfo
-from avssl.media.timeline import Clock, shown_ticks, video_stream
+from avssl.media.timeline import Clock, tick_at, shown_ticks, video_stream
 
 
 class Reader:
@@ -70,7 +70,7 @@ class IndexedReader(Reader):
     def places(self, times: Tensor) -> list[int]:
         """The number of the frame shown at each of ``[T]`` seconds."""
         first = self._ticks[0]
-        targets = [first + round(second / self._base) for second in self.check_times(times)]
+        targets = [first + tick_at(second, self._base) for second in self.check_times(times)]
         return [bisect.bisect_right(self._ticks, target) - 1 for target in targets]
 
     def check_shown(self, places: list[int], seconds: list[float]) -> None:

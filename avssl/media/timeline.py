@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import av
@@ -31,6 +32,7 @@ class Clock:
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         assert stream.time_base is not None
         self.base: Fraction = stream.time_base
+        self._seconds = float(self.base)
         self.counted = container.format.name == "avi"
         self.delay = int(stream.codec_context.has_b_frames) if self.counted else 0
         self._last = 0
@@ -49,8 +51,20 @@ class Clock:
         return None if packet.dts is None else packet.dts - self.delay
 
     def ticks(self, seconds: float) -> int:
-        """The nearest tick."""
-        return round(seconds / self.base)
+        """The tick of a time; see ``tick_at``."""
+        return tick_at(seconds, self._seconds)
+
+
+def tick_at(seconds: float, base: float) -> int:
+    """The last tick not after a time, which is allowed to be half a tick early, but no more than 0.6 ms.
+
+    So a time computed as ``k / fps`` finds frame k however the file rounds its dates.
+
+    Args:
+        seconds: any.
+        base: seconds of a tick.
+    """
+    return math.floor(seconds / base + min(0.501, 0.0006 / base))
 
 
 def shown_ticks(container: InputContainer, stream: VideoStream, clock: Clock, first: int) -> list[int]:
@@ -59,17 +73,17 @@ def shown_ticks(container: InputContainer, stream: VideoStream, clock: Clock, fi
     return sorted(tick for tick in ticks if tick is not None and tick >= first)
 
 
-def spacing(ticks: np.ndarray, alone: float) -> tuple[bool, float]:
+def spacing(ticks: np.ndarray, nominal: float) -> tuple[bool, float]:
     """Whether frames are unevenly spaced, by more than the rounding to ticks; and the usual ticks from one to the next.
 
     Args:
         ticks: ``[T]`` rising.
-        alone: ticks that a frame lasts where there is but one.
+        nominal: ticks from one to the next as the container has it, believed where the frames bear it out.
     """
     if len(ticks) == 1:
-        return False, alone
-    period = float(ticks[-1] - ticks[0]) / (len(ticks) - 1)
-    wander = np.abs(ticks - ticks[0] - period * np.arange(len(ticks))).max()
-    if wander < 1 + 1e-6 and not (period.is_integer() and wander > 0):
-        return False, period
+        return False, nominal
+    for period in (nominal, float(ticks[-1] - ticks[0]) / (len(ticks) - 1)):
+        wander = np.abs(ticks - ticks[0] - period * np.arange(len(ticks))).max()
+        if wander < min(1 + 1e-6, period / 3) and not (period.is_integer() and wander > 0):
+            return False, period
     return True, float(np.median(np.diff(ticks)))
