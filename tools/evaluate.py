@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="run folder or export folder")
     parser.add_class_arguments(Protocol)
     parser.add_class_arguments(Machine, "machine")
-    made = parser.instantiate_classes(parser.parse_args(words))
+    made = parser.instantiate(parser.parse_args(words))
     names = Protocol.__dataclass_fields__
     try:
         protocol = Protocol(**{name: made[name] for name in names})

@@ -45,7 +45,7 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
 
     Returns:
         JSON values: ``video`` and ``clip`` with ``top1`` and ``top5`` (and ``mean_per_class`` for videos), each with
-        value, pooled, per_seed, per_fold, ci95_bootstrap (over groups and seeds) and, for several folds, ci95_folds; and
+        value, pooled, per_seed, per_fold, ci95_bootstrap (over groups and seeds), for several folds ci95_folds; and
         ``confusion[true][predicted]``, counts of videos over all seeds.
     """
     classes = runs[0][0].scores.shape[2]
@@ -66,7 +66,7 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
 
 
 def bootstrap(values: NDArray[np.float64], groups: Sequence[str], seed: int) -> tuple[float, float]:
-    """95 % interval of the mean of ``values`` (percentile bootstrap, 2000 draws): whole groups are resampled, and seeds.
+    """95 % interval of the mean of ``values`` (percentile bootstrap, 2000 draws) over whole groups and seeds.
 
     Args:
         values: ``[S, V]``: S seeds, V tested videos.

@@ -1,0 +1,56 @@
+"""Accuracies against hand counts."""
+
+import numpy as np
+import pytest
+
+from avssl.evaluation.metrics import Prediction, bootstrap, summarise
+
+
+def prediction(scores, labels, fold="f", part="", videos=None):
+    labels = np.array(labels)
+    return Prediction(fold, part, np.arange(len(labels)) if videos is None else np.array(videos), labels,
+                      np.array(scores, dtype=np.float32))  # fmt: skip
+
+
+def test_clip_and_video_accuracy_are_told_apart():
+    # video 0: two of three clips are wrong, but the mean probability is right
+    scores = [[[0.9, 0.1], [0.4, 0.6], [0.4, 0.6]], [[0.2, 0.8], [0.1, 0.9], [0.3, 0.7]]]
+    result = summarise([[prediction(scores, [0, 1])]], ["a", "b"])
+    assert result["video"]["top1"]["value"] == 1
+    assert result["clip"]["top1"]["value"] == pytest.approx((1 / 3 + 1) / 2)
+    assert result["confusion"] == [[1, 0], [0, 1]]
+
+
+def test_mean_per_class_and_top5():
+    scores = np.eye(7)[[0, 0, 0, 6]][:, None] + np.linspace(0.06, 0, 7)  # second best is class 0, then 1, 2, 3
+    result = summarise([[prediction(scores, [0, 0, 4, 5])]], list("abcd"))
+    assert result["video"]["top1"]["value"] == 0.5
+    assert result["video"]["mean_per_class"]["value"] == pytest.approx(1 / 3)  # classes 0, 4, 5: 1, 0, 0
+    assert result["video"]["top5"]["value"] == 0.75  # class 4 is fifth; class 5 is seventh
+
+
+def test_folds_are_averaged_within_parts_first():
+    right, wrong = [[[1.0, 0.0]]], [[[0.0, 1.0]]]
+    run = [
+        prediction(right, [0], "1", "set1", [0]),
+        prediction(right, [0], "2", "set1", [1]),
+        prediction(right, [0], "3", "set1", [2]),
+        prediction(wrong, [0], "4", "set2", [3]),
+    ]
+    top1 = summarise([run], list("abcd"))["video"]["top1"]
+    assert top1["value"] == 0.5
+    assert top1["pooled"] == 0.75
+    assert top1["per_part"] == {"set1": 1.0, "set2": 0.0}
+    assert top1["per_fold"] == {"1": 1.0, "2": 1.0, "3": 1.0, "4": 0.0}
+
+
+def test_bootstrap_interval_has_the_width_of_theory_and_widens_with_groups_and_seeds():
+    rng = np.random.default_rng(0)
+    values = (rng.random((1, 400)) < 0.5).astype(float)
+    low, high = bootstrap(values, [str(i) for i in range(400)], seed=0)
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / 20, rel=0.15)
+    together = np.repeat(values[:, :40], 10, axis=1)
+    low, high = bootstrap(together, [str(i // 10) for i in range(400)], seed=0)
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(40), rel=0.25)
+    seeds = np.stack([np.zeros(400), np.ones(400)])
+    assert bootstrap(seeds, [str(i) for i in range(400)], seed=0) == (0, 1)

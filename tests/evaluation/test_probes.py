@@ -1,0 +1,91 @@
+"""Read-outs on features whose answer is known."""
+
+import numpy as np
+import pytest
+
+from avssl.evaluation.probes import (
+    Bank,
+    LinearProbe,
+    NearestNeighbours,
+    draw_labels,
+    nearest_videos,
+    retrieval_hits,
+)
+from avssl.evaluation.splits import Fold
+
+
+def bank(separation=4.0, videos=24, classes=3, views=2, width=8, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(videos) % classes
+    centres = separation * rng.normal(size=(classes, width))
+    features = centres[labels][:, None] + rng.normal(size=(videos, views, width))
+    return Bank(features.astype(np.float32), labels, np.arange(videos) // classes, classes)
+
+
+FOLD = Fold("f", tuple(range(12)), tuple(range(12, 24)))
+
+
+@pytest.mark.parametrize("probe", [LinearProbe(), NearestNeighbours(ks=(1, 3))])
+def test_separable_classes_are_read_and_noise_is_not(probe):
+    values = bank()
+    scores, _ = probe.scores(values, FOLD)
+    assert scores.shape == (12, 2, 3)
+    np.testing.assert_allclose(scores.sum(2), 1, atol=1e-5)
+    assert (scores.mean(1).argmax(1) == values.labels[12:]).all()
+    noise = bank(separation=0, videos=300)
+    fold = Fold("f", tuple(range(150)), tuple(range(150, 300)))
+    accuracy = (probe.scores(noise, fold)[0].mean(1).argmax(1) == noise.labels[150:]).mean()
+    assert 0.2 < accuracy < 0.47
+
+
+def test_nothing_is_chosen_on_test_labels():
+    values = bank(separation=0.7)
+    wrong = Bank(values.features, values.labels.copy(), values.groups, 3)
+    wrong.labels[12:] = 0
+    for probe in (LinearProbe(), NearestNeighbours()):
+        first, second = probe.scores(values, FOLD), probe.scores(wrong, FOLD)
+        assert first[1] == second[1]
+        np.testing.assert_array_equal(first[0], second[0])
+
+
+def test_choosing_needs_two_groups_in_training():
+    values = bank()
+    alone = Bank(values.features, values.labels, np.zeros_like(values.groups), 3)
+    with pytest.raises(ValueError, match="all 12 training videos are in one group"):
+        LinearProbe().scores(alone, FOLD)
+    LinearProbe(strengths=(1.0,)).scores(alone, FOLD)
+
+
+def test_linear_probe_does_not_depend_on_the_scale_of_features():
+    values = bank(separation=1)
+    scaled = Bank(values.features * 1000 + 5, values.labels, values.groups, 3)
+    args = (FOLD.train, FOLD.test, 0.1)
+    np.testing.assert_allclose(
+        LinearProbe().fit_predict(values, *args), LinearProbe().fit_predict(scaled, *args), atol=1e-2
+    )
+
+
+def test_knn_weights_are_the_papers():
+    features = np.array([[[1.0, 0.0]], [[0.0, 1.0]], [[0.6, 0.8]]], dtype=np.float32)
+    values = Bank(features, np.array([0, 1, 0]), np.arange(3), 2)
+    votes = NearestNeighbours(temperature=0.5).fit_predict(values, [0, 1], [2], k=2)
+    weights = np.exp(np.array([0.6, 0.8]) / 0.5)
+    np.testing.assert_allclose(votes[0, 0], weights / weights.sum(), rtol=1e-5)
+
+
+def test_retrieval_by_hand():
+    features = np.array([[1, 0], [0.9, 0.1], [0, 1], [1, 0.05]], dtype=np.float32)[:, None]
+    values = Bank(features, np.array([0, 1, 1, 1]), np.arange(4), 2)
+    fold = Fold("f", (0, 1, 2), (3,))
+    assert nearest_videos(values, fold.test, fold.train, 3).tolist() == [[0, 1, 2]]
+    assert retrieval_hits(values, fold, (1, 2)).tolist() == [[False, True]]
+
+
+def test_label_draws_are_balanced_repeatable_and_from_training_only():
+    values = bank()
+    drawn = draw_labels(values, FOLD, 2, seed=1)
+    assert drawn == draw_labels(values, FOLD, 2, seed=1)
+    assert drawn != draw_labels(values, FOLD, 2, seed=2)
+    assert set(drawn) <= set(FOLD.train)
+    assert np.bincount(values.labels[list(drawn)]).tolist() == [2, 2, 2]
+    assert draw_labels(values, FOLD, 5, seed=0) is None

@@ -1,0 +1,129 @@
+"""Who trains and who is tested, from file names and official lists; wrong input is refused with the files' names."""
+
+import pytest
+
+from avssl.evaluation.lists import CSVLists, HMDB51Lists, UCF101Lists
+from avssl.evaluation.splits import Fold, Folds, GroupFolds, LeaveOneGroupOut, check_folds
+from tests.evaluation.world import listed
+
+UT = r"(?P<part>set[12])_(?P<group>seq[0-9]+)_"
+
+
+def ut_interaction():
+    names = [
+        f"{name}/set{1 + (seq > 3)}_seq{seq:02d}_{i:03d}_{name}.avi"
+        for i, name in enumerate(("hug", "kick"))
+        for seq in range(1, 7)
+    ]
+    return listed(names)
+
+
+def test_leave_one_sequence_out_stays_within_a_set():
+    videos = ut_interaction()
+    folds = check_folds(LeaveOneGroupOut(UT)(videos), videos).folds
+    assert [fold.name for fold in folds] == [f"set{1 + (seq > 3)}/seq{seq:02d}" for seq in range(1, 7)]
+    paths = videos.paths()
+    for fold in folds:
+        assert len(fold.test) == 2
+        assert len(fold.train) == 4
+        assert {paths[i].name[:4] for i in (*fold.train, *fold.test)} == {fold.part}
+        assert not {paths[i].name[5:10] for i in fold.train} & {paths[i].name[5:10] for i in fold.test}
+
+
+def test_a_name_without_group_is_named():
+    with pytest.raises(ValueError, match=r"finds no \(\?P<group>.*other\.avi"):
+        LeaveOneGroupOut(UT)(listed(["hug/other.avi"]))
+
+
+def test_group_folds_keep_groups_whole_and_test_every_video_once():
+    names = [f"{name}/{i}.avi" for name in "ab" for i in range(12)]
+    groups = [f"g{i // 2}" for _ in "ab" for i in range(12)]
+    videos = listed(names, groups)
+    folds = check_folds(GroupFolds(3)(videos), videos).folds
+    assert sorted(i for fold in folds for i in fold.test) == list(range(24))
+    for fold in folds:
+        assert not {groups[i] for i in fold.train} & {groups[i] for i in fold.test}
+
+
+def test_a_class_with_one_video_is_refused():
+    with pytest.raises(ValueError, match=r"class 'b' has 1 video\(s\) in 1 group"):
+        GroupFolds(2)(listed(["a/1.avi", "a/2.avi", "b/1.avi"]))
+    videos = listed(["a/1.avi", "a/2.avi", "b/1.avi"])
+    with pytest.raises(ValueError, match=r"class 'b' has 1 test video\(s\) and none to train on"):
+        check_folds(Folds((Fold("f", (0,), (1, 2)),), ("1", "2", "3")), videos)
+
+
+def test_a_group_on_both_sides_names_both_files():
+    videos = listed(["a/1.avi", "a/2.avi"])
+    with pytest.raises(ValueError, match=r"group 'g' is on both sides: .*a/1\.avi in training, .*a/2\.avi in test"):
+        check_folds(Folds((Fold("f", (0,), (1,)),), ("g", "g")), videos)
+
+
+def test_an_exact_duplicate_across_sides_names_both_files_and_official_lists_report_it():
+    videos = listed(["a/1.avi", "a/2.avi"], contents=["same", "same"])
+    folds = Folds((Fold("f", (0,), (1,)),), ("g", "h"))
+    with pytest.raises(ValueError, match=r"a/1\.avi in training and .*a/2\.avi in test have the same content"):
+        check_folds(folds, videos)
+    official = check_folds(Folds(folds.folds, folds.groups, official=True), videos)
+    assert official.duplicates == (("/videos/a/1.avi", "/videos/a/2.avi"),)
+
+
+def test_ucf101_lists(tmp_path):
+    names = [f"{c}/v_{c}_g{g:02d}_c01.avi" for c in ("ApplyLipstick", "Archery") for g in range(1, 5)]
+    videos = listed(names)
+    for number in (1, 2, 3):
+        test = [name for name in names if f"_g{number:02d}_" in name]
+        train = [name for name in names if name not in test]
+        (tmp_path / f"trainlist{number:02d}.txt").write_text("\n".join(f"{name} 1" for name in train) + "\n")
+        (tmp_path / f"testlist{number:02d}.txt").write_text("\n".join(test) + "\n\n")
+    folds = check_folds(UCF101Lists(tmp_path)(videos), videos)
+    assert [fold.name for fold in folds.folds] == ["split1", "split2", "split3"]
+    assert [names[i] for i in folds.folds[1].test] == [name for name in names if "_g02_" in name]
+    assert len(folds.folds[0].train) == 6
+    assert folds.groups[0] == "ApplyLipstick/01"
+
+
+def test_missing_list_or_video_is_named(tmp_path):
+    videos = listed(["Archery/v_Archery_g01_c01.avi"])
+    with pytest.raises(FileNotFoundError, match=r"trainlist01\.txt: no such split file"):
+        UCF101Lists(tmp_path)(videos)
+    (tmp_path / "trainlist01.txt").write_text("Archery/v_Archery_g09_c01.avi 1\n")
+    with pytest.raises(ValueError, match=r"1 of 1 listed videos are not in the collection.*g09"):
+        UCF101Lists(tmp_path)(videos)
+
+
+def test_hmdb51_lists(tmp_path):
+    names = [f"{c}/clip_{c}_{i}.avi" for c in ("cartwheel", "wave") for i in range(3)]
+    videos = listed(names)
+    for name in ("cartwheel", "wave"):
+        lines = [f"clip_{name}_{i}.avi {mark} " for i, mark in enumerate((1, 2, 0))]
+        (tmp_path / f"{name}_test_split1.txt").write_text("\n".join(lines))
+    (fold,) = check_folds(HMDB51Lists(tmp_path, splits=(1,))(videos), videos).folds
+    assert [names[i] for i in fold.train] == ["cartwheel/clip_cartwheel_0.avi", "wave/clip_wave_0.avi"]
+    assert [names[i] for i in fold.test] == ["cartwheel/clip_cartwheel_1.avi", "wave/clip_wave_1.avi"]
+
+
+def test_kinetics_csv_counts_what_is_missing(tmp_path):
+    videos = listed(
+        ["abseiling/aaa_000010_000020.mp4", "abseiling/bbb_000003_000013.mp4", "yoga/ccc.mp4", "yoga/d.mp4"]
+    )
+    header = "label,youtube_id,time_start,time_end,split"
+    train = ["abseiling,aaa,10,20,train", "yoga,ccc,1,11,train", "yoga,gone,1,11,train"]
+    (tmp_path / "train.csv").write_text("\n".join([header, *train]))
+    (tmp_path / "val.csv").write_text(f"{header}\nabseiling,bbb,3,13,val\n")
+    lists = tmp_path / "train.csv", tmp_path / "val.csv"
+    with pytest.raises(ValueError, match=r"1 of 3 listed videos are not in the collection, first \['gone'\]"):
+        CSVLists(*lists)(videos)
+    (fold,) = check_folds(CSVLists(*lists, allow_missing=0.4)(videos), videos).folds
+    assert (fold.train, fold.test, fold.missing) == ((0, 2), (1,), 1)
+
+
+def test_csv_by_path_honours_its_groups(tmp_path):
+    videos = listed(["a/1.avi", "a/2.avi"])
+    (tmp_path / "train.csv").write_text("path,group\na/1.avi,g\n")
+    (tmp_path / "test.csv").write_text("path,group\na/2.avi,g\n")
+    with pytest.raises(ValueError, match="group 'g' is on both sides"):
+        check_folds(CSVLists(tmp_path / "train.csv", tmp_path / "test.csv")(videos), videos)
+    (tmp_path / "test.csv").write_text("video\n1\n")
+    with pytest.raises(ValueError, match="needs a header with `path`"):
+        CSVLists(tmp_path / "train.csv", tmp_path / "test.csv")(videos)
