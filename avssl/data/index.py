@@ -29,6 +29,7 @@ EXTENSIONS = frozenset(
     | {".vob", ".webm", ".wmv"}
 )
 CHUNK = 1 << 20
+PREPARING = "prepare.journal"  # lies in a folder of training-ready copies
 Row = dict[str, Any]
 
 
@@ -174,7 +175,7 @@ def build_index(
         if retry:
             known = {path: row for path, row in known.items() if row["status"] == "ok"}
         known.update(
-            (row["path"], row) for row in map(_thawed, journal.entries.values()) if row["root"] == os.fspath(root)
+            (row["path"], row) for row in map(thawed, journal.entries.values()) if row["root"] == os.fspath(root)
         )
         current = {file.path for file in files if _made_from(known.get(file.path), file, reader)}
         todo = [file for file in files if file.path not in current]
@@ -190,7 +191,7 @@ def build_index(
                 row = rejection(f"{result.code}: {result.why}") if isinstance(result, Failure) else result
                 row |= {"root": os.fspath(root), **file._asdict(), "reader": reader}
                 known[file.path] = row
-                journal.append(file.path, _frozen(row))
+                journal.append(file.path, frozen(row))
                 tally.add(row["status"])
         rows = [{**known[file.path], **notes[file.path]._asdict()} for file in files]
         Manifest.from_rows(rows).write(out)
@@ -214,13 +215,14 @@ def _is_current(old: Manifest, root: Path, files: Sequence[Found], notes: dict[s
     return expected == sorted(tuple(x if x is not None else "" for x in row) for row in zip(*columns, strict=True))
 
 
-def _frozen(row: Row) -> Row:
+def frozen(row: Row) -> Row:
     """A row as JSON can hold it."""
     motion = row.get("motion")
     return row if motion is None else {**row, "motion": base64.b64encode(motion).decode()}
 
 
-def _thawed(row: Row) -> Row:
+def thawed(row: Row) -> Row:
+    """The row that :func:`frozen` was given."""
     motion = row.get("motion")
     return row if motion is None else {**row, "motion": base64.b64decode(motion)}
 
@@ -259,5 +261,7 @@ def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
                 "Make it again with the command that made it, or delete it to have the folder indexed.",
             )
         return manifest
+    if (root / PREPARING).exists():
+        raise MediaError(root, "unfinished", "its copies are not all made", "Run tools/prepare.py again to go on.")
     out = user_cache() / "index" / hashlib.sha256(os.fsencode(root)).hexdigest()[:24] / "videos.parquet"
     return build_index(root, out)

@@ -232,6 +232,11 @@ class Manifest:
         ]
 
     @property
+    def roots(self) -> list[Path]:
+        """The folders that the videos lie in or below."""
+        return [self._base / root for root in self.column("root").unique().to_pylist()]
+
+    @property
     def rejected(self) -> list[Rejected]:
         """The files of the whole collection that can't be used, and why."""
         return [

@@ -1,0 +1,160 @@
+"""From any recording to a training-ready copy: small, cheap to decode from anywhere, on the same time axis."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from avssl.media import VideoInfo, open_video
+
+Frame = VideoFrame | AudioFrame
+Timed = tuple[float, Any, Frame]  # second, the stream it belongs to, and the frame
+COMMON_RATES = [
+    Fraction(rate) for rate in (8, 10, 12, Fraction(25, 2), 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)
+] + [Fraction(rate * 1000, 1001) for rate in (15, 24, 30, 48, 60, 120)]
+MAX_RATE = 30
+ROUNDING = 1e-3  # seconds by which a container may have rounded the times of two frames against each other
+FRAMES_AT_ONCE = 64
+SOUND_AT_ONCE = 600  # seconds
+SAMPLES_AT_ONCE = 4096
+MOVIE_TIMESCALE = 48000  # units a second in which mp4 says how late a track starts; its default of 1000 would round
+SMPTE170M = 6  # the matrix of the colours, as H.264 and FFmpeg number it
+
+
+@dataclass(frozen=True)
+class CopyOptions:
+    """What a training-ready copy is like.
+
+    Attributes:
+        short_side: pixels of the shorter side; smaller pictures are not enlarged.
+        fps: frames a second; None for those of the source, at most 30.
+        gop: frames from one keyframe to the next: the fewer, the quicker to read from anywhere, and the larger.
+        crf: x264's quality; lower is better and larger.
+        audio_rate: samples a second of the sound.
+    """
+
+    short_side: int = 128
+    fps: float | None = None
+    gop: int = 12
+    crf: float = 20.0
+    audio_rate: int = 16000
+
+    def __post_init__(self) -> None:
+        if self.short_side < 16 or self.gop < 1 or self.audio_rate < 1 or (self.fps is not None and self.fps <= 0):
+            raise ValueError(f"{self}: expected short_side >= 16, gop >= 1, fps > 0 and audio_rate > 0")
+
+
+def copy_rate(source: float, wanted: float | None) -> Fraction:
+    """Frames a second of the copy, exactly.
+
+    A rate within 1.5 % of a common one is that one. Sources above 30 are halved (or more) where that leaves at least
+    20, so that frames stay evenly spaced.
+
+    Args:
+        source: mean frames a second of the source.
+        wanted: what the user asks for.
+    """
+    rate = source if wanted is None else wanted
+    nearest = min(COMMON_RATES, key=lambda common: abs(common - rate))
+    exact = nearest if abs(nearest - rate) < 0.015 * rate else Fraction(rate).limit_denominator(1001)
+    if wanted is not None or exact <= MAX_RATE:
+        return exact
+    divided = exact / math.ceil(exact / MAX_RATE)
+    return divided if divided >= 20 else Fraction(MAX_RATE)
+
+
+def copy_size(source: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """(height, width) of the copy: even, of the source's shape as nearly as that allows, never larger."""
+    scale = min(1.0, short_side / min(source))
+    height, width = (max(2, 2 * round(side * scale / 2)) for side in source)
+    return height, width
+
+
+def write_copy(info: VideoInfo, target: Path, options: CopyOptions) -> None:
+    """Write the copy of a recording; frame k is what the source shows at ``k / fps``, sound stays where it is.
+
+    H.264 without B-frames, CABAC and deblocking, and FLAC, in mp4: FLAC has no encoder delay and decodes to the same
+    samples from wherever one starts. Sound before the first shown frame and after the last one is left out; sound
+    that starts late starts late in the copy.
+
+    Args:
+        info: the source.
+        target: the file to write; its folder exists.
+        options: what the copy is like.
+
+    Raises:
+        MediaError: where the source can't be decoded.
+        OSError: where the copy can't be written.
+    """
+    rate = copy_rate(info.fps, options.fps)
+    height, width = copy_size(info.size, options.short_side)
+    count = max(1, math.ceil(info.duration * rate - 1e-6))
+    muxing = {"movie_timescale": str(MOVIE_TIMESCALE), "movflags": "+faststart"}
+    with av.open(f"file:{target.absolute()}", "w", format="mp4", options=muxing) as out:
+        x264 = {"preset": "medium", "tune": "fastdecode", "crf": str(options.crf), "sc_threshold": "0", "threads": "1"}
+        video = out.add_stream("libx264", rate=rate, options=x264)
+        video.height, video.width, video.pix_fmt = height, width, "yuv420p"
+        video.gop_size, video.max_b_frames = options.gop, 0
+        video.colorspace, video.color_range = SMPTE170M, ColorRange.MPEG.value
+        sound = _sound(info, float(count / rate), options.audio_rate)
+        timed: list[Iterator[Timed]] = [_timed(_pictures(info, rate, count, (height, width)), video)]
+        if (first := next(sound, None)) is not None:
+            audio = out.add_stream("flac", rate=options.audio_rate, layout="mono", format="s16")
+            timed.append(_timed(chain([first], sound), audio))
+        for _, stream, frame in heapq.merge(*timed, key=itemgetter(0)):
+            out.mux(stream.encode(frame))
+        for stream in out.streams:
+            out.mux(stream.encode(None))
+
+
+def _timed(frames: Iterable[Frame], stream: Any) -> Iterator[Timed]:
+    for frame in frames:
+        yield frame.time or 0.0, stream, frame
+
+
+def _pictures(info: VideoInfo, rate: Fraction, count: int, size: tuple[int, int]) -> Iterator[VideoFrame]:
+    times = torch.arange(count, dtype=torch.float64) / float(rate) + ROUNDING
+    times = times.clamp(max=math.nextafter(info.duration, 0))
+    reformatter = VideoReformatter()
+    with open_video(info.path, "pyav", info) as reader:
+        for start in range(0, count, FRAMES_AT_ONCE):
+            pixels = reader.frames(times[start : start + FRAMES_AT_ONCE], size).permute(0, 2, 3, 1)  # [T, H, W, 3]
+            for number, picture in enumerate(pixels.contiguous().numpy(), start):
+                frame = reformatter.reformat(
+                    VideoFrame.from_ndarray(picture, format="rgb24"),
+                    format="yuv420p",
+                    dst_colorspace=Colorspace.ITU601,
+                    dst_color_range=ColorRange.MPEG,
+                )
+                frame.pts, frame.time_base = number, 1 / rate
+                yield frame
+
+
+def _sound(info: VideoInfo, stop: float, rate: int) -> Iterator[AudioFrame]:
+    """The sound from 0 to ``stop`` seconds, from where there is some to where there is no more."""
+    if info.audio is None:
+        return
+    with open_video(info.path, "pyav", info) as reader:
+        for start in range(0, math.ceil(stop), SOUND_AT_ONCE):
+            samples, valid = reader.audio(start, min(start + SOUND_AT_ONCE, stop), rate)
+            first, last = (math.ceil((valid[0] - start) * rate - 1e-3), math.floor((valid[1] - start) * rate + 1e-3))
+            values = (samples.clamp(-1, 1) * 32767).round().short().numpy()
+            for place in range(first, last, SAMPLES_AT_ONCE):
+                piece = values[None, place : min(place + SAMPLES_AT_ONCE, last)]  # [1, S]
+                frame = AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = rate, start * rate + place, Fraction(1, rate)
+                yield frame
