@@ -40,12 +40,12 @@ class DecordReader(IndexedReader):
         places = self.places(times)
         reader = self._reader(size)
         try:
-            dates = reader.get_frame_timestamp(places)[:, 0].tolist()
+            dates = reader.get_frame_timestamp([0, *places])[:, 0]  # since the start of the stream or of the file
             video = torch.from_numpy(reader.get_batch(places).asnumpy())  # [T, H, W, 3]
         except decord.DECORDError as error:
             why, remedy = f"decord can't decode it ({error})", 'Use backend="pyav", which says where it fails'
             raise MediaError(self.info.path, "corrupt", why, remedy) from error
-        self.check_shown(places, dates)
+        self.check_shown(places, (dates[1:] - dates[0] + self.first).tolist())
         if tuple(video.shape[1:]) != (*(size or self.info.size), 3):
             raise self._unsafe(f"it gives pictures of shape {list(video.shape[1:])}")
         return video.permute(0, 3, 1, 2)

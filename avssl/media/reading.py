@@ -10,7 +10,7 @@ from torch import Tensor
 from avssl.media.audio import read_audio
 from avssl.media.files import open_container, sniff
 from avssl.media.info import AudioClip, MediaError, VideoInfo
-from avssl.media.timeline import Clock, tick_at, shown_ticks, video_stream
+from avssl.media.timeline import Clock, shown_ticks, tick_at, video_stream
 
 
 class Reader:
@@ -61,6 +61,11 @@ class IndexedReader(Reader):
             clock = Clock(container, stream)
             self._base = float(clock.base)
             self._ticks = shown_ticks(container, stream, clock, clock.ticks(info.origin))
+
+    @property
+    def first(self) -> float:
+        """Container seconds of the first shown frame."""
+        return self._ticks[0] * self._base
 
     def check_count(self, frames: int) -> None:
         """Refuse a library that counts other frames than are shown."""
