@@ -1,5 +1,6 @@
 """``python -m avssl.data.synthetic``: write the default world into the cache, and print the figures of its page."""
 
+import os
 import time
 
 import cv2
@@ -13,7 +14,9 @@ world = World()
 start = time.perf_counter()
 root = write_world(world)
 size = sum(path.stat().st_size for path in root.glob("*/*.mp4"))
-print(f"{root}\n{world.videos} videos, {size / 1e6:.0f} MB, ready in {time.perf_counter() - start:.1f} s")
+busy = os.times().children_user + os.times().children_system
+wall = time.perf_counter() - start
+print(f"{root}\n{world.videos} videos, {size / 1e6:.0f} MB, ready in {wall:.1f} s ({busy:.0f} s of processor time)")
 
 onsets, ratios, impacts = [], [], []
 for index in range(0, world.videos, 5):
