@@ -12,6 +12,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from avssl.media.files import DECODE_ERRORS
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.resample import resample
 
@@ -30,7 +31,7 @@ _SAMPLES = {  # by FFmpeg's format: the type of a sample, its value in silence a
 def audio_stream(container: InputContainer) -> AudioStream | None:
     """The sound that goes with the picture; None where there is none. It decodes in this thread only."""
     stream = container.streams.best("audio", related=container.streams.best("video"))
-    if stream is None:
+    if stream is None or stream.codec_context is None:
         return None
     assert isinstance(stream, AudioStream)
     if not stream.codec_context.is_open:
@@ -124,7 +125,7 @@ def _decoded(
     for packet in packets:
         try:
             frames = packet.decode()
-        except av.error.FFmpegError as error:
+        except DECODE_ERRORS as error:
             where = (packet.pts or 0) * base - info.origin
             why = f"the sound can't be decoded at {where:.2f} s ({type(error).__name__})"
             raise MediaError(info.path, "corrupt", why, "Leave it out of audio-visual sets") from error

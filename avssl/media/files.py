@@ -12,6 +12,7 @@ from av.container import InputContainer
 from avssl.media.info import MediaError
 
 MAX_PIXELS = 8192 * 4320
+DECODE_ERRORS = (av.error.FFmpegError, IndexError)  # PyAV raises the latter where damage looks like a new stream
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,asf,gif,mp3,wav,ogg,aac,flac",

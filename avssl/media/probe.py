@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avssl.media.audio import audio_stream, mono
-from avssl.media.files import MAX_PIXELS, check_path, has_box, open_container, sniff
+from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, sniff
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
 from avssl.media.timeline import Clock, spacing, video_stream
 
@@ -88,7 +88,7 @@ def _scan_packets(
     while True:
         try:
             packet = next(packets, None)
-        except av.error.FFmpegError:
+        except DECODE_ERRORS:
             break  # the rest is missing: what is there counts, and decoding it will show how far it goes
         if packet is None:
             break
@@ -106,7 +106,7 @@ def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
     if picture.first is None:
         try:
             frames = packet.decode()
-        except av.error.FFmpegError:
+        except DECODE_ERRORS:
             frames = []
         for frame in frames:
             assert isinstance(frame, VideoFrame)
@@ -134,7 +134,7 @@ def _note_sound(sound: _Sound, packet: av.Packet) -> None:
     if sound.start is None or not sound.loud:
         try:
             frames = packet.decode()
-        except av.error.FFmpegError:
+        except DECODE_ERRORS:
             frames = []
         for frame in frames:
             if sound.start is None and frame.pts is not None:

@@ -17,7 +17,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
 from avssl.media.audio import read_audio
-from avssl.media.files import open_container
+from avssl.media.files import DECODE_ERRORS, open_container
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.reading import Reader
 from avssl.media.timeline import Clock, video_stream
@@ -55,6 +55,8 @@ class PyAVReader(Reader):
         rounded = 0 if abs(period - round(period)) < 1e-6 * period else 1
         self._shortest = max(0, math.floor(period) - 1) if rounded else round(period)
         self._longest = math.ceil(period) + 1 if rounded else round(period)
+        # In AVI a packet may hold two frames (packed B-frames), and the second comes out some packets later.
+        self._margin = self._longest + (4 if self._clock.counted else 0)
         self._skips = self._shortest > 0 and stream.codec_context.codec.canonical_name in _SKIPPABLE
         self._heard = False
         self._start(self._container.demux(stream), self._origin)
@@ -167,7 +169,7 @@ class PyAVReader(Reader):
             self._container.seek(tick, stream=self._stream)
             packets = self._container.demux(self._stream)
             yield from dropwhile(lambda packet: not packet.is_keyframe, packets)
-        except av.error.FFmpegError as error:
+        except DECODE_ERRORS as error:
             self._failed = tick, error
 
     def _decode(self, packets: Iterable[av.Packet], first: int) -> Iterator[tuple[int, VideoFrame]]:
@@ -180,7 +182,7 @@ class PyAVReader(Reader):
                 here = here if tick is None else tick
                 codec.skip_frame = "NONREF" if self._skips and self._unwanted(tick) else "DEFAULT"
                 yield from self._dated(packet.decode(), first)
-        except av.error.FFmpegError as error:
+        except DECODE_ERRORS as error:
             self._failed = here, error
         if self._failed:
             late = (frame for frame in self._dated(codec.decode(None), first) if frame[0] < here)
@@ -195,7 +197,7 @@ class PyAVReader(Reader):
     def _unwanted(self, tick: int | None) -> bool:
         """Whether a frame is over before the next wanted tick. Beyond the last one all are kept, for the next call."""
         place = bisect_left(self._wanted, tick or 0)
-        return tick is not None and place < len(self._wanted) and self._wanted[place] - tick > self._longest
+        return tick is not None and place < len(self._wanted) and self._wanted[place] - tick > self._margin
 
     def _check_reached(self, target: int) -> None:
         """Refuse a frame that is not the one shown at a tick because decoding ended before it."""

