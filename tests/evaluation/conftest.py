@@ -1,13 +1,12 @@
 import pytest
+import tiny
 import torch
-
-from tests.evaluation import world
 
 
 @pytest.fixture(scope="session")
 def collection(tmp_path_factory):
     """Eight tiny videos, two classes, four groups."""
-    return world.write_world(tmp_path_factory.mktemp("world"))
+    return tiny.write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(autouse=True)

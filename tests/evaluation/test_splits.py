@@ -1,10 +1,10 @@
 """Who trains and who is tested, from file names and official lists; wrong input is refused with the files' names."""
 
 import pytest
+from tiny import listed
 
 from avssl.evaluation.lists import CSVLists, HMDB51Lists, UCF101Lists
 from avssl.evaluation.splits import Fold, Folds, GroupFolds, LeaveOneGroupOut, check_folds
-from tests.evaluation.world import listed
 
 UT = r"(?P<part>set[12])_(?P<group>seq[0-9]+)_"
 

@@ -1,0 +1,169 @@
+"""One command from a run to results, and many results to a table that refuses to mix protocols."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from rich.console import Console
+
+from avssl.encoders import R3D, ResNet, save_encoder
+from avssl.evaluation import run as evaluation
+from avssl.evaluation.features import Machine, Views
+from avssl.evaluation.finetune import Budget
+from avssl.evaluation.probes import LinearProbe
+from avssl.evaluation.protocol import Data, LowShot, Protocol, Task
+from avssl.evaluation.report import collect, comma_separated, comparison, markdown, print_results
+from avssl.evaluation.splits import LeaveOneGroupOut
+
+ROOT = Path(__file__).parents[2]
+PATTERN = "(?P<part>set[12])_(?P<group>seq[0-9]+)_"
+BUDGET = Budget(steps=2, batch_size=4, folds=2)
+CARD = {"mean": tiny.MEAN, "std": tiny.STD, "size": [32, 32], "method": "Tiny"}
+
+
+def protocol_of(root, **changes):
+    base = {
+        "name": "tiny",
+        "data": Data(root),
+        "split": LeaveOneGroupOut(PATTERN),
+        "views": Views(clips=2, frames=4, step=0.1, size=32, segments=2),
+        "seeds": (0, 1),
+        "linear": LinearProbe(strengths=(0.01, 1.0)),
+        "retrieval": (1, 5),
+    }
+    return Protocol(**{**base, **changes})
+
+
+def export(folder, kind=ResNet, seed=0, **card):
+    torch.manual_seed(seed)
+    save_encoder(kind(width=8), folder / "encoder", {**CARD, **card})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(collection, tmp_path_factory):
+    path = tmp_path_factory.mktemp("manifest") / "videos.parquet"
+    collection.write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluated(manifest, tmp_path_factory):
+    """A frame encoder through everything."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    protocol = protocol_of(
+        manifest,
+        low_shot=LowShot(shots=(1, 2, 10), draws=2, fine_tune=BUDGET, fine_tune_shots=(1,)),
+        fine_tune=BUDGET,
+        attentive=BUDGET,
+    )
+    machine = Machine(device="cpu", workers=0, cache=folder / "cache")
+    run = export(folder / "run")
+    return protocol, machine, run, evaluation.evaluate(protocol, run, machine)
+
+
+def test_a_result_carries_its_protocol_baselines_and_chance(evaluated):
+    _, _, run, _ = evaluated
+    written = json.loads((run / "eval" / "tiny" / "results.json").read_text())
+    assert written["protocol"]["videos"] == 8
+    assert written["protocol"]["classes"] == list(tiny.CLASSES)
+    assert written["protocol"]["views"]["size"] == 32
+    assert len(written["protocol"]["sizes"]) == 4
+    assert written["settings"]["fine_tune"]["steps"] == 2
+    assert written["chance"]["top1"] == 0.5
+    assert written["chance"]["R@1"] == pytest.approx(0.5)
+    assert written["results"].keys() == {"pretrained", "random_init", "from_scratch"}
+    frozen = {"linear", "neighbours", "retrieval", "linear_ordered", "neighbours_ordered", "retrieval_ordered"}
+    assert written["results"]["random_init"].keys() == frozen | {"low_shot", "attentive"}
+    assert written["results"]["from_scratch"].keys() == {"fine_tune", "low_shot_fine_tune"}
+    assert len(written["results"]["random_init"]["linear"]["video"]["top1"]["per_seed"]) == 2
+    assert "fewer than 10" in written["results"]["pretrained"]["low_shot"]["10"]["skipped"]
+    for picture in ("confusion_linear.png", "confusion_fine_tune.png", "low_shot.png"):
+        assert (run / "eval" / "tiny" / picture).stat().st_size > 1000
+
+
+def test_the_same_run_gives_the_same_numbers_and_shares_its_baselines(evaluated, monkeypatch):
+    protocol, machine, run, results = evaluated
+    asked = []
+    judge = evaluation.judge
+    monkeypatch.setattr(evaluation, "judge", lambda *args, **kwargs: asked.append(1) or judge(*args, **kwargs))
+    again = evaluation.evaluate(protocol, run, machine)
+    assert len(asked) == 1  # the pretrained encoder only
+    assert json.dumps(again["results"]) == json.dumps(results["results"])
+
+
+def test_fine_tuning_starts_from_the_pretrained_weights(evaluated):
+    protocol, machine, run, _ = evaluated
+    started = []
+    encoder = evaluation.load_encoder(run)
+    task = Task(protocol)
+    fit = evaluation.fit
+
+    def spy(model, *args):
+        started.append({name: tensor.clone() for name, tensor in model.encoder.state_dict().items()})
+        return fit(model, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "fit", spy)
+        evaluation.judge(task, [encoder], machine)
+    for weights in started:
+        for name, tensor in encoder.state_dict().items():
+            assert torch.equal(weights[name], tensor), name
+
+
+def test_the_table_refuses_to_mix_protocols(evaluated, manifest, tmp_path):
+    _, machine, run, _ = evaluated
+    other = export(tmp_path / "other")
+    evaluation.evaluate(protocol_of(manifest, views=Views(clips=1, frames=4, size=32)), other, machine)
+    with pytest.raises(ValueError, match=r"not of one protocol and can't share a table: \{'views'"):
+        collect([run, other])
+    third = export(tmp_path / "third")
+    evaluation.evaluate(protocol_of(manifest), third, machine)
+    with pytest.raises(ValueError, match="differ in low_shot"):
+        collect([run, third])
+    with pytest.raises(FileNotFoundError, match=r"no eval/tiny/results\.json"):
+        collect([tmp_path / "nothing"], "tiny")
+
+
+def test_table_of_methods_baselines_chance_and_published(manifest, tmp_path):
+    machine = Machine(device="cpu", workers=0, cache=tmp_path / "cache")
+    runs = [export(tmp_path / f"r{seed}", seed=seed) for seed in range(2)] + [export(tmp_path / "v", R3D, method="V")]
+    for run in runs:
+        results = evaluation.evaluate(protocol_of(manifest), run, machine)
+    published = tmp_path / "published.yaml"
+    published.write_text("Tiny: UCF101 50.2\n")
+    headings, rows = comparison(collect(runs), published)
+    assert headings[:4] == ["method", "encoder", "runs", "linear top1"]
+    assert [(row[0], row[2]) for row in rows] == [
+        ("V", "1"), ("random init", ""), ("Tiny", "2"), ("random init", ""), ("chance", "")
+    ]  # fmt: skip
+    assert "±" in rows[2][3]
+    assert rows[2][-1] == "UCF101 50.2"
+    assert rows[-1][3] == "0.500"
+    assert markdown(headings, rows).count("\n") == len(rows) + 2
+    assert comma_separated(headings, rows).splitlines()[0].startswith("method,encoder,runs")
+    console = Console(record=True, width=120)
+    print_results(results, console)
+    assert "random init" in console.export_text()
+
+
+def test_the_command(manifest, tmp_path):
+    run = export(tmp_path / "run", R3D)
+    (tmp_path / "tiny.yaml").write_text(
+        "name: tiny\ndata: {root: nowhere}\nlinear: {strengths: [0.1]}\nseeds: [0]\nretrieval: [1]\n"
+        "views: {clips: 1, frames: 4, step: 0.1, size: 32}\n"
+        "split: {class_path: avssl.evaluation.splits.LeaveOneGroupOut, init_args: {pattern: '" + PATTERN + "'}}\n"
+    )
+    options = [f"--data.root={manifest}", f"--run={run}", "--machine.workers=0", "--machine.cache=cache"]
+    command = [sys.executable, str(ROOT / "tools" / "evaluate.py"), "tiny.yaml", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "pretrained" in done.stdout
+    assert (run / "eval" / "tiny" / "results.json").is_file()
+    broken = [*command, "--split.init_args.pattern=(?P<group>scene[0-9])"]
+    failed = subprocess.run(broken, cwd=tmp_path, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("error: split: the pattern")
