@@ -24,7 +24,7 @@ from avssl.media.info import MediaError, VideoInfo
 
 DAYS_KEPT = 7  # an outdated memory-mapped copy may still be in use by a run that is under way
 LARGE = 64 << 20  # bytes of a mapped file from which on its pages are not kept in a process
-READS_KEPT = 16  # rows; reading one brings in 64 KB a column
+READS_KEPT = 16  # rows read, each of which brings in a few MB at worst
 
 
 class Rejected(NamedTuple):
@@ -159,7 +159,10 @@ class Manifest:
         if self._reads % READS_KEPT == 0:
             for mapped in self._maps:
                 mapped.madvise(mmap.MADV_DONTNEED)
-        row = self._table.slice(index if self._rows is None else int(self._rows[index]), 1).to_pylist()[0]
+        position = index if self._rows is None else int(self._rows[index])
+        starts, batches = self._batches
+        number = int(np.searchsorted(starts, position, "right")) - 1
+        row = batches[number].slice(position - starts[number], 1).to_pylist()[0]
         return info_from_row(row, self._base / row["root"], self._numbers)
 
     def __iter__(self) -> Iterator[VideoInfo]:
@@ -168,6 +171,12 @@ class Manifest:
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {name: number for number, name in enumerate(self.classes)}
+
+    @cached_property
+    def _batches(self) -> tuple[np.ndarray, list[pa.RecordBatch]]:
+        """The pieces that rows lie in side by side, and the position of the first row of each."""
+        batches = self._table.to_batches()
+        return np.cumsum([0] + [batch.num_rows for batch in batches[:-1]]), batches
 
     def _positions(self) -> np.ndarray:
         return np.arange(self._usable) if self._rows is None else self._rows
@@ -202,7 +211,7 @@ class Manifest:
         view._rows = self._positions()[chosen]
         return view
 
-    def column(self, name: str, rejected: bool = False) -> pa.Array:
+    def column(self, name: str, rejected: bool = False) -> pa.ChunkedArray:
         """One column over the usable videos, in their order: the mapped memory itself, not a copy.
 
         A selection's column is a copy, as its rows don't lie side by side.
@@ -222,7 +231,7 @@ class Manifest:
             column = column.take(pa.array(np.concatenate([self._rows, chosen])))
         elif not rejected:
             column = column.slice(0, self._usable)
-        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        return column
 
     def paths(self) -> list[Path]:
         """The absolute path of every usable video."""

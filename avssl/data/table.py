@@ -52,6 +52,8 @@ SCHEMA = pa.schema(
 )
 IDENTITY = ("path", "content", "label", "group", "view")  # what the fingerprint covers
 
+ROWS_TOGETHER = 2048
+
 
 def row_from_info(info: VideoInfo) -> dict[str, Any]:
     """The columns of a row that describe the recording itself (not its place, identity or annotation)."""
@@ -166,6 +168,9 @@ def fingerprint(columns: Sequence[pa.Array]) -> str:
 
 
 def write_arrow(table: pa.Table, file: IO[bytes]) -> None:
-    """Write a table so that it can be mapped into memory: Arrow IPC, uncompressed, in one piece."""
+    """Write a table so that it can be mapped into memory: Arrow IPC, uncompressed, a few thousand rows at a time.
+
+    The columns of those rows lie close together, so that reading one row touches little of the file.
+    """
     with pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
+        writer.write_table(table, max_chunksize=ROWS_TOGETHER)

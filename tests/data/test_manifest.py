@@ -144,8 +144,10 @@ def test_pickling_sends_no_rows_and_survives_a_rewritten_file(tmp_path):
 
 def test_columns_are_the_mapped_memory(tmp_path):
     manifest().write(tmp_path / "m.parquet")
-    column = Manifest.open(tmp_path / "m.parquet").column("duration")
-    assert column.to_numpy(zero_copy_only=True).tolist() == [2.5, 2.5, 2.5]
+    videos = Manifest.open(tmp_path / "m.parquet")
+    piece = videos.column("duration").chunk(0)
+    assert piece.to_numpy(zero_copy_only=True).tolist() == [2.5, 2.5, 2.5]
+    assert videos.column("duration").chunk(0).buffers()[1].address == piece.buffers()[1].address
     with pytest.raises(KeyError, match="lenght"):
         manifest().column("lenght")
 
