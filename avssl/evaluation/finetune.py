@@ -20,6 +20,7 @@ from avssl.data.manifest import Manifest
 from avssl.data.transforms import Augment
 from avssl.encoders import Encoder
 from avssl.evaluation.features import VIEWS_AT_ONCE, Machine, Normalise, ViewDataset, Views
+from avssl.evaluation.splits import Fold
 
 POSITIONS = 10  # places in a video from which training clips are taken, spread evenly
 MARGIN = 8 / 7  # training clips are decoded a little larger than they are cropped
@@ -38,7 +39,7 @@ class Budget:
         least_area: smallest share of the picture that a training crop covers.
         flip: probability of mirroring a training clip. 0 unless no class is told from another by left and right.
         seeds: runs of every fold, which differ in the head, the order and the crops.
-        folds: only the first so many folds; None for all.
+        folds: only so many of the folds, spread evenly over them; None for all.
     """
 
     steps: int = 100
@@ -50,6 +51,11 @@ class Budget:
     flip: float = 0.0
     seeds: int = 1
     folds: int | None = None
+
+    def choose(self, folds: Sequence[Fold]) -> list[Fold]:
+        """The folds that are run."""
+        count = min(self.folds or len(folds), len(folds))
+        return [folds[place * len(folds) // count] for place in range(count)]
 
 
 class Classifier(nn.Module):

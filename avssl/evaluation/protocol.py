@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import hypergeom
+from torch import Tensor
 
 from avssl.data.index import open_manifest
 from avssl.data.manifest import Manifest
-from avssl.evaluation.features import Views
-from avssl.evaluation.finetune import Budget
+from avssl.evaluation.features import Machine, Views
+from avssl.evaluation.finetune import Budget, decode_all
 from avssl.evaluation.probes import Ints, LinearProbe, NearestNeighbours
 from avssl.evaluation.splits import Folds, Split, check_folds
 
@@ -108,7 +109,14 @@ class Task:
         numbers = {name: number for number, name in enumerate(self.videos.classes)}
         names = self.videos.column("label").to_pylist()
         self.labels: Ints = np.array([-1 if name is None else numbers[name] for name in names])  # [V]
+        self._decoded: Tensor | None = None
         self.groups: Ints = np.unique(self.folds.groups, return_inverse=True)[1]  # [V]
+
+    def decoded(self, machine: Machine) -> Tensor | None:
+        """The training clips of all videos, decoded once, or None where memory is too small (see `decode_all`)."""
+        if self._decoded is None:
+            self._decoded = decode_all(self.videos, self.rows, self.protocol.views, machine)
+        return self._decoded
 
     @property
     def classes(self) -> int:

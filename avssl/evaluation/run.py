@@ -19,7 +19,7 @@ from avssl.data.progress import Tally
 from avssl.encoders import Encoder, load_encoder
 from avssl.encoders.export import source_commit
 from avssl.evaluation.features import Machine, Normalise, features
-from avssl.evaluation.finetune import AttentiveClassifier, Budget, Classifier, LabelledClips, decode_all, fit, predict
+from avssl.evaluation.finetune import AttentiveClassifier, Budget, Classifier, LabelledClips, fit, predict
 from avssl.evaluation.metrics import Prediction, bootstrap, summarise
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
 from avssl.evaluation.probes import Bank, LinearProbe, draw_labels, retrieval_hits
@@ -241,8 +241,8 @@ def train_folds(
         draw: which training videos are used; None where a class has too few.
         attentive: freeze the encoder and read its maps by attention.
     """
-    folds = task.folds.folds[: budget.folds]
-    decoded = decode_all(task.videos, task.rows, task.protocol.views, machine)
+    folds = budget.choose(task.folds.folds)
+    decoded = task.decoded(machine)
     runs = []
     with Tally(title, budget.seeds * len(folds)) as tally:
         for seed in range(budget.seeds):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from avssl.encoders import R3D, ResNet, save_encoder
 from avssl.evaluation import run as evaluation
+from avssl.evaluation.embedding import embed, project
 from avssl.evaluation.features import Machine, Views
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.probes import LinearProbe
@@ -167,3 +169,15 @@ def test_the_command(manifest, tmp_path):
     failed = subprocess.run(broken, cwd=tmp_path, capture_output=True, text=True)
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("error: split: the pattern")
+
+
+def test_pictures_of_the_embedding(manifest, tmp_path):
+    machine = Machine(device="cpu", workers=0, cache=tmp_path / "cache")
+    run = export(tmp_path / "run")
+    for method in ("pca", "tsne"):
+        files = embed(protocol_of(manifest), run, tmp_path / method, machine, method, queries=1)
+        assert [path.name for path in files] == [f"map_{method}.png", "neighbours.png"]
+        assert all(path.stat().st_size > 1000 for path in files)
+    points = project(np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32), "pca")
+    assert points.shape == (9, 2)
+    assert points[:, 0].var() > points[:, 1].var()

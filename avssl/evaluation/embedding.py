@@ -1,0 +1,100 @@
+"""Looking at an embedding: a two-dimensional map, and what each video's nearest neighbours are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import Tensor
+
+from avssl.encoders import load_encoder
+from avssl.evaluation.features import Machine
+from avssl.evaluation.pictures import map_picture, neighbours_picture
+from avssl.evaluation.probes import Bank, nearest_videos
+from avssl.evaluation.protocol import Protocol, Task
+from avssl.evaluation.run import bank
+from avssl.media import open_video
+
+SHOWN = 5  # neighbours of a query
+PICTURE = 112  # pixels
+
+
+def embed(
+    protocol: Protocol,
+    run: str | Path,
+    folder: str | Path,
+    machine: Machine,
+    method: Literal["pca", "tsne"] = "tsne",
+    queries: int = 2,
+) -> list[Path]:
+    """Write ``map_<method>.png`` (a dot a video) and ``neighbours.png`` (query and its five nearest videos).
+
+    Neighbours come from the training videos of the fold in which the query is tested, so never from its own group.
+
+    Args:
+        protocol: the labelled videos, split and views.
+        run: run folder or export folder.
+        folder: where the pictures go.
+        machine: where the features are made.
+        method: principal components, or t-SNE (van der Maaten & Hinton, JMLR 2008) for neighbourhoods.
+        queries: tested videos of each class on the sheet.
+
+    Returns:
+        The files.
+
+    Raises:
+        FileNotFoundError, MediaError, ValueError: as `avssl.evaluation.run.evaluate`.
+    """
+    task = Task(protocol)
+    values = bank(task, load_encoder(run), machine)
+    map_file, sheet_file = Path(folder) / f"map_{method}.png", Path(folder) / "neighbours.png"
+    videos = values.features[task.rows].mean(1)  # [V, D]
+    map_picture(project(videos, method), task.labels[task.rows].tolist(), task.videos.classes, map_file)
+    pictures, titles = _sheet(task, values, queries)
+    neighbours_picture(pictures, titles, sheet_file)
+    return [map_file, sheet_file]
+
+
+def project(features: NDArray[np.float32], method: Literal["pca", "tsne"]) -> NDArray[np.float32]:
+    """L2-normalised features ``[V, D]`` to ``[V, 2]``; the same every time.
+
+    Raises:
+        ValueError: for fewer than three videos.
+    """
+    if len(features) < 3:
+        raise ValueError(f"a map needs at least 3 videos, got {len(features)}")
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    with threadpool_limits(1):
+        if method == "pca":
+            return PCA(2, svd_solver="full").fit_transform(unit)
+        perplexity = min(30.0, (len(features) - 1) / 3)
+        return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(unit)
+
+
+def _sheet(task: Task, values: Bank, queries: int) -> tuple[list[list[Tensor]], list[list[str]]]:
+    left = dict.fromkeys(range(task.classes), queries)
+    pictures, titles = [], []
+    for fold in task.folds.folds:
+        for query in fold.test:
+            label = int(task.labels[query])
+            if left[label] == 0:
+                continue
+            left[label] -= 1
+            found = nearest_videos(values, [query], fold.train, SHOWN)[0].tolist()
+            pictures.append([_middle(task, row) for row in (query, *found)])
+            titles.append([task.videos.classes[task.labels[row]] for row in (query, *found)])
+    return pictures, titles
+
+
+def _middle(task: Task, row: int) -> Tensor:
+    info = task.videos[row]
+    with open_video(info.path, info=info) as reader:
+        return reader.frames(
+            torch.tensor([info.duration / 2]), size=(PICTURE, round(PICTURE * info.size[1] / info.size[0]))
+        )[0]
