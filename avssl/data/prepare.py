@@ -101,7 +101,8 @@ def prepare(
 
     The copies lie in ``out`` as the sources lie in their root, and ``out/videos.parquet`` is their manifest, with the
     labels, groups and views of the sources. A copy appears whole or not at all. A copy that was made from the same
-    source with the same options is kept, so a killed run goes on when it is run again. Sources are never touched.
+    source with the same options is kept, so a killed run goes on when it is run again. Sources are never touched. The
+    ``sync_grade`` of a copy is that of its source.
 
     Args:
         source: the videos.
@@ -206,6 +207,8 @@ def _copy(job: Job) -> Row:
         return rejection(f"{error.code}: {error.why}")
     row = measure_file(os.fspath(job.partial), motion=True)
     if row["status"] == "ok":
+        if row["audio_rate"] is not None:
+            row["sync_grade"] = job.info.sync_grade  # a copy can be trusted no more than its source
         with open(job.partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(job.partial, job.target)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from films import film
 
@@ -45,7 +46,7 @@ def test_copies_mirror_the_folder_and_carry_what_is_known(tmp_path):
     root, out = tmp_path / "root", tmp_path / "out"
     film(root / "run" / "seq1.mp4", 20)
     film(root / "run" / "seq2.mkv", 20)
-    film(root / "run" / "seq2.avi", 20)
+    film(root / "run" / "seq2.avi", 20, sound=np.ones(40000), audio_codec="libmp3lame")
     film(root / "walk, 100%" / "seq3 ü.mp4", 20)
     (root / "run" / "seq4.mp4").write_text("<!doctype html>")
     before = tree(root)
@@ -67,6 +68,7 @@ def test_copies_mirror_the_folder_and_carry_what_is_known(tmp_path):
     assert copies.classes == source.classes == ["run", "walk, 100%"]
     assert [bad.path.name for bad in copies.rejected] == ["seq4.mp4"]
     assert copies[0].motion is not None
+    assert [info.sync_grade for info in copies] == ["none", "unsignalled", "none", "none"]
     assert copies[0].codec == "h264"
 
     made = tree(out)
