@@ -41,10 +41,11 @@ class DecordReader(IndexedReader):
         reader = self._reader(size)
         try:
             dates = reader.get_frame_timestamp([0, *places])[:, 0]  # since the start of the stream or of the file
-            video = torch.from_numpy(reader.get_batch(places).asnumpy())  # [T, H, W, 3]
+            batch = reader.get_batch(places)
         except decord.DECORDError as error:
             why, remedy = f"decord can't decode it ({error})", 'Use backend="pyav", which says where it fails'
             raise MediaError(self.info.path, "corrupt", why, remedy) from error
+        video = batch if isinstance(batch, Tensor) else torch.from_numpy(batch.asnumpy())  # [T, H, W, 3]
         self.check_shown(places, (dates[1:] - dates[0] + self.first).tolist())
         if tuple(video.shape[1:]) != (*(size or self.info.size), 3):
             raise self._unsafe(f"it gives pictures of shape {list(video.shape[1:])}")

@@ -112,7 +112,7 @@ def open_container(path: Path, max_pixels: int = MAX_PIXELS, known: bool = False
     if known:
         options["skip_frame"] = "all"
     try:
-        return av.open("file:" + os.path.realpath(path), options=options, timeout=_TIMEOUT)
+        return av.open("file:" + os.path.realpath(path), options=options, metadata_errors="replace", timeout=_TIMEOUT)
     except (av.error.FFmpegError, OSError) as error:
         check_path(path)
         family = sniff(path)

@@ -23,6 +23,7 @@ from avssl.media.reading import Reader
 from avssl.media.timeline import Clock, video_stream
 
 _SKIPPABLE = {"h264", "hevc", "mpeg4", "mpeg2video"}  # where leaving out unreferenced frames changes no other frame
+_CLOSE = 0.2  # seconds within which decoding forward beats any seek
 _NEAR = 3.0  # seconds to decode forward rather than seek, where the container has no index of keyframes
 
 
@@ -33,7 +34,6 @@ class PyAVReader(Reader):
         self.info = info
         self._threads = threads
         self._reformatter = VideoReformatter()
-        self._wanted: list[int] = []  # rising ticks
         self._open()
 
     def __enter__(self) -> PyAVReader:
@@ -59,6 +59,8 @@ class PyAVReader(Reader):
         self._margin = self._longest + (4 if self._clock.counted else 0)
         self._skips = self._shortest > 0 and stream.codec_context.codec.canonical_name in _SKIPPABLE
         self._heard = False
+        self._close = self._clock.ticks(_CLOSE)
+        self._target: int | None = None  # the tick that is decoded for
         self._start(self._container.demux(stream), self._origin)
 
     def _start(self, packets: Iterable[av.Packet], first: int) -> None:
@@ -71,12 +73,11 @@ class PyAVReader(Reader):
 
     def close(self) -> None:
         """Release the file, its threads and its memory."""
-        self._held = self._ahead = None
+        self._shown, self._held, self._ahead = iter(()), None, None
         self._container.close()
 
     def sequence(self) -> Iterator[tuple[int, VideoFrame]]:
         """All frames from the first to the last that decodes, each with its tick (of ``base`` seconds)."""
-        self._wanted = []
         self._container.close()
         self._open()
         yield from self._shown
@@ -103,15 +104,15 @@ class PyAVReader(Reader):
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """See ``VideoReader.frames``; the memory of the result is channels-last."""
         targets = [self._origin + self._clock.ticks(time) for time in self.check_times(times)]
-        self._wanted = sorted(set(targets))
+        wanted = sorted(set(targets))
         height, width = size or self.info.size
         stored = (width, height) if self.info.rotation % 180 else (height, width)
-        pixels = np.empty((len(self._wanted), *stored, 3), dtype=np.uint8)  # [U, H, W, 3]
-        for place, target in enumerate(self._wanted):
+        pixels = np.empty((len(wanted), *stored, 3), dtype=np.uint8)  # [U, H, W, 3]
+        for place, target in enumerate(wanted):
             self._copy(self._frame(target), pixels[place])
         video = torch.from_numpy(pixels)
-        if self._wanted != targets:
-            video = video[[bisect_left(self._wanted, target) for target in targets]]  # [T, H, W, 3]
+        if wanted != targets:
+            video = video[[bisect_left(wanted, target) for target in targets]]  # [T, H, W, 3]
         if self.info.rotation:
             video = torch.rot90(video, -self.info.rotation // 90, (1, 2))
         return video.permute(0, 3, 1, 2)
@@ -127,6 +128,7 @@ class PyAVReader(Reader):
         """The last frame shown at or before a tick."""
         if not self._ahead_of(target):
             self._seek(target)
+        self._target = target
         while self._held is None or target >= self._held[0] + max(self._shortest, 1):
             self._ahead = self._ahead or next(self._shown, None)
             if self._ahead is None or self._ahead[0] > target:
@@ -141,6 +143,8 @@ class PyAVReader(Reader):
         """Whether decoding on from here is the quickest way to a tick."""
         if self._at is None or target < self._at:
             return False
+        if target - self._at < self._close:
+            return True
         index = self._stream.index_entries
         place = index.search_timestamp(target) if len(index) else -1
         if place < 0:
@@ -174,30 +178,34 @@ class PyAVReader(Reader):
 
     def _decode(self, packets: Iterable[av.Packet], first: int) -> Iterator[tuple[int, VideoFrame]]:
         """Frames and their ticks as they are shown. Where decoding fails, what the decoder still holds comes last."""
-        codec = self._stream.codec_context
-        here = first
+        codec, clock = self._stream.codec_context, self._clock
+        codec.skip_frame = "DEFAULT"
+        here, skipping = first, False
         try:
             for packet in packets:
-                tick = self._clock.packet(packet)
-                here = here if tick is None else tick
-                codec.skip_frame = "NONREF" if self._skips and self._unwanted(tick) else "DEFAULT"
-                yield from self._dated(packet.decode(), first)
+                tick = clock.packet(packet)
+                if tick is not None:
+                    here = tick
+                    # Frames that are over before the target are not needed; none is left out beyond it.
+                    skip = self._skips and self._target is not None and self._target - tick > self._margin
+                    if skip != skipping:
+                        codec.skip_frame, skipping = "NONREF" if skip else "DEFAULT", skip
+                for frame in packet.decode():
+                    shown = clock.frame(frame)
+                    if shown is not None and shown >= first:
+                        yield shown, frame
         except DECODE_ERRORS as error:
             self._failed = here, error
-        if self._failed:
-            late = (frame for frame in self._dated(codec.decode(None), first) if frame[0] < here)
-            yield from late
-
-    def _dated(self, frames: Iterable[VideoFrame], first: int) -> Iterator[tuple[int, VideoFrame]]:
-        for frame in frames:
-            tick = self._clock.frame(frame)
-            if tick is not None and tick >= first:
-                yield tick, frame
-
-    def _unwanted(self, tick: int | None) -> bool:
-        """Whether a frame is over before the next wanted tick. Beyond the last one all are kept, for the next call."""
-        place = bisect_left(self._wanted, tick or 0)
-        return tick is not None and place < len(self._wanted) and self._wanted[place] - tick > self._margin
+        if not self._failed:
+            return
+        try:
+            late = list(codec.decode(None))
+        except DECODE_ERRORS:
+            return  # it failed at its very end and holds nothing more
+        for frame in late:
+            shown = clock.frame(frame)
+            if shown is not None and first <= shown < here:
+                yield shown, frame
 
     def _check_reached(self, target: int) -> None:
         """Refuse a frame that is not the one shown at a tick because decoding ended before it."""

@@ -1,0 +1,155 @@
+"""How fast random clips are read: ours against decord and torchcodec used the usual way, one process, one thread.
+
+    python benchmarks/loading.py --ut DIR --faces DIR
+    python benchmarks/loading.py --root PREPARED --baseline-root ORIGINALS
+
+Each contestant reads the same 16 frames at 112 x 112, and the sound of that span at 16 kHz where the file has sound,
+from a freshly opened file. Contestants take turns on each clip; medians are compared. Ours is given what ``probe``
+says of the file beforehand, as training is (from the manifest); the others probe by opening.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import decord
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchcodec.decoders import AudioDecoder, VideoDecoder
+from torchcodec.transforms import Resize
+
+from avssl.media import VideoInfo, open_video, probe
+
+FRAMES, SIZE, RATE = 16, (112, 112), 16000
+SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
+Contestant = Callable[[VideoInfo, float], object]
+
+
+def ours(backend: str) -> Contestant:
+    """Our reader, by seconds."""
+
+    def read(info: VideoInfo, start: float) -> object:
+        with open_video(info.path, backend, info=info) as reader:
+            video = reader.frames(start + (torch.arange(FRAMES, dtype=torch.float64) + 0.25) / info.fps, SIZE)
+            return video, reader.audio(start, start + FRAMES / info.fps, RATE) if info.audio else None
+
+    return read
+
+
+def resized(video: Tensor) -> Tensor:
+    """``[T, 3, H, W]`` uint8 scaled by torch, as a torchvision transform does it."""
+    return interpolate(video, SIZE, mode="bilinear", antialias=True)
+
+
+def by_decord(info: VideoInfo, start: float) -> object:
+    """decord, the usual way."""
+    reader = decord.VideoReader(str(info.path), num_threads=1)
+    first = min(round(start * info.fps), len(reader) - FRAMES)
+    video = resized(reader.get_batch(list(range(first, first + FRAMES))).permute(0, 3, 1, 2).contiguous())
+    if info.audio is None:
+        return video
+    sound = decord.AudioReader(str(info.path), sample_rate=RATE, mono=True)
+    return video, sound[:][:, round(start * RATE) : round((start + FRAMES / info.fps) * RATE)]
+
+
+def by_torchcodec(scale_inside: bool) -> Contestant:
+    """torchcodec, used directly, scaling in its own filter graph or by torch."""
+
+    def read(info: VideoInfo, start: float) -> object:
+        transforms = [Resize(SIZE)] if scale_inside else None
+        decoder = VideoDecoder(str(info.path), num_ffmpeg_threads=1, transforms=transforms)
+        first = min(round(start * info.fps), len(decoder) - FRAMES)
+        video = decoder.get_frames_at(list(range(first, first + FRAMES))).data
+        video = video if scale_inside else resized(video.contiguous())
+        if info.audio is None:
+            return video
+        sound = AudioDecoder(str(info.path), sample_rate=RATE, num_channels=1)
+        return video, sound.get_samples_played_in_range(start, start + FRAMES / info.fps)
+
+    return read
+
+
+def clips(root: Path, count: int) -> list[tuple[VideoInfo, float]]:
+    """Recordings spread over a folder, and a random start in each."""
+    paths = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
+    draw = torch.Generator().manual_seed(0)
+    chosen = [probe(paths[place]) for place in torch.randperm(len(paths), generator=draw)[:count].tolist()]
+    spans = [(info, info.duration - (FRAMES + 1) / info.fps) for info in chosen]
+    return [(info, span * float(torch.rand((), generator=draw))) for info, span in spans if span > 0]
+
+
+def race(items: list[tuple[VideoInfo, float]], contestants: dict[str, Contestant], rounds: int) -> dict[str, float]:
+    """Median milliseconds a clip of each contestant, who take turns."""
+    spent: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(rounds + 1):  # the first warms up
+        for info, start in items:
+            for name, read in contestants.items():
+                begin = time.perf_counter()
+                read(info, start)
+                if turn:
+                    spent[name].append(1000 * (time.perf_counter() - begin))
+    return {name: statistics.median(times) for name, times in spent.items()}
+
+
+def report(title: str, medians: dict[str, float], auto: float) -> None:
+    """Print a table of medians; ``auto`` is ours, the measure of the ratios."""
+    print(f"\n{title}\n| reader | ms a clip | its time / ours (auto) |\n|---|---|---|")
+    for name, median in medians.items():
+        print(f"| {name} | {median:.2f} | {median / auto:.2f} |")
+
+
+def everyone(items: list[tuple[VideoInfo, float]]) -> dict[str, Contestant]:
+    """All contestants that can read these files; our other backends where every file allows them."""
+    others = [name for name in ("torchcodec", "decord") if all(name in info.backends for info, _ in items)]
+    return {
+        "ours, auto": ours("auto"),
+        **{f"ours, {name}": ours(name) for name in ("pyav", *others)},
+        "decord, the usual way": by_decord,
+        "torchcodec, own resize": by_torchcodec(True),
+        "torchcodec, torch resize": by_torchcodec(False),
+    }
+
+
+def main() -> None:
+    """Run the comparison on the folders given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ut", type=Path, help="folder of ut_interaction")
+    parser.add_argument("--faces", type=Path, help="folder of talking_faces")
+    parser.add_argument("--root", type=Path, help="folder of prepared media")
+    parser.add_argument("--baseline-root", type=Path, help="folder of the originals, read by decord")
+    parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    decord.bridge.set_bridge("torch")
+    print(f"load average {os.getloadavg()[0]:.1f}; our readers are given the probed info, the others open afresh")
+    for root in (args.ut, args.faces):
+        if root:
+            items = clips(root, args.clips)
+            medians = race(items, everyone(items), args.rounds)
+            report(f"{root.name}: {len(items)} clips, {args.rounds} rounds", medians, medians["ours, auto"])
+    if args.root and args.baseline_root:
+        prepared, originals = clips(args.root, args.clips), clips(args.baseline_root, args.clips)
+        medians = {}
+        for turn in range(args.rounds):
+            for name, items, read in (
+                ("ours, prepared", prepared, ours("auto")),
+                ("torchcodec on prepared", prepared, by_torchcodec(True)),
+                ("decord on originals", originals, by_decord),
+            ):
+                medians[f"{name}, round {turn}"] = race(items, {name: read}, 1)[name]
+        names = ("ours, prepared", "torchcodec on prepared", "decord on originals")
+        best = {
+            name: statistics.median(medians[f"{name}, round {turn}"] for turn in range(args.rounds)) for name in names
+        }
+        report(f"prepared {args.root.name} against originals {args.baseline_root.name}", best, best["ours, prepared"])
+
+
+if __name__ == "__main__":
+    main()
