@@ -185,21 +185,49 @@ def check_fits(encoder: Encoder, views: Views) -> None:
         ) from error
 
 
+class FeatureDataset(Dataset[Tensor]):
+    """Features of all views of each video, ``[M, S, D]``: on a CPU the workers also run the encoder, a core each.
+
+    That is faster than one process that encodes with all cores while others decode, and no pixels are moved.
+
+    Args:
+        pixels: the views.
+        encoder: on the CPU, in eval mode.
+        machine: decides the arithmetic.
+    """
+
+    def __init__(self, pixels: ViewDataset, encoder: Encoder, machine: Machine) -> None:
+        self.pixels, self.encoder, self.machine = pixels, encoder, machine
+        self.normalise = Normalise(encoder.card["mean"], encoder.card["std"], torch.device("cpu"))
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return encode(self.encoder, self.pixels[index], self.pixels.views, self.normalise, self.machine)
+
+
+def encode(encoder: Encoder, pixels: Tensor, views: Views, normalise: Normalise, machine: Machine) -> Tensor:
+    """Views ``[N, T, 3, S, S]`` uint8 to features ``[N, S, D]`` float32, on the encoder's device."""
+    with torch.inference_mode(), machine.autocast():
+        parts = [describe(encoder, normalise(part), views.segments).float() for part in pixels.split(VIEWS_AT_ONCE)]
+    return torch.cat(parts)
+
+
 def stream_features(
     encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine
 ) -> Iterator[Tensor]:
     """Features of one video after the other, ``[M, S, D]`` float32 on the CPU, in the order of ``rows``."""
     device = machine.target
-    normalise = Normalise(encoder.card["mean"], encoder.card["std"], device)
     encoder = encoder.to(device).eval()
-    batch = max(1, VIEWS_AT_ONCE // views.count)
-    for pixels in machine.loader(ViewDataset(videos, rows, views), batch):
-        with torch.inference_mode(), machine.autocast():
-            parts = [
-                describe(encoder, normalise(part), views.segments).float()
-                for part in pixels.flatten(0, 1).split(VIEWS_AT_ONCE)
-            ]
-        yield from torch.cat(parts).unflatten(0, (len(pixels), views.count)).cpu()
+    pixels = ViewDataset(videos, rows, views)
+    if device.type == "cpu":
+        for found in machine.loader(FeatureDataset(pixels, encoder, machine)):
+            yield found[0]
+        return
+    normalise = Normalise(encoder.card["mean"], encoder.card["std"], device)
+    for batch in machine.loader(pixels, max(1, VIEWS_AT_ONCE // views.count)):
+        yield from encode(encoder, batch.flatten(0, 1), views, normalise, machine).unflatten(0, (len(batch), -1)).cpu()
 
 
 def features(encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor:
