@@ -21,7 +21,7 @@ from avssl.encoders.video import TorchvisionEncoder
 
 def main() -> None:
     """Parse, load, write."""
-    parser = ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("run", type=Path, help="run folder or export folder")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--torchvision", action="store_true", help="also write torchvision.safetensors")

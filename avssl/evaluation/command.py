@@ -14,7 +14,7 @@ from avssl.evaluation.protocol import Protocol
 
 def parser(description: str | None) -> ArgumentParser:
     """A parser of ``CONFIG --run=RUN [--key.sub=value ...] [--machine.workers=N ...]``."""
-    made = ArgumentParser(description=description)
+    made = ArgumentParser(description=description, allow_abbrev=False)
     made.add_argument("--config", action="config", help="a YAML file; given as the first argument, without --config")
     made.add_argument("--run", type=Path, required=True, help="run folder or export folder")
     made.add_class_arguments(Protocol)

@@ -108,7 +108,7 @@ def neighbours_picture(pictures: Sequence[Sequence[Tensor]], titles: Sequence[Se
         for column, (image, text) in enumerate(zip(images, words, strict=True)):
             axes = grid[row, column]
             axes.imshow(image.permute(1, 2, 0).numpy())
-            axes.set_title(text, size=6, color="black" if column == 0 or text.startswith(words[0]) else "firebrick")
+            axes.set_title(text, size=6, color="black" if text == words[0] else "firebrick")
             axes.set_axis_off()
     _save(figure, path)
 

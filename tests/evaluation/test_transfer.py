@@ -13,6 +13,7 @@ from rich.console import Console
 
 from avssl.encoders import R3D, ResNet, save_encoder
 from avssl.evaluation import run as evaluation
+from avssl.evaluation.command import parse, parser
 from avssl.evaluation.embedding import embed, project
 from avssl.evaluation.features import Machine, Views
 from avssl.evaluation.finetune import Budget
@@ -181,3 +182,14 @@ def test_pictures_of_the_embedding(manifest, tmp_path):
     points = project(np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32), "pca")
     assert points.shape == (9, 2)
     assert points[:, 0].var() > points[:, 1].var()
+
+
+@pytest.mark.parametrize("name", ["ut_interaction", "folder", "ucf101", "hmdb51", "kinetics"])
+def test_every_config_parses_and_unknown_keys_are_refused(name, tmp_path, capsys):
+    words = [str(ROOT / "configs" / "eval" / f"{name}.yaml"), "--run=r"]
+    protocol, args = parse(parser(None), [*words, "--views.clips=7", "--machine.workers=3", "--fine_tune=null"])
+    assert (protocol.name, protocol.views.clips, args.machine.workers) == (name, 7, 3)
+    assert protocol.fine_tune is None
+    with pytest.raises(SystemExit):
+        parse(parser(None), [*words, "--views.clip=7"])
+    assert "clip" in capsys.readouterr().err
