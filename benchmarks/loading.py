@@ -88,10 +88,11 @@ def race(items: list[tuple[VideoInfo, float]], contestants: dict[str, Contestant
     """Median milliseconds a clip of each contestant, who take turns."""
     spent: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):  # the first warms up
-        for info, start in items:
-            for name, read in contestants.items():
+        for place, (info, start) in enumerate(items):
+            names = list(contestants)
+            for name in names[place % len(names) :] + names[: place % len(names)]:  # nobody always goes first
                 begin = time.perf_counter()
-                read(info, start)
+                contestants[name](info, start)
                 if turn:
                     spent[name].append(1000 * (time.perf_counter() - begin))
     return {name: statistics.median(times) for name, times in spent.items()}
