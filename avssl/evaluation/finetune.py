@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,13 +17,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from avssl.data.manifest import Manifest
-from avssl.data.transforms import Augment
 from avssl.encoders import Encoder
 from avssl.evaluation.features import VIEWS_AT_ONCE, Machine, Normalise, ViewDataset, Views
 from avssl.evaluation.splits import Fold
 
 POSITIONS = 10  # places in a video from which training clips are taken, spread evenly
-MARGIN = 8 / 7  # training clips are decoded a little larger than they are cropped
+SHIFT = 1 / 8  # largest shift of a training clip, in picture sizes
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,8 @@ class Budget:
         lr: learning rate at its peak.
         weight_decay: of AdamW.
         warmup: share of the steps that the warm-up takes.
-        least_area: smallest share of the picture that a training crop covers.
         flip: probability of mirroring a training clip. 0 unless no class is told from another by left and right.
-        seeds: runs of every fold, which differ in the head, the order and the crops.
+        seeds: runs of every fold, which differ in the head, the order and the shifts.
         folds: only so many of the folds, spread evenly over them; None for all.
     """
 
@@ -47,7 +45,6 @@ class Budget:
     lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.1
-    least_area: float = 0.6
     flip: float = 0.0
     seeds: int = 1
     folds: int | None = None
@@ -110,41 +107,42 @@ class AttentiveClassifier(nn.Module):
 
 
 class LabelledClips(Dataset[tuple[Tensor, int]]):
-    """One training clip of a labelled video: place and crop depend on (seed, step, index) alone.
+    """One training clip of a labelled video, shifted by up to an eighth of the picture (edges are repeated).
+
+    Place and shift depend on (seed, step, row) alone and are the same for all frames of a clip.
 
     Args:
         videos: the collection.
         views: the protocol's clips; here taken from ten places.
-        budget: crop and flip.
+        budget: has the probability of mirroring.
         decoded: ``[V, 10, T, 3, h, w]`` uint8, all clips of all videos where they fit into memory; otherwise None.
         seed: of the draws.
     """
 
     def __init__(self, videos: Manifest, views: Views, budget: Budget, decoded: Tensor | None, seed: int) -> None:
         self.videos, self.views, self.decoded, self.seed = videos, training_views(views), decoded, seed
-        self.augment = Augment(
-            views.size, scale=(budget.least_area, 1.0), flip=budget.flip, square=views.fit == "squash"
-        )
+        self.flip = budget.flip
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
         step, row = item
         info = self.videos[row]
         assert info.label is not None  # check_folds
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence([self.seed, step, row]).generate_state(1)[0]))
-            place = int(torch.randint(POSITIONS, ()))
-            if self.decoded is not None:
-                clip = self.decoded[row, place]
-            else:
-                times = self.views.times(info)[place : place + 1]
-                clip = self.views.read(info, times, self.views.size)[0]
-            return self.augment(clip), info.label
+        rng = np.random.default_rng([self.seed, step, row])
+        place = int(rng.integers(POSITIONS))
+        if self.decoded is not None:
+            clip = self.decoded[row, place]
+        else:
+            clip = self.views.read(info, self.views.times(info)[place : place + 1], self.views.size)[0]
+        size, reach = self.views.size, round(SHIFT * self.views.size)
+        across, down = (torch.arange(size).add(int(rng.integers(-reach, reach + 1))).clamp(0, size - 1) for _ in "xy")
+        if rng.random() < self.flip:
+            across = across.flip(0)
+        return clip[:, :, down[:, None], across], info.label
 
 
 def training_views(views: Views) -> Views:
-    """The clips that training draws from: more places, a little larger, the middle of the picture."""
-    size = round(views.size * MARGIN)
-    return Views(POSITIONS, views.frames, views.step, size, views.fit, crops=1, segments=1)
+    """The clips that training draws from: more places, the middle of the picture."""
+    return replace(views, clips=POSITIONS, crops=1)
 
 
 def decode_all(videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor | None:
@@ -180,7 +178,7 @@ def fit(
         The loss of every step.
     """
     order = list(_batches(rows, budget, data.seed))
-    workers = machine.workers if data.decoded is None else 0
+    workers = machine.workers if data.decoded is None else 0  # shifting is cheap; workers would compete for the cores
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(data, batch_sampler=order, num_workers=workers)  # type: ignore[arg-type]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=budget.lr, weight_decay=budget.weight_decay)
