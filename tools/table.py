@@ -21,7 +21,7 @@ PUBLISHED = Path(__file__).parents[1] / "configs" / "eval" / "published.yaml"
 def main() -> None:
     """Parse, collect, print, write."""
     parser = ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("runs", type=list[Path], nargs="+", help="run folders")
+    parser.add_argument("runs", type=Path, nargs="+", help="run folders")
     parser.add_argument("--protocol", type=str, default=None, help="where the runs have results of several")
     parser.add_argument("-o", "--output", type=Path, default=None, help="write Markdown (.md) or CSV (.csv)")
     args = parser.parse_args()

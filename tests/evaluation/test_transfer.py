@@ -166,6 +166,9 @@ def test_the_command(manifest, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "pretrained" in done.stdout
     assert (run / "eval" / "tiny" / "results.json").is_file()
+    table = [sys.executable, str(ROOT / "tools" / "table.py"), str(run), "-o", "table.csv"]
+    subprocess.run(table, cwd=tmp_path, capture_output=True, check=True)
+    assert (tmp_path / "table.csv").read_text().splitlines()[-1].startswith("chance,")
     broken = [*command, "--split.init_args.pattern=(?P<group>scene[0-9])"]
     failed = subprocess.run(broken, cwd=tmp_path, capture_output=True, text=True)
     assert failed.returncode == 1
