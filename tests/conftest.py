@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from avssl.data.synthetic import World, write_world
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +18,17 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real recordings at {root}: set AVSSL_TEST_DATA to their folder")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Indexes and rendered worlds go to a folder of this session, not into the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A little synthetic world: 24 videos of 3 s."""
+    return write_world(World(videos=24, seconds=3.0, size=64), tmp_path_factory.mktemp("world"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +32,11 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:  # whoever held the lock may have removed or replaced the file while we waited
             self._file = open(self.path, "a+b")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"waiting for another process that writes {self.path}", file=sys.stderr, flush=True)
+                fcntl.flock(self._file, fcntl.LOCK_EX)
             if self.path.exists() and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
                 break
             self._file.close()

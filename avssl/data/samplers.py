@@ -18,6 +18,7 @@ from avssl.clips import ClipTimes
 from avssl.media import VideoInfo
 
 MOTION_RATE = 8  # values of VideoInfo.motion a second
+TINY = 1e-6  # seconds, by which sums of times must stay clear of the end
 
 
 class ClipSampler(Protocol):
@@ -258,16 +259,16 @@ class OrderedTuples:
     @property
     def seconds(self) -> float:
         """Room for a to e where b to d takes as long as a to b."""
-        return 3 * self.tau_min
+        return 3 * self.tau_min + TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[N, 3]`` in the order in which the frames are shown."""
         return ClipTimes(torch.stack([self._tuple(info, rng) for _ in range(self.tuples)]))
 
     def _tuple(self, info: VideoInfo, rng: torch.Generator) -> Tensor:
-        middle = min(self.tau_max, info.duration - 2 * self.tau_min)
+        middle = min(self.tau_max, info.duration - 2 * self.tau_min - TINY)
         middle = uniform(self.tau_min, middle, rng) if middle > self.tau_min else middle
-        a = random_start(info, middle + 2 * self.tau_min, rng, self.motion_weighted)
+        a = random_start(info, middle + 2 * self.tau_min + TINY, rng, self.motion_weighted)
         b = a + self.tau_min
         d = b + middle
         e = uniform(d + self.tau_min, max(d + self.tau_min, min(info.duration, d + self.tau_max)), rng)

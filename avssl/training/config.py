@@ -22,14 +22,11 @@ from avssl.training.checkpoints import write_whole
 from avssl.training.run import pretrain
 
 FREE = ("trainer", "data.workers", "data.timeout", "data.root", "data.rounds", "measure_every", "checkpoint_minutes")
-OURS = {
-    "logger",
-    "callbacks",
-    "plugins",
-    "enable_checkpointing",
-    "default_root_dir",
-    "max_epochs",
-    "val_check_interval",
+OURS = {  # what `pretrain` decides, of the arguments of Lightning's Trainer
+    *("logger", "callbacks", "plugins", "enable_checkpointing", "enable_model_summary", "default_root_dir"),
+    *("max_epochs", "min_epochs", "min_steps", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch"),
+    *("num_sanity_val_steps", "use_distributed_sampler", "reload_dataloaders_every_n_epochs", "barebones"),
+    *("fast_dev_run", "overfit_batches", "limit_test_batches", "limit_predict_batches", "inference_mode"),
 }
 
 
@@ -54,6 +51,7 @@ def parser() -> Parser:
     """The parser of ``tools/train.py``."""
     made = Parser(
         prog="train.py",
+        allow_abbrev=False,
         description="Train an encoder on unlabelled videos: train.py CONFIG [--key.sub=value ...]",
         epilog="Lightning's own options (devices, precision, max_steps, ...) are under --trainer.",
     )
@@ -83,7 +81,7 @@ def run(arguments: Sequence[str]) -> Any:
     folder = Path(config.runs) / config.name
     _write_resolved(made, config, folder / "config.yaml")
     torch.manual_seed(config.seed)  # the weights are drawn when the method is built
-    built = made.instantiate_classes(config)
+    built = made.instantiate(config)
     trainer = {name: value for name, value in built.pop("trainer").as_dict().items() if value is not None}
     return pretrain(**built.as_dict(), trainer=trainer)
 

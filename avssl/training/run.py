@@ -16,9 +16,10 @@ from rich.table import Table
 
 from avssl.data.dataset import ClipDataset, Short, key
 from avssl.data.loader import ClipLoader, InOrder, Steps
-from avssl.data.manifest import Manifest, open_manifest
+from avssl.data.index import open_manifest
+from avssl.data.manifest import Manifest
 from avssl.data.synthetic import World, write_world
-from avssl.data.transforms import ClipTransform
+from avssl.data.transforms import MEAN, STD, ClipTransform
 from avssl.encoders import save_encoder
 from avssl.methods import Method
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
@@ -241,8 +242,10 @@ def pretrain(
     measured: dict[str, Measured] = {}
     if engine.is_global_zero:
         measured = held_out(module, loaders.measuring(data.rounds))
+        size = data.transform.size
         card = {"run": name, "method": type(method).__name__, "steps": engine.max_steps, "seed": seed}
-        save_encoder(method.encoder, folder / "encoder", {**card, "data": loaders.fingerprint})
+        card |= {"data": loaders.fingerprint, "mean": MEAN, "std": STD, "size": (size, size)}
+        save_encoder(method.encoder, folder / "encoder", card)
         report(name, measured, folder, time.monotonic() - began)
     return measured
 

@@ -11,44 +11,48 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import OrderedTuples
-from avssl.encoders import ResNet
+from avssl.encoders import Encoder
 from avssl.methods.base import Method
 
 
 class ShuffleLearn(Method):
     """Is the middle frame of three shown between the outer two in time?
 
-    A siamese frame encoder sees the three frames one by one; its features are concatenated in the order shown and a
-    linear classifier tells tuples in order from tuples out of order (section 3, figure 2). Tuples come from windows
-    in which much moves, one in four in order (section 3.2); the target is read off the timestamps.
+    A siamese network sees the three frames one by one; its features are concatenated in the order shown, and a
+    classifier tells tuples in order from tuples out of order (section 3, figure 2). Tuples come from windows in which
+    much moves, one in four in order (section 3.2); the target is read off the timestamps.
 
     Metric: ``accuracy``; chance is the share of tuples out of order, the larger class.
 
-    The paper trains CaffeNet from its fc7 features with a softmax over two classes; here the encoder is free and the
-    head reads its pooled features. ``hidden`` puts one hidden layer into the head, because a small convolutional
-    encoder has no fully connected layers of its own to compare three frames with (CaffeNet: fc6 and fc7); 0 is the
-    paper's linear head.
+    The paper's network is CaffeNet up to fc7, and a linear layer over the three concatenated fc7 vectors. Here the
+    convolutional part is any frame encoder; one fully connected layer over its maps, which keep *where* things are,
+    stands in for fc6 and fc7 and is thrown away with the head; and one hidden layer compares the three frames.
 
     Args:
-        encoder: frame encoder; must offer ``frames`` (``[B, T, 3, H, W]`` to ``[B, T, D]``).
+        encoder: frame encoder.
         sampler: draws the tuples.
-        hidden: width of the head's hidden layer; 0 for a linear head.
+        hidden: width of the fully connected layers (CaffeNet: 4096).
+        grid: height and width to which the maps are pooled before the first of them (CaffeNet: 6).
     """
 
-    encoder: ResNet
-
-    def __init__(self, encoder: ResNet, sampler: OrderedTuples | None = None, hidden: int = 512) -> None:
+    def __init__(
+        self, encoder: Encoder, sampler: OrderedTuples | None = None, hidden: int = 512, grid: int = 4
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.sampler = sampler or OrderedTuples()
-        width = 3 * encoder.num_features
-        layers: list[nn.Module] = [nn.Linear(width, hidden), nn.ReLU()] if hidden else []
-        self.head = nn.Sequential(*layers, nn.Linear(hidden or width, 1))
+        self.frame = nn.Sequential(
+            nn.AdaptiveAvgPool2d(grid), nn.Flatten(), nn.Linear(encoder.num_features * grid**2, hidden), nn.BatchNorm1d(hidden), nn.ReLU()
+        )
+        self.order = nn.Sequential(nn.Linear(3 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metrics over B·N tuples."""
-        features = self.encoder.frames(clips.video.flatten(0, 1))  # [B N, 3, D]
-        score = self.head(features.flatten(1)).squeeze(1).float()  # [B N]
+        maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B N, D, 3, H', W']
+        if maps.shape[2] != clips.video.shape[2]:
+            raise ValueError(f"ShuffleLearn needs a frame encoder; {type(self.encoder).__name__} mixes frames in time")
+        frames = self.frame(maps.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, 3))  # [B N, 3, hidden]
+        score = self.order(frames.flatten(1)).squeeze(1).float()  # [B N]
         target = in_order(clips.times).flatten().float()  # [B N]
         correct = (score > 0) == target.bool()
         return {

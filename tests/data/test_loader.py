@@ -1,0 +1,119 @@
+import json
+import os
+import time
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avssl.data.dataset import ClipDataset
+from avssl.data.index import open_manifest
+from avssl.data.loader import ClipLoader, InOrder, Steps
+from avssl.data.samplers import RandomClips
+from avssl.data.transforms import Squash
+
+
+@given(st.integers(4, 40), st.sampled_from([1, 2, 4]), st.integers(0, 9), st.integers(0, 99))
+def test_ranks_share_every_batch_and_an_epoch_repeats_nothing(videos, world, start, seed):
+    whole = list(Steps(videos, 4, 12, seed=seed))
+    assert all(len(batch) == 4 for batch in whole)
+    ranks = [list(Steps(videos, 4, 12, start, seed, rank, world)) for rank in range(world)]
+    for step, shares in enumerate(zip(*ranks, strict=True)):
+        assert sorted(item for share in shares for item in share) == sorted(whole[start + step])
+    per_epoch = videos // 4
+    first = [item for batch in whole[: min(per_epoch, 12)] for item in batch]
+    assert len(set(first)) == len(first)
+
+
+def test_epochs_are_shuffled_anew():
+    epochs = list(Steps(8, 8, 2))
+    assert [index for _, index in epochs[0]] != [index for _, index in epochs[1]]
+    assert sorted(index for _, index in epochs[1]) == list(range(8))
+
+
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 3))
+def test_in_order_visits_every_video_once_a_round(videos, batch, rounds):
+    batches = InOrder(videos, batch, rounds)
+    seen = [item for items in batches for item in items]
+    assert seen == [(r, v) for r in range(rounds) for v in range(videos)]
+    assert len(list(batches)) == len(batches)
+
+
+def test_wrong_sizes_are_refused():
+    with pytest.raises(ValueError, match="only 3"):
+        Steps(3, 4, 1)
+    with pytest.raises(ValueError, match="evenly"):
+        Steps(8, 4, 1, world=3)
+
+
+class Trap(Squash):
+    """Does something terrible to its process when it meets the picture of one video, given by its mean."""
+
+    def __init__(self, size, victim, deed):
+        super().__init__(size)
+        self.victim, self.deed = victim, deed
+
+    def __call__(self, clip):
+        if torch.equal(clip[0], self.victim):
+            if self.deed == "hang":
+                time.sleep(1000)
+            os.kill(os.getpid(), 9)
+        return clip
+
+
+def loader(world, workers, transform=None, **options):
+    dataset = ClipDataset(open_manifest(world), RandomClips(1, 2, 0.1), transform or Squash(32))
+    return ClipLoader(dataset, Steps(len(dataset), 4, 8), workers, **options)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_nothing(world, workers):
+    expected = [(clips.video, clips.times) for clips in loader(world, 0)]
+    for clips, (video, times) in zip(loader(world, workers), expected, strict=True):
+        assert torch.equal(clips.video, video)
+        assert torch.equal(clips.times, times)
+
+
+def test_a_loader_goes_on_where_another_stood(world):
+    whole = [clips.times for clips in loader(world, 0)]
+    first = loader(world, 0)
+    running = iter(first)
+    next(running), next(running), next(running)
+    second = loader(world, 0)
+    second.load_state_dict(first.state_dict())
+    assert len(second) == 8
+    for clips, expected in zip(second, whole[3:], strict=True):
+        assert torch.equal(clips.times, expected)
+
+
+@pytest.mark.parametrize("deed", ["hang", "die"])
+def test_a_worker_that_hangs_or_dies_costs_one_named_file(world, tmp_path, deed, capsys):
+    plain = [clips.video for clips in loader(world, 0)]
+    victim = plain[2][1, 0, 0]  # first frame of the second item of the third batch
+    note = tmp_path / "quarantine.jsonl"
+    trapped = loader(world, 2, Trap(32, victim, deed), timeout=6.0, quarantine=note, max_bad=0.2)
+    batches = [clips.video for clips in trapped]
+    assert len(batches) == 8
+    same = [torch.equal(one, other) for one, other in zip(batches, plain, strict=True)]
+    assert not same[2]
+    assert torch.equal(batches[2][0], plain[2][0])
+    assert sum(same) >= 6  # only batches with that video differ
+    entries = [json.loads(line) for line in note.read_text().splitlines()]
+    assert [entry["code"] for entry in entries] == ["timeout" if deed == "hang" else "crashed"]
+    assert entries[0]["path"] in capsys.readouterr().out
+    again = loader(world, 0, quarantine=note, max_bad=0.2)  # a resumed run does not try it again
+    assert list(again.dataset.quarantined) == [entries[0]["row"]]
+    for one, other in zip(again, batches, strict=True):
+        assert torch.equal(one.video, other)
+
+
+def test_too_many_unreadable_files_stop_the_run(world, tmp_path):
+    for source in sorted(world.rglob("*.mp4"))[:8]:
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    videos = open_manifest(tmp_path)
+    for path in sorted(tmp_path.glob("*.mp4"))[:3]:
+        path.write_bytes(b"no longer a video")
+    dataset = ClipDataset(videos, RandomClips(1, 2, 0.1), Squash(32))
+    with pytest.raises(ValueError, match=r"2 of 8 videos can't be read, more than data\.max_bad=1%"):
+        list(ClipLoader(dataset, Steps(8, 4, 4), workers=0))

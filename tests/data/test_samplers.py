@@ -1,0 +1,104 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avssl.data.samplers import (
+    ConsecutiveClips,
+    NearbyClips,
+    OrderedTuples,
+    RandomClips,
+    ShuffledClips,
+    UniformClips,
+)
+from avssl.media import VideoInfo
+
+SAMPLERS = [
+    RandomClips(3, 8, 0.05),
+    RandomClips(2, 8, 0.05, motion_weighted=True, audio=True),
+    UniformClips(4, 8, 0.05),
+    UniformClips(1, 8, 0.05, audio=True),
+    ConsecutiveClips(3, 4, 0.05, 0.1),
+    ShuffledClips(3, 4, 0.05, 0.1),
+    NearbyClips(8, 0.05),
+    OrderedTuples(2, 1.0, 0.2),
+]
+
+
+def info(duration, motion=None):
+    motion = torch.ones(math.ceil(duration * 8)) if motion is None else motion
+    return VideoInfo(Path("a.mp4"), duration, 25.0, (64, 64), motion=motion)
+
+
+def rng(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
+@given(extra=st.floats(0, 20), seed=st.integers(0, 2**32))
+def test_times_lie_in_the_video_and_depend_on_the_arguments_alone(sampler, extra, seed):
+    video = info(sampler.seconds + extra)
+    drawn = sampler(video, rng(seed))
+    assert drawn.frames.dtype == torch.float64
+    assert drawn.frames.ndim == 2
+    assert drawn.frames.min() >= 0
+    assert drawn.frames.max() < video.duration
+    assert torch.equal(drawn.frames, sampler(video, rng(seed)).frames)
+    if drawn.audio is not None:
+        assert drawn.audio.shape == (len(drawn.frames), 2)
+        torch.testing.assert_close(drawn.audio[:, 1] - drawn.audio[:, 0], torch.full((len(drawn.audio),), 0.4).double())
+        assert torch.equal(drawn.audio[:, 0], drawn.frames[:, 0])
+
+
+def test_tuples_are_in_order_as_often_as_asked_and_their_ends_say_nothing():
+    sampler = OrderedTuples(2000, 1.0, 0.2, in_order=0.25)
+    times = sampler(info(4.0), rng(0)).frames
+    first, middle, last = times.unbind(1)
+    low, high = torch.minimum(first, last), torch.maximum(first, last)
+    inside = (low < middle) & (middle < high)
+    assert abs(inside.double().mean() - 0.25) < 0.04
+    outside = torch.maximum(low - middle, middle - high)[~inside]
+    assert outside.min() >= 0.2 - 1e-9  # at least tau_min away
+    assert abs((first < last).double().mean() - 0.5) < 0.05  # shown forwards as often as backwards
+    span = (high - low)[inside].mean() - (high - low)[~inside].mean()
+    assert abs(span) < 0.05  # b and d are drawn alike
+
+
+def test_nearby_clips_are_a_third_of_the_room_apart_on_average():
+    sampler = NearbyClips(8, 0.05)
+    video = info(10.0 + sampler.seconds)
+    apart = torch.stack([sampler(video, rng(seed)).frames[:, 0].diff() for seed in range(3000)])
+    assert abs(apart.abs().mean() - 10 / 3) < 0.15  # mean of the density 2 (1 - x) on [0, 1] is 1/3
+    assert abs((apart > 0).double().mean() - 0.5) < 0.04
+
+
+def test_shuffled_clips_show_every_order_alike():
+    sampler = ShuffledClips(3, 4, 0.05, 0.1)
+    seen = [tuple(sampler(info(3.0), rng(seed)).frames[:, 0].argsort().tolist()) for seed in range(1200)]
+    counts = [seen.count(order) for order in set(seen)]
+    assert len(counts) == 6
+    assert min(counts) > 140
+
+
+def test_motion_weighting_prefers_windows_in_which_something_moves():
+    motion = torch.zeros(80)
+    motion[40:48] = 1.0  # from 5 s to 6 s of 10 s
+    sampler = RandomClips(500, 8, 0.05, motion_weighted=True)
+    starts = sampler(info(10.0, motion), rng(0)).frames[:, 0]
+    assert ((starts > 4.4) & (starts < 6.2)).all()
+
+
+def test_motion_weighting_of_a_still_video_is_even_and_without_a_profile_an_error():
+    sampler = RandomClips(500, 8, 0.05, motion_weighted=True)
+    starts = sampler(info(10.0, torch.zeros(80)), rng(0)).frames[:, 0]
+    assert starts.std() > 2
+    with pytest.raises(ValueError, match="motion profile"):
+        sampler(VideoInfo(Path("a.mp4"), 10.0, 25.0, (64, 64)), rng(0))
+
+
+def test_uniform_clips_reach_from_the_first_to_the_last_possible_start():
+    times = UniformClips(5, 8, 0.05)(info(4.4), rng(0)).frames
+    torch.testing.assert_close(times[:, 0], torch.linspace(0, 4, 5).double())

@@ -1,0 +1,159 @@
+"""The training command, as a user starts it."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from avssl.data.index import open_manifest
+from avssl.encoders import load_encoder, weights_hash
+from avssl.training.checkpoints import latest, steps_saved
+from avssl.training.module import bootstrap
+from avssl.training.run import split
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--method.init_args.encoder.init_args.width=8", "--data.transform.init_args.size=32", "--data.batch_size=8")
+
+
+def command(world, runs, *more):
+    return [
+        *(sys.executable, str(ROOT / "tools/train.py"), str(ROOT / "configs/shuffle_learn.yaml")),
+        *(f"--data.root={world}", f"--runs={runs}", "--data.rounds=1", "--measure_every=7", *SMALL),
+        *("--trainer.log_every_n_steps=1", "--trainer.max_steps=16", "--checkpoint_minutes=0.001", *more),
+    ]
+
+
+def run(*arguments, **options):
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=240, **options)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(world, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("uninterrupted")
+    code, said = run(world, runs, "--data.workers=0")
+    assert code == 0, said
+    return runs / "shuffle_learn", said
+
+
+def outcome(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    state = torch.load(latest(folder / "checkpoints"), weights_only=True)
+    weights = {name: tensor.flatten().double().sum().item() for name, tensor in state["state_dict"].items()}
+    return weights_hash(load_encoder(folder)), weights, sorted(map(str, rows))
+
+
+def test_a_run_leaves_what_was_promised(uninterrupted):
+    folder, said = uninterrupted
+    for name in ("config.yaml", "metrics.csv", "tensorboard", "checkpoints", "encoder/encoder.safetensors"):
+        assert (folder / name).exists(), name
+    assert "accuracy" in said
+    assert "chance" in said
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"train/loss", "train/accuracy", "train/chance/accuracy", "val/accuracy", "val/chance/accuracy"} <= set(
+        rows[0]
+    )
+    assert sum(bool(row["train/loss"]) for row in rows) == 16
+    assert sum(bool(row["val/loss"]) for row in rows) == 2  # after steps 7 and 14
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(world, tmp_path, uninterrupted, how, workers):
+    process = subprocess.Popen(
+        command(world, tmp_path, f"--data.workers={workers}"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    wanted = 3 + (os.getpid() + workers) % 8  # some step in the middle
+    folder = tmp_path / "shuffle_learn"
+    while not any(int(path.stem[5:]) >= wanted for path in steps_saved(folder / "checkpoints")):
+        assert process.poll() is None, process.stdout.read().decode()
+        time.sleep(0.01)
+    process.send_signal(how)
+    code = process.wait(60)
+    assert code == (75 if how == signal.SIGTERM else -signal.SIGKILL)
+    assert not (folder / "encoder").exists()
+    code, said = run(world, tmp_path, f"--data.workers={workers}")
+    assert code == 0, said
+    assert " 0 of 16 steps done" not in said
+    assert outcome(folder) == outcome(uninterrupted[0])
+
+
+def test_a_finished_run_only_measures_again(world, tmp_path, uninterrupted):
+    folder, said = uninterrupted
+    before = weights_hash(load_encoder(folder))
+    code, again = run(world, folder.parent, "--data.workers=0")
+    assert code == 0, again
+    assert "16 of 16 steps done" in again
+    assert weights_hash(load_encoder(folder)) == before
+    assert (
+        said.split("95 % interval")[1].split("min;")[0].split("│")[:8] == again.split("95 % interval")[1].split("│")[:8]
+    )
+
+
+def test_two_processes_train_one_model(world, tmp_path):
+    code, said = run(
+        world,
+        tmp_path,
+        "--data.workers=0",
+        "--trainer.devices=2",
+        "--trainer.accelerator=cpu",
+        "--trainer.strategy=ddp",
+    )
+    assert code == 0, said
+    assert "GLOO" in said.upper()
+    state = torch.load(latest(tmp_path / "shuffle_learn" / "checkpoints"), weights_only=True)
+    assert state["global_step"] == 16
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--optimizer.init_args.lrr=1", "lrr"),
+        ("--data.batchsize=3", "Did you mean 'data.batch_size'"),
+        ("--seed=abc", "seed"),
+        ("--data.root=/nowhere/at/all", "/nowhere/at/all"),
+        ("--data.batch_size=4000", "lower data.batch_size"),
+        ("--data.held_out=0", "data.held_out"),
+    ],
+)
+def test_a_wrong_config_is_one_clear_line(world, tmp_path, option, message):
+    code, said = run(world, tmp_path, option)
+    assert code != 0
+    assert message in said
+    assert "Traceback" not in said, said
+
+
+def test_equal_keys_and_another_config_for_the_same_run_are_refused(world, tmp_path, uninterrupted):
+    text = (ROOT / "configs/shuffle_learn.yaml").read_text()
+    twice = tmp_path / "twice.yaml"
+    twice.write_text(text + "seed: 1\nseed: 2\n")
+    done = subprocess.run([sys.executable, str(ROOT / "tools/train.py"), str(twice)], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "'seed' is given twice" in done.stderr
+    code, said = run(world, uninterrupted[0].parent, "--seed=5", "--data.workers=0")
+    assert code != 0
+    assert "seed: 0 before, 5 now" in said
+
+
+def test_groups_are_never_split(world):
+    videos = open_manifest(world)
+    training, measured = split(videos, 0.25)
+    assert len(training) == 18
+    assert len(measured) == 6
+    assert not {info.path for info in training} & {info.path for info in measured}
+
+
+def test_the_bootstrap_interval_is_that_of_the_mean():
+    values = torch.rand(400, generator=torch.Generator().manual_seed(1)).double()
+    mean, low, high = bootstrap(values)
+    half = 1.96 * values.std().item() / 20
+    assert mean == pytest.approx(values.mean().item())
+    assert (mean - low, high - mean) == pytest.approx((half, half), rel=0.15)
