@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +19,8 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from avssl.training.checkpoints import write_whole
+from avssl.media import MediaError
+from avssl.training.checkpoints import steps_saved, write_whole
 from avssl.training.run import pretrain
 
 FREE = ("trainer", "data.workers", "data.timeout", "data.root", "data.rounds", "measure_every", "checkpoint_minutes")
@@ -26,7 +28,16 @@ OURS = {  # what `pretrain` decides, of the arguments of Lightning's Trainer
     *("logger", "callbacks", "plugins", "enable_checkpointing", "enable_model_summary", "default_root_dir"),
     *("max_epochs", "min_epochs", "min_steps", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch"),
     *("num_sanity_val_steps", "use_distributed_sampler", "reload_dataloaders_every_n_epochs", "barebones"),
-    *("fast_dev_run", "overfit_batches", "limit_test_batches", "limit_predict_batches", "inference_mode"),
+    *(
+        "fast_dev_run",
+        "limit_train_batches",
+        "accumulate_grad_batches",
+        "max_time",
+        "overfit_batches",
+        "limit_test_batches",
+        "limit_predict_batches",
+        "inference_mode",
+    ),
 }
 
 
@@ -35,7 +46,7 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what is wrong and exit with status 2."""
-        unknown = re.search(r"Key '([^']+)' is not expected|Option '([^']+)' is not accepted", message)
+        unknown = re.search(r"(?:does not accept option|Option) '([^']+)'|unrecognized arguments: --([^ =]+)", message)
         if unknown:
             key = unknown.group(1) or unknown.group(2)
             known = {action.dest for action in self._actions}
@@ -83,7 +94,11 @@ def run(arguments: Sequence[str]) -> Any:
     torch.manual_seed(config.seed)  # the weights are drawn when the method is built
     built = made.instantiate(config)
     trainer = {name: value for name, value in built.pop("trainer").as_dict().items() if value is not None}
-    return pretrain(**built.as_dict(), trainer=trainer)
+    try:
+        return pretrain(**built.as_dict(), trainer=trainer)
+    except (MediaError, OSError, ValueError) as error:
+        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        raise SystemExit(f"error: {error}\n(where it came from: {folder / 'error.txt'})") from None
 
 
 def _refuse_duplicates(path: Path) -> None:
@@ -115,7 +130,7 @@ def _refuse_duplicates(path: Path) -> None:
 def _write_resolved(made: Parser, config: Namespace, path: Path) -> None:
     """Keep the whole config beside the run; refuse to go on with a run that was made by another."""
     text = made.dump(config, skip_none=True)
-    if path.exists():
+    if path.exists() and steps_saved(path.parent / "checkpoints"):
         before, now = (_flat(yaml.safe_load(words)) for words in (path.read_text(encoding="utf-8"), text))
         changed = sorted(
             name

@@ -44,6 +44,7 @@ class Pretraining(L.LightningModule):
     ) -> None:
         super().__init__()
         self.method, self.optimizer, self.schedule, self.warmup, self.seed = method, optimizer, schedule, warmup, seed
+        self.latest: dict[str, Tensor] = {}  # of the last step, for the logs
         self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
         self.register_buffer("std", torch.tensor(STD), persistent=False)
 
@@ -55,8 +56,10 @@ class Pretraining(L.LightningModule):
         """One step; nothing it draws depends on the steps before it, so that a resumed run is exact."""
         torch.manual_seed(key(self.seed, self.trainer.global_step, self.trainer.global_rank))
         out = self(clips)
-        for name, value in out.items():
-            self.log(f"train/{name}", value.detach().float().mean(), prog_bar="/" not in name, batch_size=len(clips))
+        self.latest = {name: value.detach().float().mean() for name, value in out.items()}
+        for name, value in self.latest.items():
+            if "/" not in name:
+                self.log(name, value, prog_bar=True, logger=False, batch_size=len(clips))
         if not torch.isfinite(out["loss"]):
             raise FloatingPointError(
                 f"the loss is {out['loss'].item()} at step {self.trainer.global_step}: lower the learning rate, or use "

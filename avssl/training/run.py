@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from avssl.data.dataset import ClipDataset, Short, key
-from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.index import open_manifest
+from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.manifest import Manifest
 from avssl.data.synthetic import World, write_world
 from avssl.data.transforms import MEAN, STD, ClipTransform
@@ -159,25 +159,34 @@ class Loaders(L.LightningDataModule):
         )
 
 
-class Measuring(L.Callback):
-    """Measures the pretext task on held-out videos every so many steps and logs it as ``val/<metric>``.
+class Metrics(L.Callback):
+    """Logs what training and held-out videos say, under the number of steps done: ``train/<metric>``, ``val/<metric>``.
+
+    It stands before `Checkpointing`, so that whatever a checkpoint counts as done has been logged.
 
     Args:
         loaders: where the held-out videos come from.
-        every: steps between two measurements.
+        every: steps between two measurements on held-out videos.
     """
 
     def __init__(self, loaders: Loaders, every: int) -> None:
         self.loaders, self.every = loaders, every
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Measure on the first rank; the others meet it at the next step."""
+        """Measure and log on the first rank; the others meet it at the next step."""
         assert isinstance(pl_module, Pretraining)
-        if trainer.is_global_zero and trainer.global_step % self.every == 0 and trainer.global_step < trainer.max_steps:
+        step = trainer.global_step
+        if not trainer.is_global_zero:
+            return
+        values: dict[str, float] = {}
+        if step % trainer.log_every_n_steps == 0 or step == trainer.max_steps:
+            values |= {f"train/{name}": value.item() for name, value in pl_module.latest.items()}
+            values["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        if step % self.every == 0 and step < trainer.max_steps:
             measured = held_out(pl_module, self.loaders.measuring(rounds=1))
-            values = {f"val/{name}": value.mean for name, value in measured.items()}
-            for logger in trainer.loggers:
-                logger.log_metrics(values, trainer.global_step)
+            values |= {f"val/{name}": value.mean for name, value in measured.items()}
+        for logger in trainer.loggers if values else []:
+            logger.log_metrics(values, step)
 
 
 def pretrain(
@@ -232,7 +241,7 @@ def pretrain(
         ],
         callbacks=[
             progress(),
-            Measuring(loaders, measure_every),
+            Metrics(loaders, measure_every),
             Checkpointing(folder / "checkpoints", checkpoint_minutes),
         ],
     )

@@ -42,7 +42,11 @@ class ShuffleLearn(Method):
         self.encoder = encoder
         self.sampler = sampler or OrderedTuples()
         self.frame = nn.Sequential(
-            nn.AdaptiveAvgPool2d(grid), nn.Flatten(), nn.Linear(encoder.num_features * grid**2, hidden), nn.BatchNorm1d(hidden), nn.ReLU()
+            nn.AdaptiveAvgPool2d(grid),
+            nn.Flatten(),
+            nn.Linear(encoder.num_features * grid**2, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
         )
         self.order = nn.Sequential(nn.Linear(3 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
