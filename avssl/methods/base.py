@@ -34,5 +34,9 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """The target in words, for people to look at: for each of B videos, one line for each of N clips."""
+        raise NotImplementedError
+
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step, for momentum encoders and schedules; ``progress`` runs over (0, 1]."""

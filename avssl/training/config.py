@@ -26,6 +26,7 @@ from avssl.training.run import pretrain
 FREE = ("trainer", "data.workers", "data.timeout", "data.root", "data.rounds", "measure_every", "checkpoint_minutes")
 OURS = {  # what `pretrain` decides, of the arguments of Lightning's Trainer
     *("logger", "callbacks", "plugins", "enable_checkpointing", "enable_model_summary", "default_root_dir"),
+    "enable_progress_bar",
     *("max_epochs", "min_epochs", "min_steps", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch"),
     *("num_sanity_val_steps", "use_distributed_sampler", "reload_dataloaders_every_n_epochs", "barebones"),
     *(
@@ -73,11 +74,11 @@ def parser() -> Parser:
     return made
 
 
-def run(arguments: Sequence[str]) -> Any:
-    """Parse, check, write the resolved config into the run's folder, and train.
+def parse(arguments: Sequence[str]) -> tuple[Parser, Namespace]:
+    """A config file and overrides to the checked config, and the parser that can build what it names.
 
     Raises:
-        SystemExit: with a message, where the config is wrong or does not fit the run that it would go on with.
+        SystemExit: with a message, where the config is wrong.
     """
     words = list(arguments)
     if words and not words[0].startswith("-"):
@@ -89,6 +90,16 @@ def run(arguments: Sequence[str]) -> Any:
     steps = config.trainer.max_steps
     if steps is None or steps < 1:
         made.error("trainer.max_steps: the number of steps of the run is missing")
+    return made, config
+
+
+def run(arguments: Sequence[str]) -> Any:
+    """Parse, check, write the resolved config into the run's folder, and train.
+
+    Raises:
+        SystemExit: with a message, where the config is wrong or does not fit the run that it would go on with.
+    """
+    made, config = parse(arguments)
     folder = Path(config.runs) / config.name
     _write_resolved(made, config, folder / "config.yaml")
     torch.manual_seed(config.seed)  # the weights are drawn when the method is built

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,19 @@ class PlainProgress(Callback):
         )
 
 
-def progress() -> Callback:
-    """A bar on a terminal, lines elsewhere."""
-    return RichProgressBar(leave=True) if sys.stdout.isatty() else PlainProgress()
+def progress() -> dict[str, Any]:
+    """The Trainer's arguments for a bar on a terminal, lines elsewhere."""
+    terminal = sys.stdout.isatty()
+    return {
+        "enable_progress_bar": terminal,
+        "callbacks": [RichProgressBar(leave=True) if terminal else PlainProgress()],
+    }
+
+
+def hush() -> None:
+    """Keep Lightning's advertisements, and its warnings about what is meant so here, off the user's terminal."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: not record.getMessage().startswith(("💡", "`weights_only` was not set", "`Trainer.fit` stopped"))
+    )
+    warnings.filterwarnings("ignore", message=".*You have overridden `transfer_batch_to_device`")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")

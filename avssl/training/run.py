@@ -23,7 +23,7 @@ from avssl.data.transforms import MEAN, STD, ClipTransform
 from avssl.encoders import save_encoder
 from avssl.methods import Method
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
-from avssl.training.logs import MetricsCSV, progress
+from avssl.training.logs import MetricsCSV, hush, progress
 from avssl.training.module import Measured, OptimizerFactory, Pretraining, Schedule, held_out
 
 SYNTHETIC = "synthetic"
@@ -222,10 +222,14 @@ def pretrain(
     """
     began = time.monotonic()
     folder = Path(runs) / name
+    folder.mkdir(parents=True, exist_ok=True)
     loaders = Loaders(data, method, trainer["max_steps"], seed, folder)
     checkpoint = latest(folder / "checkpoints")
     step = int(checkpoint.stem[5:]) if checkpoint else 0
     module = Pretraining(method, optimizer, schedule, warmup, seed)
+    hush()
+    told = progress()
+    own = [Metrics(loaders, measure_every), Checkpointing(folder / "checkpoints", checkpoint_minutes)]
     engine = L.Trainer(
         **{**trainer, "precision": precision(trainer["precision"])},
         max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
@@ -235,15 +239,12 @@ def pretrain(
         plugins=[VerifiedCheckpoints()],
         enable_checkpointing=False,
         enable_model_summary=False,
+        enable_progress_bar=told["enable_progress_bar"],
         logger=[
             MetricsCSV(folder / "metrics.csv", step),
             TensorBoardLogger(folder, "tensorboard", "", purge_step=step),
         ],
-        callbacks=[
-            progress(),
-            Metrics(loaders, measure_every),
-            Checkpointing(folder / "checkpoints", checkpoint_minutes),
-        ],
+        callbacks=[*told["callbacks"], *own],
     )
     if engine.is_global_zero:
         print(f"{name}: {loaders.summary}; {step} of {engine.max_steps} steps done", flush=True)

@@ -59,7 +59,7 @@ def test_a_checkpoint_never_runs_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "step-00000001.ckpt"
     IO.save_checkpoint({"weights": Evil()}, path)
-    with pytest.raises(Exception, match="[Ww]eights"):
+    with pytest.raises(Exception, match=r"[Ww]eights"):
         IO.load_checkpoint(path)
     assert not (tmp_path / "ran").exists()
 

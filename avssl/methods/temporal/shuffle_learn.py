@@ -65,6 +65,10 @@ class ShuffleLearn(Method):
             "chance/accuracy": 1 - target.view(len(clips), -1).mean(1),
         }
 
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """In order or out of order."""
+        return [["in order" if yes else "out of order" for yes in row] for row in in_order(clips.times).tolist()]
+
 
 def in_order(times: Tensor) -> Tensor:
     """``[..., 3]`` seconds to ``[...]`` bool: does the middle frame lie between the outer two?"""

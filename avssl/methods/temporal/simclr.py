@@ -55,3 +55,7 @@ class SimCLR(Method):
         first, second = projected.unflatten(0, (-1, 2)).unbind(1)  # [B, out] each
         loss, accuracy, chance = info_nce(first, second, self.temperature)
         return {"loss": loss, "accuracy": accuracy, "chance/accuracy": chance}
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """Which pair each clip belongs to."""
+        return [[f"pair {video}", f"pair {video}"] for video in range(len(clips))]

@@ -59,6 +59,11 @@ class VCOP(Method):
             "chance/accuracy": torch.full((len(clips),), 1 / len(self.orders), device=scores.device),
         }
 
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """Which place each clip has in time."""
+        ranks = self.orders[self.order_shown(clips.times)] + 1
+        return [[f"clip {rank} in time" for rank in row] for row in ranks.tolist()]
+
     def order_shown(self, times: Tensor) -> Tensor:
         """``[B, N, T]`` seconds to ``[B]``: which row of ``orders`` the clips' ranks in time are."""
         ranks = times[:, :, 0].argsort(1).argsort(1)  # [B, N]

@@ -1,0 +1,153 @@
+"""What holds of every method; a new config in configs/ is tested without a new line here."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from avssl.clips import Clips
+from avssl.data.dataset import ClipDataset, collate
+from avssl.data.index import open_manifest
+from avssl.data.loader import Steps
+from avssl.data.transforms import MEAN, STD
+from avssl.encoders import load_encoder, weights_hash
+from avssl.training import pretrain
+from avssl.training.checkpoints import latest
+from avssl.training.config import parse
+from avssl.training.sheet import show
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+BATCH = 8
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def config(request):
+    return request.param
+
+
+def build(config, world, **overrides):
+    words = [f"--{name}={value}" for name, value in overrides.items()]
+    made, parsed = parse(
+        [str(config), f"--data.root={world}", f"--data.batch_size={BATCH}", "--data.workers=0", *words]
+    )
+    torch.manual_seed(parsed.seed)
+    return made.instantiate(parsed)
+
+
+def dataset_of(built, world):
+    return ClipDataset(open_manifest(world), built.method.sampler, built.data.transform, built.method.labeller)
+
+
+def batch_of(built, world):
+    dataset = dataset_of(built, world)
+    return collate([dataset[item] for item in next(iter(Steps(len(dataset), BATCH, 1)))])[0]
+
+
+def normal(clips):
+    return clips.normalised(torch.tensor(MEAN), torch.tensor(STD))
+
+
+def test_every_parameter_gets_a_gradient(config, world):
+    built = build(config, world)
+    built.method(normal(batch_of(built, world)))["loss"].backward()
+    without = [
+        name
+        for name, parameter in built.method.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.abs().sum() > 0)
+    ]
+    assert without == []
+
+
+def test_items_and_outputs_are_deterministic_and_labels_are_not_read(config, world):
+    built = build(config, world)
+    clips, again = batch_of(built, world), batch_of(built, world)
+    assert torch.equal(clips.video, again.video)
+    method = built.method.eval()
+    outputs = []
+    for label in (clips.label, None, torch.zeros_like(clips.label)):
+        torch.manual_seed(0)
+        outputs.append(method(normal(replace(clips, label=label))))
+    for other in outputs[1:]:
+        assert all(torch.equal(outputs[0][name], other[name]) for name in outputs[0])
+
+
+def test_every_metric_has_a_chance_level_and_one_value_a_video(config, world):
+    built = build(config, world)
+    out = built.method(normal(batch_of(built, world)))
+    assert out["loss"].ndim == 0
+    metrics = [name for name in out if name != "loss" and not name.startswith("chance/")]
+    assert metrics
+    for name in metrics:
+        assert out[name].shape == out[f"chance/{name}"].shape == (BATCH,)
+        assert 0 < out[f"chance/{name}"].mean() < 1
+
+
+def test_noise_leaves_a_trained_method_at_chance(config, world):
+    """Pixels that know nothing of time: training on them must not lift any metric above chance."""
+    built = build(config, world, **{"method.init_args.encoder.init_args.width": 8, "data.transform.init_args.size": 32})
+    dataset, method = dataset_of(built, world), built.method
+    rng = torch.Generator().manual_seed(0)
+
+    def noise(step):
+        times = [dataset.sampler(dataset.videos[0], rng).frames for _ in range(32)]
+        shape = (32, *times[0].shape, 3, 32, 32)
+        video = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng)
+        return normal(Clips(video, torch.stack(times)))
+
+    optimizer = torch.optim.AdamW(method.parameters(), 1e-3)
+    for step in range(15):
+        optimizer.zero_grad()
+        method(noise(step))["loss"].backward()
+        optimizer.step()
+    method.eval()
+    with torch.no_grad():
+        outputs = [method(noise(step)) for step in range(12)]
+    for name in outputs[0]:
+        if f"chance/{name}" in outputs[0]:
+            values = torch.cat([out[name] for out in outputs])
+            chance = torch.cat([out[f"chance/{name}"] for out in outputs])
+            error = (values - chance).std() / len(values) ** 0.5
+            assert (values - chance).mean() < 3.5 * error + 1e-3, name
+
+
+def start(config, world, runs, seed=0):
+    built = build(config, world, **{"method.init_args.encoder.init_args.width": 8, "data.transform.init_args.size": 32})
+    trainer = {"max_steps": 4, "precision": "auto", "log_every_n_steps": 1, "accelerator": "cpu"}
+    torch.manual_seed(seed)
+    return pretrain(
+        "run", built.method, built.data, built.optimizer, trainer, seed=seed, runs=str(runs), measure_every=99
+    )
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_run_that_was_broken_off_and_resumed_equals_one_that_was_not(config, world, tmp_path, monkeypatch):
+    start(config, world, tmp_path / "whole")
+    from avssl.training.checkpoints import Checkpointing
+
+    plain = Checkpointing.on_train_batch_end
+
+    def stopping(self, trainer, *rest):
+        if trainer.global_step == 2:
+            self._save(trainer)
+            raise Stop
+        plain(self, trainer, *rest)
+
+    monkeypatch.setattr(Checkpointing, "on_train_batch_end", stopping)
+    with pytest.raises(Stop):
+        start(config, world, tmp_path / "broken")
+    monkeypatch.undo()
+    start(config, world, tmp_path / "broken")
+    one, other = (load_encoder(tmp_path / name / "run") for name in ("whole", "broken"))
+    assert weights_hash(one) == weights_hash(other)
+    states = [torch.load(latest(tmp_path / n / "run/checkpoints"), weights_only=True) for n in ("whole", "broken")]
+    for name, tensor in states[0]["state_dict"].items():
+        assert torch.equal(tensor, states[1]["state_dict"][name]), name
+
+
+def test_the_contact_sheet_is_drawn(config, world, tmp_path):
+    out = show([str(config), f"--data.root={world}"], tmp_path / "sheet.png", videos=2)
+    assert out.stat().st_size > 10_000
