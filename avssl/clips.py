@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -93,5 +93,8 @@ class Clips:
         return replace(self, video=self.video.float().mul_(scale).sub_(shift))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Clips:
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Clips(**{name: None if value is None else function(value) for name, value in values.items()})
+        moved = Clips(function(self.video), function(self.times))
+        for field in fields(self)[2:]:
+            value = getattr(self, field.name)
+            setattr(moved, field.name, None if value is None else function(value))
+        return moved

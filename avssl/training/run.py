@@ -62,7 +62,7 @@ class Data:
     def open(self) -> Manifest:
         """The whole collection; the synthetic world is written first where it is not there yet."""
         roots = [self.root] if isinstance(self.root, str) else self.root
-        return open_manifest([write_world(World()) if root == SYNTHETIC else Path(root) for root in roots])
+        return open_manifest([write_world(World(videos=480)) if root == SYNTHETIC else Path(root) for root in roots])
 
 
 def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Manifest]:
