@@ -266,7 +266,7 @@ def report(name: str, measured: dict[str, Measured], folder: Path, seconds: floa
     for heading in ("metric", "value", "interval", "chance"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for metric, value in measured.items():
-        if not metric.startswith("chance/"):
+        if metric != "loss" and not metric.startswith("chance/"):
             chance = measured.get(f"chance/{metric}")
             interval = f"{value.low:.3f} to {value.high:.3f}"
             table.add_row(metric, f"{value.mean:.3f}", interval, f"{chance.mean:.3f}" if chance else "")

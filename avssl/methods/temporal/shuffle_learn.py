@@ -6,6 +6,9 @@ ECCV 2016. https://arxiv.org/abs/1603.08561
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +25,9 @@ class ShuffleLearn(Method):
     classifier tells tuples in order from tuples out of order (section 3, figure 2). Tuples come from windows in which
     much moves, one in four in order (section 3.2); the target is read off the timestamps.
 
-    Metric: ``accuracy``; chance is the share of tuples out of order, the larger class.
+    Metrics: ``accuracy``, chance being the share of tuples out of order, the larger class; and ``balanced_accuracy``,
+    what it would be if half the tuples were in order (each tuple weighted by how rare its class is, and the threshold
+    moved accordingly), chance 0.5.
 
     The paper's network is CaffeNet up to fc7, and a linear layer over the three concatenated fc7 vectors. Here the
     convolutional part is any frame encoder; one fully connected layer over its maps, which keep *where* things are,
@@ -58,16 +63,26 @@ class ShuffleLearn(Method):
         frames = self.frame(maps.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, 3))  # [B N, 3, hidden]
         score = self.order(frames.flatten(1)).squeeze(1).float()  # [B N]
         target = in_order(clips.times).flatten().float()  # [B N]
+        share = self.sampler.in_order
+        weight = torch.where(target.bool(), 0.5 / share, 0.5 / (1 - share))  # 1 on average
         correct = (score > 0) == target.bool()
+        correct_if_balanced = (score > math.log(share / (1 - share))) == target.bool()
         return {
             "loss": F.binary_cross_entropy_with_logits(score, target),
-            "accuracy": correct.float().view(len(clips), -1).mean(1),
-            "chance/accuracy": 1 - target.view(len(clips), -1).mean(1),
+            "accuracy": a_video(correct.float(), clips),
+            "chance/accuracy": a_video(1 - target, clips),
+            "balanced_accuracy": a_video(correct_if_balanced * weight, clips),
+            "chance/balanced_accuracy": a_video(0.5 * weight, clips),
         }
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """In order or out of order."""
         return [["in order" if yes else "out of order" for yes in row] for row in in_order(clips.times).tolist()]
+
+
+def a_video(values: Tensor, clips: Clips) -> Tensor:
+    """``[B N]`` values to their means ``[B]``."""
+    return values.view(len(clips), -1).mean(1)
 
 
 def in_order(times: Tensor) -> Tensor:
