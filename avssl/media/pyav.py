@@ -52,7 +52,7 @@ class PyAVReader(Reader):
         self._origin = self._clock.ticks(self.info.origin)
         # A frame is shown for at least, and at most, this many ticks; 0 where frames are not evenly spaced.
         period = 0.0 if self.info.vfr else float(1 / (self.info.fps * self._clock.base))
-        rounded = 0 if abs(period - round(period)) < 1e-6 * period else 1
+        rounded = 0 if abs(period - round(period)) <= 1e-6 * period else 1
         self._shortest = max(0, math.floor(period) - 1) if rounded else round(period)
         self._longest = math.ceil(period) + 1 if rounded else round(period)
         # In AVI a packet may hold two frames (packed B-frames), and the second comes out some packets later.

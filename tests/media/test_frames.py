@@ -134,3 +134,12 @@ def test_the_file_that_hangs_decord_is_kept_from_it(tmp_path: Path) -> None:
     with open_video(path, info=info) as reader:
         video = reader.frames(torch.tensor([0.0, 5.0, 11.99]))
     assert [number(image) for image in video] == [132, (132 + 125) % 256, 431 % 256]
+
+
+def test_the_last_of_unevenly_spaced_frames_is_shown_until_the_end(shared_data):
+    info = probe(shared_data / "odd_files" / "torchcodec_var_fps_video.mp4")
+    assert info.vfr
+    with open_video(info.path, "pyav", info=info) as reader:
+        late = torch.linspace(info.duration - 0.02, info.duration - 1e-4, 5).double()
+        shown = reader.frames(late)
+    assert (shown == shown[-1]).all()
