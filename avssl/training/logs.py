@@ -115,8 +115,9 @@ def progress() -> dict[str, Any]:
 
 def hush() -> None:
     """Keep Lightning's advertisements, and its warnings about what is meant so here, off the user's terminal."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: not record.getMessage().startswith(("💡", "`weights_only` was not set", "`Trainer.fit` stopped"))
-    )
+    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"lightning.pytorch.{name}").addFilter(
+            lambda record: not record.getMessage().startswith(("💡", "`weights_only` was not", "`Trainer.fit` stopped"))
+        )
     warnings.filterwarnings("ignore", message=".*You have overridden `transfer_batch_to_device`")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")

@@ -76,7 +76,7 @@ def draw(clips: Clips, words: Sequence[Sequence[str]], out: Path, title: str) ->
             axes.set_title(f"{clips.times[video, clip, frame]:.2f} s", fontsize=8)
             axes.set_axis_off()
             if column == 0:
-                axes.text(0, 1.02, words[video][clip], fontsize=8, color="white", backgroundcolor="black", va="top",
+                axes.text(0, 0, words[video][clip], fontsize=8, color="white", backgroundcolor="black", va="bottom",
                           transform=axes.transAxes)  # fmt: skip
         if clips.audio is not None and clips.audio_times is not None:
             axes = figure.add_subplot(grid[row + 1, :])
