@@ -262,7 +262,8 @@ def pretrain(
 
 def report(name: str, measured: dict[str, Measured], folder: Path, seconds: float) -> None:
     """Print what the run reached, beside chance."""
-    table = Table(title=f"{name} on held-out videos (mean over videos, 95 % interval)")
+    print(f"{name} on held-out videos (mean over videos, 95 % interval):")
+    table = Table()
     for heading in ("metric", "value", "interval", "chance"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for metric, value in measured.items():

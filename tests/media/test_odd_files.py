@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -140,6 +141,8 @@ def test_rotated_copies_show_the_same_way_up(shared_data: Path) -> None:
     for turn in (0, 90, 180, 270):
         info = probe(shared_data / "odd_files" / f"decord_video_{turn}.mov")
         for backend in info.backends:
+            if backend != "pyav" and importlib.util.find_spec(backend) is None:
+                continue  # allowed for the file, but not installed
             with open_video(info.path, backend, info=info) as reader:
                 image = reader.frames(torch.tensor([0.0]))
                 assert image.shape[2:] == info.size
