@@ -40,6 +40,8 @@ class ShuffleLearn(Method):
         grid: height and width to which the maps are pooled before the first of them (CaffeNet: 6).
     """
 
+    sampler: OrderedTuples
+
     def __init__(
         self, encoder: Encoder, sampler: OrderedTuples | None = None, hidden: int = 512, grid: int = 4
     ) -> None:
