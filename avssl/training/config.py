@@ -23,7 +23,7 @@ from avssl.media import MediaError
 from avssl.training.checkpoints import steps_saved, write_whole
 from avssl.training.run import pretrain
 
-FREE = ("trainer", "data.workers", "data.timeout", "data.root", "data.rounds", "measure_every", "checkpoint_minutes")
+FREE = ("trainer", "data.workers", "data.timeout", "data.rounds", "measure_every", "checkpoint_minutes")
 OURS = {  # what `pretrain` decides, of the arguments of Lightning's Trainer
     *("logger", "callbacks", "plugins", "enable_checkpointing", "enable_model_summary", "default_root_dir"),
     "enable_progress_bar",

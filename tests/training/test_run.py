@@ -141,6 +141,9 @@ def test_equal_keys_and_another_config_for_the_same_run_are_refused(world, tmp_p
     code, said = run(world, uninterrupted[0].parent, "--seed=5", "--data.workers=0")
     assert code != 0
     assert "seed: 0 before, 5 now" in said
+    code, said = run("synthetic", uninterrupted[0].parent, "--data.workers=0")
+    assert code != 0
+    assert "data.root" in said
 
 
 def test_groups_are_never_split(world):
