@@ -147,7 +147,7 @@ class ClipDataset(Dataset[Item]):
             None if drawn.audio is None else drawn.audio[None],
             None if sound is None else torch.tensor([clip.valid for clip in sound], dtype=torch.float64)[None],
             None if target is None else target[None],
-            None if info.label is None else torch.tensor([info.label]),
+            torch.tensor([-1 if info.label is None else info.label]),
         )
 
     def _sound(self, reader: VideoReader, drawn: ClipTimes, info: VideoInfo, looped: bool) -> list[AudioClip] | None:

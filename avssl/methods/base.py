@@ -38,5 +38,22 @@ class Method(nn.Module):
         """The target in words, for people to look at: for each of B videos, one line for each of N clips."""
         raise NotImplementedError
 
+    def pictures(self, clips: Clips) -> dict[str, Tensor]:
+        """What the method was shown, should say and says, where that is a picture; ``tools/show.py`` draws it.
+
+        Args:
+            clips: normalised, on the method's device.
+
+        Returns:
+            For each name (``"target"``, ``"prediction"``, ...) ``[B, N, K, 3, H, W]`` RGB in [0, 1]: K pictures for
+            each of N clips, of any size. Nothing where all is said in words.
+        """
+        return {}
+
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step, for momentum encoders and schedules; ``progress`` runs over (0, 1]."""
+
+
+def a_video(values: Tensor, clips: Clips) -> Tensor:
+    """``[B N]`` values, one a clip, to their means ``[B]``."""
+    return values.view(len(clips), -1).mean(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from avssl.data.synthetic import World, write_world
 from avssl.data.transforms import MEAN, STD, ClipTransform
 from avssl.encoders import save_encoder
 from avssl.methods import Method
-from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
+from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest, write_whole
 from avssl.training.logs import MetricsCSV, hush, progress
 from avssl.training.module import Measured, OptimizerFactory, Pretraining, Schedule, held_out
 
@@ -256,6 +257,8 @@ def pretrain(
         card = {"run": name, "method": type(method).__name__, "steps": engine.max_steps, "seed": seed}
         card |= {"data": loaders.fingerprint, "mean": MEAN, "std": STD, "size": (size, size)}
         save_encoder(method.encoder, folder / "encoder", card)
+        facts = {metric: value._asdict() for metric, value in measured.items()}
+        write_whole(folder / "held_out.json", json.dumps(facts, indent=1))
         report(name, measured, folder, time.monotonic() - began)
     return measured
 

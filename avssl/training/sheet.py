@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset, collate
+from avssl.data.transforms import MEAN, STD
 from avssl.methods import Method
+from avssl.training.checkpoints import VerifiedCheckpoints, latest
 from avssl.training.config import parse
 from avssl.training.run import Data, split
 
 COLUMNS = 12  # frames of a clip that are drawn at most
 
 
-def show(arguments: Sequence[str], out: Path, videos: int = 4) -> Path:
-    """Draw the first items of a config's first epoch.
+def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None = None) -> Path:
+    """Draw the first items of a config's first epoch, or held-out videos and what a trained run says of them.
 
     Args:
         arguments: as for ``tools/train.py``: a config and overrides.
         out: the picture, of any type that matplotlib writes.
         videos: how many items.
+        run: the folder of a run of this config, whose last checkpoint gives the weights.
 
     Raises:
-        SystemExit: with a message, where the config is wrong.
+        SystemExit: with a message, where the config is wrong, or the run has no checkpoint or is of another method.
     """
     made, config = parse(arguments)
     torch.manual_seed(config.seed)
     built = made.instantiate(config)
     method: Method = built.method
     data: Data = built.data
-    training, _ = split(data.open(), data.held_out)
+    training, measured = split(data.open(), data.held_out)
+    if run is not None:
+        load_method(method, run)
     dataset = ClipDataset(
-        training,
+        training if run is None else measured,
         method.sampler,
         data.transform,
         method.labeller,
@@ -45,41 +52,64 @@ def show(arguments: Sequence[str], out: Path, videos: int = 4) -> Path:
     )
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(config.seed))[:videos]
     clips, _ = collate([dataset[0, index] for index in order.tolist()])
-    draw(clips, method.describe(clips), out, f"{type(method).__name__}: {config.name}")
+    with torch.no_grad():
+        torch.manual_seed(config.seed)
+        pictures = method.eval().pictures(clips.normalised(torch.tensor(MEAN), torch.tensor(STD)))
+    draw(clips, method.describe(clips), pictures, out, f"{type(method).__name__}: {config.name}")
     return out
 
 
-def draw(clips: Clips, words: Sequence[Sequence[str]], out: Path, title: str) -> None:
-    """Write the sheet: a row a clip, a column a frame; below a clip its spectrogram where there is sound.
+def load_method(method: Method, run: Path) -> None:
+    """Give a method the weights that a run of the same config ended with.
+
+    Raises:
+        SystemExit: with a message, where there are none or they don't fit.
+    """
+    checkpoint = latest(run / "checkpoints")
+    if checkpoint is None:
+        raise SystemExit(f"error: {run / 'checkpoints'}: no checkpoint there; train first (tools/train.py)")
+    state = VerifiedCheckpoints().load_checkpoint(checkpoint)["state_dict"]
+    try:
+        method.load_state_dict({name.removeprefix("method."): value for name, value in state.items()})
+    except RuntimeError as error:
+        raise SystemExit(f"error: {run} was not trained with this config: {error}") from error
+
+
+def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Tensor], out: Path, title: str) -> None:
+    """Write the sheet: a row a clip, a column a frame; below it the method's pictures, and the sound's spectrogram.
 
     Args:
         clips: uint8, B videos.
         words: B lists of N descriptions of the target.
+        pictures: as `Method.pictures` gives them.
         out: the picture.
         title: above it.
     """
     from matplotlib.figure import Figure
 
     b, n, t = clips.video.shape[:3]
-    chosen = torch.linspace(0, t - 1, min(t, COLUMNS)).round().long().tolist()
-    sound = clips.audio is not None
-    rows = b * n * (2 if sound else 1)
-    figure = Figure(figsize=(1.5 * len(chosen) + 0.4, 1.85 * rows + 0.6), layout="constrained")
+    chosen = some(t)
+    sound = clips.audio is not None and clips.audio_times is not None
+    height = 1 + len(pictures) + sound  # rows a clip
+    columns = max([len(chosen), *(len(some(drawn.shape[2])) for drawn in pictures.values())])
+    figure = Figure(figsize=(1.5 * columns + 0.4, 1.85 * b * n * height + 0.6), layout="constrained")
     figure.suptitle(title)
-    grid = figure.add_gridspec(rows, len(chosen))
+    grid = figure.add_gridspec(b * n * height, columns)
     for place in range(b * n):
         video, clip = divmod(place, n)
-        row = place * (2 if sound else 1)
+        row = place * height
         for column, frame in enumerate(chosen):
-            axes = figure.add_subplot(grid[row, column])
-            axes.imshow(clips.video[video, clip, frame].permute(1, 2, 0).numpy())
+            axes = _picture(figure, grid[row, column], clips.video[video, clip, frame])
             axes.set_title(f"{clips.times[video, clip, frame]:.2f} s", fontsize=8)
-            axes.set_axis_off()
             if column == 0:
-                axes.text(0, 0, words[video][clip], fontsize=8, color="white", backgroundcolor="black", va="bottom",
-                          transform=axes.transAxes)  # fmt: skip
+                _label(axes, words[video][clip])
+        for below, (name, drawn) in enumerate(pictures.items(), start=1):
+            for column, number in enumerate(some(drawn.shape[2])):
+                axes = _picture(figure, grid[row + below, column], drawn[video, clip, number].float().clamp(0, 1))
+                if column == 0:
+                    _label(axes, name)
         if clips.audio is not None and clips.audio_times is not None:
-            axes = figure.add_subplot(grid[row + 1, :])
+            axes = figure.add_subplot(grid[row + height - 1, :])
             start, stop = clips.audio_times[video, clip].tolist()
             samples = clips.audio[video, clip].numpy()
             axes.specgram(
@@ -88,3 +118,19 @@ def draw(clips: Clips, words: Sequence[Sequence[str]], out: Path, title: str) ->
             axes.set_ylabel("Hz", fontsize=8)
             axes.tick_params(labelsize=7)
     figure.savefig(out, dpi=100)
+
+
+def some(count: int) -> list[int]:
+    """The pictures that are drawn of ``count``, spread evenly."""
+    return torch.linspace(0, count - 1, min(count, COLUMNS)).round().long().tolist()
+
+
+def _picture(figure: Any, place: Any, pixels: Tensor) -> Any:
+    axes = figure.add_subplot(place)
+    axes.imshow(pixels.permute(1, 2, 0).cpu().numpy())
+    axes.set_axis_off()
+    return axes
+
+
+def _label(axes: Any, words: str) -> None:
+    axes.text(*(0, 0, words), fontsize=8, color="white", backgroundcolor="black", va="bottom", transform=axes.transAxes)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import OrderedTuples
 from avssl.encoders import Encoder
-from avssl.methods.base import Method
+from avssl.methods.base import Method, a_video
 
 
 class ShuffleLearn(Method):
@@ -80,11 +80,6 @@ class ShuffleLearn(Method):
     def describe(self, clips: Clips) -> list[list[str]]:
         """In order or out of order."""
         return [["in order" if yes else "out of order" for yes in row] for row in in_order(clips.times).tolist()]
-
-
-def a_video(values: Tensor, clips: Clips) -> Tensor:
-    """``[B N]`` values to their means ``[B]``."""
-    return values.view(len(clips), -1).mean(1)
 
 
 def in_order(times: Tensor) -> Tensor:
