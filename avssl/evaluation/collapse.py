@@ -1,4 +1,4 @@
-"""Has the embedding collapsed? Four numbers that need no label."""
+"""Has the embedding collapsed? Numbers that need no label."""
 
 from __future__ import annotations
 
@@ -58,6 +58,27 @@ def uniformity(features: Tensor) -> Tensor:
     """
     points = functional.normalize(_checked(features), dim=1)
     return torch.pdist(points).square().mul(-2).exp().mean().log()
+
+
+def monitors(features: Tensor) -> dict[str, float]:
+    """All that can be said of the features of a few videos; logged while pretraining.
+
+    Args:
+        features: ``[V, N, D]``: N clips of each of V >= 2 videos.
+
+    Returns:
+        ``feature_std`` (as a share of ``1 / sqrt(D)``, so that 1 is evenly spread), ``rankme`` and ``uniformity`` of
+        the first clips, and where there are several clips a video, ``alignment`` of the first two.
+    """
+    first = features[:, 0]
+    found = {
+        "feature_std": feature_std(first) * first.shape[1] ** 0.5,
+        "rankme": rankme(first),
+        "uniformity": uniformity(first),
+    }
+    if features.shape[1] > 1:
+        found["alignment"] = alignment(first, features[:, 1])
+    return {name: value.item() for name, value in found.items()}
 
 
 def _checked(features: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from avssl.media import MediaError
 from avssl.training.checkpoints import steps_saved, write_whole
 from avssl.training.run import pretrain
 
-FREE = ("trainer", "data.workers", "data.timeout", "data.rounds", "measure_every", "checkpoint_minutes")
+FREE = ("trainer", "data.workers", "data.timeout", "data.rounds", "measure_every", "checkpoint_minutes", "probe")
 OURS = {  # what `pretrain` decides, of the arguments of Lightning's Trainer
     *("logger", "callbacks", "plugins", "enable_checkpointing", "enable_model_summary", "default_root_dir"),
     "enable_progress_bar",
@@ -68,7 +68,7 @@ def parser() -> Parser:
         epilog="Lightning's own options (devices, precision, max_steps, ...) are under --trainer.",
     )
     made.add_argument("--config", action="config", help="a YAML file; given as the first argument, without --config")
-    made.add_function_arguments(pretrain, skip={"trainer"})
+    made.add_function_arguments(pretrain, skip={"trainer"}, sub_configs=True)
     made.add_class_arguments(L.Trainer, "trainer", instantiate=False, skip=OURS)
     made.set_defaults({"trainer.precision": "auto", "trainer.log_every_n_steps": 10})
     return made
@@ -103,7 +103,10 @@ def run(arguments: Sequence[str]) -> Any:
     folder = Path(config.runs) / config.name
     _write_resolved(made, config, folder / "config.yaml")
     torch.manual_seed(config.seed)  # the weights are drawn when the method is built
-    built = made.instantiate(config)
+    try:
+        built = made.instantiate(config)
+    except ValueError as error:
+        made.error(str(error.__cause__ or error))
     trainer = {name: value for name, value in built.pop("trainer").as_dict().items() if value is not None}
     try:
         return pretrain(**built.as_dict(), trainer=trainer)

@@ -14,6 +14,7 @@ from avssl.clips import Clips
 from avssl.data.dataset import key
 from avssl.data.loader import ClipLoader
 from avssl.data.transforms import MEAN, STD
+from avssl.evaluation.collapse import monitors
 from avssl.methods import Method
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -101,9 +102,16 @@ class Measured(NamedTuple):
     high: float
 
 
+class HeldOut(NamedTuple):
+    """What held-out videos say: the metrics of the pretext task, and whether the embedding has collapsed."""
+
+    metrics: dict[str, Measured]
+    collapse: dict[str, float]
+
+
 @torch.no_grad()
-def held_out(module: Pretraining, loader: ClipLoader) -> dict[str, Measured]:
-    """Metrics of the pretext task on videos it was not trained on.
+def held_out(module: Pretraining, loader: ClipLoader) -> HeldOut:
+    """Metrics of the pretext task on videos it was not trained on, and collapse monitors of the encoder.
 
     Args:
         module: in any mode; it is put back into it.
@@ -111,19 +119,27 @@ def held_out(module: Pretraining, loader: ClipLoader) -> dict[str, Measured]:
 
     Returns:
         For each metric its mean and a 95 % interval, from 1000 bootstrap samples of videos (not of clips: the clips
-        of one video are no independent evidence).
+        of one video are no independent evidence); and `avssl.evaluation.collapse.monitors` of every video's clips as
+        they were first drawn (nothing where there is a single video).
     """
     training = module.training
     module.eval()
     values: dict[str, list[Tensor]] = {}
+    features: list[Tensor] = []
+    videos, seen = len(loader.dataset), 0
     with torch.random.fork_rng(devices=[]), module.trainer.precision_plugin.forward_context():
         for batch, clips in enumerate(loader):
             torch.manual_seed(key(module.seed, batch))
-            for name, value in module(clips.to(module.device)).items():
+            normal = clips.to(module.device).normalised(module.mean, module.std)
+            for name, value in module.method(normal).items():
                 values.setdefault(name, []).append(value.float().expand(len(clips)))
+            if seen < videos:  # the first round
+                found = module.method.encoder(normal.video.flatten(0, 1)).unflatten(0, (len(clips), -1))  # [B, N, D]
+                features.append(found[: videos - seen])
+                seen += len(clips)
     module.train(training)
-    videos = len(loader.dataset)
-    return {name: bootstrap(torch.cat(v).double().cpu().view(-1, videos).mean(0)) for name, v in values.items()}
+    metrics = {name: bootstrap(torch.cat(v).double().cpu().view(-1, videos).mean(0)) for name, v in values.items()}
+    return HeldOut(metrics, monitors(torch.cat(features)) if videos > 1 else {})
 
 
 def bootstrap(values: Tensor, samples: int = 1000) -> Measured:

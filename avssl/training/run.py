@@ -22,10 +22,12 @@ from avssl.data.manifest import Manifest
 from avssl.data.synthetic import World, write_world
 from avssl.data.transforms import MEAN, STD, ClipTransform
 from avssl.encoders import save_encoder
+from avssl.evaluation.protocol import Protocol
 from avssl.methods import Method
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest, write_whole
 from avssl.training.logs import MetricsCSV, hush, progress
 from avssl.training.module import Measured, OptimizerFactory, Pretraining, Schedule, held_out
+from avssl.training.probe import OnlineProbe
 
 SYNTHETIC = "synthetic"
 
@@ -161,17 +163,21 @@ class Loaders(L.LightningDataModule):
 
 
 class Metrics(L.Callback):
-    """Logs what training and held-out videos say, under the number of steps done: ``train/<metric>``, ``val/<metric>``.
+    """Logs what training and held-out videos say, under the number of steps done.
+
+    ``train/<metric>`` and ``val/<metric>`` are the method's, ``val/collapse/*`` those of `avssl.evaluation.collapse`,
+    ``probe/top1`` the online probe's.
 
     It stands before `Checkpointing`, so that whatever a checkpoint counts as done has been logged.
 
     Args:
         loaders: where the held-out videos come from.
         every: steps between two measurements on held-out videos.
+        probe: measures the encoder on labelled videos at the same steps.
     """
 
-    def __init__(self, loaders: Loaders, every: int) -> None:
-        self.loaders, self.every = loaders, every
+    def __init__(self, loaders: Loaders, every: int, probe: OnlineProbe | None) -> None:
+        self.loaders, self.every, self.probe = loaders, every, probe
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Measure and log on the first rank; the others meet it at the next step."""
@@ -185,7 +191,10 @@ class Metrics(L.Callback):
             values["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         if step % self.every == 0 and step < trainer.max_steps:
             measured = held_out(pl_module, self.loaders.measuring(rounds=1))
-            values |= {f"val/{name}": value.mean for name, value in measured.items()}
+            values |= {f"val/{name}": value.mean for name, value in measured.metrics.items()}
+            values |= {f"val/collapse/{name}": value for name, value in measured.collapse.items()}
+            if self.probe is not None:
+                values["probe/top1"] = self.probe(pl_module.method.encoder, pl_module.device)
         for logger in trainer.loggers if values else []:
             logger.log_metrics(values, step)
 
@@ -202,6 +211,7 @@ def pretrain(
     measure_every: int = 200,
     checkpoint_minutes: float = 2.0,
     runs: str = "runs",
+    probe: Protocol | None = None,
 ) -> dict[str, Measured]:
     """Train an encoder without labels, measure the pretext task on held-out videos, export the encoder.
 
@@ -217,6 +227,8 @@ def pretrain(
         measure_every: steps between two measurements on held-out videos.
         checkpoint_minutes: between two checkpoints.
         runs: the folder of all runs.
+        probe: a labelled set on which a linear probe is measured while training, at the same steps; a config of
+            ``tools/evaluate.py``. It never reaches the gradient.
 
     Returns:
         The metrics of the pretext task on held-out videos.
@@ -230,7 +242,8 @@ def pretrain(
     module = Pretraining(method, optimizer, schedule, warmup, seed)
     hush()
     told = progress()
-    own = [Metrics(loaders, measure_every), Checkpointing(folder / "checkpoints", checkpoint_minutes)]
+    online = None if probe is None else OnlineProbe(probe, method.encoder)
+    own = [Metrics(loaders, measure_every, online), Checkpointing(folder / "checkpoints", checkpoint_minutes)]
     engine = L.Trainer(
         **{**trainer, "precision": precision(trainer["precision"])},
         max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
@@ -252,14 +265,16 @@ def pretrain(
     engine.fit(module, loaders, ckpt_path=checkpoint)
     measured: dict[str, Measured] = {}
     if engine.is_global_zero:
-        measured = held_out(module, loaders.measuring(data.rounds))
+        measured, collapse = held_out(module, loaders.measuring(data.rounds))
         size = data.transform.size
         card = {"run": name, "method": type(method).__name__, "steps": engine.max_steps, "seed": seed}
         card |= {"data": loaders.fingerprint, "mean": MEAN, "std": STD, "size": (size, size)}
         save_encoder(method.encoder, folder / "encoder", card)
-        facts = {metric: value._asdict() for metric, value in measured.items()}
+        facts = {"metrics": {metric: value._asdict() for metric, value in measured.items()}, "collapse": collapse}
         write_whole(folder / "held_out.json", json.dumps(facts, indent=1))
         report(name, measured, folder, time.monotonic() - began)
+        words = ", ".join(f"{what} {value:.3g}" for what, value in collapse.items())
+        print(f"embedding of held-out videos ({method.encoder.num_features} features): {words}", flush=True)
     return measured
 
 

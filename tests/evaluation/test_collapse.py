@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from avssl.evaluation.collapse import alignment, feature_std, rankme, uniformity
+from avssl.evaluation.collapse import alignment, feature_std, monitors, rankme, uniformity
 
 
 def test_a_collapsed_embedding():
@@ -35,3 +35,14 @@ def test_uniformity_is_the_formula_over_pairs():
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\[N, D\] of at least two items, got \[1, 4\]"):
         rankme(torch.zeros(1, 4))
+
+
+def test_monitors_of_a_collapsed_and_of_an_even_embedding():
+    torch.manual_seed(0)
+    even = monitors(torch.randn(2048, 1, 16).expand(-1, 2, -1))
+    assert even["feature_std"] == pytest.approx(1, rel=0.05)
+    assert even["rankme"] == pytest.approx(16, rel=0.05)
+    assert even["alignment"] == 0
+    collapsed = monitors(torch.ones(8, 1, 16))
+    assert collapsed["feature_std"] < 1e-5
+    assert "alignment" not in collapsed

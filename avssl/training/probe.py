@@ -1,0 +1,55 @@
+"""A linear probe on labelled videos while an encoder is being pretrained."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from avssl.data.transforms import MEAN, STD
+from avssl.encoders import Encoder
+from avssl.evaluation.features import Machine, Normalise, ViewDataset, check_fits, encode
+from avssl.evaluation.metrics import Prediction, summarise
+from avssl.evaluation.probes import Bank, LinearProbe
+from avssl.evaluation.protocol import Protocol, Task
+
+STRENGTH = 0.01  # C of the logistic regression; nothing is chosen, so that a measurement takes seconds
+
+
+class OnlineProbe:
+    """Linear accuracy of an encoder that is being trained; neither its weights nor its random numbers are touched.
+
+    The views of all labelled videos are decoded once and kept in memory as uint8.
+
+    Args:
+        protocol: the labelled videos, their split and views.
+        encoder: what will be trained, still on the CPU; tried on one empty clip.
+
+    Raises:
+        MediaError: where a labelled video can't be read.
+        ValueError: where the collection does not fit the split, or the encoder does not fit the views.
+    """
+
+    def __init__(self, protocol: Protocol, encoder: Encoder) -> None:
+        self.task = Task(protocol)
+        views = protocol.views
+        check_fits(encoder.eval(), views)
+        encoder.train()
+        clips = ViewDataset(self.task.videos, self.task.rows, views)
+        self.pixels = torch.stack([clips[place] for place in range(len(clips))])  # [V, M, T, 3, S, S] uint8
+
+    def __call__(self, encoder: Encoder, device: torch.device) -> float:
+        """Top-1 video accuracy over the protocol's folds, with C fixed."""
+        task, views, training = self.task, self.task.protocol.views, encoder.training
+        normalise, machine = Normalise(MEAN, STD, device), Machine(device.type)
+        encoder.eval()
+        found = [encode(encoder, pixels, views, normalise, machine).flatten(1).cpu() for pixels in self.pixels]
+        encoder.train(training)
+        values = np.zeros((len(task.videos), *found[0].shape), dtype=np.float32)  # [V, M, S * D]
+        values[task.rows] = torch.stack(found).numpy()
+        bank, probe = Bank(values, task.labels, task.groups, task.classes), LinearProbe()
+        outcomes = []
+        for fold in task.folds.folds:
+            test = np.asarray(fold.test)
+            scores = probe.fit_predict(bank, fold.train, fold.test, STRENGTH)
+            outcomes.append(Prediction(fold.name, fold.part, test, task.labels[test], scores))
+        return summarise([outcomes], task.folds.groups)["video"]["top1"]["value"]
