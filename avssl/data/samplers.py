@@ -235,25 +235,21 @@ class NearbyClips:
 
 
 @dataclass(frozen=True)
-class OrderedTuples:
-    """Three frames in or out of temporal order (Misra et al., ECCV 2016, section 3.1).
+class TupleFrames:
+    """Five frames a < b < c < d < e, of which tuples in and out of order are made (Misra et al., ECCV 2016, 3.1).
 
-    Five times a < b < c < d < e are drawn. A tuple in order is (b, c, d); a tuple out of order is (b, a, d) or
-    (b, e, d), so that the first and last frame say nothing. Any tuple may be shown backwards, which does not change
-    whether the middle frame lies between the outer two.
+    (b, c, d) is in order, (b, a, d) and (b, e, d) are not: the first and the last frame say nothing.
 
     Args:
-        tuples: tuples a video (N), each drawn on its own.
+        windows: fives a video (N), each drawn on its own.
         tau_max: longest time from b to d in seconds (the paper: 60 frames).
         tau_min: shortest time from a to b and from d to e in seconds (the paper: 15 frames).
-        in_order: share of tuples in order (the paper: 0.25).
         motion_weighted: prefer windows in which much moves, as the paper does.
     """
 
-    tuples: int = 1
+    windows: int = 1
     tau_max: float = 2.0
     tau_min: float = 0.5
-    in_order: float = 0.25
     motion_weighted: bool = True
 
     @property
@@ -262,10 +258,10 @@ class OrderedTuples:
         return 3 * self.tau_min + TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[N, 3]`` in the order in which the frames are shown."""
-        return ClipTimes(torch.stack([self._tuple(info, rng) for _ in range(self.tuples)]))
+        """Times ``[N, 5]``, rising."""
+        return ClipTimes(torch.stack([self._five(info, rng) for _ in range(self.windows)]))
 
-    def _tuple(self, info: VideoInfo, rng: torch.Generator) -> Tensor:
+    def _five(self, info: VideoInfo, rng: torch.Generator) -> Tensor:
         middle = min(self.tau_max, info.duration - 2 * self.tau_min - TINY)
         middle = uniform(self.tau_min, middle, rng) if middle > self.tau_min else middle
         a = random_start(info, middle + 2 * self.tau_min + TINY, rng, self.motion_weighted)
@@ -273,10 +269,5 @@ class OrderedTuples:
         d = b + middle
         e = uniform(d + self.tau_min, max(d + self.tau_min, min(info.duration, d + self.tau_max)), rng)
         a = uniform(max(0.0, b - self.tau_max), a, rng)
-        if uniform(0, 1, rng) < self.in_order:
-            shown = [b, uniform(b + middle / 4, d - middle / 4, rng), d]
-        else:
-            shown = [b, a if uniform(0, 1, rng) < 0.5 else e, d]
-        if uniform(0, 1, rng) < 0.5:
-            shown.reverse()
-        return torch.tensor(shown, dtype=torch.float64)
+        c = uniform(b + middle / 4, d - middle / 4, rng)
+        return torch.tensor([a, b, c, d, e], dtype=torch.float64)

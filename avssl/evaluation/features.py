@@ -20,6 +20,7 @@ from avssl.data.manifest import Manifest, user_cache
 from avssl.data.progress import Tally
 from avssl.data.samplers import UniformClips
 from avssl.encoders import Encoder, weights_hash
+from avssl.encoders.inference import for_inference
 from avssl.media import VideoInfo, open_video
 
 VIEWS_AT_ONCE = 64  # views a forward pass
@@ -219,7 +220,7 @@ def stream_features(
 ) -> Iterator[Tensor]:
     """Features of one video after the other, ``[M, S, D]`` float32 on the CPU, in the order of ``rows``."""
     device = machine.target
-    encoder = encoder.to(device).eval()
+    encoder = for_inference(encoder.to(device))
     pixels = ViewDataset(videos, rows, views)
     if device.type == "cpu":
         for found in machine.loader(FeatureDataset(pixels, encoder, machine)):

@@ -5,7 +5,7 @@ import torch
 
 from avssl.data.dataset import ClipDataset, collate, key
 from avssl.data.index import open_manifest
-from avssl.data.samplers import OrderedTuples, RandomClips
+from avssl.data.samplers import RandomClips, TupleFrames
 from avssl.data.transforms import Augment, Squash
 
 
@@ -50,7 +50,7 @@ def test_shapes_types_and_times(world):
 
 def test_the_frames_are_those_shown_at_the_times(world):
     videos = open_manifest(world)
-    dataset = ClipDataset(videos, OrderedTuples(1, 1.0, 0.2), Squash(64))
+    dataset = ClipDataset(videos, TupleFrames(1, 1.0, 0.2), Squash(64))
     clips = dataset[0, 0].clips
     from avssl.media import open_video
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from avssl.data.samplers import (
     ConsecutiveClips,
     NearbyClips,
-    OrderedTuples,
     RandomClips,
     ShuffledClips,
+    TupleFrames,
     UniformClips,
 )
 from avssl.media import VideoInfo
@@ -24,7 +24,7 @@ SAMPLERS = [
     ConsecutiveClips(3, 4, 0.05, 0.1),
     ShuffledClips(3, 4, 0.05, 0.1),
     NearbyClips(8, 0.05),
-    OrderedTuples(2, 1.0, 0.2),
+    TupleFrames(2, 1.0, 0.2),
 ]
 
 
@@ -53,18 +53,19 @@ def test_times_lie_in_the_video_and_depend_on_the_arguments_alone(sampler, extra
         assert torch.equal(drawn.audio[:, 0], drawn.frames[:, 0])
 
 
-def test_tuples_are_in_order_as_often_as_asked_and_their_ends_say_nothing():
-    sampler = OrderedTuples(2000, 1.0, 0.2, in_order=0.25)
+def test_five_frames_rise_and_keep_their_distances():
+    sampler = TupleFrames(2000, 1.0, 0.2)
     times = sampler(info(4.0), rng(0)).frames
-    first, middle, last = times.unbind(1)
-    low, high = torch.minimum(first, last), torch.maximum(first, last)
-    inside = (low < middle) & (middle < high)
-    assert abs(inside.double().mean() - 0.25) < 0.04
-    outside = torch.maximum(low - middle, middle - high)[~inside]
-    assert outside.min() >= 0.2 - 1e-9  # at least tau_min away
-    assert abs((first < last).double().mean() - 0.5) < 0.05  # shown forwards as often as backwards
-    span = (high - low)[inside].mean() - (high - low)[~inside].mean()
-    assert abs(span) < 0.05  # b and d are drawn alike
+    a, b, c, d, e = times.unbind(1)
+    assert (times.diff(dim=1) > 0).all()
+    assert (b - a).min() >= 0.2 - 1e-9  # tau_min
+    assert (e - d).min() >= 0.2 - 1e-9
+    assert (d - b).min() >= 0.2 - 1e-9
+    assert (d - b).max() <= 1.0 + 1e-9  # tau_max
+    assert (b - a).max() <= 1.0 + 1e-9
+    assert (e - d).max() <= 1.0 + 1e-9
+    assert ((c - b) / (d - b)).min() >= 0.25 - 1e-9
+    assert ((c - b) / (d - b)).max() <= 0.75 + 1e-9
 
 
 def test_nearby_clips_are_a_third_of_the_room_apart_on_average():

@@ -13,21 +13,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips
-from avssl.data.samplers import OrderedTuples
+from avssl.data.samplers import TupleFrames
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
+
+TUPLES = ((1, 2, 3), (1, 0, 3), (1, 4, 3))  # b c d, b a d, b e d of five frames a < b < c < d < e
 
 
 class ShuffleLearn(Method):
     """Is the middle frame of three shown between the outer two in time?
 
-    A siamese network sees the three frames one by one; its features are concatenated in the order shown, and a
+    A siamese network sees the frames one by one; the features of three are concatenated in the order shown, and a
     classifier tells tuples in order from tuples out of order (section 3, figure 2). Tuples come from windows in which
-    much moves, one in four in order (section 3.2); the target is read off the timestamps.
+    much moves (section 3.2). Of five frames a < b < c < d < e, (b, c, d) is in order, (b, a, d) and (b, e, d) are not;
+    all three are shown forwards and backwards, and each frame passes through the encoder once. The target is read off
+    the timestamps. Tuples in order carry a quarter of the weight, the paper's ratio of 25 to 75.
 
-    Metrics: ``accuracy``, chance being the share of tuples out of order, the larger class; and ``balanced_accuracy``,
-    what it would be if half the tuples were in order (each tuple weighted by how rare its class is, and the threshold
-    moved accordingly), chance 0.5.
+    Metrics: ``accuracy`` at that ratio, chance being the share of the larger class, tuples out of order; and
+    ``balanced_accuracy``, what it would be if both classes weighed the same (with the threshold moved accordingly),
+    chance 0.5.
 
     The paper's network is CaffeNet up to fc7, and a linear layer over the three concatenated fc7 vectors. Here the
     convolutional part is any frame encoder; one fully connected layer over its maps, which keep *where* things are,
@@ -35,19 +39,32 @@ class ShuffleLearn(Method):
 
     Args:
         encoder: frame encoder.
-        sampler: draws the tuples.
+        sampler: draws the frames.
+        share: weight of tuples in order (the paper: 0.25).
         hidden: width of the fully connected layers (CaffeNet: 4096).
         grid: height and width to which the maps are pooled before the first of them (CaffeNet: 6).
+
+    Raises:
+        ValueError: for an encoder that mixes frames.
     """
 
-    sampler: OrderedTuples
+    tuples: Tensor
 
     def __init__(
-        self, encoder: Encoder, sampler: OrderedTuples | None = None, hidden: int = 512, grid: int = 4
+        self,
+        encoder: Encoder,
+        sampler: TupleFrames | None = None,
+        share: float = 0.25,
+        hidden: int = 512,
+        grid: int = 4,
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or OrderedTuples()
+        if not encoder.per_frame:
+            raise ValueError(f"ShuffleLearn needs a frame encoder; {type(encoder).__name__} mixes frames in time")
+        self.encoder, self.share = encoder, share
+        self.sampler = sampler or TupleFrames()
+        both_ways = torch.tensor([*TUPLES, *(shown[::-1] for shown in TUPLES)])  # [6, 3]
+        self.register_buffer("tuples", both_ways, persistent=False)
         self.frame = nn.Sequential(
             nn.AdaptiveAvgPool2d(grid),
             nn.Flatten(),
@@ -58,28 +75,36 @@ class ShuffleLearn(Method):
         self.order = nn.Sequential(nn.Linear(3 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over B·N tuples."""
-        maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B N, D, 3, H', W']
-        if maps.shape[2] != clips.video.shape[2]:
-            raise ValueError(f"ShuffleLearn needs a frame encoder; {type(self.encoder).__name__} mixes frames in time")
-        frames = self.frame(maps.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, 3))  # [B N, 3, hidden]
-        score = self.order(frames.flatten(1)).squeeze(1).float()  # [B N]
-        target = in_order(clips.times).flatten().float()  # [B N]
-        share = self.sampler.in_order
-        weight = torch.where(target.bool(), 0.5 / share, 0.5 / (1 - share))  # 1 on average
-        correct = (score > 0) == target.bool()
-        correct_if_balanced = (score > math.log(share / (1 - share))) == target.bool()
+        """Loss and metrics over 6 B·N tuples."""
+        maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B N, D, 5, H', W']
+        frames = self.frame(maps.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, 5))  # [B N, 5, hidden]
+        score = self.order(frames[:, self.tuples].flatten(2)).squeeze(2).float()  # [B N, 6]
+        target = in_order(clips.times[:, :, self.tuples]).flatten(0, 1)  # [B N, 6]
+        loss = F.binary_cross_entropy_with_logits(score, target.float(), reduction="none")
+        odds = math.log(self.share / (1 - self.share))
         return {
-            "loss": F.binary_cross_entropy_with_logits(score, target),
-            "accuracy": a_video(correct.float(), clips),
-            "chance/accuracy": a_video(1 - target, clips),
-            "balanced_accuracy": a_video(correct_if_balanced * weight, clips),
-            "chance/balanced_accuracy": a_video(0.5 * weight, clips),
+            "loss": (loss * shares(target, self.share)).sum(1).mean(),
+            "accuracy": a_video((((score > 0) == target) * shares(target, self.share)).sum(1), clips),
+            "chance/accuracy": torch.full((len(clips),), max(self.share, 1 - self.share), device=score.device),
+            "balanced_accuracy": a_video((((score > odds) == target) * shares(target, 0.5)).sum(1), clips),
+            "chance/balanced_accuracy": torch.full((len(clips),), 0.5, device=score.device),
         }
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """In order or out of order."""
-        return [["in order" if yes else "out of order" for yes in row] for row in in_order(clips.times).tolist()]
+        """Which frames make tuples in order and out of order."""
+        target = in_order(clips.times[:, :, self.tuples[: len(TUPLES)]])  # [B, N, 3]
+        names = ["".join("abcde"[place] for place in shown) for shown in TUPLES]
+        return [
+            [", ".join(f"{name} {'in' if yes else 'out of'} order" for name, yes in zip(names, clip, strict=True))
+             for clip in video]
+            for video in target.tolist()
+        ]  # fmt: skip
+
+
+def shares(target: Tensor, share: float) -> Tensor:
+    """``[M, K]`` bool to weights that add up to 1 in each row: ``share`` of it for those that are True."""
+    yes = target.sum(1, keepdim=True)
+    return torch.where(target, share / yes, (1 - share) / (target.shape[1] - yes))
 
 
 def in_order(times: Tensor) -> Tensor:

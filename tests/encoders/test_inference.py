@@ -1,0 +1,24 @@
+import pytest
+import torch
+from torch import nn
+
+from avssl.encoders import MC3, R3D, S3D, R2Plus1D, ResNet
+from avssl.encoders.inference import for_inference
+
+
+@pytest.mark.parametrize("make", [R3D, R2Plus1D, MC3, S3D, lambda width: ResNet(18, width), lambda w: ResNet(50, w)])
+def test_the_quick_copy_gives_the_same_features_without_batch_normalisation(make):
+    torch.manual_seed(0)
+    encoder = make(8)
+    clips = torch.randn(2, 8, 3, 32, 32)
+    with torch.no_grad():
+        for _ in range(3):
+            encoder(3 * torch.randn_like(clips) + 1)  # statistics that are not those of a new network
+        quick = for_inference(encoder)
+        expected = encoder.eval()(clips)
+        torch.testing.assert_close(quick(clips), expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
+    left, before = (
+        sum(isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d) for module in network.modules())
+        for network in (quick, encoder)
+    )
+    assert left <= (before // 2 if isinstance(encoder, R2Plus1D) else 0)  # there, half of them follow a block
