@@ -1,0 +1,120 @@
+"""Pretrain, judge by transfer and tabulate every method of a plan; what is already there is not made again.
+
+    python benchmarks/transfer.py benchmarks/ut_interaction.yaml -o docs/results.md
+
+A plan names the unlabelled videos, the protocol, the seeds, and for each method its config and what is changed in it
+for these videos. The processor time of each pretraining is measured and stands in the table.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import yaml
+from jsonargparse import auto_cli
+
+from avssl.evaluation.report import collect, comparison, markdown
+from avssl.training.checkpoints import write_whole
+
+ROOT = Path(__file__).parents[1]
+
+
+def main(plan: Path, o: Path | None = None, only: list[str] | None = None, runs: Path = Path("runs")) -> None:
+    """Make what is missing, print the tables, write them.
+
+    Args:
+        plan: a YAML file, see `benchmarks/ut_interaction.yaml`.
+        o: the Markdown file whose tables are replaced, between the lines ``<!-- <plan> -->`` and ``<!-- end -->``.
+        only: methods to run; all where None. The tables hold all that is there.
+        runs: the folder of all runs; those of a plan are in ``<runs>/<plan>/<method>-<seed>``.
+    """
+    told = yaml.safe_load(plan.read_text())
+    folder = runs / plan.stem
+    roots = [prepared(Path(root), folder / "videos" / Path(root).name, told["prepare"]) for root in told["videos"]]
+    for seed in told["seeds"]:
+        for name, method in told["methods"].items():
+            if only is None or name in only:
+                pretrain(name, method, seed, roots, folder)
+                judge(folder / f"{name}-{seed}", told["protocol"])
+    done = sorted(path.parents[2] for path in folder.glob(f"*/eval/{Path(told['protocol']).stem}/results.json"))
+    text = tables(done, Path(told["protocol"]).stem)
+    print(text)
+    if o is not None:
+        before, _, rest = o.read_text().partition(f"<!-- {plan.stem} -->\n")
+        write_whole(o, f"{before}<!-- {plan.stem} -->\n{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
+
+
+def prepared(root: Path, out: Path, options: dict[str, Any]) -> Path:
+    """Training-ready copies of a folder."""
+    if not (out / "videos.parquet").exists():
+        words = [f"--{name}={value}" for name, value in options.items()]
+        measured([sys.executable, "tools/prepare.py", str(root), "-o", str(out), *words], out.with_suffix(".log"))
+    return out / "videos.parquet"
+
+
+def pretrain(name: str, method: dict[str, Any], seed: int, roots: list[Path], folder: Path) -> None:
+    """Train one method with one seed; leaves ``cost.json`` in the run's folder."""
+    run = folder / f"{name}-{seed}"
+    if (run / "cost.json").exists():
+        return
+    words = [f"--name={run.name}", f"--runs={folder}", f"--seed={seed}", *method.get("changes", [])]
+    videos = f"--data.root=[{','.join(map(str, roots))}]"
+    run.mkdir(parents=True, exist_ok=True)
+    minutes = measured([sys.executable, "tools/train.py", method["config"], videos, *words], run / "pretraining.log")
+    write_whole(run / "cost.json", json.dumps({"cpu_minutes": minutes}))
+
+
+def judge(run: Path, protocol: str) -> None:
+    """Evaluate one run."""
+    if not (run / "eval" / Path(protocol).stem / "results.json").exists():
+        measured([sys.executable, "tools/evaluate.py", protocol, f"--run={run}"], run / f"{Path(protocol).stem}.log")
+
+
+def measured(command: list[str], log: Path) -> float:
+    """Run a command and give the processor time, in minutes, of it and all processes below it.
+
+    Raises:
+        SystemExit: where it fails; the end of its log is in the message.
+    """
+    print("$", " ".join(["python", *command[1:]]), flush=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    spent: dict[int, float] = {}
+    with log.open("w") as file, psutil.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT) as process:
+        while process.poll() is None:
+            try:
+                for one in (process, *process.children(recursive=True)):
+                    spent[one.pid] = max(spent.get(one.pid, 0.0), sum(one.cpu_times()[:2]))
+            except psutil.NoSuchProcess:
+                pass
+            time.sleep(0.5)
+    if process.returncode:
+        raise SystemExit(f"{log}: status {process.returncode}\n{log.read_text()[-2000:]}")
+    return sum(spent.values()) / 60
+
+
+def tables(done: list[Path], protocol: str) -> str:
+    """The pretext task on held-out videos, and transfer."""
+    rows = []
+    for run in done:
+        held_out = json.loads((run / "held_out.json").read_text())
+        cost = json.loads((run / "cost.json").read_text())["cpu_minutes"]
+        card = json.loads((run / "encoder" / "encoder.json").read_text())
+        for metric, value in held_out["metrics"].items():
+            chance = held_out["metrics"].get(f"chance/{metric}")
+            if chance is not None:
+                interval = f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+                words = [run.name, metric, interval, f"{chance['mean']:.3f}", str(card["steps"]), f"{cost:.1f}"]
+                rows.append([*words, f"{held_out['collapse']['rankme']:.1f} of {card['num_features']}"])
+    pretext = markdown(["run", "metric", "held-out videos", "chance", "steps", "CPU minutes", "RankMe"], rows)
+    headings, lines = comparison(collect(done, protocol), ROOT / "configs/eval/published.yaml")
+    return f"{markdown(headings, lines)}\n{pretext}"
+
+
+if __name__ == "__main__":
+    auto_cli(main)
