@@ -16,6 +16,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import OrderedTuples
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
+from avssl.methods.heads import fully_connected
 
 
 class ShuffleLearn(Method):
@@ -48,13 +49,7 @@ class ShuffleLearn(Method):
         super().__init__()
         self.encoder = encoder
         self.sampler = sampler or OrderedTuples()
-        self.frame = nn.Sequential(
-            nn.AdaptiveAvgPool2d(grid),
-            nn.Flatten(),
-            nn.Linear(encoder.num_features * grid**2, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-        )
+        self.frame = fully_connected(encoder.num_features, hidden, grid)
         self.order = nn.Sequential(nn.Linear(3 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
