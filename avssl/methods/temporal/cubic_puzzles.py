@@ -20,40 +20,39 @@ from avssl.methods.base import Method
 from avssl.methods.disguise import one_channel, random_crops
 
 PIECES = 4
+KINDS = ("spatial", "temporal")
 
 
-class Puzzle(NamedTuple):
-    """What is shown of B clips, and what is asked.
+class Puzzles(NamedTuple):
+    """What is shown of B clips, and what is asked: P puzzles in space, then P puzzles in time.
 
     Attributes:
-        pieces: ``[B, 4, f, 3, h, w]``.
-        order: ``[B]`` which permutation the pieces are in.
-        temporal: ``[B]`` bool: pieces that follow each other in time, or that lie beside each other in space.
-        upside_down: ``[B]`` bool: were all pieces turned by 180 degrees?
+        pieces: ``[B, 2, P, 4, f, 3, h, w]``.
+        order: ``[B, 2, P]`` which permutation the pieces are in.
+        upside_down: ``[B, 2, P]`` bool: were all pieces turned by 180 degrees?
     """
 
     pieces: Tensor
     order: Tensor
-    temporal: Tensor
     upside_down: Tensor
 
 
 class CubicPuzzles(Method):
     """In which order are four cubes of this clip, cut from one slice of it in space or along time?
 
-    A clip is a grid of 2 x 2 x 4 cells. Half the videos of a batch pose a spatial puzzle, the 2 x 2 cells of one of the
-    four moments, the other half a temporal one, the 4 cells of one of the four quarters of the picture. The pieces pass
-    through one network; their vectors, put side by side, say which of 4! permutations is shown.
+    A clip is a grid of 2 x 2 x 4 cells. It poses puzzles in space, each of the 2 x 2 cells of one of the four moments,
+    and as many in time, each of the 4 cells of one of the four quarters of the picture. The pieces pass through one
+    network; their vectors, put side by side, say which of 4! permutations is shown.
 
     Against trivial solutions: each piece is cut from its cell at a random place in space and time (jittering), so that
-    edges don't continue and the time between pieces varies; all channels are replaced by one (channel replication, here
-    drawn for each piece); and all pieces of a puzzle may be turned upside down, which must be told as well, by a second
+    edges don't continue and the time between pieces varies; all channels of a puzzle are replaced by one of them
+    (channel replication); and all pieces of a puzzle may be turned upside down, which must be told as well, by a second
     output (the paper calls it rotation with classification).
 
     A puzzle in space has no timestamps, so that both kinds are drawn in ``forward``, on the device.
 
-    Metrics: ``spatial_accuracy`` and ``temporal_accuracy`` over the permutations, chance 1/24 (a video counts twice for
-    the kind that it poses and not for the other, and so does its chance); ``rotation_accuracy``, chance 0.5.
+    Metrics: ``spatial_accuracy`` and ``temporal_accuracy`` over the permutations, chance 1/24; ``rotation_accuracy``
+    over all puzzles, chance 0.5.
 
     The paper cuts pieces of 80 x 80 pixels and 16 frames from clips of 224 x 224 pixels and 128 frames; here the sizes
     are shares of the cell. The outputs of the two kinds of puzzle are separate.
@@ -62,6 +61,7 @@ class CubicPuzzles(Method):
         encoder: clip encoder.
         sampler: draws one clip a video; a multiple of 4 frames.
         crop: side of a piece as a share of its cell's (the paper: 80 / 112).
+        puzzles: of each kind, posed by one clip; at most 4, each of another moment or quarter.
         duration: frames of a piece as a share of its cell's.
         replicate: channel replication.
         rotate: turn pieces upside down, and ask.
@@ -80,12 +80,13 @@ class CubicPuzzles(Method):
         sampler: RandomClips | None = None,
         crop: float = 80 / 112,
         duration: float = 0.5,
+        puzzles: int = 1,
         replicate: bool = True,
         rotate: bool = True,
         hidden: int = 512,
     ) -> None:
         super().__init__()
-        self.encoder, self.crop, self.duration = encoder, crop, duration
+        self.encoder, self.crop, self.duration, self.count = encoder, crop, duration, puzzles
         self.replicate, self.rotate = replicate, rotate
         self.sampler = sampler or RandomClips(frames=128, step=0.04)
         if self.sampler.frames % PIECES or self.sampler.clips != 1:
@@ -95,59 +96,64 @@ class CubicPuzzles(Method):
             )
         orders = torch.tensor(list(permutations(range(PIECES))))  # [24, 4]
         self.register_buffer("orders", orders, persistent=False)
-        self.head = nn.Sequential(nn.Linear(PIECES * encoder.num_features, hidden), nn.ReLU())
-        self.order = nn.Linear(hidden, 2 * len(orders))
+        self.head = nn.Sequential(
+            nn.Linear(PIECES * encoder.num_features, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()
+        )
+        self.order = nn.ModuleList(nn.Linear(hidden, len(orders)) for _ in KINDS)
         self.turn = nn.Linear(hidden, 1) if rotate else None
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over B puzzles."""
-        puzzle = self.puzzle(clips.video[:, 0])
-        vectors = self.encoder(puzzle.pieces.flatten(0, 1)).unflatten(0, (len(clips), -1))  # [B, 4, D]
-        hidden = self.head(vectors.flatten(1))
-        scores = self.order(hidden).float().unflatten(1, (2, -1))  # [B, 2, 24]
-        rows = torch.arange(len(clips), device=scores.device)
-        scores = scores[rows, puzzle.temporal.long()]  # [B, 24]
-        correct = (scores.argmax(1) == puzzle.order).float()
-        out = {"loss": F.cross_entropy(scores, puzzle.order)}
-        for name, posed in (("spatial", ~puzzle.temporal), ("temporal", puzzle.temporal)):
-            out[f"{name}_accuracy"] = 2 * posed * correct
-            out[f"chance/{name}_accuracy"] = 2 * posed / len(self.orders)
+        """Loss and metrics over B·2·P puzzles."""
+        puzzles = self.puzzles(clips.video[:, 0])
+        vectors = self.encoder(puzzles.pieces.flatten(0, 3))  # [B 2 P 4, D]
+        hidden = self.head(vectors.unflatten(0, (-1, PIECES)).flatten(1))  # [B 2 P, hidden]
+        hidden = hidden.unflatten(0, puzzles.order.shape)  # [B, 2, P, hidden]
+        loss = torch.zeros((), device=hidden.device)
+        out: dict[str, Tensor] = {}
+        for kind, (name, classifier) in enumerate(zip(KINDS, self.order, strict=True)):
+            scores, order = classifier(hidden[:, kind]).float(), puzzles.order[:, kind]  # [B, P, 24], [B, P]
+            loss = loss + F.cross_entropy(scores.flatten(0, 1), order.flatten()) / len(KINDS)
+            out[f"{name}_accuracy"] = (scores.argmax(2) == order).float().mean(1)
+            out[f"chance/{name}_accuracy"] = torch.full((len(clips),), 1 / len(self.orders), device=scores.device)
         if self.turn is not None:
-            score = self.turn(hidden).squeeze(1).float()
-            out["loss"] = out["loss"] + F.binary_cross_entropy_with_logits(score, puzzle.upside_down.float())
-            out["rotation_accuracy"] = ((score > 0) == puzzle.upside_down).float()
+            score = self.turn(hidden).squeeze(3).float()  # [B, 2, P]
+            loss = loss + F.binary_cross_entropy_with_logits(score, puzzles.upside_down.float())
+            out["rotation_accuracy"] = ((score > 0) == puzzles.upside_down).float().mean((1, 2))
             out["chance/rotation_accuracy"] = torch.full((len(clips),), 0.5, device=score.device)
-        return out
+        return {"loss": loss, **out}
 
-    def puzzle(self, video: Tensor) -> Puzzle:
-        """Puzzles from ``[B, T, 3, H, W]`` clips, drawn from torch's global random numbers."""
-        count, device = len(video), video.device
-        rows = torch.arange(count, device=device)
+    def puzzles(self, video: Tensor) -> Puzzles:
+        """Puzzles of ``[B, T, 3, H, W]`` clips, drawn from torch's global random numbers."""
+        shape, device = (len(video), len(KINDS), self.count), video.device
+        clip = torch.arange(len(video), device=device)[:, None]
         cells = grid(video)  # [B, 4 moments, 4 quarters, T / 4, 3, H / 2, W / 2]
-        temporal = (rows + torch.randint(2, (), device=device)) % 2 == 1
-        slices = torch.randint(PIECES, (count,), device=device)
-        pieces = torch.where(
-            temporal.view(-1, 1, 1, 1, 1, 1), cells[rows, :, slices], cells[rows, slices]
-        )  # [B, 4, T / 4, 3, H / 2, W / 2]
-        order = torch.randint(len(self.orders), (count,), device=device)
-        pieces = pieces[rows[:, None], self.orders[order]].flatten(0, 1)  # [4 B, ...]
-        pieces = random_spans(pieces, max(1, round(self.duration * pieces.shape[1])))
+        moment, quarter = torch.rand(2, len(video), PIECES, device=device).argsort(2)[..., : self.count]  # [B, P] each
+        pieces = torch.stack([cells[clip, moment], cells.transpose(1, 2)[clip, quarter]], 1)  # [B, 2, P, 4, T / 4, ...]
+        order = torch.randint(len(self.orders), shape, device=device)
+        puzzle = torch.arange(order.numel(), device=device)[:, None]
+        pieces = pieces.flatten(0, 2)[puzzle, self.orders[order.flatten()]]  # [B 2 P, 4, T / 4, 3, H / 2, W / 2]
+        pieces = one_channel(pieces) if self.replicate else pieces
+        pieces = random_spans(pieces.flatten(0, 1), max(1, round(self.duration * pieces.shape[2])))
         pieces = random_crops(pieces, *(round(self.crop * side) for side in pieces.shape[-2:]))
-        pieces = (one_channel(pieces) if self.replicate else pieces).unflatten(0, (count, -1))
-        upside_down = torch.rand(count, device=device) < (0.5 if self.rotate else 0.0)
-        pieces = torch.where(upside_down.view(-1, 1, 1, 1, 1, 1), pieces.flip(-1, -2), pieces)
-        return Puzzle(pieces, order, temporal, upside_down)
+        pieces = pieces.unflatten(0, (*shape, PIECES))  # [B, 2, P, 4, f, 3, h, w]
+        upside_down = torch.rand(shape, device=device) < (0.5 if self.rotate else 0.0)
+        pieces = torch.where(upside_down[..., None, None, None, None, None], pieces.flip(-1, -2), pieces)
+        return Puzzles(pieces, order, upside_down)
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Puzzles are drawn when they are posed: only the kind of task can be told."""
         return [["put four cubes in order"]] * len(clips)
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """The middle frame of each piece as shown, and in its right order."""
-        puzzle = self.puzzle(clips.video[:, 0])
-        shown = 0.45 + 0.22 * puzzle.pieces[:, :, puzzle.pieces.shape[2] // 2]  # [B, 4, 3, h, w]
-        right = torch.take_along_dim(shown, self.orders[puzzle.order].argsort(1).view(-1, PIECES, 1, 1, 1), 1)
-        return {"pieces": shown[:, None], "in order": right[:, None]}
+        """The middle frame of each piece of one puzzle of both kinds, as shown and in its right order."""
+        puzzles = self.puzzles(clips.video[:, 0])
+        shown = 0.45 + 0.22 * puzzles.pieces[:, :, 0, :, puzzles.pieces.shape[4] // 2]  # [B, 2, 4, 3, h, w]
+        right = self.orders[puzzles.order[:, :, 0]].argsort(2)[..., None, None, None]  # [B, 2, 4, 1, 1, 1]
+        solved = torch.take_along_dim(shown, right, 2)
+        drawn: dict[str, Tensor] = {}
+        for kind, name in enumerate(KINDS):
+            drawn |= {f"{name}, shown": shown[:, None, kind], f"{name}, solved": solved[:, None, kind]}
+        return drawn
 
 
 def grid(video: Tensor) -> Tensor:

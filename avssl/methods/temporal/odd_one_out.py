@@ -86,7 +86,7 @@ class OddOneOutClips:
         if self.sampling == "random":
             low = torch.rand(self.frames, generator=rng, dtype=torch.float64)
             return (low * (info.duration - TINY)).sort().values
-        places = torch.randperm(self._places, generator=rng)[: self.frames].sort().values
+        places = torch.randperm(self._places, generator=rng)[: self.frames].sort().values.double()
         step = self.step
         if self.disguise:
             step *= uniform(0.6, 1.0, rng) * (3 / (self.frames + 1) if odd else 1.0)
