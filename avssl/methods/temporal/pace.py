@@ -8,6 +8,7 @@ S. Benaim et al.: SpeedNet: Learning the Speediness in Videos. CVPR 2020. https:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class PacedClips:
     motion_weighted: bool = False
 
     def __post_init__(self) -> None:
-        for slow, fast in zip(self.paces, self.paces[1:], strict=False):
+        for slow, fast in pairwise(self.paces):
             if slow * (1 + self.wobble) >= fast:
                 raise ValueError(f"PacedClips: with wobble={self.wobble}, pace {slow} reaches the next one, {fast}")
         if len(self.paces) < 2:
