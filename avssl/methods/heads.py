@@ -21,3 +21,22 @@ def projection(features: int, hidden: int, out: int, layers: int = 2) -> nn.Sequ
     for before, after in pairwise(widths):
         blocks += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
     return nn.Sequential(*blocks, nn.Linear(widths[-1], out))
+
+
+def fully_connected(features: int, hidden: int, grid: int) -> nn.Sequential:
+    """``[M, features, H, W]`` to ``[M, hidden]``: one layer over maps pooled to a grid, which keeps where things are.
+
+    It stands in for the fully connected layers of CaffeNet, on which the papers of the time put their heads.
+
+    Args:
+        features: channels of the maps.
+        hidden: width of the result.
+        grid: height and width to which the maps are pooled.
+    """
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(grid),
+        nn.Flatten(),
+        nn.Linear(features * grid**2, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+    )

@@ -1,7 +1,13 @@
 """Pretext tasks about time: frame ordering, prediction, time-contrast, motion."""
 
+from avssl.methods.temporal.arrow import ArrowOfTime
+from avssl.methods.temporal.cubic_puzzles import CubicPuzzles
+from avssl.methods.temporal.odd_one_out import OddOneOut
+from avssl.methods.temporal.opn import OPN
+from avssl.methods.temporal.pace import Pace
+from avssl.methods.temporal.rotation import Rotation
 from avssl.methods.temporal.shuffle_learn import ShuffleLearn
 from avssl.methods.temporal.simclr import SimCLR
 from avssl.methods.temporal.vcop import VCOP
 
-__all__ = ["VCOP", "ShuffleLearn", "SimCLR"]
+__all__ = ["OPN", "VCOP", "ArrowOfTime", "CubicPuzzles", "OddOneOut", "Pace", "Rotation", "ShuffleLearn", "SimCLR"]

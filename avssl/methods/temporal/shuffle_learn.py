@@ -16,6 +16,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import TupleFrames
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
+from avssl.methods.heads import fully_connected
 
 TUPLES = ((1, 2, 3), (1, 0, 3), (1, 4, 3))  # b c d, b a d, b e d of five frames a < b < c < d < e
 
@@ -65,13 +66,7 @@ class ShuffleLearn(Method):
         self.sampler = sampler or TupleFrames()
         both_ways = torch.tensor([*TUPLES, *(shown[::-1] for shown in TUPLES)])  # [6, 3]
         self.register_buffer("tuples", both_ways, persistent=False)
-        self.frame = nn.Sequential(
-            nn.AdaptiveAvgPool2d(grid),
-            nn.Flatten(),
-            nn.Linear(encoder.num_features * grid**2, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-        )
+        self.frame = fully_connected(encoder.num_features, hidden, grid)
         self.order = nn.Sequential(nn.Linear(3 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
