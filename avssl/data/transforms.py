@@ -6,11 +6,13 @@ normalised on the device (`Clips.normalised`), not in the loader.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
 MEAN = (0.43216, 0.394666, 0.37645)  # of pixels in [0, 1]: Kinetics-400, as torchvision's video networks use
 STD = (0.22803, 0.22145, 0.216989)
+LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
 
 
 class ClipTransform:
@@ -64,6 +66,7 @@ class Augment(ClipTransform):
         grey: probability of dropping colour.
         blur: probability of a Gaussian blur.
         square: squash to a square before cropping, so that the aspect ratio can't be learnt.
+        frame_jitter: strength of a second change of colours that is drawn for each frame on its own (`FrameJitter`).
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Augment(ClipTransform):
         grey: float = 0.0,
         blur: float = 0.0,
         square: bool = True,
+        frame_jitter: float = 0.0,
     ) -> None:
         self.size, self.square = size, square
         colour = v2.ColorJitter(0.8 * strength, 0.8 * strength, 0.8 * strength, min(0.5, 0.2 * strength))
@@ -87,6 +91,7 @@ class Augment(ClipTransform):
             (jitter, v2.RandomApply([colour], p=jitter)),
             (grey, v2.RandomGrayscale(grey)),
             (blur, v2.RandomApply([v2.GaussianBlur(kernel, sigma=(0.1, 2.0))], p=blur)),
+            (frame_jitter, FrameJitter(frame_jitter)),
         ]
         self.steps = v2.Compose([transform for probability, transform in steps if probability > 0])
 
@@ -101,3 +106,31 @@ class Augment(ClipTransform):
     def __call__(self, clip: Tensor) -> Tensor:
         """``[T, 3, h, w]`` uint8 to ``[T, 3, size, size]`` uint8."""
         return self.steps(clip)
+
+
+class FrameJitter:
+    """Colours drawn for each frame on its own, so that neither they nor their drift tell what follows (DPC, Han 2019).
+
+    Brightness, contrast and saturation are multiplied by 1 ± ``0.8 * strength`` at most, and the hue is turned by up to
+    ``0.2 * strength`` of the circle; all four are one linear map of a pixel's colour.
+
+    Args:
+        strength: 0 changes nothing, 1 very much.
+    """
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+    def __call__(self, clip: Tensor) -> Tensor:
+        """``[T, 3, h, w]`` uint8 to the same. Draws from torch's global random numbers."""
+        t = len(clip)
+        drawn = (2 * torch.rand(4, t) - 1) * self.strength  # [4, T] in [-strength, strength]
+        bright, contrast, saturation = (1 + 0.8 * drawn[:3]).clamp(min=0)[:, :, None, None]  # [T, 1, 1] each
+        angle = 2 * torch.pi * 0.2 * drawn[3][:, None, None]  # [T, 1, 1] about the grey axis (Rodrigues' formula)
+        one, grey = torch.eye(3), torch.full((3, 3), 1 / 3)
+        cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
+        hue = grey + angle.cos() * (one - grey) + angle.sin() * cross  # [T, 3, 3]
+        turned = bright * (saturation * hue + (1 - saturation) * torch.tensor(LUMA).expand(3, 3))  # [T, 3, 3]
+        pixels = turned @ clip.flatten(2).float()  # [T, 3, h w]
+        middle = pixels.mean((1, 2), keepdim=True)
+        return (middle + contrast * (pixels - middle)).clamp(0, 255).round().to(torch.uint8).view_as(clip)

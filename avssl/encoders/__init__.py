@@ -2,6 +2,7 @@
 
 from avssl.encoders.base import Encoder
 from avssl.encoders.export import load_encoder, read_card, save_encoder, weights_hash
+from avssl.encoders.lstm import FrameLSTM
 from avssl.encoders.video import MC3, R3D, S3D, R2Plus1D, ResNet
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "R3D",
     "S3D",
     "Encoder",
+    "FrameLSTM",
     "R2Plus1D",
     "ResNet",
     "load_encoder",

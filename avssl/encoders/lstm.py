@@ -1,0 +1,155 @@
+"""An LSTM that reads a clip frame by frame; its state is the feature of the clip."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avssl.encoders.base import Encoder
+
+State = list[tuple[Tensor, Tensor]]  # (output h, cell c) of each layer, [B, width] each
+
+
+class PeepholeLSTM(nn.Module):
+    """LSTM layers whose gates see the cell (A. Graves: Generating Sequences with Recurrent Neural Networks, 2013).
+
+    The equations are those of Srivastava et al., ICML 2015, section 2. What is read is divided by the square root of
+    its width and its weights are as much larger: thousands of pixels of one sign else drive all gates into saturation
+    within a few steps of Adam, which moves every weight equally far.
+
+    Args:
+        inputs: width of what the first layer reads at a step; 0 where it reads nothing and runs on its state alone.
+        width: units a layer.
+        layers: each reads the one below.
+    """
+
+    def __init__(self, inputs: int, width: int, layers: int = 1) -> None:
+        super().__init__()
+        self.width = width
+        self.weight = nn.Parameter(torch.randn(4 * width, inputs) / 3**0.5) if inputs else None
+        self.below = nn.ModuleList(nn.Linear(width, 4 * width, bias=False) for _ in range(layers - 1))
+        self.before = nn.ModuleList(nn.Linear(width, 4 * width) for _ in range(layers))
+        self.peepholes = nn.ParameterList(torch.zeros(3, width) for _ in range(layers))
+
+    def forward(self, values: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Read a sequence.
+
+        Args:
+            values: ``[B, T, inputs]``.
+            state: to begin with; zeros where None.
+
+        Returns:
+            The upper layer's outputs ``[B, T, width]`` float32, and the state after the last step.
+        """
+        state = self.start(values) if state is None else state
+        outputs = []
+        for read in self.read(values).unbind(1):
+            state = self.step(read, state)
+            outputs.append(state[-1][0])
+        return torch.stack(outputs, 1), state
+
+    def read(self, values: Tensor) -> Tensor:
+        """``[..., inputs]`` to what they add to the gates of the first layer, ``[..., 4 width]``."""
+        assert self.weight is not None, "this LSTM reads nothing"
+        return F.linear(values / values.shape[-1] ** 0.5, self.weight)
+
+    def start(self, values: Tensor) -> State:
+        """The state before anything was read, for as many rows as ``values``."""
+        zeros = values.new_zeros(len(values), self.width, dtype=torch.float32)
+        return [(zeros, zeros) for _ in self.before]
+
+    def step(self, read: Tensor | None, state: State) -> State:
+        """One step of all layers.
+
+        Args:
+            read: ``[B, 4 width]`` what `read` made of the input, or None where there is none.
+            state: before the step.
+        """
+        after: State = []
+        for layer, (output, cell) in enumerate(state):
+            gates = self.before[layer](output).float()  # [B, 4 width]
+            if layer > 0:
+                read = self.below[layer - 1](after[-1][0])
+            gates = gates if read is None else gates + read.float()
+            entry, forget, content, leave = gates.chunk(4, 1)
+            at_entry, at_forget, at_leave = self.peepholes[layer]
+            entry, forget = torch.sigmoid(entry + at_entry * cell), torch.sigmoid(forget + at_forget * cell)
+            cell = forget * cell + entry * content.tanh()
+            after.append((torch.sigmoid(leave + at_leave * cell) * cell.tanh(), cell))
+        return after
+
+
+class FrameLSTM(Encoder):
+    """The encoder of Srivastava et al. (ICML 2015): an LSTM over frames or over features of frames (percepts).
+
+    `maps` are the upper layer's outputs, one a frame (T' = T, a single place); `forward` averages them over time, as
+    the paper averages the answers of its classifier over the steps (section 3).
+
+    Args:
+        width: units a layer, which is D (the paper: 2048).
+        layers: of the LSTM (the paper: 1 for actions, 2 for moving digits).
+        size: where the LSTM reads pixels, the height and width to which frames are averaged (the paper's patches: 32).
+        percepts: frame encoder whose features the LSTM reads in place of pixels, standardised by channel. It is frozen,
+            as in the paper: a target that could be learnt would be learnt to be constant. Give a trained one, by
+            ``class_path: avssl.encoders.load_encoder``. The config of an export names it by class and arguments.
+
+    Raises:
+        ValueError: where percepts come from an encoder that mixes frames.
+    """
+
+    def __init__(
+        self, width: int = 2048, layers: int = 1, size: int = 32, percepts: Encoder | dict[str, Any] | None = None
+    ) -> None:
+        source = _build(percepts) if isinstance(percepts, Mapping) else percepts
+        named = None if source is None else {"class": _name(source), "config": source.config}
+        config = {"width": width, "layers": layers, "size": size, "percepts": named}
+        super().__init__(num_features=width, config=config)
+        if source is not None and not source.per_frame:
+            raise ValueError(f"FrameLSTM: percepts need a frame encoder; {type(source).__name__} mixes frames in time")
+        self.size = size
+        self.percepts = None if source is None else source.requires_grad_(False).eval()
+        self.values = 3 * size**2 if source is None else source.num_features  # width of what is read of a frame
+        self.standardise = None if source is None else nn.BatchNorm1d(self.values, affine=False)
+        self.lstm = PeepholeLSTM(self.values, width, layers)
+
+    def train(self, mode: bool = True) -> FrameLSTM:
+        """The percepts stay in eval mode: they are frozen."""
+        super().train(mode)
+        if self.percepts is not None:
+            self.percepts.eval()
+        return self
+
+    def read(self, clips: Tensor) -> Tensor:
+        """What the LSTM sees of each frame.
+
+        Args:
+            clips: ``[B, T, 3, H, W]`` float, normalised.
+
+        Returns:
+            ``[B, T, V]`` float32: pixels (V = 3 size²; channel, row, column) or standardised percepts.
+        """
+        self.check_clips(clips)
+        if self.percepts is None or self.standardise is None:
+            pixels = F.adaptive_avg_pool2d(clips.flatten(0, 1).float(), self.size)  # [B T, 3, size, size]
+            return pixels.flatten(1).unflatten(0, (len(clips), -1))
+        with torch.no_grad():
+            found: Tensor = self.percepts.frames(clips)  # type: ignore[operator]
+        return self.standardise(found.flatten(0, 1)).unflatten(0, (len(clips), -1))
+
+    def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
+        outputs, _ = self.lstm(self.read(clips))  # [B, T, D]
+        return outputs.transpose(1, 2)[..., None, None]
+
+
+def _name(encoder: Encoder) -> str:
+    return f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+
+
+def _build(named: Mapping[str, Any]) -> Encoder:
+    module, _, name = named["class"].rpartition(".")
+    return getattr(importlib.import_module(module), name)(**named["config"])

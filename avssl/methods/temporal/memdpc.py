@@ -1,0 +1,78 @@
+"""Memory-augmented dense predictive coding (MemDPC).
+
+T. Han, W. Xie, A. Zisserman: Memory-augmented Dense Predictive Coding for Video Representation Learning. ECCV 2020.
+https://arxiv.org/abs/2008.01065
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from avssl.clips import Clips
+from avssl.data.samplers import Blocks
+from avssl.encoders import Encoder
+from avssl.methods.base import a_video
+from avssl.methods.losses import dense_nce, mean_outputs
+from avssl.methods.recurrent import ConvGRU
+from avssl.methods.temporal.dpc import DPC, places
+
+
+class MemDPC(DPC):
+    """What will be seen, said in terms of what a small memory holds?
+
+    As `DPC`, but the head does not make the predicted vector itself: it makes a distribution over the slots of a learnt
+    memory, and the prediction is the mean of the slots under it (section 3). A
+    future that could go several ways is a distribution with several peaks.
+
+    With ``backward`` a second ConvGRU also reads the stretch from its end and predicts its beginning, with the same
+    head and memory (the bidirectional aggregation of section 3).
+
+    Metrics: those of `DPC`; means over both directions.
+
+    The paper fuses an RGB and an optical flow network at the end; here there is one network.
+
+    Args:
+        encoder: clip encoder with maps.
+        sampler: draws the blocks.
+        predict: blocks that are predicted in each direction.
+        slots: of the memory.
+        backward: predict the beginning from the end too.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sampler: Blocks | None = None,
+        predict: int = 3,
+        slots: int = 1024,
+        backward: bool = True,
+    ) -> None:
+        super().__init__(encoder, sampler, predict)
+        features = encoder.num_features
+        self.head = nn.Sequential(nn.Conv2d(features, features, 1), nn.ReLU(), nn.Conv2d(features, slots, 1))
+        self.memory = nn.Parameter(torch.randn(slots, features))
+        self.aggregate_backward = ConvGRU(features, features) if backward else None
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and metrics over the predicted blocks of B videos."""
+        blocks = self.encoded(clips)  # [B N, blocks, D, H', W']
+        seen = blocks.shape[1] - self.predict
+        outputs = []
+        for aggregate, read in ((self.aggregate, blocks), (self.aggregate_backward, blocks.flip(1))):
+            if aggregate is not None:
+                outputs.append(dense_nce(places(self.predicted(read[:, :seen], aggregate)), places(read[:, seen:])))
+        out = mean_outputs(outputs)
+        return {name: value if name == "loss" else a_video(value, clips) for name, value in out.items()}
+
+    def next_block(self, hidden: Tensor) -> Tensor:
+        """The state ``[R, D, H', W']`` to the mean of the memory's slots under the predicted distribution."""
+        address = self.head(hidden).float().softmax(1)  # [R, slots, H', W']
+        return torch.einsum("rmhw,md->rdhw", address, self.memory)
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """What is predicted, and in which directions."""
+        words = super().describe(clips)
+        if self.aggregate_backward is None:
+            return words
+        return [[f"{line}; and the first {self.predict} backwards" for line in row] for row in words]
