@@ -102,7 +102,7 @@ class ClipDataset(Dataset[Item]):
         firsts = np.arange(len(durations))
         self.views, self.alone = 1, 0
         self.scenes: dict[int, list[int]] = {}  # rows of a scene's cameras, by the row of the first of them
-        if isinstance(sampler, ViewSampler):
+        if isinstance(sampler, ViewSampler) and sampler.views > 1:
             self.views = sampler.views
             self.scenes = {rows[0]: rows for rows in _scenes(videos, sampler.views)}
             self.alone = len(durations) - sum(map(len, self.scenes.values()))

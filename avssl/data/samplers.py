@@ -40,7 +40,7 @@ class ViewSampler(ClipSampler, Protocol):
 
     @property
     def views(self) -> int:
-        """Cameras an item; ``ClipTimes.view`` counts them from 0."""
+        """Cameras an item, which ``ClipTimes.view`` counts from 0; with 1 every recording is an item."""
         ...
 
 

@@ -3,6 +3,7 @@
 from avssl.encoders.base import Encoder
 from avssl.encoders.export import load_encoder, read_card, save_encoder, weights_hash
 from avssl.encoders.video import MC3, R3D, S3D, R2Plus1D, ResNet
+from avssl.encoders.vit import ViT
 
 __all__ = [
     "MC3",
@@ -11,6 +12,7 @@ __all__ = [
     "Encoder",
     "R2Plus1D",
     "ResNet",
+    "ViT",
     "load_encoder",
     "read_card",
     "save_encoder",

@@ -1,6 +1,6 @@
 """Pretext tasks, one file a paper."""
 
 from avssl.methods.base import Method
-from avssl.methods.temporal import VCOP, ShuffleLearn, SimCLR
+from avssl.methods.temporal import BYOL, TCN, VCOP, VJEPA, MoCo, ShuffleLearn, SimCLR, VideoMAE
 
-__all__ = ["VCOP", "Method", "ShuffleLearn", "SimCLR"]
+__all__ = ["BYOL", "TCN", "VCOP", "VJEPA", "Method", "MoCo", "ShuffleLearn", "SimCLR", "VideoMAE"]
