@@ -16,7 +16,8 @@ class ClipTimes(NamedTuple):
     Attributes:
         frames: ``[N, T]`` float64 seconds from the first shown frame: T frames for each of N clips.
         audio: ``[N, 2]`` float64 seconds, start and stop of the sound that goes with each clip.
-        view: ``[N]`` int64, which of the synchronised cameras each clip is read from.
+        view: ``[N]`` int64, which of the item's synchronised cameras each clip is read from, counted from 0; None where
+            there is one (see `avssl.data.samplers.ViewSampler`).
     """
 
     frames: Tensor

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from avssl.data.synthetic import World, write_world
+from avssl.data.index import build_index
+from avssl.data.synthetic import GROUP, VIEW, World, write_world
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +33,11 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A little synthetic world: 24 videos of 3 s."""
     return write_world(World(videos=24, seconds=3.0, size=64), tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of a little synthetic world that two cameras record: 16 scenes of 3 s."""
+    root = write_world(World(videos=16, seconds=3.0, size=64, views=2), tmp_path_factory.mktemp("views"))
+    build_index(root, root / "videos.parquet", group=GROUP, view=VIEW)
+    return root / "videos.parquet"

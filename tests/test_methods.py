@@ -28,6 +28,13 @@ def config(request):
     return request.param
 
 
+@pytest.fixture
+def world(config, world, request):
+    """The world that a config is for: with one camera or with two."""
+    root = yaml.safe_load(config.read_text())["data"]["root"]
+    return request.getfixturevalue("views") if root == "synthetic_views" else world
+
+
 def build(config, world, **overrides):
     words = [f"--{name}={value}" for name, value in overrides.items()]
     made, parsed = parse(

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import ClipSampler
+from avssl.data.samplers import ClipSampler, ViewSampler
 from avssl.data.transforms import ClipTransform
 from avssl.media import AudioClip, MediaError, VideoInfo, VideoReader, open_video
 
@@ -62,6 +62,11 @@ def key(*numbers: int) -> int:
 class ClipDataset(Dataset[Item]):
     """Reads the seconds that a sampler asks for.
 
+    An item is a recording; where the sampler is a `ViewSampler`, it is a scene: the recordings of one ``group``, each
+    with another ``view``, which are taken to begin at the same moment and last as long as the shortest of them. Of a
+    scene with more cameras than the sampler asks for, an item shows as many, drawn anew for every item and numbered in
+    the order of their names.
+
     Args:
         videos: the collection.
         sampler: which seconds to read.
@@ -74,7 +79,12 @@ class ClipDataset(Dataset[Item]):
         backend: see `avssl.media.open_video`.
 
     Raises:
-        ValueError: where no video is left.
+        ValueError: where no video is left, or a camera has two recordings of one scene.
+
+    Attributes:
+        kept: ``[items]`` the row of each item, of a scene that of its first camera.
+        dropped: recordings (scenes) that were left out because they are too short.
+        alone: recordings that were left out because there are too few others of the same scene.
     """
 
     def __init__(
@@ -88,8 +98,17 @@ class ClipDataset(Dataset[Item]):
         short: Short = "drop",
         backend: str = "auto",
     ) -> None:
-        durations = _durations(videos)
-        kept = np.arange(len(durations)) if short == "loop" else np.flatnonzero(durations >= sampler.seconds)
+        durations = np.asarray(_column(videos, "duration"), dtype=np.float64)
+        firsts = np.arange(len(durations))
+        self.views, self.alone = 1, 0
+        self.scenes: dict[int, list[int]] = {}  # rows of a scene's cameras, by the row of the first of them
+        if isinstance(sampler, ViewSampler) and sampler.views > 1:
+            self.views = sampler.views
+            self.scenes = {rows[0]: rows for rows in _scenes(videos, sampler.views)}
+            self.alone = len(durations) - sum(map(len, self.scenes.values()))
+            firsts = np.array(list(self.scenes), dtype=np.int64)
+            durations = np.array([durations[rows].min() for rows in self.scenes.values()])
+        kept = firsts if short == "loop" else firsts[durations >= sampler.seconds]
         if len(kept) == 0:
             longest = f"the longest lasts {durations.max():.2f} s" if len(durations) else "the collection is empty"
             raise ValueError(
@@ -108,54 +127,83 @@ class ClipDataset(Dataset[Item]):
     def __getitem__(self, item: tuple[int, int]) -> Item:
         """The item of (epoch, index); a video that can't be read is replaced by another, the same one every time."""
         epoch, index = item
+        seed = key(self.seed, epoch, index)
         failures: list[Failure] = []
         for attempt in range(ATTEMPTS):
-            row = int(self.kept[index if attempt == 0 else key(self.seed, epoch, index, attempt) % len(self.kept)])
-            if row in self.quarantined:
-                failures.append(self.quarantined[row])
-                continue
-            info = self.videos[row]
-            self._mark(row)
-            try:
-                return Item(self._read(info, key(self.seed, epoch, index)), failures)
-            except MediaError as error:
-                failures.append(Failure(row, str(info.path), error.code, str(error)))
-            finally:
-                self._mark(-1)
+            place = index if attempt == 0 else key(self.seed, epoch, index, attempt) % len(self.kept)
+            rows = self._cameras(int(self.kept[place]), seed)
+            known = [self.quarantined[row] for row in rows if row in self.quarantined]
+            read = known or self._read(rows, seed)
+            if isinstance(read, Clips):
+                return Item(read, failures)
+            failures += read
         raise RuntimeError(
             f"{ATTEMPTS} videos in a row could not be read, the last being {failures[-1].message} "
             "Index the collection again to sort the damaged files out"
         )
 
-    def _read(self, info: VideoInfo, seed: int) -> Clips:
-        rng = torch.Generator().manual_seed(seed)
+    def _cameras(self, first: int, seed: int) -> list[int]:
+        """The rows that an item reads, one a camera."""
+        rows = self.scenes.get(first, [first])
+        if len(rows) == self.views:
+            return rows
+        drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(key(seed, 1)))
+        return [rows[camera] for camera in sorted(drawn[: self.views].tolist())]
+
+    def _read(self, rows: Sequence[int], seed: int) -> Clips | list[Failure]:
+        """The clips of one item, or the recording that can't be read."""
+        infos = [self.videos[row] for row in rows]
+        info = infos[0]
+        if len(infos) > 1:
+            info = replace(info, duration=min(other.duration for other in infos))
         looped = self.short == "loop" and info.duration < self.sampler.seconds
+        rng = torch.Generator().manual_seed(seed)
         drawn = self.sampler(replace(info, duration=self.sampler.seconds) if looped else info, rng)
-        n, t = drawn.frames.shape
-        with open_video(info.path, self.backend, info=info) as reader:
-            wanted = drawn.frames.flatten()  # [N * T]
-            frames = reader.frames(wanted % info.duration if looped else wanted, self.transform.decode_size(info.size))
-            sound = self._sound(reader, drawn, info, looped)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            video = torch.stack([self.transform(clip) for clip in frames.unflatten(0, (n, t))])  # [N, T, 3, H, W]
-        target = None if self.labeller is None else self.labeller(video, drawn.frames, info)
+        n = len(drawn.frames)
+        view = [0] * n if drawn.view is None else drawn.view.tolist()
+        frames, sound = [torch.empty(0)] * n, [AudioClip(torch.empty(0), (0.0, 0.0))] * n
+        row = rows[0]
+        try:
+            for camera, row in enumerate(rows):
+                chosen = [clip for clip in range(n) if view[clip] == camera]
+                if not chosen:
+                    continue
+                self._mark(row)
+                times = drawn.frames[chosen].flatten()  # [clips * T]
+                with open_video(infos[camera].path, self.backend, info=infos[camera]) as reader:
+                    size = self.transform.decode_size(infos[camera].size)
+                    shown = reader.frames(times % info.duration if looped else times, size)
+                    heard = self._sound(reader, drawn, chosen, looped)
+                for place, clip in enumerate(chosen):
+                    frames[clip] = shown.unflatten(0, (len(chosen), -1))[place]  # [T, 3, h, w]
+                    sound[clip] = heard[place] if heard else sound[clip]
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                video = torch.stack([self.transform(clip) for clip in frames])  # [N, T, 3, H, W]
+            target = None if self.labeller is None else self.labeller(video, drawn.frames, info)
+        except MediaError as error:
+            return [Failure(row, str(self.videos[row].path), error.code, str(error))]
+        finally:
+            self._mark(-1)
+        listens = drawn.audio is not None
         return Clips(
             video[None],
             drawn.frames[None],
-            None if sound is None else torch.stack([clip.samples for clip in sound])[None],
+            torch.stack([clip.samples for clip in sound])[None] if listens else None,
             None if drawn.audio is None else drawn.audio[None],
-            None if sound is None else torch.tensor([clip.valid for clip in sound], dtype=torch.float64)[None],
+            torch.tensor([clip.valid for clip in sound], dtype=torch.float64)[None] if listens else None,
             None if target is None else target[None],
             torch.tensor([-1 if info.label is None else info.label]),
         )
 
-    def _sound(self, reader: VideoReader, drawn: ClipTimes, info: VideoInfo, looped: bool) -> list[AudioClip] | None:
+    def _sound(
+        self, reader: VideoReader, drawn: ClipTimes, chosen: Sequence[int], looped: bool
+    ) -> list[AudioClip] | None:
         if drawn.audio is None:
             return None
         if looped:
             raise ValueError("data.short=loop repeats pictures only; a method that listens needs data.short=drop")
-        return [reader.audio(start, stop, self.audio_rate) for start, stop in drawn.audio.tolist()]
+        return [reader.audio(start, stop, self.audio_rate) for start, stop in drawn.audio[list(chosen)].tolist()]
 
     def _mark(self, row: int) -> None:
         worker = get_worker_info()
@@ -173,8 +221,33 @@ def collate(items: Sequence[Item]) -> tuple[Clips, list[Failure]]:
     return Clips(**values), [failure for item in items for failure in item.failures]
 
 
-def _durations(videos: Collection) -> np.ndarray:
+def _scenes(videos: Collection, views: int) -> list[list[int]]:
+    """The rows of each group that has at least ``views`` cameras, in the order of their names.
+
+    Raises:
+        ValueError: where there is no such group, or one has two recordings from the same camera.
+    """
+    groups: dict[str, dict[str, int]] = {}
+    for row, (group, view) in enumerate(zip(_column(videos, "group"), _column(videos, "view"), strict=True)):
+        if group is None or view is None:
+            continue
+        other = groups.setdefault(group, {}).setdefault(view, row)
+        if other != row:
+            raise ValueError(
+                f"{videos[other].path} and {videos[row].path} are both view {view!r} of group {group!r}: "
+                "index with a --group that tells scenes apart and a --view that tells cameras apart"
+            )
+    scenes = [[rows[name] for name in sorted(rows)] for rows in groups.values() if len(rows) >= views]
+    if not scenes:
+        raise ValueError(
+            f"none of {len(groups)} groups of the {len(videos)} videos has {views} synchronised cameras: index the "
+            "collection with --group and --view, or use a method that needs one camera"
+        )
+    return scenes
+
+
+def _column(videos: Collection, name: str) -> Sequence[Any]:
     column = getattr(videos, "column", None)  # a manifest answers from its memory map
     if column is not None:
-        return np.asarray(column("duration"), dtype=np.float64)
-    return np.array([videos[index].duration for index in range(len(videos))], dtype=np.float64)
+        return column(name).to_numpy() if name == "duration" else column(name).to_pylist()
+    return [getattr(videos[index], name) for index in range(len(videos))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -31,6 +31,16 @@ class ClipSampler(Protocol):
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """The times to read; a function of its arguments alone."""
+        ...
+
+
+@runtime_checkable
+class ViewSampler(ClipSampler, Protocol):
+    """Draws from a scene that several cameras recorded at once: ``ClipTimes.view`` says which clip is whose."""
+
+    @property
+    def views(self) -> int:
+        """Cameras an item, which ``ClipTimes.view`` counts from 0; with 1 every recording is an item."""
         ...
 
 

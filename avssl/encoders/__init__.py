@@ -4,6 +4,7 @@ from avssl.encoders.base import Encoder
 from avssl.encoders.export import load_encoder, read_card, save_encoder, weights_hash
 from avssl.encoders.lstm import FrameLSTM
 from avssl.encoders.video import MC3, R3D, S3D, R2Plus1D, ResNet
+from avssl.encoders.vit import ViT
 
 __all__ = [
     "MC3",
@@ -13,6 +14,7 @@ __all__ = [
     "FrameLSTM",
     "R2Plus1D",
     "ResNet",
+    "ViT",
     "load_encoder",
     "read_card",
     "save_encoder",

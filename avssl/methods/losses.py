@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from avssl.methods.distributed import gathered
+
+Negatives = Literal["semi-hard", "hard"]
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,3 +84,114 @@ def dense_nce(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
 def mean_outputs(outputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of several answers with equal names: losses and metrics of several predictions from one video."""
     return {name: torch.stack([out[name] for out in outputs]).mean(0) for name in outputs[0]}
+
+
+def nearest_key(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether the key of the same video is the most similar to a query, among the keys of all videos of the batch.
+
+    Args:
+        queries: ``[B, D]``, any length.
+        keys: ``[B, D]``, row by row those of the same videos.
+
+    Returns:
+        ``[B]`` 1 or 0, and ``[B]`` the chance of 1: one over the number of videos, those of other processes included.
+    """
+    every, offset = gathered(F.normalize(keys.detach().float(), dim=1))  # [world B, D]
+    similarity = products(F.normalize(queries.detach().float(), dim=1), every)  # [B, world B]
+    rows = torch.arange(len(queries), device=queries.device) + offset
+    return (similarity.argmax(1) == rows).float(), torch.full_like(rows, 1 / len(every), dtype=torch.float)
+
+
+def told_apart(distance: Tensor) -> Tensor:
+    """How often a prediction is nearer to its own target than to another one: identification among two, chance 1/2.
+
+    Args:
+        distance: ``[..., M, M]`` of each prediction (row) to each target (column), the own one on the diagonal.
+
+    Returns:
+        ``[..., M]`` for each prediction the share of targets that are farther off than its own. Equal distances count
+        one half (the own target does, too), so that answers that are all the same (collapse) are at chance.
+    """
+    own = distance.diagonal(dim1=-2, dim2=-1)[..., None]  # [..., M, 1]
+    return (distance > own).float().add_((distance == own).float(), alpha=0.5).mean(-1)
+
+
+def products(first: Tensor, second: Tensor) -> Tensor:
+    """``[..., M, D]`` and ``[..., K, D]`` to ``[..., M, K]`` scalar products, in float32 also under autocast."""
+    with torch.autocast(first.device.type, enabled=False):
+        return first.float() @ second.float().transpose(-1, -2)
+
+
+def squared_distances(first: Tensor, second: Tensor) -> Tensor:
+    """``[..., M, D]`` and ``[..., K, D]`` to ``[..., M, K]`` squared Euclidean distances in float32."""
+    squares = first.float().square().sum(-1)[..., :, None] + second.float().square().sum(-1)[..., None, :]
+    return (squares - 2 * products(first, second)).clamp(min=0)
+
+
+def triplet(
+    frames: Tensor, positive: Tensor, negative: Tensor, margin: float = 0.2, choice: Negatives = "semi-hard"
+) -> Tensor:
+    """A frame must be nearer to each of its positives than to a negative, by a margin (TCN, equation 1).
+
+    Args:
+        frames: ``[B, M, D]`` vectors, of length 1.
+        positive: ``[B, M, M]`` bool, whether the second frame is a positive of the first.
+        negative: ``[B, M, M]`` bool, whether the second frame is a negative of the first.
+        margin: alpha, between squared distances.
+        choice: of the one negative of each pair. ``"semi-hard"``: the nearest of those that are farther off than the
+            positive, or where there is none, the farthest (FaceNet: Schroff et al., CVPR 2015, section 3.2);
+            ``"hard"``: the nearest.
+
+    Returns:
+        The mean over pairs that have a negative.
+    """
+    distance = squared_distances(frames, frames)  # [B, M, M]
+    far = distance.masked_fill(~negative, torch.inf)
+    near = far.amin(-1, keepdim=True).expand_as(distance)  # [B, M, M], for each pair (anchor, positive)
+    if choice == "semi-hard":
+        beyond = far[:, :, None, :].masked_fill(far[:, :, None, :] <= distance[..., None], torch.inf)  # [B, M, M, M]
+        farthest = distance.masked_fill(~negative, -torch.inf).amax(-1, keepdim=True)
+        near = beyond.amin(-1)
+        near = torch.where(near.isinf(), farthest, near)
+    pairs = positive & negative.any(-1, keepdim=True)
+    return (distance - near)[pairs].add(margin).relu().mean()
+
+
+def n_pairs(first: Tensor, second: Tensor, negative: Tensor, shrink: float = 0.002) -> Tensor:
+    """A frame must find its partner among the partners of its negatives (Sohn, NeurIPS 2016, equation 7).
+
+    Args:
+        first: ``[B, T, D]`` vectors of any length.
+        second: ``[B, T, D]``, row by row the partners of ``first``.
+        negative: ``[B, T, T]`` bool, whether the second frame is a negative of the first.
+        shrink: weight of the vectors' mean squared length (Sohn, section 3.2.2).
+
+    Returns:
+        The mean over frames and both directions.
+    """
+    first, second = first.float(), second.float()
+    similarity = products(first, second)  # [B, T, T]
+    itself = torch.eye(similarity.shape[-1], dtype=torch.bool, device=similarity.device)
+    among = similarity.masked_fill(~(negative | itself), -torch.inf)
+    own = similarity.diagonal(dim1=-2, dim2=-1)  # [B, T]
+    found = (among.logsumexp(-1) - own + among.logsumexp(-2) - own).mean() / 2
+    return found + shrink * (first.square().sum(-1) + second.square().sum(-1)).mean() / 2
+
+
+def lifted(frames: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:
+    """Each positive pair against all negatives of both of its frames (Oh Song et al., CVPR 2016, equation 4).
+
+    Args:
+        frames: ``[B, M, D]`` vectors.
+        positive: ``[B, M, M]`` bool, symmetric.
+        negative: ``[B, M, M]`` bool, symmetric.
+        margin: alpha, between distances.
+
+    Returns:
+        Half the mean over pairs, as in the paper.
+    """
+    distance = (squared_distances(frames, frames) + 1e-12).sqrt()  # a root's slope at 0 is infinite
+    pull = (margin - distance).masked_fill(~negative, -torch.inf).logsumexp(-1)  # [B, M]
+    cost = torch.logaddexp(pull[:, :, None], pull[:, None, :]) + distance  # [B, M, M]
+    pairs = positive & cost.isfinite()
+    return cost[pairs].relu().square().mean() / 2

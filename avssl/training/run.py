@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from avssl.data.dataset import ClipDataset, Short, key
-from avssl.data.index import open_manifest
+from avssl.data.index import build_index, open_manifest
 from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.manifest import Manifest
-from avssl.data.synthetic import World, write_world
+from avssl.data.synthetic import GROUP, VIEW, World, write_world
 from avssl.data.transforms import MEAN, STD, ClipTransform
 from avssl.encoders import save_encoder
 from avssl.evaluation.protocol import Protocol
@@ -30,6 +30,7 @@ from avssl.training.module import Measured, OptimizerFactory, Pretraining, Sched
 from avssl.training.probe import OnlineProbe
 
 SYNTHETIC = "synthetic"
+WORLDS = {SYNTHETIC: World(videos=480), "synthetic_views": World(videos=240, views=2)}
 
 
 @dataclass
@@ -38,7 +39,8 @@ class Data:
 
     Args:
         transform: what is done to the pixels of a clip.
-        root: a folder of videos, a manifest (``.parquet``), a list of these, or ``synthetic``, the built-in world.
+        root: a folder of videos, a manifest (``.parquet``), a list of these, or a built-in world: ``synthetic``, or
+            ``synthetic_views`` with two cameras.
         batch_size: videos a batch, over all processes.
         workers: processes that read videos, for each training process; 0 reads in the training process.
         held_out: share of the groups (of the videos, where there are no groups) on which the pretext task is measured.
@@ -65,7 +67,17 @@ class Data:
     def open(self) -> Manifest:
         """The whole collection; the synthetic world is written first where it is not there yet."""
         roots = [self.root] if isinstance(self.root, str) else self.root
-        return open_manifest([write_world(World(videos=480)) if root == SYNTHETIC else Path(root) for root in roots])
+        return open_manifest([synthetic(WORLDS[root]) if root in WORLDS else Path(root) for root in roots])
+
+
+def synthetic(world: World) -> Path:
+    """What to open of a built-in world: its folder, or the index that says which of its recordings belong together."""
+    folder = write_world(world)
+    if world.views == 1:
+        return folder
+    index = folder / "videos.parquet"
+    build_index(folder, index, group=GROUP, view=VIEW)
+    return index
 
 
 def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Manifest]:
@@ -125,9 +137,11 @@ class Loaders(L.LightningDataModule):
             for side, part in enumerate((training, measured))
         )
         dropped = self.training.dropped + self.measured.dropped
+        alone = self.training.alone + self.measured.alone
         self.summary = (
             f"{len(self.training)} videos to train on, {len(self.measured)} held out"
             + (f", {dropped} shorter than {method.sampler.seconds:.2f} s left out" if dropped else "")
+            + (f", {alone} videos without another camera left out" if alone else "")
             + (f", {len(videos.rejected)} unreadable" if len(videos.rejected) else "")
         )
 

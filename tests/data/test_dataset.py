@@ -1,12 +1,14 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
+from avssl.clips import ClipTimes
 from avssl.data.dataset import ClipDataset, collate, key
 from avssl.data.index import open_manifest
 from avssl.data.samplers import RandomClips, TupleFrames
 from avssl.data.transforms import Augment, Squash
+from avssl.training.run import split
 
 
 def make(videos, **options):
@@ -93,3 +95,98 @@ def test_short_videos_are_dropped_and_counted_or_looped(world):
     looped = ClipDataset(videos, sampler, Squash(32), short="loop")[0, 0].clips
     assert looped.times.diff().min() > 0  # the time axis goes on
     assert torch.equal(looped.video[0, 0, 0], looped.video[0, 0, 30])  # 3 s later, the same picture
+
+
+@dataclass(frozen=True)
+class EveryCamera:
+    """One clip of each camera at the same moments, the last camera first."""
+
+    views: int = 2
+    seconds: float = 1.0
+
+    def __call__(self, info, rng):
+        start = (info.duration - self.seconds) * torch.rand((), generator=rng).double()
+        times = (start + torch.tensor([0.0, 0.5])).expand(self.views, 2)
+        sound = torch.stack([times[:, 0], times[:, 1]], 1)
+        return ClipTimes(times, sound, torch.arange(self.views - 1, -1, -1))
+
+
+class Rows:
+    """A collection in which some facts of some recordings are other than in the manifest."""
+
+    def __init__(self, videos, changes):
+        self.videos, self.changes = videos, changes
+
+    def __len__(self):
+        return len(self.videos)
+
+    def __getitem__(self, index):
+        return replace(self.videos[index], **self.changes.get(index, {}))
+
+
+def camera(info, times):
+    from avssl.media import open_video
+
+    with open_video(info.path, "pyav") as reader:
+        return reader.frames(times, (48, 48))
+
+
+def test_a_scene_is_one_item_and_each_clip_comes_from_its_own_camera(views):
+    videos = open_manifest(views)
+    dataset = ClipDataset(videos, EveryCamera(), Squash(48), backend="pyav")
+    assert (len(videos), len(dataset), dataset.alone, dataset.dropped) == (32, 16, 0, 0)
+    item = dataset[2, 5].clips
+    first, second = (videos[row] for row in dataset.scenes[int(dataset.kept[5])])
+    assert (first.group, first.view, second.group, second.view) == (first.group, "0", first.group, "1")
+    assert torch.equal(item.video[0, 0], camera(second, item.times[0, 0]))
+    assert torch.equal(item.video[0, 1], camera(first, item.times[0, 1]))
+    assert not torch.equal(item.video[0, 0], item.video[0, 1])
+    assert item.audio.shape[:2] == (1, 2)
+    assert same(item, ClipDataset(videos, EveryCamera(), Squash(48), backend="pyav")[2, 5].clips)
+
+
+def test_a_sampler_that_asks_for_no_cameras_sees_every_recording_for_itself(views):
+    assert len(make(open_manifest(views))) == 32
+
+
+def test_of_more_cameras_than_asked_for_each_item_draws_its_own(views):
+    videos = open_manifest(views)
+    rows = {row: {"group": "scene", "view": str(row)} for row in range(5)}
+    dataset = ClipDataset(Rows(videos, rows), EveryCamera(), Squash(32))
+    assert dataset.alone == 1  # the sixth recording has lost its other camera
+    place = dataset.kept.tolist().index(0)
+    drawn = {tuple(dataset._cameras(0, key(0, epoch, place))) for epoch in range(60)}
+    assert drawn == {(i, j) for i in range(5) for j in range(i + 1, 5)}
+
+
+def test_a_scene_is_as_long_as_its_shortest_recording(views):
+    videos = open_manifest(views)
+    dataset = ClipDataset(Rows(videos, {3: {"duration": 1.25}, 5: {"duration": 0.5}}), EveryCamera(), Squash(32))
+    assert (len(dataset), dataset.dropped) == (15, 1)
+    place = next(place for place, row in enumerate(dataset.kept) if 3 in dataset.scenes[int(row)])
+    assert max(dataset[epoch, place].clips.times.min() for epoch in range(8)) < 0.25
+
+
+def test_a_scene_with_an_unreadable_camera_is_replaced_as_a_whole(views):
+    videos = open_manifest(views)
+    gone = Rows(videos, {11: {"path": videos[11].path.with_name("gone.mp4")}})
+    dataset = ClipDataset(gone, EveryCamera(), Squash(32))
+    place = next(place for place, row in enumerate(dataset.kept) if 11 in dataset.scenes[int(row)])
+    item = dataset[0, place]
+    assert [failure.row for failure in item.failures] == [11]
+    dataset.quarantined[11] = item.failures[0]
+    again = dataset[0, place]
+    assert same(item.clips, again.clips)
+    assert again.failures == item.failures
+    assert item.clips.label.item() == videos[int(dataset.kept[key(0, 0, place, 1) % 16])].label
+
+
+def test_scenes_are_never_split_and_wrong_collections_are_refused(views, world):
+    sides = split(open_manifest(views), 0.25)
+    assert not set(sides[0].column("group").to_pylist()) & set(sides[1].column("group").to_pylist())
+    assert [len(ClipDataset(side, EveryCamera(), Squash(32))) for side in sides] == [12, 4]
+    with pytest.raises(ValueError, match="none of 0 groups of the 24 videos has 2 synchronised cameras"):
+        ClipDataset(open_manifest(world), EveryCamera(), Squash(32))
+    twice = Rows(open_manifest(views), {1: {"view": "0"}})
+    with pytest.raises(ValueError, match="are both view '0' of group"):
+        ClipDataset(twice, EveryCamera(), Squash(32))

@@ -2,7 +2,7 @@
 
 from avssl.data.synthetic.camera import EgoMotion
 from avssl.data.synthetic.scene import Scene
-from avssl.data.synthetic.world import CLASSES, World
+from avssl.data.synthetic.world import CLASSES, GROUP, VIEW, World
 from avssl.data.synthetic.writer import default_folder, write_world
 
-__all__ = ["CLASSES", "EgoMotion", "Scene", "World", "default_folder", "write_world"]
+__all__ = ["CLASSES", "GROUP", "VIEW", "EgoMotion", "Scene", "World", "default_folder", "write_world"]

@@ -14,6 +14,9 @@ RENDERING = 4
 CLASSES = ("bounce", "merge", "orbit_left", "orbit_right", "slide", "spin", "split", "swing")
 """The actions, in the order of their label: sorted, as an indexer of class folders numbers them."""
 
+GROUP, VIEW = r"/(\d+)_view", r"_view(\d)"
+"""How an indexer tells scenes and cameras apart where there are two cameras."""
+
 
 @dataclass(frozen=True)
 class World:

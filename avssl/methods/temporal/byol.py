@@ -1,0 +1,86 @@
+"""Bootstrap your own latent (BYOL) on clips.
+
+J.-B. Grill et al.: Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning. NeurIPS 2020. On clips:
+C. Feichtenhofer, H. Fan, B. Xiong, R. Girshick, K. He: A Large-Scale Study on Unsupervised Spatiotemporal
+Representation Learning. CVPR 2021.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips
+from avssl.data.samplers import RandomClips
+from avssl.encoders import Encoder
+from avssl.methods.base import Method
+from avssl.methods.heads import projection
+from avssl.methods.losses import nearest_key
+from avssl.methods.momentum import MomentumCopy
+
+
+class BYOL(Method):
+    """What does a slow copy of the network say of another clip of this video?
+
+    From each of rho clips the network predicts what its momentum copy says of each of the others (Feichtenhofer et
+    al., section 3 and equation 2; Grill et al., equation 2). There are no negatives.
+
+    Metric: ``accuracy``, whether the copy's vector of the same video is the nearest to the prediction among those of
+    the batch; chance is one over the number of videos in it, which is also where collapse ends.
+
+    Args:
+        encoder: clip encoder.
+        sampler: draws rho clips, anywhere in the video (Feichtenhofer et al.: rho is 2, better 4).
+        hidden: width of the hidden layers of the projection and of the predictor (4096).
+        out: width of the space in which clips are compared (256).
+        momentum: of the copy at the beginning (0.996).
+
+    Raises:
+        ValueError: where the sampler draws fewer than two clips.
+    """
+
+    sampler: RandomClips
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sampler: RandomClips | None = None,
+        hidden: int = 4096,
+        out: int = 256,
+        momentum: float = 0.996,
+    ) -> None:
+        super().__init__()
+        self.sampler = sampler or RandomClips(2, 8, 0.267)
+        if self.sampler.clips < 2:
+            raise ValueError(f"BYOL: sampler.clips must be at least 2, got {self.sampler.clips}")
+        self.encoder = encoder
+        self.head = projection(encoder.num_features, hidden, out)
+        self.predictor = projection(out, hidden, out)
+        self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and accuracy over B videos of rho clips."""
+        video = clips.video.flatten(0, 1)  # [B rho, T, 3, H, W]
+        predicted = self.predictor(self.head(self.encoder(video))).float().unflatten(0, (len(clips), -1))
+        wanted = self.copy(video).float().unflatten(0, (len(clips), -1))  # [B, rho, out]
+        losses, correct, chance = [], [], torch.empty(0)
+        for one, other in permutations(range(self.sampler.clips), 2):
+            losses.append(2 - 2 * F.cosine_similarity(predicted[:, one], wanted[:, other]).mean())
+            found, chance = nearest_key(predicted[:, one], wanted[:, other])
+            correct.append(found)
+        return {
+            "loss": torch.stack(losses).mean(),
+            "accuracy": torch.stack(correct).mean(0),
+            "chance/accuracy": chance,
+        }
+
+    def after_step(self, progress: float) -> None:
+        """The copy follows."""
+        self.copy.follow(nn.Sequential(self.encoder, self.head), progress)
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """Which video each clip is of."""
+        return [[f"video {video}"] * self.sampler.clips for video in range(len(clips))]

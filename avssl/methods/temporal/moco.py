@@ -1,0 +1,122 @@
+"""Momentum contrast (MoCo) on clips.
+
+K. He, H. Fan, Y. Wu, S. Xie, R. Girshick: Momentum Contrast for Unsupervised Visual Representation Learning. CVPR 2020;
+v2: X. Chen et al., arXiv 2003.04297; v3: X. Chen, S. Xie, K. He, ICCV 2021. On clips: C. Feichtenhofer, H. Fan,
+B. Xiong, R. Girshick, K. He: A Large-Scale Study on Unsupervised Spatiotemporal Representation Learning. CVPR 2021.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips
+from avssl.data.samplers import RandomClips
+from avssl.encoders import Encoder
+from avssl.methods.base import Method
+from avssl.methods.distributed import gathered
+from avssl.methods.heads import projection
+from avssl.methods.losses import nearest_key, products
+from avssl.methods.momentum import MomentumCopy
+
+
+class MoCo(Method):
+    """Which of many keys is of the same video as the query?
+
+    A clip is the query; another clip of the video, seen by a momentum copy of the network, is its key; the keys of
+    other videos are negatives (Feichtenhofer et al., equation 1). With a queue (v2) these are the keys of the last
+    steps. Without one (v3) they are those of the batch, each of the two clips is a query once, and a prediction head
+    follows the projection of the queries alone (Chen et al. 2021, algorithm 1).
+
+    Metric: ``accuracy``, whether a query's key is the nearest among those of the batch (not of the queue: old keys are
+    of another network, which alone would tell them apart); chance is one over the number of videos in it.
+
+    Args:
+        encoder: clip encoder.
+        sampler: draws two clips.
+        hidden: width of the head's hidden layers (the paper: 2048).
+        out: width of the space in which clips are compared (the paper: 128).
+        layers: linear layers of the head (the authors' code: 3).
+        temperature: of the softmax (the paper: 0.1).
+        momentum: of the copy at the beginning (the authors' code: 0.994).
+        queue: keys that are kept (the paper: 65536); 0 compares within the batch, as v3 does.
+
+    Raises:
+        ValueError: where the sampler draws another number of clips than two.
+    """
+
+    sampler: RandomClips
+    queue: Tensor
+    place: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sampler: RandomClips | None = None,
+        hidden: int = 2048,
+        out: int = 128,
+        layers: int = 3,
+        temperature: float = 0.1,
+        momentum: float = 0.994,
+        queue: int = 65536,
+    ) -> None:
+        super().__init__()
+        self.sampler = sampler or RandomClips(2, 8, 0.267)
+        if self.sampler.clips != 2:
+            raise ValueError(f"MoCo: sampler.clips must be 2, a query and its key; got {self.sampler.clips}")
+        self.encoder = encoder
+        self.head = projection(encoder.num_features, hidden, out, layers)
+        self.predictor = nn.Identity() if queue else projection(out, hidden, out)
+        self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
+        self.temperature = temperature
+        self.register_buffer("queue", F.normalize(torch.randn(queue, out), dim=1))
+        self.register_buffer("place", torch.zeros((), dtype=torch.int64))  # of the oldest key in the queue
+        self.fresh: Tensor | None = None  # keys of this step, for the queue
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and accuracy over B videos."""
+        first, second = clips.video.unbind(1)  # [B, T, 3, H, W] each
+        sides = [(first, second)] if len(self.queue) else [(first, second), (second, first)]
+        losses, correct, chance = [], [], torch.empty(0)
+        for query_clips, key_clips in sides:
+            query = F.normalize(self.predictor(self.head(self.encoder(query_clips))).float(), dim=1)  # [B, out]
+            key = F.normalize(self.copy(key_clips).float(), dim=1)
+            losses.append(self._contrast(query, key))
+            found, chance = nearest_key(query, key)
+            correct.append(found)
+        return {
+            "loss": torch.stack(losses).mean(),
+            "accuracy": torch.stack(correct).mean(0),
+            "chance/accuracy": chance,
+        }
+
+    def _contrast(self, query: Tensor, key: Tensor) -> Tensor:
+        """Cross-entropy of finding the key of each ``[B, out]`` query."""
+        every, offset = gathered(key)  # [world B, out]
+        if not len(self.queue):
+            own = torch.arange(len(query), device=query.device) + offset
+            return F.cross_entropy(products(query, every) / self.temperature, own)
+        if len(every) > len(self.queue):
+            raise ValueError(
+                f"MoCo: a queue of {len(self.queue)} can't hold the {len(every)} keys of one step: enlarge it"
+            )
+        if self.training:
+            self.fresh = every.detach()
+        right = (query * key).sum(1, keepdim=True)  # [B, 1]
+        scores = torch.cat([right, products(query, self.queue)], 1) / self.temperature  # [B, 1 + queue]
+        return F.cross_entropy(scores, torch.zeros(len(query), dtype=torch.int64, device=query.device))
+
+    def after_step(self, progress: float) -> None:
+        """The copy follows, and the oldest keys make room for those of this step."""
+        self.copy.follow(nn.Sequential(self.encoder, self.head), progress)
+        if self.fresh is not None:
+            count = len(self.fresh)
+            places = (self.place + torch.arange(count, device=self.place.device)) % len(self.queue)
+            self.queue[places] = self.fresh
+            self.place.copy_((self.place + count) % len(self.queue))
+            self.fresh = None
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """Which video each clip is of."""
+        return [[f"query {video}", f"key {video}"] for video in range(len(clips))]

@@ -1,0 +1,179 @@
+"""Time-contrastive networks (TCN), single-view and multi-view.
+
+P. Sermanet, C. Lynch, Y. Chebotar, J. Hsu, E. Jang, S. Schaal, S. Levine: Time-Contrastive Networks: Self-Supervised
+Learning from Video. ICRA 2018. https://arxiv.org/abs/1704.06888
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips, ClipTimes
+from avssl.data.samplers import TINY, random_start
+from avssl.encoders import Encoder
+from avssl.media import VideoInfo
+from avssl.methods.base import Method
+from avssl.methods.losses import Negatives, lifted, n_pairs, squared_distances, triplet
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Anchors, evenly spread over a stretch of the video, and a positive for each of them, as two clips.
+
+    Single-view: the positive is drawn from a window round the anchor. Multi-view: it comes from another camera, at the
+    same moment where the window is 0.
+
+    Args:
+        frames: anchors (T).
+        step: seconds between two anchors.
+        window: longest time between frames that count as the same (the paper, single-view: 0.2 s).
+        margin: shortest time between frames that count as different (the paper: twice the window).
+        views: synchronised cameras, 1 or 2.
+
+    Raises:
+        ValueError: where the settings leave an anchor without a negative, or there are more cameras than two.
+    """
+
+    frames: int = 16
+    step: float = 0.2
+    window: float = 0.2
+    margin: float = 0.4
+    views: int = 1
+
+    def __post_init__(self) -> None:
+        if self.views not in (1, 2):
+            raise ValueError(f"Moments.views: expected 1 or 2 cameras, got {self.views}")
+        if not self.window <= self.margin < self.step * (self.frames // 2) - self.window:
+            raise ValueError(
+                f"{self}: the margin must lie between the window and half of the stretch of {self.frames} frames, lest "
+                "the frame in the middle have no negative: ask for more or farther frames"
+            )
+
+    @property
+    def seconds(self) -> float:
+        """The anchors, and the window on both sides."""
+        return (self.frames - 1) * self.step + 2 * self.window + TINY
+
+    def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
+        """Times ``[2, T]``: anchors and positives."""
+        start = random_start(info, self.seconds, rng) + self.window
+        anchors = start + torch.arange(self.frames, dtype=torch.float64) * self.step
+        away = (2 * torch.rand(self.frames, generator=rng, dtype=torch.float64) - 1) * self.window
+        return ClipTimes(torch.stack([anchors, anchors + away]), view=torch.tensor([0, self.views - 1]))
+
+
+class TCN(Method):
+    """Which frames show the same moment?
+
+    Frames of one video that are at most ``window`` apart, or of two cameras at the same moment, belong together; frames
+    of that video that are more than ``margin`` apart do not, however alike they look (figures 2 and 3, equation 1).
+    Both are read off the timestamps. The head is the paper's (section 3.3): two convolutions, the place of each
+    channel's highest value by a spatial softmax (Finn et al., ICRA 2016), a linear layer.
+
+    Metrics, over the nearest neighbours that the anchors of a video have among its positives: ``aligned``, one minus
+    the paper's alignment error, which is how far off they are in time as a share of the stretch (section 4.1.1);
+    chance is what a neighbour drawn at random reaches. ``ordered``, the share of pairs of anchors whose neighbours are
+    in the same order in time, equal ones counting half: (1 + tau) / 2 of Kendall's tau (as Dwibedi et al., CVPR 2019,
+    section 5.2); chance 1/2.
+
+    Args:
+        encoder: frame encoder.
+        sampler: draws anchors and positives.
+        loss: ``"triplet"``, ``"n-pairs"`` or ``"lifted"`` (appendix).
+        choice: of the negative of a triplet: ``"semi-hard"`` or ``"hard"``.
+        out: width of the embedding (the paper: 32).
+        alpha: margin between squared distances in the triplet loss (the authors' code: 0.2).
+    """
+
+    sampler: Moments
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sampler: Moments | None = None,
+        loss: Literal["triplet", "n-pairs", "lifted"] = "triplet",
+        choice: Negatives = "semi-hard",
+        out: int = 32,
+        alpha: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.sampler = sampler or Moments()
+        self.loss, self.choice, self.alpha = loss, choice, alpha
+        width = encoder.num_features
+        convolutions: list[nn.Module] = []
+        for _ in range(2):
+            convolutions += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        self.convolutions = nn.Sequential(*convolutions)
+        self.embed = nn.Linear(2 * width, out)
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and metrics over B videos of 2 T frames."""
+        maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B 2, D, T, H', W']
+        if maps.shape[2] != clips.video.shape[2]:
+            raise ValueError(f"TCN needs a frame encoder; {type(self.encoder).__name__} mixes frames in time")
+        places = spatial_softmax(self.convolutions(maps.transpose(1, 2).flatten(0, 1)))  # [B 2 T, 2 D]
+        frames = self.embed(places).float().unflatten(0, (len(clips), 2, -1))  # [B, 2, T, out]
+        if self.loss == "triplet":
+            frames = F.normalize(frames, dim=3)
+        times = clips.times
+        nearest = squared_distances(frames[:, 0], frames[:, 1]).argmin(2)  # [B, T]
+        found = times[:, 1].gather(1, nearest)  # [B, T] seconds
+        stretch = times[:, 0].amax(1) - times[:, 0].amin(1)  # [B]
+        apart = (times[:, 0, :, None] - times[:, 1, None, :]).abs()  # [B, T, T]
+        half = torch.full_like(stretch, 0.5)
+        return {
+            "loss": self._loss(frames, times),
+            "aligned": (1 - (found - times[:, 0]).abs().mean(1) / stretch).float(),
+            "chance/aligned": (1 - apart.mean((1, 2)) / stretch).float(),
+            "ordered": ((1 + kendall(times[:, 0], found)) / 2).float(),
+            "chance/ordered": half.float(),
+        }
+
+    def _loss(self, frames: Tensor, times: Tensor) -> Tensor:
+        """``[B, 2, T, out]`` embedded frames and their ``[B, 2, T]`` seconds to the loss."""
+        if self.loss == "n-pairs":
+            apart = (times[:, 0, :, None] - times[:, 1, None, :]).abs()
+            return n_pairs(frames[:, 0], frames[:, 1], apart > self.sampler.margin + TINY)
+        positive, negative = relations(times.flatten(1), self.sampler.window, self.sampler.margin)
+        if self.loss == "lifted":
+            return lifted(frames.flatten(1, 2), positive, negative)
+        return triplet(frames.flatten(1, 2), positive, negative, self.alpha, self.choice)
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """What the two clips are."""
+        other = "the same moments, seen by another camera" if self.sampler.views == 2 else "frames near those above"
+        return [["anchors", other]] * len(clips)
+
+
+def relations(times: Tensor, window: float, margin: float) -> tuple[Tensor, Tensor]:
+    """``[B, M]`` seconds to ``[B, M, M]`` bool: which other frames show the same moment, which another."""
+    apart = (times[:, :, None] - times[:, None, :]).abs()
+    itself = torch.eye(times.shape[1], dtype=torch.bool, device=times.device)
+    return (apart <= window + TINY) & ~itself, apart > margin + TINY
+
+
+def spatial_softmax(maps: Tensor) -> Tensor:
+    """Where in the picture each channel is high: the mean place under a softmax (Finn et al., ICRA 2016, section IV).
+
+    Args:
+        maps: ``[B, D, H, W]``.
+
+    Returns:
+        ``[B, 2 D]`` float32, heights then widths, in [-1, 1].
+    """
+    weight = maps.float().flatten(2).softmax(2).unflatten(2, maps.shape[2:])  # [B, D, H, W]
+    down, across = (torch.linspace(-1, 1, size, device=maps.device) for size in maps.shape[2:])
+    return torch.cat([(weight.sum(3) * down).sum(2), (weight.sum(2) * across).sum(2)], 1)
+
+
+def kendall(times: Tensor, found: Tensor) -> Tensor:
+    """Kendall's tau (a) between two orders: ``[B, T]`` and ``[B, T]`` values to ``[B]`` in [-1, 1]."""
+    signs = [(values[:, :, None] - values[:, None, :]).sign() for values in (times, found)]  # [B, T, T]
+    count = times.shape[1]
+    return (signs[0] * signs[1]).sum((1, 2)) / (count * (count - 1))
