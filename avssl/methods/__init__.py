@@ -1,6 +1,6 @@
 """Pretext tasks, one file a paper."""
 
 from avssl.methods.base import Method
-from avssl.methods.temporal import VCOP, ShuffleLearn, SimCLR
+from avssl.methods.temporal import VCOP, FlowPrediction, ShuffleLearn, SimCLR
 
-__all__ = ["VCOP", "Method", "ShuffleLearn", "SimCLR"]
+__all__ = ["VCOP", "FlowPrediction", "Method", "ShuffleLearn", "SimCLR"]
