@@ -1,5 +1,29 @@
 """Targets made from pixels: optical flow, edges, moving objects, depth, camera motion."""
 
+from avssl.labels.camera import fit_camera, homography, homography_flow
+from avssl.labels.colour import lab_to_rgb, rgb_to_lab
+from avssl.labels.depth import RelativeDepth, ordinal_agreement
+from avssl.labels.ego_motion import AXES, EgoMotionFromPoses, EgoMotionFromVideo, read_poses, relative_motion
 from avssl.labels.flow import AtomicFlow, OpticalFlow, dis_flow, flow_picture, scene_flow
+from avssl.labels.objects import MotionSegmentation
 
-__all__ = ["AtomicFlow", "OpticalFlow", "dis_flow", "flow_picture", "scene_flow"]
+__all__ = [
+    "AXES",
+    "AtomicFlow",
+    "EgoMotionFromPoses",
+    "EgoMotionFromVideo",
+    "MotionSegmentation",
+    "OpticalFlow",
+    "RelativeDepth",
+    "dis_flow",
+    "fit_camera",
+    "flow_picture",
+    "homography",
+    "homography_flow",
+    "lab_to_rgb",
+    "ordinal_agreement",
+    "read_poses",
+    "relative_motion",
+    "rgb_to_lab",
+    "scene_flow",
+]

@@ -1,6 +1,27 @@
 """Pretext tasks, one file a paper."""
 
 from avssl.methods.base import Method
-from avssl.methods.temporal import VCOP, FlowPrediction, ShuffleLearn, SimCLR
+from avssl.methods.temporal import (
+    VCOP,
+    DepthOrder,
+    EgoMotion,
+    FlowPrediction,
+    MovingObjects,
+    ShuffleLearn,
+    SimCLR,
+    SlowFeatures,
+    TrackByColour,
+)
 
-__all__ = ["VCOP", "FlowPrediction", "Method", "ShuffleLearn", "SimCLR"]
+__all__ = [
+    "VCOP",
+    "DepthOrder",
+    "EgoMotion",
+    "FlowPrediction",
+    "Method",
+    "MovingObjects",
+    "ShuffleLearn",
+    "SimCLR",
+    "SlowFeatures",
+    "TrackByColour",
+]
