@@ -26,7 +26,7 @@ def homography(flow: Array, tolerance: float = 0.004) -> NDArray[np.float64] | N
     Returns:
         ``[3, 3]`` from pixels before to pixels after, or None where no homography explains the flow.
     """
-    height, width = flow.shape[1:]
+    width = flow.shape[2]
     before, moved = _sampled(flow)
     with one_thread():
         found, _ = cv2.findHomography(before, before + moved, cv2.RANSAC, max(0.5, tolerance * width))
@@ -44,8 +44,8 @@ class CameraFit(NamedTuple):
     """A flow field taken apart (see `fit_camera`).
 
     Attributes:
-        turn: ``[4]`` the camera's own rotation, an axis times radians (x right, y down, z ahead: turning up, to the right
-            and clockwise), and the logarithm of its zoom, as far as that differs from moving ahead.
+        turn: ``[4]`` the camera's own rotation, an axis times radians (x right, y down, z ahead: turning up, to the
+            right and clockwise), and the logarithm of its zoom, as far as that differs from moving ahead.
         direction: ``[3]`` unit vector of the camera's translation (x right, y down, z ahead).
         closeness: ``[H, W]`` inverse depth, up to a factor; negative where the flow contradicts the camera's motion.
         parallax: ``[H, W]`` pixels by which a point of unit closeness moves: where it is small, closeness is not known.
@@ -61,7 +61,7 @@ class CameraFit(NamedTuple):
 
 
 def fit_camera(flow: Array, focal: float = 1.0) -> CameraFit:
-    """Turn, zoom and direction of a camera from a flow field, and the depth that is left (Heeger and Jepson, IJCV 1992).
+    """Turn, zoom and direction of a camera from a flow field, and the depth left (Heeger and Jepson, IJCV 1992).
 
     A small camera motion moves a point at x by ``B(x) turn + A(x) direction / depth``. For each of many directions the
     turn is found that best explains the flow *across* ``A(x) direction``, which no depth can change, by least squares
@@ -117,7 +117,7 @@ def _sampled(flow: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _bases(
     points: NDArray[np.float64], width: int, height: int, focal: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How points ``[P, 2]`` move for a unit of turn and zoom ``[P, 2, 4]``, and of translation over depth ``[P, 2, 3]``."""
+    """How points ``[P, 2]`` move for a unit of turn and zoom ``[P, 2, 4]``, of translation by depth ``[P, 2, 3]``."""
     f = focal * width
     x, y = points[:, 0] - (width - 1) / 2, points[:, 1] - (height - 1) / 2
     none, full = np.zeros_like(x), np.full_like(x, f)

@@ -9,7 +9,7 @@ _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750),
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """sRGB in [0, 1] to CIE L*a*b* under daylight (D65).
+    """Colours of a screen (sRGB in [0, 1]) to CIE L*a*b* under daylight (D65).
 
     Args:
         rgb: ``[..., 3, H, W]``.

@@ -15,14 +15,14 @@ from avssl.media import VideoInfo
 
 @dataclass(frozen=True)
 class RelativeDepth:
-    """How far each pixel of the middle frame is, from the nearest (0) to the farthest (1), as a rank within the picture.
+    """How far each pixel of the middle frame is, from nearest (0) to farthest (1), as a rank within the picture.
 
     Jiang et al., ECCV 2018, section 3: of the flow only what the camera's translation makes is kept; its length over
-    what it would be at unit depth is the inverse depth up to a factor, and percentiles make pictures comparable whatever
-    the factor. Turn and translation are fitted by `fit_camera`, in the place of the paper's motion segmentation; flow
-    that no depth explains, as of things that move by themselves, is left out. Flow runs from the middle frame of a clip
-    to its first and its last one; the mean rank is taken. A camera that only turns shows no depth: ranks are noise
-    then, and nothing is known where its parallax stays below ``parallax``.
+    what it would be at unit depth is the inverse depth up to a factor, and percentiles make pictures comparable
+    whatever the factor. Turn and translation are fitted by `fit_camera`, in the place of the paper's motion
+    segmentation; flow that no depth explains, as of things that move by themselves, is left out. Flow runs from the
+    middle frame of a clip to its first and its last one; the mean rank is taken. A camera that only turns shows no
+    depth: nothing is known where its parallax stays below ``parallax``.
 
     Args:
         focal: focal length in picture widths.

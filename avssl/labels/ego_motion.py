@@ -24,8 +24,8 @@ class EgoMotionFromPoses:
     """Rotation and translation of the camera from the first to the last frame of a clip, from a file of poses.
 
     A row of the file is a camera-to-world pose: 12 numbers, the upper rows of a 4 x 4 matrix (KITTI); 16 numbers, the
-    whole matrix (7-Scenes); or 8 numbers, seconds, position and quaternion x y z w (TUM). Rows without seconds belong to
-    the shown frames in turn, at the video's rate; those with seconds count from the first row.
+    whole matrix (7-Scenes); or 8 numbers, seconds, position and quaternion x y z w (TUM). Rows without seconds belong
+    to the shown frames in turn, at the video's rate; those with seconds count from the first row.
 
     Poses know nothing of a crop or a flip: use this with a transform that neither crops nor flips (`Squash`).
 

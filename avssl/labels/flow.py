@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -47,7 +48,7 @@ def dis_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
         ``[2, H, W]`` float32 pixels to the right and down, from ``first`` to ``second``.
     """
     height, width = first.shape
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(0)
     with one_thread():
         enlarged = max(1, math.ceil(64 / min(height, width)))  # its patches need some room
@@ -65,7 +66,7 @@ class OpticalFlow:
     def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
         """``[N, T, 3, H, W]`` uint8 frames to their flow."""
         pictures = grey(frames)  # [N, T, H, W]
-        flows = [[dis_flow(*pair) for pair in zip(clip[:-1], clip[1:], strict=True)] for clip in pictures]
+        flows = [[dis_flow(*pair) for pair in pairwise(clip)] for clip in pictures]
         return torch.from_numpy(np.array(flows))
 
 
@@ -136,7 +137,7 @@ def scene_flow(flow: Array, depth: tuple[Array, Array], intrinsics: tuple[NDArra
     across, down = columns + flow[0], rows + flow[1]
     with np.errstate(invalid="ignore"):
         x, y = np.rint(across).astype(np.int64), np.rint(down).astype(np.int64)
-    inside = (0 <= x) & (x < width) & (0 <= y) & (y < height)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     later = np.where(inside, depth[1][y.clip(0, height - 1), x.clip(0, width - 1)], 0)
     before = _lifted(columns, rows, depth[0], intrinsics[0])
     after = _lifted(across, down, later, intrinsics[1])

@@ -23,8 +23,8 @@ class MotionSegmentation:
     Flow runs from the middle frame to each of the others; the homography that most of it agrees with is the camera's,
     and what is left, over the time passed, is a speed. The (lower) median speed over the other frames decides: Otsu's
     threshold between slow and fast, but never below ``least``. As in the paper the result is a trimap: what lies near
-    the threshold is neither, nor is what leaves the picture. uNLC's voting among similar superpixels of the whole video is
-    not done; a median filter and the smallest size of a part stand in for it.
+    the threshold is neither, nor is what leaves the picture. uNLC's voting among similar superpixels of the whole video
+    is not done; a median filter and the smallest size of a part stand in for it.
 
     Args:
         least: speed, in picture widths a second, below which nothing is taken to move.
@@ -64,7 +64,7 @@ class MotionSegmentation:
 
 
 def _speeds(clip: np.ndarray, seconds: list[float]) -> Array:
-    """``[T, H, W]`` grey frames to ``[T - 1, H, W]`` picture widths a second against the camera; NaN where it leaves."""
+    """``[T, H, W]`` grey frames to ``[T - 1, H, W]`` widths a second against the camera; NaN for what leaves."""
     count, height, width = clip.shape
     middle = count // 2
     rows, columns = np.indices((height, width))
@@ -77,7 +77,7 @@ def _speeds(clip: np.ndarray, seconds: list[float]) -> Array:
         camera = homography(flow)
         rest = flow if camera is None else flow - homography_flow(camera, (height, width))
         x, y = columns + flow[0], rows + flow[1]
-        stays = (0 <= x) & (x <= width - 1) & (0 <= y) & (y <= height - 1)
+        stays = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
         speeds.append(np.where(stays, np.hypot(*rest) / (width * apart), np.nan))
     return np.stack(speeds) if speeds else np.full((1, height, width), np.nan)
 

@@ -4,6 +4,7 @@ from avssl.methods.base import Method
 from avssl.methods.temporal import (
     VCOP,
     DepthOrder,
+    EdgesFromMotion,
     EgoMotion,
     FlowPrediction,
     MovingObjects,
@@ -16,6 +17,7 @@ from avssl.methods.temporal import (
 __all__ = [
     "VCOP",
     "DepthOrder",
+    "EdgesFromMotion",
     "EgoMotion",
     "FlowPrediction",
     "Method",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avssl.clips import Clips
 from avssl.encoders import ResNet
 
 
@@ -39,6 +40,22 @@ class MapHead(nn.Module):
             for layer, maps in zip(self.lateral, stages, strict=True)
         )
         return self.out(self.mixed(total)).float()
+
+
+def middle_frames(clips: Clips) -> Tensor:
+    """The middle frame of each clip as a clip of its own: ``[B N, 1, 3, H, W]``."""
+    return clips.video[:, :, clips.video.shape[2] // 2].flatten(0, 1)[:, None]
+
+
+def by_cells(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """``[..., H, W]`` to the mean of each of (h, w) cells, ``[..., h, w]``."""
+    flat = maps.flatten(0, -3)[:, None].float()
+    return F.adaptive_avg_pool2d(flat, (size[0], size[1])).view(*maps.shape[:-2], size[0], size[1])
+
+
+def drawn(maps: Tensor) -> Tensor:
+    """Maps ``[B, N, h, w]`` in [0, 1] as grey pictures ``[B, N, 1, 3, h, w]`` (see `Method.pictures`)."""
+    return maps[:, :, None, None].expand(-1, -1, 1, 3, -1, -1)
 
 
 def chance(score: Callable[[Tensor], Tensor], predicted: Tensor, *blind: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Pretext tasks about time: frame ordering, prediction, time-contrast, motion."""
 
+from avssl.methods.temporal.edges import EdgesFromMotion
 from avssl.methods.temporal.ego_motion import EgoMotion, SlowFeatures
 from avssl.methods.temporal.flow_prediction import FlowPrediction
 from avssl.methods.temporal.moving_objects import MovingObjects
@@ -12,6 +13,7 @@ from avssl.methods.temporal.vcop import VCOP
 __all__ = [
     "VCOP",
     "DepthOrder",
+    "EdgesFromMotion",
     "EgoMotion",
     "FlowPrediction",
     "MovingObjects",

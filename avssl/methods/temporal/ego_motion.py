@@ -23,9 +23,9 @@ from avssl.methods.maps import chance, share
 class EgoMotion(Method):
     """How did the camera turn and move between these two frames?
 
-    A siamese base network encodes the frames one by one; a top network sees both maps, stacked, and classifies each axis
-    of the camera's motion into bins (section 3, figure 2): three of rotation and three of translation, from recorded
-    poses or estimated from the video. The base network is kept.
+    A siamese base network encodes the frames one by one; a top network sees both maps, stacked, and classifies each
+    axis of the camera's motion into bins (section 3, figure 2): three of rotation and three of translation, from
+    recorded poses or estimated from the video. The base network is kept.
 
     Metrics: ``accuracy``, the share of axes whose bin is right, and ``sign``, of those whose bin lies on the right side
     of zero. Chance is the most frequent bin (sign) of each axis, or what the answer to another pair of the batch
@@ -149,6 +149,8 @@ class SlowFeatures(Method):
         sampler: draws the pairs.
         margin: least distance of far frames; features have length 1, so that it is below 2.
     """
+
+    sampler: NearAndFar
 
     def __init__(self, encoder: Encoder, sampler: NearAndFar | None = None, margin: float = 1.0) -> None:
         super().__init__()

@@ -24,16 +24,16 @@ class FlowPrediction(Method):
     """How will each part of the picture move from now on, step by step?
 
     A convolutional LSTM reads the encoder's maps of the first ``seen`` frames; a second one takes over its state and,
-    without input, unrolls one state a step; each is upsampled to a map of atomic flows, directions and speeds as classes
-    (section 3, figure 2). The first step predicted lies between the last two frames seen, the others in the future. The
-    loss is cross-entropy; cells that stand still, most of them, weigh less.
+    without input, unrolls one state a step; each is upsampled to a map of atomic flows, directions and speeds as
+    classes (section 3, figure 2). The first step predicted lies between the last two frames seen, the others in the
+    future. The loss is cross-entropy; cells that stand still, most of them, weigh less.
 
     Metrics: ``accuracy`` over all cells and steps, of what is most probable once that weight is taken out again, and
     ``moving``, over the cells that move, of the most probable class among those that move. Chance is the share of the
     batch's most frequent class, or what the prediction for another video reaches, whichever is more.
 
-    The paper's flow is in 3D, from depth; here it is in 2D, from RGB, as its section on other modalities allows. It sees
-    two frames; more may be seen here, because the encoder that is kept reads clips.
+    The paper's flow is in 3D, from depth; here it is in 2D, from RGB. The paper shows two frames; more may be seen here,
+    because the encoder that is kept reads clips.
 
     Args:
         encoder: frame or clip encoder.
@@ -48,6 +48,7 @@ class FlowPrediction(Method):
     """
 
     labeller: AtomicFlow
+    sampler: RandomClips
 
     def __init__(
         self,

@@ -6,6 +6,8 @@ https://arxiv.org/abs/1612.06370
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,7 +17,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import MotionSegmentation
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, chance
+from avssl.methods.maps import MapHead, by_cells, chance, drawn, middle_frames
 
 
 class MovingObjects(Method):
@@ -37,6 +39,8 @@ class MovingObjects(Method):
         width: channels of the head.
         moving: weight of a cell that moves, against 1 of one that does not; above 1 because few cells move.
     """
+
+    encoder: ResNet
 
     def __init__(
         self,
@@ -73,8 +77,7 @@ class MovingObjects(Method):
 
     def scores(self, clips: Clips) -> Tensor:
         """``[B, N, h, w]`` logits of the middle frames; nothing else is looked at."""
-        middle = clips.video[:, :, clips.video.shape[2] // 2].flatten(0, 1)  # [B N, 3, H, W]
-        return self.head(self.encoder.stages(middle[:, None])).squeeze(1).unflatten(0, clips.video.shape[:2])
+        return self.head(self.encoder.stages(middle_frames(clips))).squeeze(1).unflatten(0, clips.video.shape[:2])
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Which share of the picture moves."""
@@ -86,16 +89,12 @@ class MovingObjects(Method):
         """The trimap (white moves, grey is not known) and the predicted probability."""
         assert clips.target is not None
         trimap = torch.where(clips.target < 0, 0.5, clips.target.float())
-        return {"target": _grey(trimap), "prediction": _grey(self.scores(clips).sigmoid())}
+        return {"target": drawn(trimap), "prediction": drawn(self.scores(clips).sigmoid())}
 
 
-def wanted(clips: Clips, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The trimap by cells: ``[B, N, h, w]`` bool whether most of what is known of a cell moves; whether half is known."""
+def wanted(clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The trimap by cells: two ``[B, N, h, w]`` bool, does most of what is known move, and is half known?"""
     assert clips.target is not None
-    known = F.adaptive_avg_pool2d((clips.target >= 0).float(), size)
-    moving = F.adaptive_avg_pool2d((clips.target == 1).float(), size)
+    known = by_cells(clips.target >= 0, size)
+    moving = by_cells(clips.target == 1, size)
     return moving > known / 2, known >= 0.5
-
-
-def _grey(maps: Tensor) -> Tensor:
-    return maps[:, :, None, None].expand(-1, -1, 1, 3, -1, -1)

@@ -6,16 +6,17 @@ Scene Understanding. ECCV 2018. https://arxiv.org/abs/1712.04850
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import RelativeDepth
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, chance, share
+from avssl.methods.maps import MapHead, by_cells, chance, drawn, middle_frames, share
 
 
 class DepthOrder(Method):
@@ -36,6 +37,8 @@ class DepthOrder(Method):
         pairs: pairs of cells that are compared, a clip.
         apart: least difference of two labels, in [0, 1], for the pair to count.
     """
+
+    encoder: ResNet
 
     def __init__(
         self,
@@ -79,16 +82,15 @@ class DepthOrder(Method):
 
     def predicted(self, clips: Clips) -> Tensor:
         """``[B, N, h, w]`` percentiles of the depth of the middle frames, from 0 (near) to 1; nothing else is seen."""
-        middle = clips.video[:, :, clips.video.shape[2] // 2].flatten(0, 1)  # [B N, 3, H, W]
-        scores = self.head(self.encoder.stages(middle[:, None])).squeeze(1)
+        scores = self.head(self.encoder.stages(middle_frames(clips))).squeeze(1)
         return scores.sigmoid().unflatten(0, clips.video.shape[:2])
 
-    def wanted(self, clips: Clips, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def wanted(self, clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The labels by cells, mean of what is known: ``[B, N, h, w]``, and whether half of a cell is known."""
         assert clips.target is not None
         known = torch.isfinite(clips.target)
-        part = F.adaptive_avg_pool2d(known.float(), size)
-        total = F.adaptive_avg_pool2d(torch.where(known, clips.target, 0), size)
+        part = by_cells(known, size)
+        total = by_cells(torch.where(known, clips.target, 0), size)
         return total / part.clamp(min=1e-6), part >= 0.5
 
     def describe(self, clips: Clips) -> list[list[str]]:
@@ -103,5 +105,4 @@ class DepthOrder(Method):
         known = torch.isfinite(clips.target)
         near = 1 - torch.where(known, clips.target, 1)
         target = torch.stack([torch.where(known, near, 0.5), near, near], 2)[:, :, None]
-        predicted = 1 - self.predicted(clips)
-        return {"target": target, "prediction": predicted[:, :, None, None].expand(-1, -1, 1, 3, -1, -1)}
+        return {"target": target, "prediction": drawn(1 - self.predicted(clips))}

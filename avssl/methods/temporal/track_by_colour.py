@@ -16,7 +16,7 @@ from avssl.data.transforms import MEAN, STD
 from avssl.encoders import ResNet
 from avssl.labels import lab_to_rgb, rgb_to_lab
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, chance, share
+from avssl.methods.maps import MapHead, by_cells, chance, share
 
 NEARBY = 4.0  # L units within which two cells count as equally bright, for the chance level
 
@@ -45,6 +45,9 @@ class TrackByColour(Method):
         width: of the features that point (the paper: 64).
         clusters: colours (the paper: 16).
     """
+
+    encoder: ResNet
+    sampler: RandomClips
 
     def __init__(
         self, encoder: ResNet, sampler: RandomClips | None = None, width: int = 64, clusters: int = 16
@@ -98,7 +101,7 @@ class TrackByColour(Method):
         light = lab[:, :, :1] / 100
         grey = (light - self.mean) / self.std  # [M, T, 3, H, W]
         features = self.head(self.encoder.stages(grey)).unflatten(0, video.shape[:2])
-        cells = F.adaptive_avg_pool2d(lab.flatten(0, 1), features.shape[-2:]).unflatten(0, video.shape[:2])
+        cells = by_cells(lab, features.shape[-2:])
         return features, cells[:, :, 0], cells[:, :, 1:]
 
     @torch.no_grad()
@@ -114,8 +117,8 @@ class TrackByColour(Method):
             ``[B, N, T, C, h, w]`` at a quarter of the picture's sides; the first is as given.
         """
         features = self._seen(clips)[0]  # [M, T, width, h, w]
-        size = features.shape[-2:]
-        carried = [F.adaptive_avg_pool2d(labels.flatten(0, 1).float(), size)]  # [M, C, h, w] each
+        size = (features.shape[-2], features.shape[-1])
+        carried = [by_cells(labels.flatten(0, 1), size)]  # [M, C, h, w] each
         for frame in range(1, features.shape[1]):
             first = max(0, frame - self.sampler.frames + 1)
             weight = pointed(features[:, frame] / temperature, features[:, first:frame])  # [M, h w, R h w]
