@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from avssl.labels.flow import Array, one_thread
 
-GRID = 24  # points on a side at which a camera is fitted to a flow field
+GRID = 20  # points on a side at which a camera is fitted to a flow field
 DIRECTIONS = 240  # directions of translation that are tried
+NEARBY = 40  # directions that are tried round the best one
+NEARER = (0.15, 0.05)  # how far from it, as the tangent of the angle, in turn
 ROUNDS = 4  # of reweighting, for each of them
 
 
@@ -75,21 +77,11 @@ def fit_camera(flow: Array, focal: float = 1.0) -> CameraFit:
     height, width = flow.shape[1:]
     points, moved = _sampled(flow)
     turning, shifting = _bases(points, width, height, focal)  # [P, 2, 4], [P, 2, 3]
-    unit = _directions()  # [D, 3]
-    along = np.einsum("pij,dj->dpi", shifting, unit)  # [D, P, 2]
-    length = np.linalg.norm(along, axis=2, keepdims=True)
-    across = np.stack([-along[..., 1], along[..., 0]], axis=2) / np.maximum(length, 1e-6)
-    left = np.einsum("dpi,pij->dpj", across, turning)  # [D, P, 4]
-    right = np.einsum("dpi,pi->dp", across, moved)  # [D, P]
-    weight = np.ones_like(right)
-    for _ in range(ROUNDS):
-        weighted = left * weight[..., None]
-        normal = weighted.transpose(0, 2, 1) @ left + 1e-6 * np.eye(4)
-        turns = np.linalg.solve(normal, (weighted.transpose(0, 2, 1) @ right[..., None]))[..., 0]  # [D, 4]
-        misses = np.abs(right - np.einsum("dpj,dj->dp", left, turns))
-        weight = 1 / (1 + (misses / (1.5 * np.median(misses, axis=1, keepdims=True) + 1e-3)) ** 2) ** 2
-    best = int(np.median(misses, axis=1).argmin())
-    turn, direction = turns[best], unit[best]
+    turn, direction = _explained(turning, shifting, moved, _directions())
+    for reach in NEARER:
+        aside = np.linalg.svd(direction[None])[2][1:]  # [2, 3], across the direction
+        near = direction + reach * _directions()[:NEARBY, :2] / np.sqrt(1 - _directions()[NEARBY - 1, 2] ** 2) @ aside
+        turn, direction = _explained(turning, shifting, moved, near / np.linalg.norm(near, axis=1, keepdims=True))
 
     rows, columns = np.indices((height, width), dtype=np.float64)
     turning, shifting = _bases(np.stack([columns.ravel(), rows.ravel()], 1), width, height, focal)
@@ -103,6 +95,28 @@ def fit_camera(flow: Array, focal: float = 1.0) -> CameraFit:
     residual = np.abs(rest[:, 0] * unit_along[:, 1] - rest[:, 1] * unit_along[:, 0])
     shaped = [values.reshape(height, width).astype(np.float32) for values in (closeness, parallax, residual)]
     return CameraFit(turn, direction, *shaped)
+
+
+def _explained(
+    turning: NDArray[np.float64], shifting: NDArray[np.float64], moved: NDArray[np.float64], unit: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of directions ``[D, 3]`` the one that leaves the least, with its turn ``[4]``."""
+    along = np.einsum("pij,dj->dpi", shifting, unit)  # [D, P, 2]
+    length = np.linalg.norm(along, axis=2, keepdims=True)
+    across = np.stack([-along[..., 1], along[..., 0]], axis=2) / np.maximum(length, 1e-6)
+    left = np.einsum("dpi,pij->dpj", across, turning)  # [D, P, 4]
+    right = np.einsum("dpi,pi->dp", across, moved)  # [D, P]
+    weight = np.ones_like(right)
+    little = np.zeros((4, 4))  # a zoom can't be told from a translation straight ahead: then it is none
+    little[3, 3] = 0.02 * np.square(turning[..., 3]).sum()
+    for _ in range(ROUNDS):
+        weighted = left * weight[..., None]
+        normal = weighted.transpose(0, 2, 1) @ left + little + 1e-6 * np.eye(4)
+        turns = np.linalg.solve(normal, (weighted.transpose(0, 2, 1) @ right[..., None]))[..., 0]  # [D, 4]
+        misses = np.abs(right - np.einsum("dpj,dj->dp", left, turns))
+        weight = 1 / (1 + (misses / (1.5 * np.median(misses, axis=1, keepdims=True) + 1e-3)) ** 2) ** 2
+    best = int(np.median(misses, axis=1).argmin())
+    return turns[best], unit[best]
 
 
 def _sampled(flow: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -32,7 +32,7 @@ class EdgesFromMotion(Method):
     everything an edge, or the edges predicted for another video, whichever is more; all are 0 where nothing moves.
 
     The paper matches semi-densely and interpolates by EpicFlow, here dense inverse search with a check there and back
-    is relaxed along a grid; its detectors are structured forests and HED, here a head over the stages of any ResNet at a
+    is relaxed along a grid; its detectors are structured forests and HED, here a head over the stages of a ResNet at a
     quarter of the resolution; it trains a detector anew in each round, here it goes on.
 
     Args:

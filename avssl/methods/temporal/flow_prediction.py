@@ -32,8 +32,8 @@ class FlowPrediction(Method):
     ``moving``, over the cells that move, of the most probable class among those that move. Chance is the share of the
     batch's most frequent class, or what the prediction for another video reaches, whichever is more.
 
-    The paper's flow is in 3D, from depth; here it is in 2D, from RGB. The paper shows two frames; more may be seen here,
-    because the encoder that is kept reads clips.
+    The paper's flow is in 3D, from depth; here it is in 2D, from RGB. The paper shows two frames; more may be seen
+    here, because the encoder that is kept reads clips.
 
     Args:
         encoder: frame or clip encoder.
