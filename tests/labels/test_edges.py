@@ -15,7 +15,8 @@ def test_flow_spreads_up_to_an_edge_and_not_across_it():
     edges = torch.zeros(1, 8, 16)
     edges[:, :, 7] = 1  # between columns 7 and 8
     flow = smoothed(measured, edges, steps=400)[0, 0]
-    assert (flow[:, :8] > 0).all() and (flow[:, 8:] < 0).all()
+    assert (flow[:, :8] > 0).all()
+    assert (flow[:, 8:] < 0).all()
     assert jumps(flow[None, None])[0, 4].argmax() == 7
     even = smoothed(measured, torch.zeros_like(edges), steps=400)[0, 0]
     assert (flow[4, 7] - flow[4, 8]) > 3 * (even[4, 7] - even[4, 8])
@@ -53,7 +54,12 @@ def test_image_edges_do_not_depend_on_contrast():
 
 
 def test_lab_of_known_colours_and_back():
-    known = {(1, 1, 1): (100, 0, 0), (0, 0, 0): (0, 0, 0), (1, 0, 0): (53.24, 80.09, 67.20), (0, 0, 1): (32.30, 79.19, -107.86)}
+    known = {
+        (1, 1, 1): (100, 0, 0),
+        (0, 0, 0): (0, 0, 0),
+        (1, 0, 0): (53.24, 80.09, 67.20),
+        (0, 0, 1): (32.30, 79.19, -107.86),
+    }
     for rgb, lab in known.items():
         got = rgb_to_lab(torch.tensor(rgb).float().view(3, 1, 1)).flatten()
         assert torch.allclose(got, torch.tensor(lab).float(), atol=0.3), rgb

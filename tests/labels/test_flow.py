@@ -40,7 +40,15 @@ def test_flow_follows_the_truth_of_the_synthetic_world():
 def test_atoms_are_still_or_a_direction_at_a_speed():
     atoms = AtomicFlow(grid=1, directions=4, speeds=(0.1, 1.0))
     assert atoms.classes == 9
-    cases = {(0.05, 0.05): 0, (0.5, 0.1): 1, (0.1, 0.5): 2, (-0.5, 0.1): 3, (0.0, -0.5): 4, (2.0, 0.0): 5, (0.0, -2.0): 8}
+    cases = {
+        (0.05, 0.05): 0,
+        (0.5, 0.1): 1,
+        (0.1, 0.5): 2,
+        (-0.5, 0.1): 3,
+        (0.0, -0.5): 4,
+        (2.0, 0.0): 5,
+        (0.0, -2.0): 8,
+    }
     for velocity, number in cases.items():
         assert atoms.quantised(torch.tensor(velocity).view(2, 1, 1)).item() == number
     every = atoms.velocities()  # each class is that of its own velocity
