@@ -121,15 +121,36 @@ class ResNet(TorchvisionEncoder):
         vectors = self._frame_maps(clips).mean(dim=(2, 3), dtype=torch.float32)  # [B*T, D]
         return vectors.unflatten(0, (clips.shape[0], -1))
 
-    def forward(self, clips: Tensor) -> Tensor:  # noqa: D102
-        return self.frames(clips).mean(dim=1)
+    @property
+    def stage_channels(self) -> tuple[int, int, int, int]:
+        """Channels of the maps that `stages` returns."""
+        first = self.num_features // 8
+        return first, 2 * first, 4 * first, 8 * first
 
-    def _frame_maps(self, clips: Tensor) -> Tensor:
+    def stages(self, clips: Tensor) -> list[Tensor]:
+        """The maps of all four stages, for heads that need more detail than the last one has.
+
+        Args:
+            clips: ``[B, T, 3, H, W]`` float, normalised.
+
+        Returns:
+            Four ``[B*T, C, h, w]``, at a quarter, an eighth, a 16th and a 32nd of the picture's sides.
+        """
         self.check_clips(clips)
         net = self.net
         x = clips.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B*T, 3, H, W]
         x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-        return net.layer4(net.layer3(net.layer2(net.layer1(x))))
+        found = []
+        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+            x = stage(x)
+            found.append(x)
+        return found
+
+    def forward(self, clips: Tensor) -> Tensor:  # noqa: D102
+        return self.frames(clips).mean(dim=1)
+
+    def _frame_maps(self, clips: Tensor) -> Tensor:
+        return self.stages(clips)[-1]
 
 
 class VideoResNet(TorchvisionEncoder):

@@ -1,0 +1,153 @@
+"""What of a flow field is the camera's doing: a homography, or turn, zoom and parallax."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avssl.labels.flow import Array, one_thread
+
+GRID = 20  # points on a side at which a camera is fitted to a flow field
+DIRECTIONS = 240  # directions of translation that are tried
+NEARBY = 40  # directions that are tried round the best one
+NEARER = (0.15, 0.05)  # how far from it, as the tangent of the angle, in turn
+ROUNDS = 4  # of reweighting, for each of them
+
+
+def homography(flow: Array, tolerance: float = 0.004) -> NDArray[np.float64] | None:
+    """The homography that most of a flow field agrees with (RANSAC; the draws are always the same).
+
+    Args:
+        flow: ``[2, H, W]`` pixels to the right and down.
+        tolerance: by how many picture widths a point may miss, at least half a pixel.
+
+    Returns:
+        ``[3, 3]`` from pixels before to pixels after, or None where no homography explains the flow.
+    """
+    width = flow.shape[2]
+    before, moved = _sampled(flow)
+    with one_thread():
+        found, _ = cv2.findHomography(before, before + moved, cv2.RANSAC, max(0.5, tolerance * width))
+    return found
+
+
+def homography_flow(matrix: NDArray[np.float64], size: tuple[int, int]) -> Array:
+    """The flow ``[2, H, W]`` that a homography makes of a picture of (H, W)."""
+    rows, columns = np.indices(size, dtype=np.float64)
+    x, y, w = np.einsum("ij,jhw->ihw", matrix, np.stack([columns, rows, np.ones(size)]))
+    return np.stack([x / w - columns, y / w - rows]).astype(np.float32)
+
+
+class CameraFit(NamedTuple):
+    """A flow field taken apart (see `fit_camera`).
+
+    Attributes:
+        turn: ``[4]`` the camera's own rotation, an axis times radians (x right, y down, z ahead: turning up, to the
+            right and clockwise), and the logarithm of its zoom, as far as that differs from moving ahead.
+        direction: ``[3]`` unit vector of the camera's translation (x right, y down, z ahead).
+        closeness: ``[H, W]`` inverse depth, up to a factor; negative where the flow contradicts the camera's motion.
+        parallax: ``[H, W]`` pixels by which a point of unit closeness moves: where it is small, closeness is not known.
+        residual: ``[H, W]`` pixels of the flow across the direction in which the camera's translation moves a point:
+            what no depth explains.
+    """
+
+    turn: NDArray[np.float64]
+    direction: NDArray[np.float64]
+    closeness: Array
+    parallax: Array
+    residual: Array
+
+
+def fit_camera(flow: Array, focal: float = 1.0) -> CameraFit:
+    """Turn, zoom and direction of a camera from a flow field, and the depth left (Heeger and Jepson, IJCV 1992).
+
+    A small camera motion moves a point at x by ``B(x) turn + A(x) direction / depth``. For each of many directions the
+    turn is found that best explains the flow *across* ``A(x) direction``, which no depth can change, by least squares
+    reweighted against outliers; the direction with the least median residual is taken. The sign that makes more of the
+    picture lie in front of the camera is the true one.
+
+    Args:
+        flow: ``[2, H, W]`` pixels to the right and down.
+        focal: focal length in picture widths; the wrong one bends the turn a little.
+    """
+    height, width = flow.shape[1:]
+    points, moved = _sampled(flow)
+    turning, shifting = _bases(points, width, height, focal)  # [P, 2, 4], [P, 2, 3]
+    turn, direction = _explained(turning, shifting, moved, _directions())
+    for reach in NEARER:
+        aside = np.linalg.svd(direction[None])[2][1:]  # [2, 3], across the direction
+        near = direction + reach * _directions()[:NEARBY, :2] / np.sqrt(1 - _directions()[NEARBY - 1, 2] ** 2) @ aside
+        turn, direction = _explained(turning, shifting, moved, near / np.linalg.norm(near, axis=1, keepdims=True))
+
+    rows, columns = np.indices((height, width), dtype=np.float64)
+    turning, shifting = _bases(np.stack([columns.ravel(), rows.ravel()], 1), width, height, focal)
+    rest = flow.reshape(2, -1).T - turning @ turn  # [H W, 2]
+    along = shifting @ direction
+    parallax = np.linalg.norm(along, axis=1)
+    unit_along = along / np.maximum(parallax, 1e-6)[:, None]
+    closeness = (rest * unit_along).sum(1) / np.maximum(parallax, 1e-6)
+    if np.median(closeness) < 0:
+        closeness, direction = -closeness, -direction
+    residual = np.abs(rest[:, 0] * unit_along[:, 1] - rest[:, 1] * unit_along[:, 0])
+    shaped = [values.reshape(height, width).astype(np.float32) for values in (closeness, parallax, residual)]
+    return CameraFit(turn, direction, *shaped)
+
+
+def _explained(
+    turning: NDArray[np.float64], shifting: NDArray[np.float64], moved: NDArray[np.float64], unit: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of directions ``[D, 3]`` the one that leaves the least, with its turn ``[4]``."""
+    along = np.einsum("pij,dj->dpi", shifting, unit)  # [D, P, 2]
+    length = np.linalg.norm(along, axis=2, keepdims=True)
+    across = np.stack([-along[..., 1], along[..., 0]], axis=2) / np.maximum(length, 1e-6)
+    left = np.einsum("dpi,pij->dpj", across, turning)  # [D, P, 4]
+    right = np.einsum("dpi,pi->dp", across, moved)  # [D, P]
+    weight = np.ones_like(right)
+    little = np.zeros((4, 4))  # a zoom can't be told from a translation straight ahead: then it is none
+    little[3, 3] = 0.02 * np.square(turning[..., 3]).sum()
+    for _ in range(ROUNDS):
+        weighted = left * weight[..., None]
+        normal = weighted.transpose(0, 2, 1) @ left + little + 1e-6 * np.eye(4)
+        turns = np.linalg.solve(normal, (weighted.transpose(0, 2, 1) @ right[..., None]))[..., 0]  # [D, 4]
+        misses = np.abs(right - np.einsum("dpj,dj->dp", left, turns))
+        weight = 1 / (1 + (misses / (1.5 * np.median(misses, axis=1, keepdims=True) + 1e-3)) ** 2) ** 2
+    best = int(np.median(misses, axis=1).argmin())
+    return turns[best], unit[best]
+
+
+def _sampled(flow: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``[P, 2]`` points (x, y) on a regular grid, and how they move."""
+    height, width = flow.shape[1:]
+    rows = np.linspace(0, height - 1, min(GRID, height)).round().astype(int)
+    columns = np.linspace(0, width - 1, min(GRID, width)).round().astype(int)
+    y, x = np.meshgrid(rows, columns, indexing="ij")
+    return np.stack([x.ravel(), y.ravel()], 1).astype(np.float64), flow[:, y, x].reshape(2, -1).T.astype(np.float64)
+
+
+def _bases(
+    points: NDArray[np.float64], width: int, height: int, focal: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How points ``[P, 2]`` move for a unit of turn and zoom ``[P, 2, 4]``, of translation by depth ``[P, 2, 3]``."""
+    f = focal * width
+    x, y = points[:, 0] - (width - 1) / 2, points[:, 1] - (height - 1) / 2
+    none, full = np.zeros_like(x), np.full_like(x, f)
+    pitch = np.stack([x * y / f, f + y * y / f], 1)  # upwards: things move down
+    yaw = np.stack([-(f + x * x / f), -x * y / f], 1)  # to the right: things move left
+    roll = np.stack([y, -x], 1)  # clockwise: things turn anticlockwise
+    zoom = np.stack([x, y], 1)
+    across, down = np.stack([-full, none], 1), np.stack([none, -full], 1)
+    return np.stack([pitch, yaw, roll, zoom], 2), np.stack([across, down, zoom], 2)
+
+
+@lru_cache(maxsize=1)
+def _directions() -> NDArray[np.float64]:
+    """``[D, 3]`` unit vectors spread evenly over the half sphere ahead (a Fibonacci lattice)."""
+    number = np.arange(DIRECTIONS) + 0.5
+    z = 1 - number / DIRECTIONS
+    angle = np.pi * (3 - np.sqrt(5)) * number
+    radius = np.sqrt(1 - z * z)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), z], 1)

@@ -1,0 +1,159 @@
+"""How the camera moved between two frames, in classes: from recorded poses, or estimated from the video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avssl.labels.camera import fit_camera
+from avssl.labels.flow import dis_flow, grey
+from avssl.media import VideoInfo
+
+AXES = ("up", "right turn", "clockwise", "to the right", "down", "ahead")  # rotation and translation: x right, y down
+UNKNOWN = -1  # in place of a class
+
+
+@dataclass(frozen=True)
+class EgoMotionFromPoses:
+    """Rotation and translation of the camera from the first to the last frame of a clip, from a file of poses.
+
+    A row of the file is a camera-to-world pose: 12 numbers, the upper rows of a 4 x 4 matrix (KITTI); 16 numbers, the
+    whole matrix (7-Scenes); or 8 numbers, seconds, position and quaternion x y z w (TUM). Rows without seconds belong
+    to the shown frames in turn, at the video's rate; those with seconds count from the first row.
+
+    Poses know nothing of a crop or a flip: use this with a transform that neither crops nor flips (`Squash`).
+
+    Args:
+        poses: a file for a single video, or a folder that holds ``<name>.txt`` for each; None looks for
+            ``<name>.poses.txt`` beside each video.
+        bins: classes an axis, evenly spaced (Agrawal et al., ICCV 2015, section 4.2: 20).
+        turn: radians at which the last class begins; what is beyond belongs to it.
+        shift: metres at which the last class begins.
+    """
+
+    poses: Path | None = None
+    bins: int = 20
+    turn: float = 0.1
+    shift: float = 0.2
+
+    def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
+        """``[N, T, 3, H, W]`` frames, whose pixels are not looked at, to ``[N, 6]`` int64 classes along `AXES`.
+
+        Raises:
+            ValueError: where there is no file of poses, or it can't be read, or it ends before the clip does.
+        """
+        path = self._path(Path(info.path))
+        seconds, poses = read_poses(path)
+        ends = times[:, [0, -1]].numpy()
+        rows = (
+            np.floor(ends * info.fps + 1e-3).astype(int)
+            if seconds is None
+            else np.searchsorted(seconds, ends + 1e-6, side="right") - 1
+        )
+        if rows.max() >= len(poses):
+            raise ValueError(f"{path}: {len(poses)} poses, but the clip ends at {ends.max():.2f} s, row {rows.max()}")
+        motions = np.stack([relative_motion(poses[first], poses[last]) for first, last in rows])
+        return binned(torch.from_numpy(motions), self.turn, self.shift, self.bins)
+
+    def _path(self, video: Path) -> Path:
+        if self.poses is None:
+            path = video.with_suffix(".poses.txt")
+        else:
+            path = self.poses / f"{video.stem}.txt" if self.poses.is_dir() else self.poses
+        if not path.is_file():
+            raise ValueError(f"{video}: no poses at {path}; put them there, or set the labeller's poses")
+        return path
+
+
+@dataclass(frozen=True)
+class EgoMotionFromVideo:
+    """Rotation and direction of translation of the camera from the first to the last frame of a clip, from their flow.
+
+    The flow is taken apart by `fit_camera`. How far a camera has moved can't be seen, so translation is a unit vector;
+    where what the picture moves by beyond turn and zoom is less than ``least``, it is not known. Flow moves with crops
+    and flips, so these labels agree with any transform.
+
+    Args:
+        bins: classes an axis, evenly spaced.
+        turn: radians at which the last class begins; what is beyond belongs to it.
+        least: picture widths of parallax below which the direction is not known.
+        focal: focal length in picture widths.
+    """
+
+    bins: int = 20
+    turn: float = 0.1
+    least: float = 0.002
+    focal: float = 1.0
+
+    def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
+        """``[N, T, 3, H, W]`` uint8 frames to ``[N, 6]`` int64 classes along `AXES`, -1 where not known."""
+        classes = []
+        for first, last in grey(frames[:, [0, -1]]):
+            fit = fit_camera(dis_flow(first, last), self.focal)
+            motion = torch.from_numpy(np.concatenate([fit.turn[:3], fit.direction]))
+            found = binned(motion, self.turn, 1.0, self.bins)
+            if np.median(np.abs(fit.closeness) * fit.parallax) < self.least * frames.shape[-1]:
+                found[3:] = UNKNOWN
+            classes.append(found)
+        return torch.stack(classes)
+
+
+@lru_cache(maxsize=64)
+def read_poses(path: Path) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
+    """A file of camera-to-world poses (see `EgoMotionFromPoses`).
+
+    Returns:
+        ``[P]`` seconds from the first row, or None where the rows have none; ``[P, 4, 4]`` matrices.
+
+    Raises:
+        ValueError: where the rows are neither of KITTI's, 7-Scenes' nor TUM's form.
+    """
+    try:
+        rows = np.loadtxt(path, ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected rows of 8, 12 or 16 numbers: {error}") from error
+    poses = np.tile(np.eye(4), (len(rows), 1, 1))
+    if rows.shape[1] == 12:
+        poses[:, :3] = rows.reshape(-1, 3, 4)
+        return None, poses
+    if rows.shape[1] == 16:
+        return None, rows.reshape(-1, 4, 4)
+    if rows.shape[1] == 8:
+        poses[:, :3, 3] = rows[:, 1:4]
+        x, y, z, w = (rows[:, 4:] / np.linalg.norm(rows[:, 4:], axis=1, keepdims=True)).T
+        poses[:, :3, :3] = np.stack(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        ).transpose(2, 0, 1)
+        return rows[:, 0] - rows[0, 0], poses
+    raise ValueError(f"{path}: expected rows of 8 (TUM), 12 (KITTI) or 16 numbers, got {rows.shape[1]}")
+
+
+def relative_motion(first: NDArray[np.float64], last: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The camera's own motion between two camera-to-world poses ``[4, 4]``, in the axes of the first.
+
+    Returns:
+        ``[6]``: rotation (an axis times radians) and translation, each x right, y down, z ahead.
+    """
+    turned = first[:3, :3].T @ last[:3, :3]
+    shift = first[:3, :3].T @ (last[:3, 3] - first[:3, 3])
+    axis = np.array([turned[2, 1] - turned[1, 2], turned[0, 2] - turned[2, 0], turned[1, 0] - turned[0, 1]]) / 2
+    sine = np.linalg.norm(axis)
+    angle = np.arctan2(sine, (np.trace(turned) - 1) / 2)
+    return np.concatenate([axis * (angle / sine if sine > 1e-9 else 1.0), shift])
+
+
+def binned(motion: Tensor, turn: float, shift: float, bins: int) -> Tensor:
+    """``[..., 6]`` motion to int64 classes: the middle one (of an odd number) is none, the last begins at the limit."""
+    limit = motion.new_tensor([turn] * 3 + [shift] * 3)
+    inner = (motion / limit + 1) / 2 * (bins - 2) + 1  # the outer two classes are open
+    return inner.floor().long().clamp(0, bins - 1)

@@ -1,0 +1,184 @@
+"""Learning to see by moving, and slow features, its baseline.
+
+P. Agrawal, J. Carreira, J. Malik: Learning to See by Moving. ICCV 2015. https://arxiv.org/abs/1505.01596
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips, ClipTimes
+from avssl.data.samplers import TINY, RandomClips, random_start, uniform
+from avssl.encoders import Encoder
+from avssl.labels import AXES, EgoMotionFromPoses, EgoMotionFromVideo
+from avssl.media import VideoInfo
+from avssl.methods.base import Method
+from avssl.methods.maps import chance, share
+
+
+class EgoMotion(Method):
+    """How did the camera turn and move between these two frames?
+
+    A siamese base network encodes the frames one by one; a top network sees both maps, stacked, and classifies each
+    axis of the camera's motion into bins (section 3, figure 2): three of rotation and three of translation, from
+    recorded poses or estimated from the video. The base network is kept.
+
+    Metrics: ``accuracy``, the share of axes whose bin is right, and ``sign``, of those whose bin lies on the right side
+    of zero. Chance is the most frequent bin (sign) of each axis, or what the answer to another pair of the batch
+    reaches, whichever is more.
+
+    Args:
+        encoder: base network, a frame encoder.
+        sampler: clips whose first and last frame make a pair (the paper: at most 7 frames apart).
+        labeller: classes from the poses or from the video.
+        width: channels of the top network.
+    """
+
+    labeller: EgoMotionFromPoses | EgoMotionFromVideo
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sampler: RandomClips | None = None,
+        labeller: EgoMotionFromPoses | EgoMotionFromVideo | None = None,
+        width: int = 128,
+    ) -> None:
+        super().__init__()
+        if not encoder.per_frame:
+            raise ValueError(f"EgoMotion needs a frame encoder; {type(encoder).__name__} mixes frames in time")
+        self.encoder = encoder
+        self.sampler = sampler or RandomClips(frames=2, step=0.24)
+        self.labeller = labeller or EgoMotionFromVideo()
+        self.top = nn.Sequential(
+            nn.Conv2d(2 * encoder.num_features, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(3),
+            nn.Flatten(),
+            nn.Linear(9 * width, width),
+            nn.ReLU(),
+            nn.Linear(width, len(AXES) * self.labeller.bins),
+        )
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and metrics over B·N pairs and the axes whose class is known."""
+        assert clips.target is not None
+        target = clips.target  # [B, N, 6]
+        ends = clips.video[:, :, [0, -1]].flatten(0, 1)  # [B N, 2, 3, H, W]
+        both = self.encoder.maps(ends).transpose(1, 2).flatten(1, 2)  # [B N, 2 D, h, w]
+        scores = self.top(both).float().unflatten(1, (len(AXES), -1))  # [B N, 6, bins]
+        bins = scores.shape[2]
+        answer = scores.argmax(2).view_as(target)
+        right = scores.softmax(2)[..., (bins + 1) // 2 :].sum(2) > scores.softmax(2)[..., : bins // 2].sum(2)
+        known = target >= 0
+        middle = (bins - 1) / 2
+        signed = known & (target != middle)
+        counts = torch.stack([(target == value).sum((0, 1)) for value in range(bins)])  # [bins, 6]
+        positive = target > middle
+        major = (positive & signed).sum((0, 1)) * 2 > signed.sum((0, 1))  # [6]
+        return {
+            "loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=-1),
+            "accuracy": share(answer == target, known),
+            "chance/accuracy": chance(
+                lambda guess: share(guess == target, known), answer, counts.argmax(0).expand_as(target)
+            ),
+            "sign": share(right.view_as(target) == positive, signed),
+            "chance/sign": chance(
+                lambda guess: share(guess == positive, signed), right.view_as(target), major.expand_as(target)
+            ),
+        }
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """The bin of each axis, counted from the middle."""
+        assert clips.target is not None
+        middle = (self.labeller.bins - 1) / 2
+
+        def words(classes: list[int]) -> str:
+            known = ((axis, number) for axis, number in zip(AXES, classes, strict=True) if number >= 0)
+            return ", ".join(f"{axis} {number - middle:+g}" for axis, number in known)
+
+        return [[words(pair) for pair in row] for row in clips.target.tolist()]
+
+
+@dataclass(frozen=True)
+class NearAndFar:
+    """Pairs of frames of one video, in turn near to each other and far apart.
+
+    Args:
+        pairs: of frames, half of them (the even ones) near.
+        near: longest time between near frames, in seconds.
+        far: shortest time between far frames, in seconds.
+    """
+
+    pairs: int = 4
+    near: float = 0.2
+    far: float = 1.0
+
+    @property
+    def seconds(self) -> float:
+        """Two frames far apart."""
+        return self.far + TINY
+
+    def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
+        """Times ``[pairs, 2]``, each pair in time order."""
+        times = []
+        for pair in range(self.pairs):
+            longest = info.duration - TINY
+            apart = uniform(0, self.near, rng) if pair % 2 == 0 else uniform(self.far, longest, rng)
+            start = random_start(info, min(apart, longest), rng)
+            times.append([start, start + min(apart, longest)])
+        return ClipTimes(torch.tensor(times, dtype=torch.float64))
+
+
+class SlowFeatures(Method):
+    """Features that change slowly: near frames shall have near features, far frames features at least a margin apart.
+
+    The contrastive form of slow feature analysis to which Agrawal et al. compare (section 3.4; Hadsell et al., CVPR
+    2006): the distance of the features where the frames are near in time, else what is missing to the margin. Which it
+    is, the timestamps say.
+
+    Metric: ``order``, whether the features of a near pair are closer than those of a far pair of the same video; chance
+    is 0.5.
+
+    Args:
+        encoder: frame encoder.
+        sampler: draws the pairs.
+        margin: least distance of far frames; features have length 1, so that it is below 2.
+    """
+
+    sampler: NearAndFar
+
+    def __init__(self, encoder: Encoder, sampler: NearAndFar | None = None, margin: float = 1.0) -> None:
+        super().__init__()
+        if not encoder.per_frame:
+            raise ValueError(f"SlowFeatures needs a frame encoder; {type(encoder).__name__} mixes frames in time")
+        self.encoder = encoder
+        self.sampler = sampler or NearAndFar()
+        self.margin = margin
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss over all pairs, and their order within each video."""
+        maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B N, D, 2, h, w]
+        vectors = F.normalize(maps.mean((3, 4), dtype=torch.float32), dim=1)  # [B N, D, 2]
+        distance = vectors.diff(dim=2).square().sum((1, 2)).add(1e-8).sqrt().view(clips.times.shape[:2])  # [B, N]
+        near = self.near(clips.times)
+        loss = torch.where(near, distance, (self.margin - distance).clamp(min=0)).mean()
+        ordered = distance[:, :, None] < distance[:, None, :]  # [B, N, N]
+        counted = near[:, :, None] & ~near[:, None, :]
+        return {
+            "loss": loss,
+            "order": share(ordered, counted),
+            "chance/order": torch.full((len(clips),), 0.5, device=loss.device),
+        }
+
+    def near(self, times: Tensor) -> Tensor:
+        """``[..., 2]`` seconds to ``[...]`` bool: are the frames near?"""
+        return times.diff(dim=-1).squeeze(-1).abs() <= self.sampler.near
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """Near or far."""
+        return [["near" if yes else "far" for yes in row] for row in self.near(clips.times).tolist()]

@@ -1,0 +1,170 @@
+"""Prediction of atomic flows.
+
+Z. Luo, B. Peng, D.-A. Huang, A. Alahi, L. Fei-Fei: Unsupervised Learning of Long-Term Motion Dynamics for Videos.
+CVPR 2017. https://arxiv.org/abs/1701.01821
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips
+from avssl.data.samplers import RandomClips
+from avssl.encoders import Encoder
+from avssl.labels import AtomicFlow, flow_picture
+from avssl.methods.base import Method
+from avssl.methods.maps import chance, share
+
+
+class FlowPrediction(Method):
+    """How will each part of the picture move from now on, step by step?
+
+    A convolutional LSTM reads the encoder's maps of the first ``seen`` frames; a second one takes over its state and,
+    without input, unrolls one state a step; each is upsampled to a map of atomic flows, directions and speeds as
+    classes (section 3, figure 2). The first step predicted lies between the last two frames seen, the others in the
+    future. The loss is cross-entropy; cells that stand still, most of them, weigh less.
+
+    Metrics: ``accuracy`` over all cells and steps, of what is most probable once that weight is taken out again, and
+    ``moving``, over the cells that move, of the most probable class among those that move. Chance is the share of the
+    batch's most frequent class, or what the prediction for another video reaches, whichever is more.
+
+    The paper's flow is in 3D, from depth; here it is in 2D, from RGB. The paper shows two frames; more may be seen
+    here, because the encoder that is kept reads clips.
+
+    Args:
+        encoder: frame or clip encoder.
+        sampler: ``seen`` frames and, from them on, one more for each step of the future; one clip a video.
+        labeller: makes the atomic flows.
+        seen: frames that are shown (the paper: 2).
+        width: channels of the recurrent and the upsampling layers.
+        still: weight of a cell that stands still, against 1 of one that moves.
+
+    Raises:
+        ValueError: where the sampler draws no frame beyond those seen.
+    """
+
+    labeller: AtomicFlow
+    sampler: RandomClips
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sampler: RandomClips | None = None,
+        labeller: AtomicFlow | None = None,
+        seen: int = 2,
+        width: int = 64,
+        still: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.sampler = sampler or RandomClips(frames=seen + 7)
+        if not 2 <= seen < self.sampler.frames:
+            raise ValueError(
+                f"FlowPrediction: expected 2 <= seen < sampler.frames, got seen={seen}, frames={self.sampler.frames}"
+            )
+        self.encoder = encoder
+        self.labeller = labeller or AtomicFlow()
+        self.seen, self.still = seen, still
+        self.reads = ConvLSTM(encoder.num_features, width)
+        self.unrolls = ConvLSTM(0, width)
+        self.upsampled = nn.Sequential(
+            nn.ConvTranspose2d(width, width, 4, stride=2, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width, width, 4, stride=2, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Conv2d(width, self.labeller.classes, 3, padding=1)
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and metrics over all cells of all steps."""
+        scores = self.scores(clips)  # [B, S, K, g, g]
+        target = self.wanted(clips)  # [B, S, g, g]
+        weight = torch.ones(scores.shape[2], device=scores.device)
+        weight[0] = self.still
+        likely = (scores - weight.log().view(-1, 1, 1)).argmax(2)
+        if_moving = 1 + scores[:, :, 1:].argmax(2)
+        everywhere, moves = torch.ones_like(target, dtype=torch.bool), target > 0
+        counts = target.flatten().bincount(minlength=scores.shape[2])
+        common, common_moving = counts.argmax(), 1 + counts[1:].argmax()
+        out = {"loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(0, 1), weight)}
+        for name, answer, constant, counted in (
+            ("accuracy", likely, common, everywhere),
+            ("moving", if_moving, common_moving, moves),
+        ):
+            blind = constant.expand_as(target)
+            out[name] = share(answer == target, counted)
+            out[f"chance/{name}"] = chance(
+                lambda guess, counted=counted: share(guess == target, counted),  # type: ignore[misc]
+                answer,
+                blind,
+            )
+        return out
+
+    def scores(self, clips: Clips) -> Tensor:
+        """``[B N, S, K, g, g]`` of each class in each cell, S steps from the last two frames seen on."""
+        maps = self.encoder.maps(clips.video[:, :, : self.seen].flatten(0, 1))  # [B N, D, T', h, w]
+        state = None
+        for step in maps.unbind(2):
+            state = self.reads(step, state)
+        steps = []
+        for _ in range(self.sampler.frames - self.seen + 1):
+            state = self.unrolls(None, state)
+            steps.append(state[0])
+        states = torch.stack(steps, 1)  # [B N, S, width, h, w]
+        grid = (self.labeller.grid, self.labeller.grid)
+        fine = F.interpolate(self.upsampled(states.flatten(0, 1)), size=grid, mode="bilinear")
+        return self.classifier(fine).float().unflatten(0, states.shape[:2])
+
+    def wanted(self, clips: Clips) -> Tensor:
+        """``[B N, S, g, g]`` the true classes of the predicted steps."""
+        assert clips.target is not None
+        return clips.target[:, :, self.seen - 2 :].flatten(0, 1)
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """Which share of the cells moves in the predicted steps."""
+        moving = (self.wanted(clips) > 0).flatten(1).float().mean(1).view(clips.video.shape[:2])
+        steps = self.sampler.frames - self.seen + 1
+        return [[f"{share:.0%} of cells move in {steps} steps" for share in row] for row in moving.tolist()]
+
+    def pictures(self, clips: Clips) -> dict[str, Tensor]:
+        """Atomic flows as colours: hue for direction, brightness for speed."""
+        velocities = self.labeller.velocities(clips.video.device)
+        scores = self.scores(clips)
+        scores[:, :, 0] -= math.log(self.still)
+
+        def drawn(classes: Tensor) -> Tensor:
+            flow = velocities[classes].movedim(-1, -3)  # [B N, S, 2, g, g]
+            return flow_picture(flow, 1.5 * self.labeller.speeds[-1]).unflatten(0, clips.video.shape[:2])
+
+        return {"target": drawn(self.wanted(clips)), "prediction": drawn(scores.argmax(2))}
+
+
+class ConvLSTM(nn.Module):
+    """One step of a convolutional LSTM (Shi et al., NIPS 2015), without peepholes.
+
+    Args:
+        inputs: channels of the input; 0 for none.
+        width: channels of the state.
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.gates = nn.Conv2d(inputs + width, 4 * width, 3, padding=1)
+
+    def forward(self, x: Tensor | None, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Input ``[M, inputs, h, w]`` (or None) and state to the next state: hidden and cell ``[M, width, h, w]``."""
+        if state is None:
+            assert x is not None
+            zeros = x.new_zeros(len(x), self.width, *x.shape[-2:])
+            state = zeros, zeros.float()
+        hidden, cell = state
+        read = hidden if x is None else torch.cat([x, hidden], 1)
+        keep, add, show, new = self.gates(read).float().chunk(4, 1)
+        cell = (keep + 1).sigmoid() * cell + add.sigmoid() * new.tanh()
+        return show.sigmoid() * cell.tanh(), cell

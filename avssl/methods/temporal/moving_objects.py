@@ -1,0 +1,100 @@
+"""Learning features by watching objects move.
+
+D. Pathak, R. Girshick, P. Dollár, T. Darrell, B. Hariharan: Learning Features by Watching Objects Move. CVPR 2017.
+https://arxiv.org/abs/1612.06370
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avssl.clips import Clips
+from avssl.data.samplers import RandomClips
+from avssl.encoders import ResNet
+from avssl.labels import MotionSegmentation
+from avssl.methods.base import Method
+from avssl.methods.maps import MapHead, by_cells, chance, drawn, middle_frames
+
+
+class MovingObjects(Method):
+    """Which pixels of a single picture belong to things that move?
+
+    Motion between the frames of a clip gives the mask of what moves in the middle one, without supervision; the network
+    sees that frame alone and predicts the mask, by a logistic loss over the cells that the trimap knows (section 4).
+
+    Metric: ``iou``, intersection over union of the cells predicted and labelled as moving. Chance is that of calling
+    everything moving, or of the mask predicted for another video, whichever is more; both are 0 where nothing moves.
+
+    The paper crops a box around one moving object, with jitter, and predicts the mask of that object by fully connected
+    layers; here the whole (randomly cropped) picture and all objects in it are predicted, by a convolutional head.
+
+    Args:
+        encoder: frame encoder.
+        sampler: the clip whose motion is the label; the middle frame is shown.
+        labeller: makes the trimap.
+        width: channels of the head.
+        moving: weight of a cell that moves, against 1 of one that does not; above 1 because few cells move.
+    """
+
+    encoder: ResNet
+
+    def __init__(
+        self,
+        encoder: ResNet,
+        sampler: RandomClips | None = None,
+        labeller: MotionSegmentation | None = None,
+        width: int = 64,
+        moving: float = 3.0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.sampler = sampler or RandomClips(frames=5, step=0.08, motion_weighted=True)
+        self.labeller = labeller or MotionSegmentation()
+        self.head = MapHead(encoder, 1, width)
+        self.moving = moving
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and intersection over union over all cells."""
+        scores = self.scores(clips)  # [B, N, h, w]
+        target, known = wanted(clips, scores.shape[-2:])
+
+        def iou(mask: Tensor) -> Tensor:
+            both, either = ((shape & known).flatten(1).sum(1) for shape in (mask & target, mask | target))
+            return both / either.clamp(min=1)
+
+        weight = scores.new_tensor(self.moving)
+        losses = F.binary_cross_entropy_with_logits(scores, target.float(), pos_weight=weight, reduction="none")
+        mask = scores > 0
+        return {
+            "loss": (losses * known).sum() / known.sum().clamp(min=1),
+            "iou": iou(mask),
+            "chance/iou": chance(iou, mask, torch.ones_like(mask)),
+        }
+
+    def scores(self, clips: Clips) -> Tensor:
+        """``[B, N, h, w]`` logits of the middle frames; nothing else is looked at."""
+        return self.head(self.encoder.stages(middle_frames(clips))).squeeze(1).unflatten(0, clips.video.shape[:2])
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """Which share of the picture moves."""
+        assert clips.target is not None
+        moving = (clips.target == 1).flatten(2).float().mean(2)
+        return [[f"{share:.0%} of the middle frame moves" for share in row] for row in moving.tolist()]
+
+    def pictures(self, clips: Clips) -> dict[str, Tensor]:
+        """The trimap (white moves, grey is not known) and the predicted probability."""
+        assert clips.target is not None
+        trimap = torch.where(clips.target < 0, 0.5, clips.target.float())
+        return {"target": drawn(trimap), "prediction": drawn(self.scores(clips).sigmoid())}
+
+
+def wanted(clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The trimap by cells: two ``[B, N, h, w]`` bool, does most of what is known move, and is half known?"""
+    assert clips.target is not None
+    known = by_cells(clips.target >= 0, size)
+    moving = by_cells(clips.target == 1, size)
+    return moving > known / 2, known >= 0.5

@@ -1,0 +1,108 @@
+"""Relative depth from motion.
+
+H. Jiang, E. Learned-Miller, G. Larsson, M. Maire, G. Shakhnarovich: Self-Supervised Relative Depth Learning for Urban
+Scene Understanding. ECCV 2018. https://arxiv.org/abs/1712.04850
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from avssl.clips import Clips
+from avssl.data.samplers import RandomClips
+from avssl.encoders import ResNet
+from avssl.labels import RelativeDepth
+from avssl.methods.base import Method
+from avssl.methods.maps import MapHead, by_cells, chance, drawn, middle_frames, share
+
+
+class DepthOrder(Method):
+    """Which parts of a single picture are near and which far?
+
+    The flow of the moving camera gives the relative depth of the middle frame, as percentiles; the network sees that
+    frame alone and predicts them, by an L1 loss over the cells whose depth is known (section 3).
+
+    Metric: ``agreement``, the share of random pairs of cells put in the labels' order, of those whose labels are at
+    least ``apart`` percentiles apart. Chance is 0.5, or what the depth predicted for another video reaches, if that is
+    more: "what is lower in the picture is nearer" holds in every video and is no achievement.
+
+    Args:
+        encoder: frame encoder.
+        sampler: the clip whose motion is the label; the middle frame is shown.
+        labeller: makes the percentiles.
+        width: channels of the head.
+        pairs: pairs of cells that are compared, a clip.
+        apart: least difference of two labels, in [0, 1], for the pair to count.
+    """
+
+    encoder: ResNet
+
+    def __init__(
+        self,
+        encoder: ResNet,
+        sampler: RandomClips | None = None,
+        labeller: RelativeDepth | None = None,
+        width: int = 64,
+        pairs: int = 512,
+        apart: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.sampler = sampler or RandomClips(frames=3, step=0.4)
+        self.labeller = labeller or RelativeDepth()
+        self.head = MapHead(encoder, 1, width)
+        self.pairs, self.apart = pairs, apart
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss over all cells, and the agreement of random pairs (drawn from torch's global random numbers)."""
+        predicted = self.predicted(clips)  # [B, N, h, w]
+        target, known = self.wanted(clips, predicted.shape[-2:])
+        cells = predicted.shape[2] * predicted.shape[3]
+        first, second = torch.randint(cells, (2, self.pairs), device=predicted.device)
+        flat, sure = target.flatten(2), known.flatten(2)
+        difference = flat[..., first] - flat[..., second]  # [B, N, pairs]
+        counted = sure[..., first] & sure[..., second] & (difference.abs() >= self.apart)
+
+        def agreement(depth: Tensor) -> Tensor:
+            values = depth.flatten(2)
+            return share((values[..., first] > values[..., second]) == (difference > 0), counted)
+
+        reached = agreement(predicted)
+        other = chance(agreement, predicted, torch.zeros_like(predicted))
+        even = 0.5 * counted.flatten(1).any(1)
+        error = (predicted - target).abs()
+        return {
+            "loss": (error * known).sum() / known.sum().clamp(min=1),
+            "agreement": reached,
+            "chance/agreement": other if other.mean() > even.mean() else even,
+        }
+
+    def predicted(self, clips: Clips) -> Tensor:
+        """``[B, N, h, w]`` percentiles of the depth of the middle frames, from 0 (near) to 1; nothing else is seen."""
+        scores = self.head(self.encoder.stages(middle_frames(clips))).squeeze(1)
+        return scores.sigmoid().unflatten(0, clips.video.shape[:2])
+
+    def wanted(self, clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The labels by cells, mean of what is known: ``[B, N, h, w]``, and whether half of a cell is known."""
+        assert clips.target is not None
+        known = torch.isfinite(clips.target)
+        part = by_cells(known, size)
+        total = by_cells(torch.where(known, clips.target, 0), size)
+        return total / part.clamp(min=1e-6), part >= 0.5
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """How much of the picture has a label."""
+        assert clips.target is not None
+        known = torch.isfinite(clips.target).flatten(2).float().mean(2)
+        return [[f"depth known of {share:.0%} of the middle frame" for share in row] for row in known.tolist()]
+
+    def pictures(self, clips: Clips) -> dict[str, Tensor]:
+        """The percentiles, near white and far black, red where not known; and those predicted."""
+        assert clips.target is not None
+        known = torch.isfinite(clips.target)
+        near = 1 - torch.where(known, clips.target, 1)
+        target = torch.stack([torch.where(known, near, 0.5), near, near], 2)[:, :, None]
+        return {"target": target, "prediction": drawn(1 - self.predicted(clips))}
