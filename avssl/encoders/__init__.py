@@ -1,16 +1,25 @@
-"""Networks over frames and clips, behind one interface; torchvision's where torchvision has them."""
+"""Networks over frames, clips and sound, behind one interface; torchvision's where torchvision has them."""
 
-from avssl.encoders.base import Encoder
-from avssl.encoders.export import load_encoder, read_card, save_encoder, weights_hash
-from avssl.encoders.video import MC3, R3D, S3D, R2Plus1D, ResNet
+from avssl.encoders.audio import VGG, AudioResNet, Waveform
+from avssl.encoders.base import AudioEncoder, Encoder
+from avssl.encoders.export import load_audio_encoder, load_encoder, read_card, save_encoder, weights_hash
+from avssl.encoders.fused import Fused
+from avssl.encoders.video import MC3, R3D, S3D, EarlyFusion, R2Plus1D, ResNet
 
 __all__ = [
     "MC3",
     "R3D",
     "S3D",
+    "VGG",
+    "AudioEncoder",
+    "AudioResNet",
+    "EarlyFusion",
     "Encoder",
+    "Fused",
     "R2Plus1D",
     "ResNet",
+    "Waveform",
+    "load_audio_encoder",
     "load_encoder",
     "read_card",
     "save_encoder",

@@ -132,6 +132,36 @@ class ResNet(TorchvisionEncoder):
         return net.layer4(net.layer3(net.layer2(net.layer1(x))))
 
 
+class EarlyFusion(TorchvisionEncoder):
+    """2D residual network whose first convolution spans a few frames (SyncNet: Chung & Zisserman, ACCVW 2016, fig. 3).
+
+    Nothing is padded in time: map t sees frames t to t + window - 1 and no others, so that a longer clip gives the maps
+    of all its windows at once, and no map knows where the clip ends. T' = T - window + 1; D is 8 x width.
+
+    Args:
+        width: channels of the first layer.
+        window: frames that the first convolution spans (SyncNet: 5, 0.2 s).
+
+    Raises:
+        ValueError: for a width that is not a multiple of 8.
+    """
+
+    def __init__(self, width: int = FULL_WIDTH, window: int = 5) -> None:
+        super().__init__(torchvision.models.resnet18, 8, width, config={"width": width, "window": window})
+        self.window, self.min_clip = window, (window, 1, 1)
+        self.net.conv1 = Conv3d(3, width, (window, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
+        nn.init.kaiming_normal_(self.net.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
+        self.check_clips(clips)
+        net = self.net
+        x = net.conv1(clips.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))  # [B, C, T', H', W']
+        x = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B*T', C, H', W']
+        x = net.maxpool(net.relu(net.bn1(x)))
+        x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
+        return x.unflatten(0, (len(clips), -1)).transpose(1, 2)
+
+
 class VideoResNet(TorchvisionEncoder):
     """18-layer residual network over space and time; D is 8 x width, T' = T / 8 (in MC3 T' = T)."""
 
