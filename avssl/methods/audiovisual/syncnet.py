@@ -14,22 +14,26 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, EarlyFusion
 from avssl.methods.audiovisual.streams import AlignedClips, TwoStream, TwoStreamMethod, sound
+from avssl.methods.base import a_video
 
 
 class SyncNet(TwoStreamMethod):
-    """Which sound of this video goes with this window of a few frames?
+    """By how much are these pictures and this sound apart?
 
-    All windows of a clip, one beginning with each frame, and the sounds of the same seconds are embedded by two streams
-    (SyncNet, section 2). Each window must be nearer to its own sound than to the sounds of the other windows of the
-    *same clip*, so that who speaks, or what the room sounds like, doesn't help: the multi-way matching of Perfect Match
-    (section 2.2), in both directions, instead of SyncNet's loss over single pairs. The target is read off the times: a
-    window's own sound is the one that begins when it does. Every sound is the right answer once and a wrong one for all
-    other windows, and no stream knows where the clip begins or ends: neither alone gives the answer away.
+    All windows of a clip, one beginning with each frame, and the sounds of equally many windows are embedded by two
+    streams (SyncNet, section 2). For each offset within reach, the similarity of windows and sounds that are so far
+    apart is averaged over the clip, which is how SyncNet finds an offset (section 3.2); the offset of the clip must
+    come out on top, by a softmax over offsets. SyncNet trains on single pairs with a margin instead, Perfect Match
+    (section 2.2) on a softmax for each window; but many windows have nothing to match, and an average need not be right
+    for each. All offsets are of the *same clip*, so that who speaks, or what the room sounds like, doesn't help; and
+    since nothing is padded in time, no stream knows where the clip begins: neither alone gives the offset away.
+
+    The target is read off the times: the offset at which sounds begin with their windows.
 
     A trained network gives the offset of a recording: `avssl.evaluation.sync`.
 
-    Metrics over windows: ``accuracy``, whether the nearest sound is the window's own, chance one over their number; and
-    ``within_a_frame``, whether it begins within ``step`` of it, chance the share of the sounds that do.
+    Metrics: ``accuracy`` over offsets, chance one over their number; ``within_a_frame``, the answer at most ``step``
+    seconds away, chance the share of offsets that are.
 
     Args:
         encoder: gives a map for each window of a clip.
@@ -38,10 +42,11 @@ class SyncNet(TwoStreamMethod):
         hidden: width of the heads' hidden layers.
         out: width of the common space (SyncNet: 256; Perfect Match: 512).
         moments: points in time that the head sees of a window's sound.
-        temperature: by which squared distances are divided.
+        reach: seconds of the largest offset, early and late (SyncNet looks 15 frames, 0.6 s, far).
+        temperature: by which mean cosines are divided.
 
     Raises:
-        ValueError: where the clips are too short to hold two windows.
+        ValueError: where a clip holds fewer windows than there are steps in ``reach``.
     """
 
     encoder: EarlyFusion
@@ -55,46 +60,56 @@ class SyncNet(TwoStreamMethod):
         hidden: int = 512,
         out: int = 256,
         moments: int = 4,
-        temperature: float = 0.2,
+        reach: float = 0.6,
+        temperature: float = 0.03,
     ) -> None:
         super().__init__()
         self.encoder, self.audio_encoder = encoder, audio_encoder
-        self.sampler = sampler or AlignedClips(frames=25, step=0.04)
-        if self.sampler.frames <= encoder.window:
-            raise ValueError(f"SyncNet: clips of {self.sampler.frames} frames hold no two windows of {encoder.window}")
+        self.sampler = sampler or AlignedClips(frames=50, step=0.04)
+        self.windows = self.sampler.frames - encoder.window + 1
+        self.steps = round(reach / self.sampler.step)
+        if self.windows <= self.steps:
+            raise ValueError(
+                f"SyncNet: {self.sampler.frames} frames hold {self.windows} windows of {encoder.window} frames, too "
+                f"few for offsets of {self.steps} frames: lower reach, or raise sampler.frames"
+            )
         self.streams = TwoStream(encoder, audio_encoder, hidden, out, (1, moments), encoder.window, self.sampler.step)
         self.temperature = temperature
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over the W windows of each of B·N clips."""
-        assert clips.audio_times is not None
-        step, window = self.sampler.step, self.encoder.window
-        picture_starts = clips.times[..., : clips.times.shape[2] - window + 1].flatten(0, 1)  # [B N, W]
-        windows = picture_starts.shape[1]
-        seen = self.streams.slide(clips.video.flatten(0, 1))  # [B N, W, out]
+        """Loss and metrics over B·N clips."""
         samples = sound(clips, self.audio_encoder).flatten(0, 1)  # [B N, S]
-        starts = torch.arange(windows, device=samples.device) * step  # of the sounds, in the span
+        seen = self.streams.slide(clips.video.flatten(0, 1))  # [B N, W, out]
+        starts = torch.arange(self.windows, device=samples.device) * self.sampler.step
         heard = self.streams.hear(cut(samples, starts, self.streams.samples, self.streams.rate).flatten(0, 1))
-        heard = heard.unflatten(0, (-1, windows))  # [B N, W, out]
-        sound_starts = clips.audio_times[..., :1].flatten(0, 1) + starts  # [B N, W]
-        late = (sound_starts[:, None] - picture_starts[:, :, None]).abs()  # [B N, W, W]
-        target = late.argmin(2)  # [B N, W]
-        scores = -torch.cdist(seen, heard).square() / self.temperature  # [B N, W, W]
-        loss = F.cross_entropy(scores.flatten(0, 1), target.flatten())
-        loss = (loss + F.cross_entropy(scores.mT.flatten(0, 1), late.argmin(1).flatten())) / 2
-        nearest = scores.argmax(2)  # [B N, W]
-        near = (late < 1.5 * step).to(scores.dtype)
+        scores = along_diagonals(seen @ heard.unflatten(0, (-1, self.windows)).mT, self.steps)  # [B N, O]
+        away = self.away(clips).flatten(0, 1).abs()  # [B N, O]
+        target, answer = away.argmin(1), scores.argmax(1)
+        near = (away < 1.5 * self.sampler.step).to(scores.dtype)
         found = {
-            "accuracy": (nearest == target).to(scores.dtype),
-            "chance/accuracy": torch.full_like(nearest, 1 / windows, dtype=scores.dtype),
-            "within_a_frame": near.gather(2, nearest[..., None])[..., 0],
-            "chance/within_a_frame": near.mean(2),
+            "accuracy": (answer == target).to(scores.dtype),
+            "chance/accuracy": torch.full_like(target, 1 / scores.shape[1], dtype=scores.dtype),
+            "within_a_frame": near.gather(1, answer[:, None]),
+            "chance/within_a_frame": near.mean(1),
         }
-        return {"loss": loss, **{name: value.view(len(clips), -1).mean(1) for name, value in found.items()}}
+        loss = F.cross_entropy(scores / self.temperature, target)
+        return {"loss": loss, **{name: a_video(value, clips) for name, value in found.items()}}
+
+    def away(self, clips: Clips) -> Tensor:
+        """``[B, N, O]`` seconds from the start of a window to that of the sound which each offset compares it with."""
+        assert clips.audio_times is not None
+        steps = torch.arange(-self.steps, self.steps + 1, device=clips.times.device) * self.sampler.step
+        return clips.audio_times[..., :1] - clips.times[..., :1] + steps
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Which seconds are to be matched."""
         return [[f"windows from {row[0]:.2f} to {row[-1]:.2f} s" for row in video] for video in clips.times.tolist()]
+
+
+def along_diagonals(similarity: Tensor, steps: int) -> Tensor:
+    """``[B, W, W]`` of window i and sound j to ``[B, 2 steps + 1]``: the mean where j - i is -steps, ..., steps."""
+    offsets = range(-steps, steps + 1)
+    return torch.stack([similarity.diagonal(offset, 1, 2).mean(1) for offset in offsets], 1)
 
 
 def cut(samples: Tensor, starts: Tensor, length: int, rate: int) -> Tensor:
