@@ -131,7 +131,7 @@ def curve(reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int
     begin, end = sound_span(info)
     span = network.frames * network.step
     count = int((info.duration - span) / network.step + 1e-6) + 1
-    starts = on_frames(torch.arange(max(count, 0), dtype=torch.float64) * network.step, info, 0.0)
+    starts = on_frames(torch.arange(max(count, 0), dtype=torch.float64) * network.step, info)
     grid = (offsets[1] - offsets[0]).item() if len(offsets) > 1 else network.step
     numbers = ((starts[:, None] + offsets) / grid).round().long()  # [P, O] sounds, by their place on the grid
     valid = (numbers * grid >= begin - TOLERANCE) & (numbers * grid + span <= end + TOLERANCE)

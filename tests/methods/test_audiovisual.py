@@ -38,13 +38,14 @@ def draws(sampler, info, count=400):
         (HardClips(16, 0.04, gap=0.5), LONG),
     ],
 )
-def test_all_is_read_where_there_is_sound_and_pictures_begin_on_a_frame(sampler, info):
+def test_all_is_read_where_there_is_sound_and_clips_begin_on_a_frame(sampler, info):
     for times, audio, _ in draws(sampler, info):
         assert audio.min() >= info.audio.start - 1e-9
         assert audio.max() <= info.audio.start + info.audio.duration + 1e-9
         assert times.min() >= 0
         assert times.max() < info.duration
-        assert (times[:, 0] * info.fps) == pytest.approx((times[:, 0] * info.fps).round(), abs=1e-6)
+        if not isinstance(sampler, OffsetClip):  # whose grid is far coarser than a frame
+            assert (times[:, 0] * info.fps) == pytest.approx((times[:, 0] * info.fps).round(), abs=1e-6)
 
 
 def test_the_place_of_the_sound_does_not_tell_aligned_from_shifted():
@@ -118,12 +119,12 @@ def test_contrastive_is_equation_1_of_avts():
 
 def test_the_curriculum_follows_progress_and_survives_a_resume():
     method = AVTS(MC3(8), VGG(8), HardClips(5, 0.04, 0.2), hidden=16, out=8)
-    assert method.stage() == [1.0, 0.0, 0.0]
+    assert method.stage() == (1.0, 0.0, 0.0)
     method.after_step(0.6)
-    assert method.stage() == [0.75, 0.25, 0.0]
+    assert method.stage() == (0.75, 0.25, 0.0)
     again = AVTS(MC3(8), VGG(8), HardClips(5, 0.04, 0.2), hidden=16, out=8)
     again.load_state_dict(method.state_dict())
-    assert again.stage() == [0.75, 0.25, 0.0]
+    assert again.stage() == (0.75, 0.25, 0.0)
     with pytest.raises(ValueError, match="must begin at 0"):
         AVTS(MC3(8), VGG(8), curriculum=((0.5, 1.0, 0.0, 0.0),))
 

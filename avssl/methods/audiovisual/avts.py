@@ -67,7 +67,7 @@ class HardClips:
         sign = 1 if uniform(0, 1, rng) < 0.5 else -1
         if not begin <= first + sign * near <= last:
             sign = -sign
-        starts = on_frames(torch.tensor([first, far, first + sign * near], dtype=torch.float64), info, begin)
+        starts = on_frames(torch.tensor([first, far, first + sign * near], dtype=torch.float64), info)
         times = clip_times(starts, self.frames, self.step)
         return ClipTimes(times, sound_of(times, self.step))
 
@@ -152,7 +152,7 @@ class AVTS(TwoStreamMethod):
 
     def stage(self) -> tuple[float, float, float]:
         """Shares of easy, hard and super-hard negatives at the present progress."""
-        return [shares for begin, *shares in self.curriculum if begin <= self.progress.item() + 1e-6][-1]  # type: ignore[return-value]
+        return [stage for stage in self.curriculum if stage[0] <= self.progress.item() + 1e-6][-1][1:]
 
     def after_step(self, progress: float) -> None:
         """Move on in the curriculum."""

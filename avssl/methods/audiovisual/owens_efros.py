@@ -54,7 +54,7 @@ class ShiftedSound:
         span = self.frames * self.step
         begin, end = shared_stretch(info, self.seconds)
         moments = torch.tensor(apart(begin, end - span, self.shift_min, self.shift_max, rng), dtype=torch.float64)
-        moments = on_frames(moments, info, begin)
+        moments = on_frames(moments, info)
         sounds = moments if uniform(0, 1, rng) < 0.5 else moments.flip(0)
         times = clip_times(moments[:1], self.frames, self.step)
         return ClipTimes(times.repeat(2, 1), torch.stack([sounds, sounds + span], 1))

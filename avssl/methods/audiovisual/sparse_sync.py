@@ -18,7 +18,7 @@ from avssl.data.samplers import clip_times, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.encoders.base import Exportable
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import on_frames, shared_stretch, sound
+from avssl.methods.audiovisual.streams import shared_stretch, sound
 from avssl.methods.base import Method
 
 GRID = 4  # height and width to which the maps of the picture are pooled
@@ -65,7 +65,7 @@ class OffsetClip:
         begin, end = shared_stretch(info, self.seconds)
         begin += self.largest
         last = max(begin, end - self.largest - self.frames * self.step)
-        start = on_frames(torch.tensor([uniform(begin, last, rng)], dtype=torch.float64), info, begin)
+        start = torch.tensor([uniform(begin, last, rng)], dtype=torch.float64)
         late = (int(torch.randint(self.classes, (), generator=rng)) - self.classes // 2) * self.grid
         times = clip_times(start, self.frames, self.step)
         heard = torch.stack([start - late, start - late + self.frames * self.step], 1)

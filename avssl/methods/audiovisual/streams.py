@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,26 +25,24 @@ SAME = 1e-6  # seconds: picture and sound that begin at the same moment
 def shared_stretch(info: VideoInfo, needed: float) -> tuple[float, float]:
     """Seconds from and to which a recording has picture *and* sound, so that no silence is read beyond the sound's end.
 
-    Where that is shorter than ``needed`` seconds, the whole picture; `sound` then makes all clips of the video equally
-    silent.
+    It begins with a frame. Where it is shorter than ``needed`` seconds, it is the whole picture; `sound` then makes all
+    clips of the video equally silent.
     """
     begin, end = 0.0, info.duration
     if info.audio is not None:
         begin, end = max(begin, info.audio.start), min(end, info.audio.start + info.audio.duration)
+    if not info.vfr:
+        begin = math.ceil(begin * info.fps - 1e-6) / info.fps
     return (begin, end) if end - begin >= needed else (0.0, info.duration)
 
 
-def on_frames(starts: Tensor, info: VideoInfo, begin: float) -> Tensor:
-    """``[...]`` seconds moved back to when the frame on show appeared, or on to the first frame from ``begin``.
+def on_frames(starts: Tensor, info: VideoInfo) -> Tensor:
+    """``[...]`` seconds moved back to when the frame on show appeared.
 
     A frame is shown for 1/fps seconds; without this, pictures would be half of that late against their sound.
     Recordings with a varying rate are left as they are.
     """
-    if info.vfr or info.fps <= 0:
-        return starts
-    frame = (starts * info.fps + 1e-6).floor()
-    first = torch.ceil(torch.tensor(begin * info.fps - 1e-6, dtype=torch.float64))
-    return torch.maximum(frame, first) / info.fps
+    return starts if info.vfr else (starts * info.fps + 1e-6).floor() / info.fps
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class AlignedClips:
         begin, end = shared_stretch(info, self.seconds)
         room = end - begin - self.seconds
         places = room * torch.rand(self.clips, generator=rng, dtype=torch.float64).sort().values
-        starts = on_frames(begin + places + self.apart * torch.arange(self.clips), info, begin)
+        starts = on_frames(begin + places + self.apart * torch.arange(self.clips), info)
         times = clip_times(starts[torch.randperm(self.clips, generator=rng)], self.frames, self.step)
         return ClipTimes(times, sound_of(times, self.step))
 
