@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,20 +18,21 @@ from safetensors.torch import save
 from torch import Tensor
 
 import avssl
-from avssl.encoders.base import Encoder
+from avssl.encoders.base import AudioEncoder, Encoder, Exportable
 
 WEIGHTS = "encoder.safetensors"
 CARD = "encoder.json"
+Kind = TypeVar("Kind", bound=Exportable)
 
 
-def save_encoder(encoder: Encoder, folder: str | Path, card: Mapping[str, Any]) -> Path:
+def save_encoder(encoder: Exportable, folder: str | Path, card: Mapping[str, Any]) -> Path:
     """Write ``encoder.safetensors`` and ``encoder.json`` into a folder, replacing an earlier export.
 
     The weights file also holds the card and is replaced in one step, so that an interrupted export leaves the old
     encoder or the new one; ``encoder.json`` is the same card for people and other programs.
 
     Args:
-        encoder: any encoder; parameters are written in their own type.
+        encoder: any encoder of pictures, of sound or of both; parameters are written in their own type.
         folder: made where it does not exist.
         card: JSON values. Must have ``mean`` and ``std`` (three channel values for pixels in [0, 1]) and ``size``
             ((height, width) of the frames it was trained on); whatever else is worth knowing (method, config, ...)
@@ -48,8 +49,7 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: Mapping[str, Any]) 
         raise ValueError(f"save_encoder: the card needs mean, std and size; {missing} missing, got {sorted(card)}")
     full = {
         **card,
-        "class": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
-        "config": encoder.config,
+        **plan(encoder),
         "num_features": encoder.num_features,
         "weights_hash": weights_hash(encoder),
         "versions": {"avssl": avssl.__version__, "torch": torch.__version__, "commit": source_commit()},
@@ -77,13 +77,57 @@ def load_encoder(path: str | Path) -> Encoder:
         ValueError: where the file is damaged, its class is not an `Encoder`, or its tensors do not fit the class;
             lists what is missing, unexpected and of another shape.
     """
-    weights = _find(path)
+    return load(path, Encoder, "encoder")
+
+
+def load_audio_encoder(path: str | Path) -> AudioEncoder:
+    """The audio encoder of a run, as `load_encoder`; of a run folder ``<run>/audio_encoder/`` is read.
+
+    Raises:
+        FileNotFoundError: where there is no export; says where it looked.
+        ValueError: as `load_encoder`.
+    """
+    return load(path, AudioEncoder, "audio_encoder")
+
+
+def load(path: str | Path, kind: type[Kind], name: str) -> Kind:
+    """Build an exported network of some kind again, in eval mode, on the CPU; its card is in ``.card``.
+
+    Args:
+        path: a run folder, an export folder, or the weights file itself.
+        kind: what it must be.
+        name: the folder within a run.
+
+    Raises:
+        FileNotFoundError: where there is no export; says where it looked.
+        ValueError: as `load_encoder`.
+    """
+    weights = _find(path, name)
     card, tensors = _read(weights)
-    encoder = _class_of(card, weights)(**card["config"])
+    encoder = build(card, kind, weights)
     _check_tensors(encoder.state_dict(), tensors, weights)
     encoder.load_state_dict(tensors)
     encoder.card = card
     return encoder.eval()
+
+
+def plan(network: Exportable) -> dict[str, Any]:
+    """What `build` needs, as plain values: the class and the constructor arguments."""
+    return {"class": f"{type(network).__module__}.{type(network).__qualname__}", "config": network.config}
+
+
+def build(plan: Mapping[str, Any], kind: type[Kind], where: str | Path = "a plan") -> Kind:
+    """A new network from what `plan` says, with weights drawn anew.
+
+    Args:
+        plan: ``class`` and ``config``.
+        kind: what it must be.
+        where: names the plan in messages.
+
+    Raises:
+        ValueError: where the class can't be imported or is another.
+    """
+    return _class_of(plan, kind, where)(**plan["config"])
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -100,7 +144,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return _card_of(_open(weights), weights)
 
 
-def weights_hash(encoder: Encoder) -> str:
+def weights_hash(encoder: Exportable) -> str:
     """SHA-256 over class, constructor arguments and every tensor: equal where two encoders compute the same."""
     digest = hashlib.sha256(f"{type(encoder).__qualname__} {sorted(encoder.config.items())}".encode())
     for name, tensor in sorted(encoder.state_dict().items()):
@@ -119,11 +163,11 @@ def source_commit() -> str | None:
     return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
 
 
-def _find(path: str | Path) -> Path:
+def _find(path: str | Path, name: str = "encoder") -> Path:
     path = Path(path)
     if path.is_file():
         return path
-    places = [path / WEIGHTS, path / "encoder" / WEIGHTS]
+    places = [path / WEIGHTS, path / name / WEIGHTS]
     for place in places:
         if place.is_file():
             return place
@@ -152,14 +196,14 @@ def _read(weights: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return _card_of(file, weights), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def _class_of(card: Mapping[str, Any], weights: Path) -> type[Encoder]:
-    module, _, name = card["class"].rpartition(".")
+def _class_of(plan: Mapping[str, Any], kind: type[Kind], where: str | Path) -> type[Kind]:
+    module, _, name = plan["class"].rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{weights}: its class {card['class']} can't be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Encoder)):
-        raise ValueError(f"{weights}: its class {card['class']} is not an avssl.encoders.Encoder")
+        raise ValueError(f"{where}: its class {plan['class']} can't be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise ValueError(f"{where}: its class {plan['class']} is not an avssl.encoders.{kind.__name__}")
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
 from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18, s3d
 
 from avssl.encoders.base import Encoder
@@ -151,6 +152,48 @@ class ResNet(TorchvisionEncoder):
 
     def _frame_maps(self, clips: Tensor) -> Tensor:
         return self.stages(clips)[-1]
+
+
+class EarlyFusion(TorchvisionEncoder):
+    """2D residual network whose first convolution spans a few frames (SyncNet: Chung & Zisserman, ACCVW 2016, fig. 3).
+
+    Nothing is padded in time: map t sees frames t to t + window - 1 and no others, so that a longer clip gives the maps
+    of all its windows at once, and no map knows where the clip ends. T' = T - window + 1; D is 8 x width. The first
+    kernels begin with a mean over time of zero: the untrained network sees what changes, not what stays.
+
+    Args:
+        width: channels of the first layer.
+        depth: 10 (one residual block a stage) or 18 (two).
+        window: frames that the first convolution spans (SyncNet: 5, 0.2 s).
+
+    Raises:
+        ValueError: for another depth, or a width that is not a multiple of 8.
+    """
+
+    def __init__(self, width: int = FULL_WIDTH, depth: int = 18, window: int = 5) -> None:
+        if depth not in (10, 18):
+            raise ValueError(f"EarlyFusion: depth must be 10 or 18, got {depth}")
+        blocks = [1, 1, 1, 1] if depth == 10 else [2, 2, 2, 2]
+        super().__init__(
+            lambda: torchvision.models.ResNet(BasicBlock, blocks),
+            8,
+            width,
+            config={"width": width, "depth": depth, "window": window},
+        )
+        self.window, self.min_clip = window, (window, 1, 1)
+        self.net.conv1 = Conv3d(3, width, (window, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
+        nn.init.kaiming_normal_(self.net.conv1.weight, mode="fan_out", nonlinearity="relu")
+        with torch.no_grad():
+            self.net.conv1.weight -= self.net.conv1.weight.mean(2, keepdim=True)
+
+    def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
+        self.check_clips(clips)
+        net = self.net
+        x = net.conv1(clips.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))  # [B, C, T', H', W']
+        x = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B*T', C, H', W']
+        x = net.maxpool(net.relu(net.bn1(x)))
+        x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
+        return x.unflatten(0, (len(clips), -1)).transpose(1, 2)
 
 
 class VideoResNet(TorchvisionEncoder):

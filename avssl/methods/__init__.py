@@ -1,5 +1,6 @@
 """Pretext tasks, one file a paper."""
 
+from avssl.methods.audiovisual import AVID, AVTS, XDC, OwensEfros, SparseSync, SyncNet
 from avssl.methods.base import Method
 from avssl.methods.temporal import (
     BYOL,
@@ -30,6 +31,8 @@ from avssl.methods.temporal import (
 )
 
 __all__ = [
+    "AVID",
+    "AVTS",
     "BYOL",
     "CPC",
     "DPC",
@@ -37,6 +40,7 @@ __all__ = [
     "TCN",
     "VCOP",
     "VJEPA",
+    "XDC",
     "ArrowOfTime",
     "CubicPuzzles",
     "DepthOrder",
@@ -48,11 +52,14 @@ __all__ = [
     "MoCo",
     "MovingObjects",
     "OddOneOut",
+    "OwensEfros",
     "Pace",
     "Rotation",
     "ShuffleLearn",
     "SimCLR",
     "SlowFeatures",
+    "SparseSync",
+    "SyncNet",
     "TrackByColour",
     "UnsupervisedLSTM",
     "VideoMAE",

@@ -8,6 +8,7 @@ from avssl.clips import Clips
 from avssl.data.dataset import Labeller
 from avssl.data.samplers import ClipSampler
 from avssl.encoders import Encoder
+from avssl.encoders.base import Exportable
 
 
 class Method(nn.Module):
@@ -49,6 +50,10 @@ class Method(nn.Module):
             each of N clips, of any size. Nothing where all is said in words.
         """
         return {}
+
+    def exports(self) -> dict[str, Exportable]:
+        """The networks that a run keeps, by the name of their folder in it."""
+        return {"encoder": self.encoder}
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step, for momentum encoders and schedules; ``progress`` runs over (0, 1]."""

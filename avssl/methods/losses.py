@@ -195,3 +195,20 @@ def lifted(frames: Tensor, positive: Tensor, negative: Tensor, margin: float = 1
     cost = torch.logaddexp(pull[:, :, None], pull[:, None, :]) + distance  # [B, M, M]
     pairs = positive & cost.isfinite()
     return cost[pairs].relu().square().mean() / 2
+
+
+def contrastive(distance: Tensor, chosen: Tensor, together: bool, margin: float) -> Tensor:
+    """One side of the contrastive loss (Hadsell, Chopra & LeCun, CVPR 2006; AVTS, equation 1), over chosen pairs.
+
+    Args:
+        distance: of each pair.
+        chosen: which pairs count, of the same shape.
+        together: pairs belong together and cost the square of their distance; others cost the square of what they lack
+            to the margin.
+        margin: distance at which a pair that doesn't belong together is far enough.
+
+    Returns:
+        The mean cost of the chosen pairs; 0 where there are none.
+    """
+    cost = distance.square() if together else (margin - distance).clamp(min=0).square()
+    return (cost * chosen).sum() / chosen.sum().clamp(min=1)

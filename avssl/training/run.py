@@ -283,7 +283,8 @@ def pretrain(
         size = data.transform.size
         card = {"run": name, "method": type(method).__name__, "steps": engine.max_steps, "seed": seed}
         card |= {"data": loaders.fingerprint, "mean": MEAN, "std": STD, "size": (size, size)}
-        save_encoder(method.encoder, folder / "encoder", card)
+        for part, network in method.exports().items():
+            save_encoder(network, folder / part, card)
         facts = {"metrics": {metric: value._asdict() for metric, value in measured.items()}, "collapse": collapse}
         write_whole(folder / "held_out.json", json.dumps(facts, indent=1))
         report(name, measured, folder, time.monotonic() - began)

@@ -1,0 +1,89 @@
+"""Audio-visual instance discrimination (AVID).
+
+P. Morgado, N. Vasconcelos, I. Misra: Audio-Visual Instance Discrimination with Cross-Modal Agreement. CVPR 2021.
+https://arxiv.org/abs/2004.12943
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avssl.clips import Clips
+from avssl.encoders import AudioEncoder, Encoder
+from avssl.encoders.base import Exportable
+from avssl.methods.audiovisual.streams import AlignedClips, sound
+from avssl.methods.base import Method
+from avssl.methods.distributed import gathered
+from avssl.methods.heads import projection
+
+
+class AVID(Method):
+    """Which sound goes with this clip, and which clip with this sound?
+
+    Both streams are projected onto one sphere, and each clip must find its sound among those of other videos, each
+    sound its clip (Cross-AVID, section 3.2: discrimination within a modality is left out, as it made features worse).
+
+    The paper keeps a memory of one vector an instance and contrasts with 1024 of them by a noise-contrastive loss. Here
+    the negatives are the other videos of the batch, over all processes, in a softmax: a memory that doesn't know which
+    video a vector is of would hold the right answer's own past among the wrong ones. The paper's second stage,
+    cross-modal agreement, is left out.
+
+    Metrics: ``video_to_audio`` and ``audio_to_video``, whether the partner is the nearest in the batch; chance one over
+    the number of videos in it.
+
+    Args:
+        encoder: clip encoder.
+        audio_encoder: audio encoder.
+        sampler: draws a clip and its sound (the paper: 0.5 s of video and 2 s of sound).
+        hidden: width of the projection heads' hidden layers (the paper: 512).
+        out: width of the common space (the paper: 128).
+        layers: linear layers of the heads (the paper: 3).
+        temperature: of the softmax (the paper: 0.07).
+    """
+
+    audio_encoder: AudioEncoder
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        audio_encoder: AudioEncoder,
+        sampler: AlignedClips | None = None,
+        hidden: int = 512,
+        out: int = 128,
+        layers: int = 3,
+        temperature: float = 0.07,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.audio_encoder = encoder, audio_encoder
+        self.sampler = sampler or AlignedClips(frames=8, step=0.0625)
+        self.video_head = projection(encoder.num_features, hidden, out, layers)
+        self.audio_head = projection(audio_encoder.num_features, hidden, out, layers)
+        self.temperature = temperature
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and metrics over B pairs."""
+        seen = self.video_head(self.encoder(clips.video.flatten(0, 1)))
+        heard = self.audio_head(self.audio_encoder(sound(clips, self.audio_encoder).flatten(0, 1)))
+        seen, heard = (F.normalize(vectors.float(), dim=1) for vectors in (seen, heard))  # [B, out] each
+        (every_seen, offset), (every_heard, _) = gathered(seen), gathered(heard)  # [world B, out] each
+        there, back = seen @ every_heard.T, heard @ every_seen.T  # [B, world B]
+        target = torch.arange(len(clips), device=seen.device) + offset
+        losses = [F.cross_entropy(cosines / self.temperature, target) for cosines in (there, back)]
+        chance = torch.full((len(clips),), 1 / len(every_seen), device=seen.device)
+        return {
+            "loss": (losses[0] + losses[1]) / 2,
+            "video_to_audio": (there.argmax(1) == target).float(),
+            "chance/video_to_audio": chance,
+            "audio_to_video": (back.argmax(1) == target).float(),
+            "chance/audio_to_video": chance,
+        }
+
+    def exports(self) -> dict[str, Exportable]:
+        """Both encoders."""
+        return {"encoder": self.encoder, "audio_encoder": self.audio_encoder}
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """Which pair each clip and its sound are."""
+        return [[f"pair {video}"] for video in range(len(clips))]

@@ -1,0 +1,169 @@
+"""Audio-visual scene analysis: aligned or shifted?
+
+A. Owens, A. A. Efros: Audio-Visual Scene Analysis with Self-Supervised Multisensory Features. ECCV 2018.
+https://arxiv.org/abs/1804.03641
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips, ClipTimes
+from avssl.data.samplers import clip_times, uniform
+from avssl.data.transforms import MEAN, STD
+from avssl.encoders import Fused
+from avssl.encoders.base import Exportable
+from avssl.encoders.export import build, plan
+from avssl.media import VideoInfo
+from avssl.methods.audiovisual.streams import SAME, Synchroniser, apart, on_frames, shared_stretch, sound
+from avssl.methods.base import Method, a_video
+
+
+@dataclass(frozen=True)
+class ShiftedSound:
+    """One clip shown twice, once with its own sound and once with that of another moment of the same video.
+
+    The two moments are drawn the same way, and which of them the picture shows is random: the sound of an aligned pair
+    comes from the same places as that of a shifted one, so that neither stream alone tells.
+
+    Args:
+        frames: frames a clip (T); the paper: 4.2 s.
+        step: seconds between two frames of a clip.
+        shift_min: least seconds of a shift (the paper: 2.0).
+        shift_max: most seconds of a shift (the paper: 5.8).
+    """
+
+    frames: int = 126
+    step: float = 1 / 30
+    shift_min: float = 2.0
+    shift_max: float = 5.8
+
+    @property
+    def seconds(self) -> float:
+        """A clip and the least shift."""
+        return self.frames * self.step + self.shift_min
+
+    def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
+        """Times ``[2, T]``, both the same, and the two sounds in random order."""
+        span = self.frames * self.step
+        begin, end = shared_stretch(info, self.seconds)
+        moments = torch.tensor(apart(begin, end - span, self.shift_min, self.shift_max, rng), dtype=torch.float64)
+        moments = on_frames(moments, info)
+        sounds = moments if uniform(0, 1, rng) < 0.5 else moments.flip(0)
+        times = clip_times(moments[:1], self.frames, self.step)
+        return ClipTimes(times.repeat(2, 1), torch.stack([sounds, sounds + span], 1))
+
+
+class Alignment(Synchroniser):
+    """A fused network and the layer that says whether picture and sound are aligned.
+
+    Args:
+        encoder: over both, or the `plan` of one.
+        frames: frames of a clip.
+        step: seconds between two of them.
+    """
+
+    def __init__(self, encoder: Fused | Mapping[str, Any], frames: int, step: float) -> None:
+        encoder = encoder if isinstance(encoder, Fused) else build(encoder, Fused)
+        config = {"encoder": plan(encoder), "frames": frames, "step": step}
+        super().__init__(1, config, frames, step, encoder.audio.rate)
+        self.encoder = encoder
+        self.classifier = nn.Linear(encoder.num_features, 1)
+
+    def forward(self, clips: Tensor, sounds: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[B]`` and maps ``[B, D, T', H', W']`` of pictures ``[B, T, 3, H, W]`` and sounds ``[B, S]``."""
+        maps = self.encoder.fused(clips, sounds)
+        return self.classifier(maps.mean((2, 3, 4), dtype=torch.float32)).squeeze(1).float(), maps
+
+    def distances(self, clips: Tensor, sounds: Tensor, which: Tensor) -> Tensor:  # noqa: D102
+        return torch.stack([-self(clips, sounds[column])[0] for column in which.T], dim=1)  # [P, O]
+
+
+class OwensEfros(Method):
+    """Is this the sound of these pictures, or that of some seconds earlier or later?
+
+    A network that fuses both streams early classifies clips as aligned or shifted (section 3). The target is read off
+    the times: aligned where ``audio_times - times`` is 0. The class-activation map, the classifier's weights applied
+    to the last maps before they are averaged (section 4), shows where the sound comes from: `pictures`.
+
+    Metrics, chance 0.5 each: ``accuracy`` over clips, half of them aligned; and ``paired``, whether of the two sounds
+    for one picture the aligned one scores higher.
+
+    Args:
+        encoder: network over both streams.
+        sampler: draws the clip and its two sounds.
+    """
+
+    encoder: Fused
+    sampler: ShiftedSound
+
+    def __init__(self, encoder: Fused, sampler: ShiftedSound | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.sampler = sampler or ShiftedSound()
+        self.alignment = Alignment(encoder, self.sampler.frames, self.sampler.step)
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and metrics over 2 B clips."""
+        score, _ = self._score(clips)
+        target = aligned(clips).flatten()  # [2 B]
+        correct = (score > 0) == target
+        pair = torch.where(target, score, -score).view(-1, 2).sum(1)  # [B] aligned minus shifted
+        half = torch.full((len(clips),), 0.5, device=score.device)
+        return {
+            "loss": F.binary_cross_entropy_with_logits(score, target.float()),
+            "accuracy": a_video(correct.float(), clips),
+            "chance/accuracy": half,
+            "paired": (pair > 0).float() + 0.5 * (pair == 0).float(),
+            "chance/paired": half,
+        }
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """Aligned, or by how much the sound is early or late."""
+        assert clips.audio_times is not None
+        early = (clips.audio_times[..., 0] - clips.times[..., 0]).tolist()
+        return [[in_words(value) for value in row] for row in early]
+
+    def pictures(self, clips: Clips) -> dict[str, Tensor]:
+        """Where the network finds the sound: the class-activation map over one frame for each of its T' steps."""
+        _, maps = self._score(clips)
+        weights = self.alignment.classifier.weight[0]  # [D]
+        heat = torch.einsum("bdthw,d->bthw", maps.float(), weights)  # [B N, T', H', W']
+        video = clips.video.flatten(0, 1)  # [B N, T, 3, H, W]
+        heat = F.interpolate(heat, size=video.shape[3:], mode="bilinear")
+        low, high = heat.amin((1, 2, 3), keepdim=True), heat.amax((1, 2, 3), keepdim=True)
+        heat = ((heat - low) / (high - low + 1e-6))[:, :, None]  # [B N, T', 1, H, W]
+        steps = heat.shape[1]
+        frames = (torch.arange(steps, device=video.device) + 0.5) * video.shape[1] / steps
+        mean, std = (torch.tensor(value, device=video.device).view(3, 1, 1) for value in (MEAN, STD))
+        shown = (video[:, frames.long()] * std + mean).clamp(0, 1)  # [B N, T', 3, H, W]
+        red = torch.tensor([1.0, 0.0, 0.0], device=video.device).view(3, 1, 1)
+        grey = shown.mean(2, keepdim=True)
+        return {"where it hears": (grey + heat * (red - grey)).unflatten(0, (len(clips), -1))}
+
+    def exports(self) -> dict[str, Exportable]:
+        """The encoder, its sound network, and the classifier of aligned and shifted as ``sync``."""
+        return {"encoder": self.encoder, "audio_encoder": self.encoder.audio, "sync": self.alignment}
+
+    def _score(self, clips: Clips) -> tuple[Tensor, Tensor]:
+        samples = sound(clips, self.encoder.audio).flatten(0, 1)
+        return self.alignment(clips.video.flatten(0, 1), samples)
+
+
+def aligned(clips: Clips) -> Tensor:
+    """``[B, N]`` bool: does the sound begin when the picture does?"""
+    assert clips.audio_times is not None
+    return (clips.audio_times[..., 0] - clips.times[..., 0]).abs() < SAME
+
+
+def in_words(early: float) -> str:
+    """Seconds by which sound was taken from later in the recording, so that it is heard early, in words."""
+    if abs(early) < SAME:
+        return "in sync"
+    return f"sound {abs(early):.2f} s {'early' if early > 0 else 'late'}"

@@ -1,0 +1,190 @@
+"""SparseSync: the offset of a longer clip as a class.
+
+V. Iashin, W. Xie, E. Rahtu, A. Zisserman: Sparse in Space and Time: Audio-visual Synchronisation with Trainable
+Selectors. BMVC 2022. https://arxiv.org/abs/2210.07055
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips, ClipTimes
+from avssl.data.samplers import clip_times, uniform
+from avssl.encoders import AudioEncoder, Encoder
+from avssl.encoders.base import Exportable
+from avssl.media import VideoInfo
+from avssl.methods.audiovisual.streams import shared_stretch, sound
+from avssl.methods.base import Method
+
+GRID = 4  # height and width to which the maps of the picture are pooled
+
+
+@dataclass(frozen=True)
+class OffsetClip:
+    """One clip, with sound that is late or early by a multiple of ``grid`` seconds.
+
+    The picture is drawn from the same places whatever the offset. The sound then can't be: where recordings are hardly
+    longer than a clip and begin and end alike, the place of the sound alone says something about the offset.
+
+    Args:
+        frames: frames a clip (T); the paper: 5 s.
+        step: seconds between two frames of a clip.
+        grid: seconds from one offset to the next (the paper: 0.2).
+        classes: number of offsets, odd, 0 in the middle (the paper: 21, +-2 s).
+
+    Raises:
+        ValueError: where the number of classes is even or less than 3.
+    """
+
+    frames: int = 125
+    step: float = 0.04
+    grid: float = 0.2
+    classes: int = 21
+
+    def __post_init__(self) -> None:
+        if self.classes % 2 == 0 or self.classes < 3:
+            raise ValueError(f"OffsetClip.classes: expected an odd number from 3 up, got {self.classes}")
+
+    @property
+    def largest(self) -> float:
+        """Seconds of the largest offset."""
+        return self.classes // 2 * self.grid
+
+    @property
+    def seconds(self) -> float:
+        """A clip, and the largest offset before and after it."""
+        return self.frames * self.step + 2 * self.largest
+
+    def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
+        """Times ``[1, T]`` and one sound; sound that is late is taken from earlier in the recording."""
+        begin, end = shared_stretch(info, self.seconds)
+        begin += self.largest
+        last = max(begin, end - self.largest - self.frames * self.step)
+        start = torch.tensor([uniform(begin, last, rng)], dtype=torch.float64)
+        late = (int(torch.randint(self.classes, (), generator=rng)) - self.classes // 2) * self.grid
+        times = clip_times(start, self.frames, self.step)
+        heard = torch.stack([start - late, start - late + self.frames * self.step], 1)
+        return ClipTimes(times, heard)
+
+
+class SparseSync(Method):
+    """By how much is the sound of this clip early or late?
+
+    Both streams become tokens that know their second, the picture's also their place. Because what happens in sync is
+    rare and small, learned queries first select from each stream (section 3, the selectors); a transformer over what
+    was selected classifies the offset on a grid. The target is read off the times: ``times - audio_times``, positive
+    where the sound is late.
+
+    Metrics: ``accuracy``, chance one over the number of classes; ``within_one``, the answer at most one step of the
+    grid away, as in the paper's experiments, chance 3 over their number, what a constant answer reaches.
+
+    The paper trains the encoders on talking heads first; here all is trained at once.
+
+    Args:
+        encoder: clip encoder; the finer its maps in time, the better.
+        audio_encoder: audio encoder.
+        sampler: draws the clip and its offset.
+        width: of the transformers, a multiple of ``heads``.
+        heads: of attention.
+        layers: of each selector, and of the transformer after them.
+        selectors: learned queries of each stream.
+    """
+
+    audio_encoder: AudioEncoder
+    sampler: OffsetClip
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        audio_encoder: AudioEncoder,
+        sampler: OffsetClip | None = None,
+        width: int = 512,
+        heads: int = 8,
+        layers: int = 3,
+        selectors: int = 16,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.audio_encoder = encoder, audio_encoder
+        self.sampler = sampler or OffsetClip()
+        self.video_token, self.audio_token = (nn.Linear(part.num_features, width) for part in (encoder, audio_encoder))
+        self.place = nn.Parameter(0.02 * torch.randn(GRID * GRID, width))
+        self.video_queries, self.audio_queries = (nn.Parameter(torch.randn(selectors, width)) for _ in range(2))
+
+        sizes: dict[str, Any] = {"dim_feedforward": 4 * width, "batch_first": True, "norm_first": True}
+        self.video_selector, self.audio_selector = (
+            nn.TransformerDecoder(nn.TransformerDecoderLayer(width, heads, **sizes), layers) for _ in range(2)
+        )
+        self.off = nn.Parameter(0.02 * torch.randn(1, width))
+        layer = nn.TransformerEncoderLayer(width, heads, **sizes)
+        self.compare = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.classifier = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, self.sampler.classes))
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and metrics over B clips."""
+        scores, target = self.scores(clips), self.target(clips)
+        away = (scores.argmax(1) - target).abs()
+        classes = self.sampler.classes
+        return {
+            "loss": F.cross_entropy(scores, target),
+            "accuracy": (away == 0).float(),
+            "chance/accuracy": torch.full((len(clips),), 1 / classes, device=scores.device),
+            "within_one": (away <= 1).float(),
+            "chance/within_one": torch.full((len(clips),), min(0.99, 3 / classes), device=scores.device),
+        }
+
+    def scores(self, clips: Clips) -> Tensor:
+        """``[B, classes]`` float32, from the earliest sound to the latest."""
+        maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B, D, T', H', W']
+        maps = F.adaptive_avg_pool3d(maps, (maps.shape[2], GRID, GRID))
+        span = self.sampler.frames * self.sampler.step
+        seen = self.video_token(maps.flatten(3).permute(0, 2, 3, 1))  # [B, T', GRID GRID, width]
+        seen = seen + self.place + seconds_code(seen.shape[1], span, seen)[:, None]
+        heard = self.audio_token(self.audio_encoder.maps(sound(clips, self.audio_encoder).flatten(0, 1)).mT)
+        heard = heard + seconds_code(heard.shape[1], span, heard)  # [B, T'_a, width]
+        selected = [
+            selector(queries.expand(len(clips), -1, -1), tokens)  # [B, selectors, width]
+            for selector, queries, tokens in (
+                (self.video_selector, self.video_queries, seen.flatten(1, 2)),
+                (self.audio_selector, self.audio_queries, heard),
+            )
+        ]
+        tokens = torch.cat([self.off.expand(len(clips), -1, -1), *selected], 1)
+        return self.classifier(self.compare(tokens)[:, 0]).float()
+
+    def target(self, clips: Clips) -> Tensor:
+        """``[B]`` class of the offset."""
+        return (late(clips)[:, 0] / self.sampler.grid).round().long() + self.sampler.classes // 2
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """By how much the sound is late or early."""
+        return [
+            [f"sound {abs(value):.2f} s {'late' if value > 0 else 'early'}" if abs(value) > 1e-6 else "in sync"]
+            for value in late(clips)[:, 0].tolist()
+        ]
+
+    def exports(self) -> dict[str, Exportable]:
+        """Both encoders."""
+        return {"encoder": self.encoder, "audio_encoder": self.audio_encoder}
+
+
+def late(clips: Clips) -> Tensor:
+    """``[B, N]`` seconds by which the sound is late: it was taken from so much earlier in the recording."""
+    assert clips.audio_times is not None
+    return clips.times[..., 0] - clips.audio_times[..., 0]
+
+
+def seconds_code(steps: int, span: float, like: Tensor) -> Tensor:
+    """``[steps, width]`` sines and cosines of the middle of each of ``steps`` equal parts of ``span`` seconds.
+
+    The periods run from 0.1 s to 100 s; equal seconds of picture and sound have equal codes.
+    """
+    seconds = (torch.arange(steps, device=like.device) + 0.5) * span / steps
+    half = like.shape[-1] // 2
+    periods = 0.1 * 1000 ** (torch.arange(half, device=like.device) / max(1, half - 1))
+    angles = 2 * torch.pi * seconds[:, None] / periods  # [steps, half]
+    return torch.cat([angles.sin(), angles.cos()], 1).to(like.dtype)

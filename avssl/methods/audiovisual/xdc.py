@@ -1,0 +1,152 @@
+"""Cross-modal deep clustering (XDC).
+
+H. Alwassel, D. Mahajan, B. Korbar, L. Torresani, B. Ghanem, D. Tran: Self-Supervised Learning by Cross-Modal
+Audio-Video Clustering. NeurIPS 2020. https://arxiv.org/abs/1911.12667
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips
+from avssl.encoders import AudioEncoder, Encoder
+from avssl.encoders.base import Exportable
+from avssl.methods.audiovisual.streams import AlignedClips, sound
+from avssl.methods.base import Method
+from avssl.methods.distributed import gathered
+
+ROUNDS = 10  # of k-means
+
+
+class XDC(Method):
+    """To which cluster of sounds does this clip's sound belong, and to which cluster of clips this sound's clip?
+
+    Features of each modality are clustered by k-means from time to time, and each encoder learns to classify its inputs
+    by the clusters of the *other* modality (section 3, XDC).
+
+    The paper clusters the whole collection after each epoch. Here the features of the last ``memory`` clips of the run
+    are clustered every ``every`` steps, and a clip's pseudo-label is the cluster nearest to its present feature;
+    k-means goes on from the clusters before, so that labels keep their meaning and the classifiers need not begin anew;
+    and features are standardised by batch normalisation, where DeepCluster whitens them. Clusters begin as random
+    directions. A cluster that loses all its members is put where a vector lies farthest from its own cluster.
+
+    Metrics: ``video_says_audio`` and ``audio_says_video``, accuracy over pseudo-labels. Chance is the share of the
+    commonest pseudo-label in the batch: the best constant answer.
+
+    Args:
+        encoder: clip encoder.
+        audio_encoder: audio encoder.
+        sampler: draws a clip and its sound.
+        clusters: k (the paper: 64 on Kinetics).
+        memory: features that are clustered.
+        every: steps between two clusterings.
+    """
+
+    audio_encoder: AudioEncoder
+    seen_memory: Tensor
+    heard_memory: Tensor
+    seen_centres: Tensor
+    heard_centres: Tensor
+    written: Tensor
+    steps: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        audio_encoder: AudioEncoder,
+        sampler: AlignedClips | None = None,
+        clusters: int = 64,
+        memory: int = 4096,
+        every: int = 100,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.audio_encoder = encoder, audio_encoder
+        self.sampler = sampler or AlignedClips(frames=32, step=1 / 30)
+        self.every = every
+        self.seen_norm, self.heard_norm = (
+            nn.BatchNorm1d(part.num_features, affine=False) for part in (encoder, audio_encoder)
+        )
+        for name, part in (("seen", encoder), ("heard", audio_encoder)):
+            self.register_buffer(f"{name}_memory", torch.zeros(memory, part.num_features))
+            self.register_buffer(f"{name}_centres", F.normalize(torch.randn(clusters, part.num_features), dim=1))
+        self.register_buffer("written", torch.zeros((), dtype=torch.long))  # features ever written
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.video_head = nn.Linear(encoder.num_features, clusters)
+        self.audio_head = nn.Linear(audio_encoder.num_features, clusters)
+        self.fresh: tuple[Tensor, Tensor] | None = None  # of this step
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss and metrics over B clips and their sounds."""
+        seen = self.encoder(clips.video.flatten(0, 1))  # [B, D]
+        heard = self.audio_encoder(sound(clips, self.audio_encoder).flatten(0, 1))  # [B, D_a]
+        with torch.no_grad():
+            directions = [
+                F.normalize(norm(features.float()), dim=1)
+                for norm, features in ((self.seen_norm, seen), (self.heard_norm, heard))
+            ]
+            seen_labels = nearest(directions[0], self.seen_centres)  # [B]
+            heard_labels = nearest(directions[1], self.heard_centres)
+            if self.training:
+                with torch.enable_grad():  # `gathered` takes part in training only
+                    self.fresh = gathered(directions[0])[0].detach(), gathered(directions[1])[0].detach()
+        video, audio = self.video_head(seen).float(), self.audio_head(heard).float()  # [B, k]
+        loss = (F.cross_entropy(video, heard_labels) + F.cross_entropy(audio, seen_labels)) / 2
+        return {
+            "loss": loss,
+            "video_says_audio": (video.argmax(1) == heard_labels).float(),
+            "chance/video_says_audio": commonest(heard_labels),
+            "audio_says_video": (audio.argmax(1) == seen_labels).float(),
+            "chance/audio_says_video": commonest(seen_labels),
+        }
+
+    def after_step(self, progress: float) -> None:
+        """Remember this step's features; cluster anew where it is time to."""
+        assert self.fresh is not None
+        place = (self.written + torch.arange(len(self.fresh[0]), device=self.written.device)) % len(self.seen_memory)
+        self.seen_memory[place], self.heard_memory[place] = self.fresh
+        self.written += len(place)
+        self.steps += 1
+        self.fresh = None
+        known = min(int(self.written), len(self.seen_memory))
+        if self.steps % self.every == 0 and known >= len(self.seen_centres):
+            self.seen_centres.copy_(kmeans(self.seen_memory[:known], self.seen_centres))
+            self.heard_centres.copy_(kmeans(self.heard_memory[:known], self.heard_centres))
+
+    def exports(self) -> dict[str, Exportable]:
+        """Both encoders."""
+        return {"encoder": self.encoder, "audio_encoder": self.audio_encoder}
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """The pseudo-labels are the network's own."""
+        return [["the clusters of this picture and of its sound"] for _ in range(len(clips))]
+
+
+def kmeans(vectors: Tensor, centres: Tensor) -> Tensor:
+    """Spherical k-means from given centres.
+
+    Args:
+        vectors: ``[M, D]`` of length 1.
+        centres: ``[K, D]`` of length 1, K <= M.
+
+    Returns:
+        ``[K, D]`` of length 1; each has at least one member where there are K different vectors.
+    """
+    for _ in range(ROUNDS):
+        cosine, own = (vectors @ centres.T).max(1)  # [M]
+        sums = torch.zeros_like(centres).index_add_(0, own, vectors)
+        empty = (torch.bincount(own, minlength=len(centres)) == 0).nonzero().flatten()
+        sums[empty] = vectors[cosine.argsort()[: len(empty)]]
+        centres = F.normalize(sums, dim=1)
+    return centres
+
+
+def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
+    """``[B, D]`` to the number ``[B]`` of the centre of largest cosine."""
+    return (vectors @ centres.T).argmax(1)
+
+
+def commonest(labels: Tensor) -> Tensor:
+    """``[B]`` labels to the share of the commonest one, for each of them."""
+    return (torch.bincount(labels).max() / len(labels)).expand(len(labels))

@@ -1,0 +1,116 @@
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avssl.encoders import VGG, save_encoder
+from avssl.evaluation.audio import audio_probe, read_sound
+from avssl.evaluation.probes import LinearProbe
+from avssl.evaluation.sync import Displaced, auc, curve, curve_picture, in_words, offset_grid, offset_of
+from avssl.media import AudioClip, AudioInfo, VideoInfo
+from avssl.methods.audiovisual.streams import Synchroniser
+
+FLASHES = (0.36, 0.92, 1.16, 1.68, 2.2, 2.32)
+CARD = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "size": [8, 8]}
+
+
+class FlashClick:
+    """Flashes of one frame, and clicks that come ``late`` seconds after them."""
+
+    def __init__(self, late, start=0.0, duration=2.8):
+        self.late = late
+        self.info = VideoInfo(Path("f.mp4"), 2.8, 25.0, (8, 8), AudioInfo(16000, 1, start, duration, "aac"))
+
+    def frames(self, times, size=None):
+        shown = (times * 25 + 1e-6).floor() / 25
+        bright = [any(abs(t - flash) < 0.01 for flash in FLASHES) for t in shown.tolist()]
+        return (255 * torch.tensor(bright)).to(torch.uint8)[:, None, None, None].expand(-1, 3, *size)
+
+    def audio(self, start, stop, rate):
+        samples = torch.zeros(round((stop - start) * rate))
+        for flash in FLASHES:
+            place = round((flash + self.late - start) * rate)
+            if 0 <= place < len(samples) - 300:
+                samples[place : place + 300] = 0.5
+        return AudioClip(samples, (start, stop))
+
+
+class Compare(Synchroniser):
+    """Looks when it is bright, listens when it is loud: knows nothing of any video's offset."""
+
+    def __init__(self):
+        super().__init__(1, {}, frames=5, step=0.04, rate=16000)
+        self.nothing = torch.nn.Parameter(torch.zeros(1))
+        self.card = CARD
+
+    def distances(self, clips, sounds, which):
+        bright = clips.mean((2, 3, 4))  # [P, T]
+        loud = (sounds.unflatten(1, (5, -1)).amax(2) > 0.1).float()  # [Q, T]
+        return (bright[:, None] - loud[which]).abs().mean(2)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.12, -0.2])
+def test_a_positive_offset_is_late_sound(late):
+    seconds, confidence, found = offset_of(FlashClick(late), Compare(), reach=0.4, resolution=0.04)
+    assert seconds == pytest.approx(late, abs=1e-6)
+    assert confidence > 0.1
+    assert len(found.offsets) == len(found.distances) == 21
+    assert found.distances.min() == pytest.approx(0, abs=1e-3)
+
+
+def test_displaced_sound_adds_to_the_offset_and_may_be_anothers():
+    reader = FlashClick(0.08)
+    assert offset_of(Displaced(reader, -0.2), Compare(), 0.4, 0.04).seconds == pytest.approx(-0.12)
+    strange = Displaced(reader, 0.0, FlashClick(0.2))
+    assert offset_of(strange, Compare(), 0.4, 0.04).seconds == pytest.approx(0.2)
+
+
+def test_only_sound_that_is_there_counts():
+    found = curve(FlashClick(0.0, start=0.4, duration=1.2), Compare(), offset_grid(2.0, 0.04))
+    assert found.windows.min() >= found.windows.max() / 3
+    assert found.offsets.min() > -2
+    assert found.distances[found.offsets.abs().argmin()] == pytest.approx(0, abs=1e-3)
+    with pytest.raises(ValueError, match="share no window"):
+        curve(FlashClick(0.0, start=9.0), Compare(), offset_grid(0.4, 0.04))
+
+
+def test_words_and_picture(tmp_path):
+    assert in_words(-0.12) == "sound is 120 ms early"
+    assert in_words(0.04) == "sound is 40 ms late"
+    assert in_words(0.0) == "in sync"
+    curve_picture({"f.mp4": offset_of(FlashClick(0.12), Compare(), 0.4, 0.04)}, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 5000
+
+
+def test_auc_is_the_share_of_pairs_in_order():
+    rng = np.random.default_rng(0)
+    positive, negative = rng.integers(0, 5, 20).astype(float), [rng.integers(0, 4, 3).tolist() for _ in range(20)]
+    pairs = [(p > n) + 0.5 * (p == n) for p in positive for row in negative for n in row]
+    assert auc(positive, negative) == pytest.approx(np.mean(pairs))
+
+
+def write_tone(path, hertz, rng, rate=8000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = 0.3 * np.sin(2 * np.pi * hertz * np.arange(4000) / rate) + 0.01 * rng.standard_normal(4000)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+def test_the_audio_probe_tells_tones_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, hertz in (("high", 2500), ("low", 300)):
+        for number in range(12):
+            write_tone(tmp_path / "tones" / name / f"{name}_{'abc'[number % 3]}_{number}.wav", hertz, rng)
+    assert len(read_sound(tmp_path / "tones/high/high_a_0.wav", 16000)) == 8000
+    save_encoder(VGG(8), tmp_path / "run" / "audio_encoder", CARD)
+    results = audio_probe(tmp_path / "tones", tmp_path / "run", probe=LinearProbe(strengths=(1.0,)))
+    assert results["chance"] == 0.5
+    assert results["files"] == 24
+    assert results["log_mel"]["video"]["top1"]["value"] == 1
+    assert results["pretrained"]["video"]["top1"]["value"] > 0.9
+    assert len(results["pretrained"]["video"]["top1"]["per_fold"]) == 3
