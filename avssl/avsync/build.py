@@ -7,8 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
-from contextlib import contextmanager
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from avssl.avsync.score import Scorer, make_scorer
 from avssl.avsync.source import Job, process
 from avssl.avsync.sources import Source, check_apart, identify, in_share, scan
 from avssl.avsync.store import Record, Store
-from avssl.data.parallel import Failure, run_parallel
+from avssl.data.parallel import Failure, run_parallel, usable_cores
 from avssl.data.progress import Tally
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no other source will fare better
@@ -141,11 +140,12 @@ class _Progress:
     def identify(self, sources: Sequence[Source]) -> list[Record]:
         """What the sources hold, in their order."""
         items = [(source.path, self.out / WORK, self.machine.retry) for source in sources]
-        with self._counting(f"Hashing for {self.out.name}", len(items)) as done:
-            found: dict[int, Record] = {}
-            for place, result in self.machine.run(identify, items):
+        found: dict[int, Record] = {}
+        threads = ThreadPoolExecutor(self.machine.workers or usable_cores())  # reading and hashing let others run
+        with threads, Tally(f"Hashing for {self.out.name}", len(items)) as tally:
+            for place, result in run_parallel(identify, items, executor=self.machine.executor or threads):
                 found[place] = self._settled(result, str(items[place][0]))
-                done("failed" if "reason" in found[place] else "hashed")
+                tally.add("failed" if "reason" in found[place] else "hashed")
         return [found[place] for place in range(len(items))]
 
     def process(self, jobs: Sequence[Job]) -> list[Record]:
@@ -153,7 +153,7 @@ class _Progress:
         store = Store(self.out / WORK, self.machine.retry)
         found = {place: record for place, job in enumerate(jobs) if (record := store.find("failed", job.content))}
         todo = [place for place in range(len(jobs)) if place not in found]
-        with self._counting(f"Building {self.out.name}", len(todo)) as done:
+        with Tally(f"Building {self.out.name}", len(todo)) as tally:
             for number, result in self.machine.run(process, [jobs[place] for place in todo]):
                 job = jobs[todo[number]]
                 record = self._settled(result, str(job.path))
@@ -161,7 +161,7 @@ class _Progress:
                     store.write("failed", job.content, record)
                 self.made.update(record.pop("made", {}))
                 found[todo[number]] = record
-                done(record.get("reason", "kept"))
+                tally.add(record.get("reason", "kept"))
         return [{"facts": {}, "clips": [], **found[place]} for place in range(len(jobs))]
 
     def _settled(self, result: Record | Failure, path: str) -> Record:
@@ -170,11 +170,6 @@ class _Progress:
         if result.errno in FULL:
             raise OSError(result.errno, f"{os.strerror(result.errno)}; run again to go on", path)
         return Rejection(result.code, result.why)._asdict()
-
-    @contextmanager
-    def _counting(self, title: str, total: int) -> Iterator[Callable[[str], None]]:
-        with Tally(title, total) as tally:
-            yield tally.add
 
 
 def _without_duplicates(sources: Sequence[Source], contents: Sequence[Record]) -> list[Record | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.io import encode_jpeg
 
 from avssl.avsync.reasons import REASONS
 from avssl.avsync.store import Record
@@ -24,6 +27,7 @@ from avssl.media import MediaError, open_video
 SHOWN = 24  # clips on the contact sheet
 SIDE = 96  # pixels of the shorter side of a picture on it
 MOMENTS = 4  # pictures of a clip
+WAVE = 40  # pixels of height of the drawing of its sound
 EXAMPLES = 20  # sources named for each reason
 COLOUR, DULL = "#27618c", "#b0543c"
 STYLE = """
@@ -173,15 +177,18 @@ def _contact(path: Path) -> str:
             scale = SIDE / min(info.size)
             height, width = (max(2, round(side * scale)) for side in info.size)
             times = (torch.arange(MOMENTS, dtype=torch.float64) + 0.5) / MOMENTS * info.duration
-            frames = reader.frames(times, (height, width)).permute(0, 2, 3, 1)  # [M, H, W, 3]
-            sound = reader.audio(0.0, info.duration, 4000).samples.numpy()
+            frames = reader.frames(times, (height, width))  # [M, 3, H, W]
+            sound = reader.audio(0.0, info.duration, 4000).samples
     except MediaError as error:
         return html.escape(str(error))
-    figure = Figure(figsize=(3.6, 3.6 * height / (MOMENTS * width) + 0.6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, height_ratios=[3.6 * height / (MOMENTS * width), 0.5])
-    upper.imshow(torch.cat(list(frames), dim=1).numpy(), aspect="auto")  # [H, M * W, 3]
-    lower.plot(sound, linewidth=0.4, color=COLOUR)
-    lower.set_xlim(0, len(sound))
-    for axes in (upper, lower):
-        axes.axis("off")
-    return _image(figure, path.name)
+    sheet = torch.cat([torch.cat(list(frames), dim=2), _wave(sound, MOMENTS * width)], dim=1)  # [3, H + WAVE, M * W]
+    picture = base64.b64encode(encode_jpeg(sheet.contiguous(), 85).numpy().tobytes()).decode()
+    return f'<img alt="{html.escape(path.name)}" src="data:image/jpeg;base64,{picture}">'
+
+
+def _wave(sound: Tensor, width: int) -> Tensor:
+    """``[3, WAVE, width]`` a drawing of the sound, light on dark: in each column, its largest absolute sample."""
+    edges = torch.linspace(0, len(sound), width + 1).long()
+    peaks = torch.stack([sound[a : max(b, a + 1)].abs().amax() for a, b in itertools.pairwise(edges.tolist())])
+    away = (torch.arange(WAVE) - (WAVE - 1) / 2).abs() / (WAVE / 2)  # [WAVE] from the middle line
+    return (away[:, None] <= peaks.clamp(min=0.02)).byte().mul(200).add(30).expand(3, WAVE, width)

@@ -17,6 +17,7 @@ from avssl.data.encode import MUXING, pieces
 from avssl.media import VideoInfo, open_video
 from avssl.media.files import open_container
 
+SLACK = 1e-3  # seconds of sound that may be missing at either end: Matroska rounds times to as much
 MOVES = 1e-3  # mean grey difference, of full scale, from which on a frame differs from the one before
 
 
@@ -35,11 +36,10 @@ def find_clips(observed: Observed, fps: Fraction, options: Cut) -> list[Span]:
         fps: its frames a second.
         options: how long clips are.
     """
-    length = max(1, int(options.seconds * fps + 1e-6))
-    shortest = length if options.min_seconds is None else max(1, int(options.min_seconds * fps + 1e-6))
+    shortest, length = frames_of(options, fps)
     stride = length if options.stride is None else max(1, round(options.stride * fps))
-    first = math.ceil(observed.sound[0] * fps - 1e-3)
-    last = min(len(observed.motion), math.floor(observed.sound[1] * fps + 1e-3))
+    first = math.ceil((observed.sound[0] - SLACK) * fps)
+    last = min(len(observed.motion), math.floor((observed.sound[1] + SLACK) * fps))
     spans = []
     for begin, end in zip(observed.cuts, [*observed.cuts[1:], len(observed.motion)], strict=True):
         end, wanted = min(int(end), last), max(int(begin), first)
@@ -69,12 +69,29 @@ def heard_in(observed: Observed, span: Span, fps: Fraction) -> np.ndarray:
     return observed.loudness[round(span.start / fps * LOUDNESS_RATE) : round(span.stop / fps * LOUDNESS_RATE)]
 
 
-def check_sound(observed: Observed, span: Span, shift: float, fps: Fraction) -> Rejection | None:
-    """Whether there is sound for all of a clip once it is shifted; None if so."""
-    start, stop = float(span.start / fps) + shift, float(span.stop / fps) + shift
-    if start < observed.sound[0] - 1e-3 or stop > observed.sound[1] + 1e-3:
-        return Rejection("sound_missing", f"it would need sound from {start:.2f} to {stop:.2f} s")
-    return None
+def with_sound(observed: Observed, span: Span, shift: float, fps: Fraction, options: Cut) -> Span | Rejection:
+    """What of a clip has sound once that is shifted: all of it, or as much as still makes a clip.
+
+    Args:
+        observed: the recording.
+        span: the clip.
+        shift: seconds by which the sound is to be brought forward.
+        fps: frames a second.
+        options: how short a clip may be.
+    """
+    first = math.ceil((observed.sound[0] - shift - SLACK) * fps)
+    stop = min(span.stop, math.floor((observed.sound[1] - shift + SLACK) * fps))
+    start = next((key for key in observed.keyframes.tolist() if key >= max(first, span.start)), stop)
+    if stop - start >= frames_of(options, fps)[0]:
+        return Span(start, stop)
+    begin, end = float(span.start / fps) + shift, float(span.stop / fps) + shift
+    return Rejection("sound_missing", f"it would need sound from {begin:.2f} to {end:.2f} s of the recording")
+
+
+def frames_of(options: Cut, fps: Fraction) -> tuple[int, int]:
+    """Frames of the shortest and of the longest clip."""
+    longest = max(1, int(options.seconds * fps + 1e-6))
+    return longest if options.min_seconds is None else max(1, int(options.min_seconds * fps + 1e-6)), longest
 
 
 def cut_clip(info: VideoInfo, span: Span, shift: float, fps: Fraction, target: Path) -> None:

@@ -123,7 +123,7 @@ def pack(
             entry |= {"source": source.name, "split": split, "clip": None}
             entry |= {name: float(clip[name] / fps) for name in ("start", "stop")}
             if "key" in clip:
-                name = f"{content['content'][:16]}-{clip['start']:06d}"
+                name = f"{content['content'][:16]}-{clip['start']:06d}-{clip['stop']:06d}"
                 entry["clip"] = path = f"clips/{name[:2]}/{name}.mp4"
                 places[path] = store.path("clips", clip["key"], ".mp4")
                 row = {**thawed(clip["row"]), "root": ".", "path": path}

@@ -78,7 +78,7 @@ class OnsetScorer(NamedTuple):
 
     def name(self) -> str:
         """See :class:`Scorer`."""
-        return key_of("onsets 2", self.max_offset)
+        return key_of("onsets", self.max_offset)
 
     def __call__(self, clip: Heard) -> Score:
         """See :class:`Scorer`."""
@@ -96,8 +96,9 @@ class OnsetScorer(NamedTuple):
         values = np.where(inside, heard[wanted.clip(0, max(len(heard) - 1, 0))], 0.0) if len(heard) else 0.0 * wanted
         seen = seen - seen.mean()
         values = values - values.mean(axis=1, keepdims=True)
-        scale = np.linalg.norm(seen) * np.linalg.norm(values, axis=1)  # [O]
-        fit = np.divide(values @ seen, scale, out=np.zeros(len(shifts)), where=scale > 1e-9)
+        # By the largest norm, as each offset's own would make onsets that are half hit count as much as whole ones.
+        scale = max(float(np.linalg.norm(seen) * np.linalg.norm(values, axis=1).max()), 1e-9)
+        fit = values @ seen / scale  # [O] at most 1
         best = fit.max()
         place = int(np.flatnonzero(fit >= best - 1e-9)[np.abs(shifts[fit >= best - 1e-9]).argmin()])
         return Score(float(shifts[place]) / LOUDNESS_RATE, float(best - np.median(fit)) * math.sqrt(len(motion)))
@@ -109,7 +110,9 @@ def sound_onsets(loudness: np.ndarray) -> np.ndarray:
     Args:
         loudness: ``[L]`` largest absolute samples, 200 a second.
     """
-    level = 20 * np.log10(np.maximum(loudness, FLOOR) / FLOOR)  # dB above silence
+    level = np.sqrt(
+        np.maximum(loudness, FLOOR)
+    )  # less than in decibels does what a codec smears ahead of a sound count
     wide = round(BEFORE * LOUDNESS_RATE)
     padded = np.concatenate([np.repeat(level[:1], wide), level])
     recent = np.lib.stride_tricks.sliding_window_view(padded, wide)[: len(level)].max(axis=1) if len(level) else level

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import avssl
-from avssl.avsync.clips import Span, check_clip, check_sound, cut_clip, find_clips
+from avssl.avsync.clips import Span, check_clip, cut_clip, find_clips, with_sound
 from avssl.avsync.normalise import normalise
 from avssl.avsync.observe import Observed, observe
 from avssl.avsync.options import Options
@@ -65,9 +65,29 @@ def process(job: Job) -> Record:
     return {"facts": {}, "clips": [], **outcome, "made": store.made}
 
 
+@dataclass(frozen=True)
+class _Recording:
+    """A normalised source.
+
+    Attributes:
+        info: of the normalised file.
+        key: of its record.
+        fps: its frames a second.
+        observed: what is seen and heard in it.
+        grade: the source's ``sync_grade``; a copy can be trusted no more than its source.
+        store: where what is made is kept.
+    """
+
+    info: VideoInfo
+    key: str
+    fps: Fraction
+    observed: Observed
+    grade: str
+    store: Store
+
+
 def _stages(job: Job, store: Store) -> Record:
-    options = job.options
-    reader = reader_version(False)
+    options, reader = job.options, reader_version(False)
     probed = store.record("probe", key_of(job.content, reader), lambda: _probe(job.path))
     if "reason" in probed:
         return probed
@@ -77,45 +97,48 @@ def _stages(job: Job, store: Store) -> Record:
     if rejection is not None:
         return {"facts": facts, **rejection._asdict()}
 
-    normal_key = key_of(
-        job.content, reader, _code("normalise", "../data/encode"), asdict(options.normal), options.accept.broken
-    )
-    normal = store.record("normal", normal_key, lambda: _normalise(info, store, normal_key, options), ".mp4")
+    made_by = _code("normalise", "../data/encode")
+    key = key_of(job.content, reader, made_by, asdict(options.normal), options.accept.broken)
+    normal = store.record("normal", key, lambda: _normalise(info, store, key, options), ".mp4")
     if "reason" in normal:
         return {"facts": facts, **normal}
-    copy = _info(normal["row"], store.path("normal", normal_key, ".mp4"))
-    fps = Fraction(*normal["fps"])
+    copy = _info(normal["row"], store.path("normal", key, ".mp4"))
 
-    observed_key = key_of(normal_key, _code("observe"), asdict(options.shots))
-    store.record("observed", observed_key, lambda: _observe(copy, normal, store, observed_key, options), ".npz")
-    observed = Observed.load(store.path("observed", observed_key, ".npz"))
+    seen = key_of(key, _code("observe"), asdict(options.shots))
+    store.record("observed", seen, lambda: _observe(copy, normal["motion"], store, seen, options), ".npz")
+    observed = Observed.load(store.path("observed", seen, ".npz"))
+    recording = _Recording(copy, key, Fraction(*normal["fps"]), observed, info.sync_grade, store)
 
-    spans = find_clips(observed, fps, options.cut)
-    unfit = [check_clip(observed, span, fps, options.cut) for span in spans]
-    fit = [span for span, rejection in zip(spans, unfit, strict=True) if rejection is None]
-    heard = [Heard(copy.path, span, fps, observed) for span in fit]
-    score_key = key_of(observed_key, _code("score"), fit, job.scorer.name())
-    scored = store.record("scores", score_key, lambda: {"scores": [job.scorer(clip) for clip in heard]})
-    scores = {span: Score(*score) for span, score in zip(fit, scored["scores"], strict=True)}
-
-    clips = []
-    for span, rejection in zip(spans, unfit, strict=True):
-        clip: Record = {"start": span.start, "stop": span.stop, "offset": None, "confidence": None, "shift": 0.0}
-        if rejection is None:
-            verdict = decide(scores[span], options.sync)
-            clip |= {**scores[span]._asdict(), "shift": verdict.shift}
-            rejection = verdict.rejection or check_sound(observed, span, verdict.shift, fps)
-        if rejection is None:
-            key = key_of(normal_key, _code("clips"), span, verdict.shift, info.sync_grade)
-            shift = verdict.shift
-            made = store.record(
-                "clips", key, functools.partial(_cut, copy, info, observed, span, shift, fps, store, key), ".mp4"
-            )
-            clip |= {"key": key, "row": made["row"]}
-        else:
-            clip |= rejection._asdict()
-        clips.append(clip)
+    spans = find_clips(observed, recording.fps, options.cut)
+    unfit = {span: check_clip(observed, span, recording.fps, options.cut) for span in spans}
+    scores = _scores(job.scorer, recording, seen, [span for span in spans if unfit[span] is None])
+    clips = [_clip(recording, span, unfit[span] or scores[span], options) for span in spans]
     return {"facts": facts, "clips": clips, **_verdict(clips, copy, options)}
+
+
+def _scores(scorer: Scorer, recording: _Recording, seen: str, spans: list[Span]) -> dict[Span, Score]:
+    def estimate() -> Record:
+        return {"scores": [scorer(Heard(recording.info.path, s, recording.fps, recording.observed)) for s in spans]}
+
+    found = recording.store.record("scores", key_of(seen, _code("score"), spans, scorer.name()), estimate)
+    return {span: Score(*score) for span, score in zip(spans, found["scores"], strict=True)}
+
+
+def _clip(recording: _Recording, span: Span, judged: Rejection | Score, options: Options) -> Record:
+    """What becomes of a clip; see :func:`process`."""
+    clip: Record = {**span._asdict(), "offset": None, "confidence": None, "shift": 0.0}
+    if isinstance(judged, Rejection):
+        return clip | judged._asdict()
+    verdict = decide(judged, options.sync)
+    clip |= {**judged._asdict(), "shift": verdict.shift}
+    if verdict.rejection is not None:
+        return clip | verdict.rejection._asdict()
+    found = with_sound(recording.observed, span, verdict.shift, recording.fps, options.cut)
+    if isinstance(found, Rejection):
+        return clip | found._asdict()
+    key = key_of(recording.key, _code("clips"), found, verdict.shift, recording.grade)
+    make = functools.partial(_cut, recording, found, verdict.shift, key)
+    return clip | {**found._asdict(), "key": key, "row": recording.store.record("clips", key, make, ".mp4")["row"]}
 
 
 def _verdict(clips: list[Record], copy: VideoInfo, options: Options) -> Record:
@@ -164,48 +187,28 @@ def _info(row: Record, path: Path) -> VideoInfo:
 
 
 def _normalise(info: VideoInfo, store: Store, key: str, options: Options) -> Record:
-    try:
-        with store.growing("normal", key, ".mp4") as partial:
-            record = normalise(info, partial, options.normal, whole=not options.accept.broken)
-            if "reason" in record:
-                raise _Rejected(record)
-            return {**record, "row": row_from_info(probe(partial))}
-    except _Rejected as rejected:
-        return rejected.record
+    with store.growing("normal", key, ".mp4") as partial:
+        record = normalise(info, partial, options.normal, whole=not options.accept.broken)
+        if "reason" in record:
+            partial.unlink(missing_ok=True)
+            return record
+        return {**record, "row": row_from_info(probe(partial))}
 
 
-class _Rejected(Exception):
-    """Leaves the file that was being written behind."""
-
-    def __init__(self, record: Record) -> None:
-        super().__init__(record["why"])
-        self.record = record
-
-
-def _observe(copy: VideoInfo, normal: Record, store: Store, key: str, options: Options) -> Record:
-    motion = np.frombuffer(base64.b64decode(normal["motion"]), "<f4")
+def _observe(copy: VideoInfo, motion: str, store: Store, key: str, options: Options) -> Record:
     with store.growing("observed", key, ".npz") as partial:
-        observed = observe(copy, motion, options.shots)
+        observed = observe(copy, np.frombuffer(base64.b64decode(motion), "<f4"), options.shots)
         observed.save(partial)
     return {"frames": len(observed.motion), "shots": len(observed.cuts)}
 
 
-def _cut(
-    copy: VideoInfo,
-    source: VideoInfo,
-    observed: Observed,
-    span: Span,
-    shift: float,
-    fps: Fraction,
-    store: Store,
-    key: str,
-) -> Record:
-    with store.growing("clips", key, ".mp4") as partial:
-        cut_clip(copy, span, shift, fps, partial)
+def _cut(recording: _Recording, span: Span, shift: float, key: str) -> Record:
+    with recording.store.growing("clips", key, ".mp4") as partial:
+        cut_clip(recording.info, span, shift, recording.fps, partial)
         info = probe(partial)
         times = torch.arange(info.frames, dtype=torch.float64) / info.fps
-        moved = torch.from_numpy(observed.motion[span.start : span.stop])
-        info = replace(info, motion=profile(times, moved, info.duration), sync_grade=source.sync_grade)
+        moved = torch.from_numpy(recording.observed.motion[span.start : span.stop])
+        info = replace(info, motion=profile(times, moved, info.duration), sync_grade=recording.grade)
         row = row_from_info(info) | {"content": digest_of(partial), "size_bytes": os.path.getsize(partial)}
     return {"row": frozen(row | {"reader": reader_version(True)})}
 

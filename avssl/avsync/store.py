@@ -78,12 +78,13 @@ class Store:
 
     @contextlib.contextmanager
     def growing(self, stage: str, key: str, suffix: str) -> Iterator[Path]:
-        """A path to write a file to, which gets its proper name when the block ends without an error."""
+        """A path to write a file to, which gets its proper name if it is there as the block ends without an error."""
         path = self.path(stage, key, suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
         try:
             yield partial
-            os.replace(partial, path)
+            if partial.exists():
+                os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
