@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from torch import Tensor
 
 from avssl.media import VideoInfo, open_video
 
@@ -31,7 +32,8 @@ ROUNDING = 1e-3  # seconds by which a container may have rounded the times of tw
 FRAMES_AT_ONCE = 64
 SOUND_AT_ONCE = 600  # seconds
 SAMPLES_AT_ONCE = 4096
-MOVIE_TIMESCALE = 48000  # units a second in which mp4 says how late a track starts; its default of 1000 would round
+# mp4 says in units of this many a second how late a track starts; its default of 1000 would round.
+MUXING = {"movie_timescale": "48000", "movflags": "+faststart"}
 SMPTE170M = 6  # the matrix of the colours, as H.264 and FFmpeg number it
 
 
@@ -101,19 +103,50 @@ def write_copy(info: VideoInfo, target: Path, options: CopyOptions) -> None:
         OSError: where the copy can't be written.
     """
     rate = copy_rate(info.fps, options.fps)
-    height, width = copy_size(info.size, options.short_side)
+    size = copy_size(info.size, options.short_side)
     count = max(1, math.ceil(info.duration * rate - 1e-6))
-    muxing = {"movie_timescale": str(MOVIE_TIMESCALE), "movflags": "+faststart"}
-    with av.open(f"file:{target.absolute()}", "w", format="mp4", options=muxing) as out:
-        x264 = {"preset": "medium", "tune": "fastdecode", "crf": str(options.crf), "sc_threshold": "0", "threads": "1"}
-        video = out.add_stream("libx264", rate=rate, options=x264)
-        video.height, video.width, video.pix_fmt = height, width, "yuv420p"
-        video.gop_size, video.max_b_frames = options.gop, 0
+    x264 = {"preset": "medium", "tune": "fastdecode", "crf": str(options.crf), "sc_threshold": "0"}
+    pictures = _pictures(info, rate, count, size)
+    sound = sound_frames(info, float(count / rate), options.audio_rate)
+    write_movie(target, pictures, sound, Movie(rate, size, options.gop, options.audio_rate), x264)
+
+
+class Movie(NamedTuple):
+    """The streams of a file to write.
+
+    Attributes:
+        fps: frames a second.
+        size: (height, width), both even.
+        gop: the most frames from one keyframe to the next.
+        audio_rate: samples a second.
+    """
+
+    fps: Fraction
+    size: tuple[int, int]
+    gop: int
+    audio_rate: int
+
+
+def write_movie(
+    target: Path, pictures: Iterator[VideoFrame], sound: Iterator[AudioFrame], movie: Movie, x264: dict[str, str]
+) -> None:
+    """Write frames and sound, which carry their own times: H.264 without B-frames and, if there is sound, FLAC, in mp4.
+
+    Args:
+        target: the file to write; its folder exists.
+        pictures: of ``movie.size``, yuv420p, as SMPTE 170M numbers colours, in the order shown.
+        sound: mono, 16 bits.
+        movie: what the streams are like.
+        x264: the encoder's other options. It runs in one thread, so that the file depends on nothing else.
+    """
+    with av.open(f"file:{target.absolute()}", "w", format="mp4", options=MUXING) as out:
+        video = out.add_stream("libx264", rate=movie.fps, options={**x264, "threads": "1"})
+        (video.height, video.width), video.pix_fmt = movie.size, "yuv420p"
+        video.gop_size, video.max_b_frames = movie.gop, 0
         video.colorspace, video.color_range = SMPTE170M, ColorRange.MPEG.value
-        sound = _sound(info, float(count / rate), options.audio_rate)
-        timed: list[Iterator[Timed]] = [_timed(_pictures(info, rate, count, (height, width)), video)]
+        timed: list[Iterator[Timed]] = [_timed(pictures, video)]
         if (first := next(sound, None)) is not None:
-            audio = out.add_stream("flac", rate=options.audio_rate, layout="mono", format="s16")
+            audio = out.add_stream("flac", rate=movie.audio_rate, layout="mono", format="s16")
             timed.append(_timed(chain([first], sound), audio))
         for _, stream, frame in heapq.merge(*timed, key=itemgetter(0)):
             out.mux(stream.encode(frame))
@@ -144,17 +177,28 @@ def _pictures(info: VideoInfo, rate: Fraction, count: int, size: tuple[int, int]
                 yield frame
 
 
-def _sound(info: VideoInfo, stop: float, rate: int) -> Iterator[AudioFrame]:
-    """The sound from 0 to ``stop`` seconds, from where there is some to where there is no more."""
+def sound_frames(info: VideoInfo, stop: float, rate: int) -> Iterator[AudioFrame]:
+    """The sound from 0 to ``stop`` seconds, from where there is some to where there is no more: 16 bits, mono.
+
+    Args:
+        info: the source.
+        stop: seconds from its first shown frame.
+        rate: samples a second.
+    """
     if info.audio is None:
         return
     with open_video(info.path, "pyav", info) as reader:
         for start in range(0, math.ceil(stop), SOUND_AT_ONCE):
             samples, valid = reader.audio(start, min(start + SOUND_AT_ONCE, stop), rate)
             first, last = (math.ceil((valid[0] - start) * rate - 1e-3), math.floor((valid[1] - start) * rate + 1e-3))
-            values = (samples.clamp(-1, 1) * 32767).round().short().numpy()
-            for place in range(first, last, SAMPLES_AT_ONCE):
-                piece = values[None, place : min(place + SAMPLES_AT_ONCE, last)]  # [1, S]
-                frame = AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="s16", layout="mono")
-                frame.sample_rate, frame.pts, frame.time_base = rate, start * rate + place, Fraction(1, rate)
-                yield frame
+            yield from pieces(samples[first:last], rate, start * rate + first)
+
+
+def pieces(samples: Tensor, rate: int, first: int = 0) -> Iterator[AudioFrame]:
+    """``[S]`` float samples as frames of 16 bits, dated from sample number ``first`` on."""
+    values = (samples * 2**15).round().clamp(-(2**15), 2**15 - 1).short().numpy()  # what was 16 bits stays as it was
+    for place in range(0, len(values), SAMPLES_AT_ONCE):
+        piece = values[None, place : place + SAMPLES_AT_ONCE]  # [1, S]
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, first + place, Fraction(1, rate)
+        yield frame

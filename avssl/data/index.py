@@ -93,20 +93,26 @@ def measure_file(path: str, motion: bool) -> Row:
         motion: whether to decode all of it, for the motion profile and to find where decoding fails.
     """
     try:
-        digest = hashlib.sha256()
-        with open(path, "rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
+        content = digest_of(Path(path))
         info = probe(path)
         if motion:
             info = scan(Path(path), info)
-        return {**row_from_info(info), "content": digest.hexdigest()}
+        return {**row_from_info(info), "content": content}
     except MediaError as error:
         return rejection(f"{error.code}: {error.why}")
     except FileNotFoundError:
         return rejection("unreadable: a broken link, or a file name that isn't UTF-8 (rename it)")
     except OSError as error:
         return rejection(f"unreadable: {error.strerror or error}")
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def rejection(reason: str) -> Row:

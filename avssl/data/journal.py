@@ -84,3 +84,12 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         os.replace(neighbour, path)
     finally:
         neighbour.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically; what UTF-8 can't hold is escaped."""
+
+    def write(file: IO[bytes]) -> None:
+        file.write(text.encode(errors="backslashreplace"))
+
+    write_atomically(path, write)

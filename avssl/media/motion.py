@@ -53,10 +53,10 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
         duration = (ticks[-1] - ticks[0] + last) * base
         info = replace(info, frames=len(ticks), duration=duration, vfr=vfr, fps=1 / (period * base), backends=("pyav",))
     times = torch.tensor(ticks, dtype=torch.float64).sub(ticks[0]).mul(base)
-    return replace(info, motion=_profile(times, torch.tensor(moved), info.duration))
+    return replace(info, motion=profile(times, torch.tensor(moved), info.duration))
 
 
-def _profile(times: Tensor, moved: Tensor, duration: float) -> Tensor:
+def profile(times: Tensor, moved: Tensor, duration: float) -> Tensor:
     """``[ceil(8 * duration)]`` the mean of ``moved`` in each eighth of a second; where no frame falls, the next one's.
 
     Args:

@@ -1,0 +1,46 @@
+"""Where to work besides this machine's processes: any ``concurrent.futures.Executor``, of which Dask has one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+
+
+@contextmanager
+def open_executor(address: str | None) -> Iterator[Executor | None]:
+    """The executor at an address, or None for the processes of this machine.
+
+    Args:
+        address: ``dask://HOST:PORT``, the scheduler of a running Dask cluster. Its workers must import the same avssl
+            and reach sources and dataset under the same paths.
+
+    Raises:
+        ValueError: for another address, or where dask isn't installed.
+        OSError: where no scheduler answers.
+    """
+    if address is None:
+        yield None
+        return
+    if not address.startswith("dask://"):
+        raise ValueError(f"executor={address}: expected dask://HOST:PORT")
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError(f"executor={address}: dask is not installed: `pip install 'dask[distributed]'`") from error
+    with Client(f"tcp://{address.removeprefix('dask://')}", timeout=20) as client:
+        yield client.get_executor(pure=False)
+
+
+def parse_share(text: str | None) -> tuple[int, int] | None:
+    """``"2/8"`` as (2, 8).
+
+    Raises:
+        ValueError: unless 1 <= I <= N.
+    """
+    if text is None:
+        return None
+    first, _, last = text.partition("/")
+    if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
+        raise ValueError(f"shard={text}: expected I/N with 1 <= I <= N, such as 2/8")
+    return int(first), int(last)

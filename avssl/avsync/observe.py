@@ -1,0 +1,97 @@
+"""What is seen and heard in a normalised recording, frame by frame: motion, loudness, keyframes, cuts between shots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from avssl.avsync.options import Shots
+from avssl.media import VideoInfo, open_video
+from avssl.media.pyav import PyAVReader
+
+LOUDNESS_RATE = 200  # a second
+_SIDE = 64  # pixels of the small picture in which shots are found
+_SOUND_AT_ONCE = 600  # seconds
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A normalised recording, observed.
+
+    Attributes:
+        motion: ``[T]`` mean absolute grey difference of each frame to the one before, 0 to 1; 0 for the first. It was
+            measured before the frames were encoded.
+        loudness: ``[L]`` the largest absolute sample in each 200th of a second from the first frame on, 0 to 1.
+        keyframes: ``[K]`` numbers of the frames that decode on their own.
+        cuts: ``[C]`` numbers of the frames that begin a shot; the first is 0.
+        sound: (start, stop) seconds of the part that has sound.
+    """
+
+    motion: np.ndarray
+    loudness: np.ndarray
+    keyframes: np.ndarray
+    cuts: np.ndarray
+    sound: tuple[float, float]
+
+    def save(self, path: Path) -> None:
+        """Write it to a file."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        with open(path, "wb") as file:
+            np.savez(file, **fields)
+
+    @classmethod
+    def load(cls, path: Path) -> Observed:
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as fields:
+            start, stop = fields["sound"].tolist()
+            arrays = {name: fields[name] for name in ("motion", "loudness", "keyframes", "cuts")}
+        return cls(**arrays, sound=(start, stop))
+
+
+def observe(info: VideoInfo, motion: np.ndarray, options: Shots) -> Observed:
+    """Decode a normalised recording once, at low resolution, and listen to it.
+
+    Args:
+        info: what ``probe`` says of it.
+        motion: ``[T]`` see :class:`Observed`.
+        options: how shots are found.
+    """
+    from scenedetect import ContentDetector, FrameTimecode
+
+    wait = max(1, round(options.min_seconds * info.fps))
+    detector = ContentDetector(options.threshold, min_scene_len=wait) if options.threshold else None
+    scaler = VideoReformatter()
+    keyframes, cuts = [], [0]
+    with PyAVReader(info) as reader:
+        for number, (_, frame) in enumerate(reader.sequence()):
+            if frame.key_frame:
+                keyframes.append(number)
+            if detector is not None:
+                small = scaler.reformat(frame, _SIDE, _SIDE, "bgr24", interpolation=Interpolation.AREA, threads=1)
+                found = detector.process_frame(FrameTimecode(number, info.fps), small.to_ndarray())
+                cuts += [cut.frame_num for cut in found]
+    loudness, sound = _listen(info)
+    return Observed(motion, loudness, np.array(keyframes), np.unique(np.array(cuts, np.int64)), sound)
+
+
+def _listen(info: VideoInfo) -> tuple[np.ndarray, tuple[float, float]]:
+    """Loudness, and the seconds from which and to which there is sound."""
+    if info.audio is None:
+        return np.zeros(0, np.float32), (0.0, 0.0)
+    rate = info.audio.rate
+    step = rate / LOUDNESS_RATE
+    parts = []
+    bounds: list[float] = []
+    with open_video(info.path, "pyav", replace(info, motion=None)) as reader:
+        for start in range(0, max(1, int(np.ceil(info.duration))), _SOUND_AT_ONCE):
+            stop = min(start + _SOUND_AT_ONCE, info.duration)
+            samples, valid = reader.audio(start, stop, rate)
+            if valid[0] < valid[1]:
+                bounds += valid
+            count = int(np.ceil(len(samples) / step))
+            edges = np.floor(np.arange(count) * step + 1e-6).astype(np.int64)
+            parts.append(np.maximum.reduceat(np.abs(samples.numpy()), edges))
+    return np.concatenate(parts), (min(bounds), max(bounds)) if bounds else (0.0, 0.0)

@@ -1,0 +1,237 @@
+"""The finished dataset: clips, manifests, tables, fixed offsets, shards, card, and a hash of it all."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import avssl
+from avssl.avsync.card import write_card
+from avssl.avsync.options import Options
+from avssl.avsync.shards import write_shards
+from avssl.avsync.sources import Source
+from avssl.avsync.splits import SPLITS, split_of, trials_of
+from avssl.avsync.store import Record, Store
+from avssl.data.encode import copy_rate
+from avssl.data.index import digest_of, thawed
+from avssl.data.journal import write_atomically, write_text
+from avssl.data.manifest import Manifest
+
+WORK = ".work"  # holds the store
+CLIPS = pa.schema(
+    [
+        ("clip", pa.string()),  # path in the dataset; null where it was dropped
+        ("source", pa.string()),
+        ("start", pa.float64()),  # seconds of the source at which it begins
+        ("stop", pa.float64()),
+        ("split", pa.string()),
+        ("offset", pa.float64()),  # as estimated before anything was shifted, seconds; positive: sound is late
+        ("confidence", pa.float64()),
+        ("shift", pa.float64()),  # seconds by which its sound was brought forward
+        ("reason", pa.string()),  # why it was dropped
+        ("why", pa.string()),
+    ]
+)
+SOURCES = pa.schema(
+    [
+        ("source", pa.string()),
+        ("status", pa.string()),  # "kept" or "rejected"
+        ("reason", pa.string()),
+        ("why", pa.string()),
+        ("content", pa.string()),  # sha256
+        ("label", pa.string()),
+        ("group", pa.string()),
+        ("split", pa.string()),
+        ("clips", pa.int64()),
+        ("duration", pa.float64()),
+        ("fps", pa.float64()),
+        ("vfr", pa.bool_()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("codec", pa.string()),
+        ("container", pa.string()),
+        ("audio_rate", pa.int32()),
+        ("audio_codec", pa.string()),
+        ("sync_grade", pa.string()),
+    ]
+)
+
+
+@dataclass
+class Packed:
+    """The dataset as it lies on the disk.
+
+    Attributes:
+        folder: where.
+        clips: how many of each split.
+        seconds: of all clips together.
+        dropped: how many clips of kept and rejected sources were dropped for what reason.
+        trials: of the fixed-offset test.
+        digest: a hash of every file but the card; two datasets with the same hash are the same.
+    """
+
+    folder: Path
+    clips: dict[str, int]
+    seconds: float
+    dropped: Counter[str]
+    trials: int
+    digest: str
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{split} {count}" for split, count in self.clips.items())
+        dropped = ", ".join(f"{reason} {count}" for reason, count in self.dropped.most_common()) or "none"
+        return (
+            f"{sum(self.clips.values())} clips, {self.seconds / 3600:.3g} hours: {parts}; dropped: {dropped}\n"
+            f"{self.trials} trials of fixed offsets; hash {self.digest[:16]}; see {self.folder / 'card.html'}"
+        )
+
+
+def pack(
+    sources: Sequence[Source],
+    contents: Sequence[Record],
+    outcomes: Sequence[Record],
+    out: Path,
+    options: Options,
+) -> Packed:
+    """Write the dataset from what the store holds.
+
+    Args:
+        sources: all of them.
+        contents: what :func:`identify` says of each.
+        outcomes: what :func:`process` says of each.
+        out: folder of the dataset.
+        options: of the dataset.
+    """
+    store = Store(out / WORK)
+    fps = copy_rate(options.normal.fps, options.normal.fps)
+    rows, clips, places, trials = [], [], {}, []
+    for source, content, outcome in zip(sources, contents, outcomes, strict=True):
+        split = split_of(source.group, options.split)
+        for clip in outcome["clips"]:
+            entry = {name: clip.get(name) for name in ("offset", "confidence", "shift", "reason", "why")}
+            entry |= {"source": source.name, "split": split, "clip": None}
+            entry |= {name: float(clip[name] / fps) for name in ("start", "stop")}
+            if "key" in clip:
+                name = f"{content['content'][:16]}-{clip['start']:06d}-{clip['stop']:06d}"
+                entry["clip"] = path = f"clips/{name[:2]}/{name}.mp4"
+                places[path] = store.path("clips", clip["key"], ".mp4")
+                row = {**thawed(clip["row"]), "root": ".", "path": path}
+                rows.append((split, row | {"label": source.label, "group": source.group}))
+                if split == "test":
+                    trials += trials_of(path, row["frames"], fps, options.split)
+            clips.append(entry)
+    table = [_about(*about, options) for about in zip(sources, contents, outcomes, strict=True)]
+
+    _link(places, out)
+    _manifests(rows, [entry for entry in table if entry["status"] == "rejected"], out)
+    _table(clips, CLIPS, out / "clips.parquet")
+    _table(table, SOURCES, out / "sources.parquet")
+    write_text(out / "fixed_offsets.csv", _csv(("clip", "start", "offset"), trials))
+    if options.pack.form == "webdataset":
+        write_shards(out, [entry for entry in clips if entry["clip"]], dict(_by_clip(rows)), options.pack)
+    else:
+        shutil.rmtree(out / "shards", ignore_errors=True)
+    kept = [entry for entry in clips if entry["clip"]]
+    summary = {
+        "avssl": avssl.__version__,
+        "options": json.loads(json.dumps(asdict(options), default=os.fspath)),
+        "sources": Counter(entry["reason"] or "kept" for entry in table),
+        "clips": Counter(entry["split"] for entry in kept),
+        "dropped": Counter(entry["reason"] for entry in clips if not entry["clip"]),
+        "seconds": sum(entry["stop"] - entry["start"] for entry in kept),
+        "trials": len(trials),
+        "offset": "seconds; positive where the sound is late relative to the picture",
+    }
+    digest = _digest(out)
+    write_text(out / "dataset.json", json.dumps({**summary, "digest": digest}, indent=1, sort_keys=True) + "\n")
+    write_card(out, table, clips, {**summary, "digest": digest})
+    by_split = {split: summary["clips"][split] for split in SPLITS}
+    return Packed(out, by_split, summary["seconds"], summary["dropped"], len(trials), digest)
+
+
+def _about(source: Source, content: Record, outcome: Record, options: Options) -> Record:
+    """A row of the table of sources."""
+    return {
+        **outcome["facts"],
+        "source": source.name,
+        "status": "rejected" if "reason" in outcome else "kept",
+        "reason": outcome.get("reason"),
+        "why": outcome.get("why"),
+        "content": content.get("content"),
+        "label": source.label,
+        "group": source.group,
+        "split": split_of(source.group, options.split),
+        "clips": sum("key" in clip for clip in outcome["clips"]),
+    }
+
+
+def _by_clip(rows: Iterable[tuple[str, Record]]) -> Iterable[tuple[str, Record]]:
+    return ((row["path"], row) for _, row in rows)
+
+
+def _link(places: dict[str, Path], out: Path) -> None:
+    """Put the clips where they belong, without a second copy where the disk allows it, and take away others."""
+    for path, place in places.items():
+        target = out / path
+        if target.exists() and os.path.samefile(target, place):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial")
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(place, partial)
+        except OSError:
+            shutil.copyfile(place, partial)
+        os.replace(partial, target)
+    for folder in sorted((out / "clips").glob("*")):
+        for file in folder.iterdir():
+            if file.relative_to(out).as_posix() not in places:
+                file.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _manifests(rows: Sequence[tuple[str, Record]], rejected: Sequence[Record], out: Path) -> None:
+    """``videos.parquet`` and one manifest a split, each of which ``--data.root`` takes."""
+    bad = []
+    for entry in rejected:
+        root, _, path = entry["source"].rpartition("/")
+        reason = f"{entry['reason']}: {entry['why']}"
+        bad.append({"root": root, "path": path, "status": "rejected", "reason": reason})
+    Manifest.from_rows([row for _, row in rows] + bad, base=out).write(out / "videos.parquet")
+    for split in SPLITS:
+        Manifest.from_rows([row for own, row in rows if own == split], base=out).write(out / f"{split}.parquet")
+
+
+def _table(entries: Sequence[Record], schema: pa.Schema, path: Path) -> None:
+    table = pa.table([pa.array([entry.get(f.name) for entry in entries], f.type) for f in schema], schema=schema)
+    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+
+
+def _csv(heading: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heading)
+    writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in line] for line in lines)
+    return text.getvalue()
+
+
+def _digest(out: Path) -> str:
+    """A hash of the path and content of every file but the card and what is said of the hash itself."""
+    digest = hashlib.sha256()
+    parts = [part for part in out.iterdir() if part.name not in (WORK, "card.html", "dataset.json")]
+    files = [file for part in parts for file in (part.rglob("*") if part.is_dir() else [part]) if file.is_file()]
+    for name, path in sorted((file.relative_to(out).as_posix(), file) for file in files):
+        digest.update(f"{name} {digest_of(path)}\n".encode())
+    return digest.hexdigest()

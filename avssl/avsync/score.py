@@ -1,0 +1,190 @@
+"""By how much the sound of a clip is late, and how sure that is."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from avssl.avsync.clips import Span
+from avssl.avsync.observe import LOUDNESS_RATE, Observed
+from avssl.avsync.options import Sync
+from avssl.avsync.reasons import Rejection
+from avssl.avsync.store import key_of
+from avssl.data.index import digest_of
+
+FLOOR = 1e-3  # of full scale: loudness below it is silence
+BLUR = 0.02  # seconds: half the width of the triangle that onsets of the sound are blurred with
+START = 0.1  # seconds at the beginning of a recording in which rising sound is no event, but the recording beginning
+BEFORE = 0.03  # seconds over which sound must have risen to count as an onset
+
+
+class Score(NamedTuple):
+    """An estimate.
+
+    Attributes:
+        offset: seconds; positive where the sound is late relative to the picture.
+        confidence: the larger, the surer; comparable among estimates of one scorer only.
+    """
+
+    offset: float
+    confidence: float
+
+
+class Heard(NamedTuple):
+    """What a scorer is given.
+
+    Attributes:
+        path: the normalised recording.
+        span: the clip in it.
+        fps: its frames a second.
+        observed: what is seen and heard in the whole of it.
+    """
+
+    path: Path
+    span: Span
+    fps: Fraction
+    observed: Observed
+
+
+class Scorer(Protocol):
+    """Estimates the offset of a clip. Picklable, as it runs in other processes."""
+
+    def name(self) -> str:
+        """What distinguishes its estimates from those of another scorer: estimates are kept under it."""
+        ...
+
+    def __call__(self, clip: Heard) -> Score:
+        """The estimate for a clip."""
+        ...
+
+
+class OnsetScorer(NamedTuple):
+    """Correlates the onsets of sound with the onsets of motion; needs no training.
+
+    Right where things are heard as they begin to move (a clap, a flash and a click); little better than chance on
+    speech. The confidence is the largest correlation minus the median over all offsets (as SyncNet's is the median
+    distance minus the smallest), times the root of the number of frames: in units of what chance would bring about.
+
+    Attributes:
+        max_offset: seconds, either way.
+    """
+
+    max_offset: float
+
+    def name(self) -> str:
+        """See :class:`Scorer`."""
+        return key_of("onsets", self.max_offset)
+
+    def __call__(self, clip: Heard) -> Score:
+        """See :class:`Scorer`."""
+        start, stop = clip.span
+        motion = clip.observed.motion[start:stop].astype(np.float64)  # [T]
+        if start == 0:
+            motion[0] = motion[1:2].mean() if len(motion) > 1 else 0.0
+        seen = np.maximum(np.diff(motion, prepend=motion[:1]), 0)  # [T] onsets, each dated at its frame
+        heard = sound_onsets(clip.observed.loudness)  # [L]
+        places = np.round(np.arange(start, stop) / float(clip.fps) * LOUDNESS_RATE).astype(np.int64)  # [T]
+        reach = round(self.max_offset * LOUDNESS_RATE)
+        shifts = np.arange(-reach, reach + 1)  # [O] in 200ths of a second
+        wanted = places + shifts[:, None]  # [O, T]
+        inside = (wanted >= 0) & (wanted < len(heard))
+        values = np.where(inside, heard[wanted.clip(0, max(len(heard) - 1, 0))], 0.0) if len(heard) else 0.0 * wanted
+        seen = seen - seen.mean()
+        values = values - values.mean(axis=1, keepdims=True)
+        # By the largest norm, as each offset's own would make onsets that are half hit count as much as whole ones.
+        scale = max(float(np.linalg.norm(seen) * np.linalg.norm(values, axis=1).max()), 1e-9)
+        fit = values @ seen / scale  # [O] at most 1
+        best = fit.max()
+        place = int(np.flatnonzero(fit >= best - 1e-9)[np.abs(shifts[fit >= best - 1e-9]).argmin()])
+        return Score(float(shifts[place]) / LOUDNESS_RATE, float(best - np.median(fit)) * math.sqrt(len(motion)))
+
+
+def sound_onsets(loudness: np.ndarray) -> np.ndarray:
+    """``[L]`` by how many decibels the sound rises above the last 30 ms, where it does, blurred by 20 ms either way.
+
+    Args:
+        loudness: ``[L]`` largest absolute samples, 200 a second.
+    """
+    level = np.sqrt(
+        np.maximum(loudness, FLOOR)
+    )  # less than in decibels does what a codec smears ahead of a sound count
+    wide = round(BEFORE * LOUDNESS_RATE)
+    padded = np.concatenate([np.repeat(level[:1], wide), level])
+    recent = np.lib.stride_tricks.sliding_window_view(padded, wide)[: len(level)].max(axis=1) if len(level) else level
+    rise = np.maximum(level - recent, 0)
+    begin = int(np.flatnonzero(loudness > 0)[0]) if (loudness > 0).any() else 0
+    rise[: begin + round(START * LOUDNESS_RATE)] = 0
+    half = round(BLUR * LOUDNESS_RATE)
+    kernel = 1 - np.abs(np.arange(-half, half + 1)) / (half + 1)
+    return np.convolve(rise, kernel)[half : half + len(rise)] if len(rise) else rise
+
+
+class RunScorer(NamedTuple):
+    """Estimates with a trained run, through ``avssl.evaluation.sync.offset_of``.
+
+    Attributes:
+        run: its folder.
+        max_offset: seconds, either way.
+        weights: hash of its weights.
+    """
+
+    run: Path
+    max_offset: float
+    weights: str
+
+    def name(self) -> str:
+        """See :class:`Scorer`."""
+        return key_of("run", self.weights, self.max_offset)
+
+    def __call__(self, clip: Heard) -> Score:
+        """See :class:`Scorer`."""
+        sync = importlib.import_module(
+            "avssl.evaluation.sync"
+        )  # imports torch's networks, which nothing else here needs
+        start, stop = (float(frame / clip.fps) for frame in clip.span)
+        found = sync.offset_of(self.run, clip.path, start=start, stop=stop, max_offset=self.max_offset)
+        return Score(float(found.offset), float(found.confidence))
+
+
+def make_scorer(options: Sync) -> Scorer:
+    """The scorer that the options ask for."""
+    if options.run is None:
+        return OnsetScorer(options.max_offset)
+    weights = sorted(path for kind in ("*.ckpt", "*.safetensors") for path in options.run.rglob(kind))
+    if not weights:
+        raise FileNotFoundError(f"sync.run={options.run}: no weights (.ckpt or .safetensors) of a trained run in it")
+    return RunScorer(options.run.resolve(), options.max_offset, key_of(*map(digest_of, weights)))
+
+
+class Verdict(NamedTuple):
+    """What is done with a clip.
+
+    Attributes:
+        shift: seconds by which its sound is brought forward; 0 leaves it.
+        rejection: why it is dropped, or None.
+    """
+
+    shift: float = 0.0
+    rejection: Rejection | None = None
+
+
+def decide(score: Score, options: Sync) -> Verdict:
+    """What an estimate means for the clip: keep, realign or drop. See :class:`Sync`."""
+    if options.mode == "score":
+        return Verdict()
+    offset, confidence = score
+    if confidence < options.min_confidence:
+        why = f"confidence {confidence:.2f} of an offset of {offset:+.3f} s is below {options.min_confidence:g}"
+        return Verdict(0.0, Rejection("low_confidence", why))
+    if abs(offset) <= options.tolerance:
+        return Verdict()
+    if options.mode == "drop" or abs(offset) >= options.max_offset - 1e-9:
+        return Verdict(
+            0.0, Rejection("off_sync", f"its sound is {abs(offset):.3f} s {'late' if offset > 0 else 'early'}")
+        )
+    return Verdict(offset)

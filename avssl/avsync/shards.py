@@ -1,0 +1,135 @@
+"""Clips in tar files, as webdataset reads them, and the statistics of each."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import wave
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+
+from avssl.avsync.options import Pack
+from avssl.avsync.splits import SPLITS
+from avssl.avsync.store import Record, key_of
+from avssl.data.encode import pieces
+from avssl.data.journal import write_atomically, write_text
+from avssl.data.table import info_from_row
+from avssl.media import open_video
+
+IN_JSON = ("source", "start", "stop", "split", "offset", "confidence", "shift")
+IN_JSON_OF_ROW = ("duration", "fps", "height", "width", "frames", "audio_rate", "sync_grade", "label", "group")
+
+
+def write_shards(out: Path, clips: Sequence[Record], rows: Mapping[str, Record], options: Pack) -> None:
+    """Write ``shards/SPLIT-NNNNNN.tar`` and, beside each, ``.json`` with its statistics.
+
+    A sample is ``KEY.mp4`` (picture and sound), ``KEY.flac`` or ``.wav`` (the same sound by itself) and ``KEY.json``.
+    Clips lie in the order of their keys, which are hashes, so that neighbours come from different sources. A shard
+    that is there already, with the same clips, is kept; others are taken away.
+
+    Args:
+        out: folder of the dataset.
+        clips: rows of ``clips.parquet`` of the kept clips.
+        rows: the manifest's row of each, by its path.
+        options: the form.
+    """
+    folder = out / "shards"
+    folder.mkdir(exist_ok=True)
+    written = set()
+    for split in SPLITS:
+        mine = sorted((clip for clip in clips if clip["split"] == split), key=lambda clip: Path(clip["clip"]).name)
+        for number, start in enumerate(range(0, len(mine), options.clips_per_shard)):
+            members = mine[start : start + options.clips_per_shard]
+            path = folder / f"{split}-{number:06d}.tar"
+            written |= {path, path.with_suffix(".json")}
+            _write_shard(path, out, members, rows, options.sound)
+    for path in folder.iterdir():
+        if path not in written:
+            path.unlink()
+
+
+def _write_shard(path: Path, out: Path, clips: Sequence[Record], rows: Mapping[str, Record], sound: str) -> None:
+    notes = [_note(clip, rows[clip["clip"]]) for clip in clips]
+    contents = [rows[clip["clip"]]["content"] for clip in clips]
+    made_of = key_of("shard 1", notes, contents, sound)
+    statistics = path.with_suffix(".json")
+    if path.is_file() and statistics.is_file():
+        before = json.loads(statistics.read_bytes())
+        if (before["made_of"], before["bytes"]) == (made_of, path.stat().st_size):
+            return
+
+    def write(file: IO[bytes]) -> None:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for clip, note in zip(clips, notes, strict=True):
+                media = out / clip["clip"]
+                _add(tar, media.name, media.read_bytes())
+                _add(tar, f"{media.stem}.{sound}", _sound(media, rows[clip["clip"]], sound))
+                _add(tar, f"{media.stem}.json", json.dumps(note, sort_keys=True).encode())
+
+    write_atomically(path, write)
+    facts = {"made_of": made_of, "bytes": path.stat().st_size, **_statistics(notes)}
+    facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = json.dumps(facts, indent=1, sort_keys=True) + "\n"
+    write_text(statistics, text)
+
+
+def _note(clip: Record, row: Record) -> Record:
+    note = {name: clip[name] for name in IN_JSON} | {name: row[name] for name in IN_JSON_OF_ROW}
+    return note | {"key": Path(clip["clip"]).stem}
+
+
+def _statistics(notes: Sequence[Record]) -> Record:
+    offsets = [note["offset"] for note in notes if note["offset"] is not None]
+    return {
+        "clips": len(notes),
+        "sources": len({note["source"] for note in notes}),
+        "seconds": sum(note["duration"] for note in notes),
+        "labels": Counter(note["label"] or "" for note in notes),
+        "realigned": sum(note["shift"] != 0 for note in notes),
+        "offset_median": float(np.median(offsets)) if offsets else None,
+    }
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)  # of user 0, made in 1970: the same bytes whoever packs it, and when
+    member.size, member.mode = len(content), 0o644
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _sound(media: Path, row: Record, form: str) -> bytes:
+    """The sound of a clip as a file of its own."""
+    info = info_from_row({**row, "label": None, "view": None, "path": media.name}, media.parent, {})
+    rate = row["audio_rate"]
+    with open_video(media, "pyav", info) as reader:
+        samples = reader.audio(0.0, info.duration, rate).samples
+    frames = list(pieces(samples, rate))
+    return _flac(frames, rate) if form == "flac" else _wav(frames, rate)
+
+
+def _flac(frames: Sequence[AudioFrame], rate: int) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format="flac") as out:
+        stream: Any = out.add_stream("flac", rate=rate, layout="mono", format="s16")
+        for frame in frames:
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def _wav(frames: Sequence[AudioFrame], rate: int) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        for frame in frames:
+            out.writeframes(frame.to_ndarray().tobytes())
+    return file.getvalue()

@@ -1,0 +1,117 @@
+"""Which recordings a dataset is built from. They are read, and nothing else is done to them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avssl.avsync.reasons import Rejection
+from avssl.avsync.store import Record, Store, key_of
+from avssl.data.annotations import Annotation, annotate
+from avssl.data.index import digest_of, find_media
+from avssl.data.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that may become clips.
+
+    Attributes:
+        path: the file.
+        name: of the collection it belongs to, and its path in there.
+        label: name of its class.
+        group: what must not be divided between training and test; its name where nothing else is said.
+    """
+
+    path: Path
+    name: str
+    label: str | None = None
+    group: str = ""
+
+
+def scan(roots: Sequence[Path], labels: str = "auto", group: str | None = None) -> list[Source]:
+    """The sources below some folders, in the order given and by path within each.
+
+    Args:
+        roots: folders, single files, or manifests (``.parquet``), whose labels and groups are taken over.
+        labels: where the classes of a folder's files come from, see :func:`avssl.data.annotations.annotate`.
+        group: regular expression that finds the group in the relative path.
+
+    Raises:
+        FileNotFoundError: where there is no such folder or file.
+        MediaError: for a folder without media files.
+        ValueError: where annotations don't fit the files, or two roots are the same.
+    """
+    roots = [Path(os.path.abspath(root)) for root in roots]
+    if len({root.resolve() for root in roots}) < len(roots):
+        raise ValueError(f"sources: the same folder is given twice among {[os.fspath(root) for root in roots]}")
+    plain = len({root.name for root in roots}) == len(roots)
+    found = []
+    for root in roots:
+        if not root.exists():
+            raise FileNotFoundError(f"{root}: no such folder, file or manifest")
+        name = root.name if plain else os.fspath(root)
+        if root.suffix == ".parquet":
+            found += _of_manifest(root, name)
+            continue
+        folder = root if root.is_dir() else root.parent
+        paths = [file.path for file in find_media(root)] if root.is_dir() else [root.name]
+        notes = annotate(folder, paths, labels, group)
+        prefix = f"{name}/" if root.is_dir() else ""
+        found += [_source(folder / path, prefix + path, notes[path]) for path in paths]
+    return found
+
+
+def _source(path: Path, name: str, note: Annotation) -> Source:
+    return Source(path, name, note.label, note.group or name)
+
+
+def _of_manifest(path: Path, name: str) -> list[Source]:
+    manifest = Manifest.open(path)
+    columns = [manifest.column(column, rejected=True).to_pylist() for column in ("root", "path", "label", "group")]
+    return [
+        Source(path.parent / root / file, f"{name}/{file}", label, group or f"{name}/{file}")
+        for root, file, label, group in zip(*columns, strict=True)
+    ]
+
+
+def check_apart(sources: Sequence[Source], out: Path) -> None:
+    """Refuse to write where sources lie.
+
+    Raises:
+        ValueError: where the dataset would lie in a folder of sources, or hold some.
+    """
+    out = out.resolve()
+    for folder in {source.path.parent.resolve() for source in sources}:
+        if out == folder or folder.is_relative_to(out):
+            raise ValueError(f"{out} holds sources, such as those in {folder}: choose a folder elsewhere")
+
+
+def in_share(source: Source, shard: tuple[int, int]) -> bool:
+    """Whether a source belongs to share ``I`` of ``N``, counted from 1; it depends on its name alone."""
+    return int(hashlib.sha256(source.name.encode()).hexdigest()[:8], 16) % shard[1] == shard[0] - 1
+
+
+def identify(job: tuple[Path, Path, bool]) -> Record:
+    """Hash a source, unless one of its place, size and time of change was hashed before.
+
+    Args:
+        job: the source, the folder of the store, whether to try again what failed.
+
+    Returns:
+        ``content``, the SHA-256; or a rejection.
+    """
+    path, folder, retry = job
+    try:
+        facts = path.stat()
+        if not path.is_file():
+            return Rejection("not_media", "this is not a regular file")._asdict()
+        key = key_of(os.fspath(path), facts.st_size, facts.st_mtime_ns)
+        return Store(folder, retry).record("content", key, lambda: {"content": digest_of(path)})
+    except FileNotFoundError:
+        return Rejection("unreadable", "a broken link, or a file name that isn't UTF-8 (rename it)")._asdict()
+    except OSError as error:
+        return Rejection("unreadable", f"{error.strerror or error}")._asdict()

@@ -1,0 +1,276 @@
+"""How far sound and picture of built clips lie apart, and what gives an offset away without looking and listening.
+
+    python benchmarks/avsync.py accuracy --faces ../shared/data/talking_faces/clips
+    python benchmarks/avsync.py audit --faces ../shared/data/talking_faces/clips
+
+``accuracy`` takes recordings through the builder. Where a light and a click say when things happen, they are compared;
+where nothing does (faces), the sound of each clip is matched against the source's by correlation and each of its
+frames against the source's frames. Then offsets are put in and estimated.
+
+``audit`` asks classifiers that see one cue only (loudness over time, silence, the ends of the sound, spectrum, packet
+sizes of the picture) to tell stretches of sound and picture that are in sync from those that are not; once as the
+builder makes the trials of ``fixed_offsets.csv``, once as is often done: the sound of a clip shifted, what is missing
+filled with silence, and written again with AAC. Five folds by clip; intervals by resampling clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from avssl.avsync.build import Machine, build
+from avssl.avsync.clips import Span
+from avssl.avsync.observe import LOUDNESS_RATE, Observed
+from avssl.avsync.options import Accept, Cut, Normal, Options, Shots, Split, Sync
+from avssl.avsync.score import Heard, OnsetScorer
+from avssl.avsync.splits import trials_of
+from avssl.media import VideoInfo, open_video, probe
+
+RATE = 16000
+OPEN = Accept(length_tolerance=6.0)
+CUT = Cut(seconds=1.0)
+SPLIT = Split(crop=0.6, step=0.2, max_offset=0.4)
+
+
+def shown(title: str, errors: np.ndarray, unit: str = "ms") -> None:
+    """Print a distribution of absolute errors in seconds."""
+    low = np.quantile(np.abs(errors), (0.5, 0.95, 1.0)) * 1000
+    print(f"| {title} | {len(errors)} | {low[0]:.2f} | {low[1]:.2f} | {low[2]:.2f} |")
+
+
+def built(sources: list[Path], out: Path, options: Options) -> list[dict]:
+    """Build and return the rows of ``clips.parquet``."""
+    with ThreadPoolExecutor(2) as executor:
+        print(build(sources, out, options, Machine(executor=executor)), file=sys.stderr)
+    return pq.read_table(out / "clips.parquet").to_pylist()
+
+
+def apart(source: Path, clip: Path, start: float) -> tuple[float, int]:
+    """Seconds by which the sound of a clip is late, and frames by which its picture is, each against the source."""
+    with open_video(source, "pyav") as before, open_video(clip, "pyav") as after:
+        count = after.info.frames
+        margin = 0.05
+        wide = before.audio(start - margin, start + count / 25 + margin, RATE).samples.numpy()
+        own = after.audio(0.0, count / 25, RATE).samples.numpy()
+        fit = np.correlate(wide, own, "valid")
+        energy = np.sqrt(np.convolve(wide**2, np.ones(len(own)), "valid"))
+        late = margin - int((fit / np.maximum(energy, 1e-9)).argmax()) / RATE
+        size = (32, 32)
+        theirs = before.frames(torch.arange(before.info.frames, dtype=torch.float64) / before.info.fps, size).float()
+        mine = after.frames(torch.arange(count, dtype=torch.float64) / 25, size).float()
+    first = round(start * 25)
+    lags = range(-min(3, first), min(3, len(theirs) - first - count) + 1)
+    errors = [float((theirs[first + lag : first + lag + count] - mine).abs().mean()) for lag in lags]
+    return late, -lags[int(np.argmin(errors))]
+
+
+def accuracy(faces: Path, files: int) -> None:
+    """Must-show 1 of the issue."""
+    sys.path += [str(Path(__file__).parents[1] / "tests" / name) for name in ("media", "avsync")]
+    from clapper import clapper, late_by
+    from flashclick import EXACT, RECIPES, onsets, write
+
+    print("| A/V error, ms | measured | median | 95 % | largest |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        recipes = {r.name: r for r in RECIPES if r.audio and r.name.endswith(EXACT) and "frag" not in r.name}
+        (folder / "matrix").mkdir()
+        for recipe in recipes.values():
+            write(recipe, folder / "matrix")
+        options = Options(shots=Shots(threshold=0), cut=Cut(seconds=0.6), accept=OPEN)
+        errors = []
+        for row in built([folder / "matrix"], folder / "m", options):
+            if row["clip"] is not None:
+                with open_video(folder / "m" / row["clip"]) as reader:
+                    sound = reader.audio(0, reader.info.duration, RATE).samples
+                if sound.abs().max() > 0.1:
+                    times = recipes[Path(row["source"]).name].clicks
+                    errors += [np.abs(click + row["start"] - times).min() for click in onsets(sound, RATE)]
+        shown("flash + click, every container, codec and rate: click", np.array(errors))
+
+        truth = np.round(np.linspace(-0.4, 0.4, 21), 3)
+        for seed, late in enumerate(truth):
+            clapper(folder / "claps" / f"{late}.mov", late, 250, codec="pcm_s16le", seed=seed)
+        options = Options(cut=Cut(seconds=3.0, min_seconds=2.0), sync=Sync(mode="realign"))
+        rows = built([folder / "claps"], folder / "c", options)
+        known = np.array([float(Path(row["source"]).stem) for row in rows])
+        shown("offset of -400 to 400 ms put in: estimate", np.array([row["offset"] for row in rows]) - known)
+        left = [late_by(folder / "c" / row["clip"]) for row in rows if row["clip"] and row["shift"]]
+        shown("the same, realigned: light against click", np.concatenate(left))
+
+        paths = sorted(faces.glob("*.mp4"))
+        paths = paths[:: max(1, len(paths) // files)]
+        rows = [row for row in built(paths, folder / "f", Options(cut=CUT)) if row["clip"]]
+        by_name = {path.name: path for path in paths}
+        found = [apart(by_name[row["source"]], folder / "f" / row["clip"], row["start"]) for row in rows]
+        sound, picture = (np.array(values, float) for values in zip(*found, strict=True))
+        shown("talking faces: sound against the source", sound)
+        shown("talking faces: picture against the source", picture / 25)
+        shown("talking faces: sound against picture", sound - picture / 25)
+        estimates(folder / "f" / ".work")
+
+
+def estimates(work: Path) -> None:
+    """The onset scorer on speech: offsets put in by shifting the loudness."""
+    scorer, errors, confidences = OnsetScorer(0.6), [], []
+    for number, path in enumerate(sorted((work / "observed").rglob("*.npz"))):
+        observed = Observed.load(path)
+        late = ((number * 7) % 21 - 10) * 0.04
+        shift = round(late * LOUDNESS_RATE)
+        loudness = np.roll(observed.loudness, shift)
+        loudness[: max(shift, 0)] = loudness[len(loudness) + min(shift, 0) :] = 0
+        moved = Observed(observed.motion, loudness, observed.keyframes, observed.cuts, observed.sound)
+        score = scorer(Heard(path, Span(0, len(observed.motion)), Fraction(25), moved))
+        errors.append(score.offset - late)
+        confidences.append(score.confidence)
+    shown("talking faces, offset put in: estimate by onsets", np.array(errors))
+    within = float((np.abs(errors) <= 0.1).mean())
+    sure = float((np.array(confidences) >= Sync().min_confidence).mean())
+    print(f"\nwithin 100 ms on faces: {within:.3f}, chance 0.167; share believed: {sure:.3f}")
+
+
+def loudness(sound: np.ndarray) -> np.ndarray:
+    """Decibels in twelve equal parts."""
+    return np.array([10 * np.log10(np.mean(part**2) + 1e-10) for part in np.array_split(sound, 12)])
+
+
+def silence(sound: np.ndarray) -> np.ndarray:
+    """Shares of samples that are zero or quiet, and how long it is silent at either end."""
+    quiet = np.abs(sound) < 10 ** (-50 / 20)
+    loud = np.flatnonzero(~quiet)
+    ends = (loud[0], len(sound) - 1 - loud[-1]) if len(loud) else (len(sound), len(sound))
+    return np.array([np.mean(sound == 0), quiet.mean(), *ends], float)
+
+
+def ends(sound: np.ndarray) -> np.ndarray:
+    """Decibels of the first and last 5 and 20 ms."""
+    parts = [sound[:80], sound[:320], sound[-320:], sound[-80:]]
+    return np.array([10 * np.log10(np.mean(part**2) + 1e-10) for part in parts])
+
+
+def spectrum(sound: np.ndarray) -> np.ndarray:
+    """Decibels in forty bands, averaged over time: what an encoder leaves out shows there."""
+    frames = np.lib.stride_tricks.sliding_window_view(sound, 512)[::256] * np.hanning(512)
+    power = np.log10(np.abs(np.fft.rfft(frames)) ** 2 + 1e-9)
+    return np.array([band.mean() for band in np.array_split(power.mean(0), 40)])
+
+
+CUES = {"loudness": loudness, "silence": silence, "clip ends": ends, "spectrum": spectrum}
+
+
+def packets(path: Path, start: float, stop: float) -> np.ndarray:
+    """Sizes of the packets of the picture in a stretch, and which are keyframes."""
+    with av.open(str(path)) as container:
+        sizes = [(p.size, p.is_keyframe) for p in container.demux(video=0) if p.pts is not None]
+    first, last = round(start * 25), round(stop * 25)
+    return np.array(sizes, float)[first:last].ravel()
+
+
+def aac(sound: np.ndarray) -> np.ndarray:
+    """What is left of a sound after AAC, in its place."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as out:
+        stream = out.add_stream("aac", rate=RATE, layout="mono", options={"b": "48000"})
+        for place in range(0, len(sound), 1024):
+            part = np.ascontiguousarray(sound[None, place : place + 1024].astype(np.float32))
+            frame = av.AudioFrame.from_ndarray(part, "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, place, Fraction(1, RATE)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    file.seek(0)
+    result = np.zeros(len(sound) + 4096, np.float32)
+    with av.open(file) as source:
+        for frame in source.decode(audio=0):
+            if frame.pts >= 0:
+                values = frame.to_ndarray()[0]
+                result[frame.pts : frame.pts + len(values)] = values[: max(0, len(result) - frame.pts)]
+    return result[: len(sound)]
+
+
+def audit(faces: Path, files: int) -> None:
+    """Must-show 5 of the issue."""
+    paths = sorted(faces.glob("*.mp4"))
+    paths = paths[:: max(1, len(paths) // files)]
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name)
+        rows = [row for row in built(paths, out, Options(normal=Normal(), cut=CUT, split=SPLIT)) if row["clip"]]
+        ours: dict[str, list[np.ndarray]] = {cue: [] for cue in [*CUES, "packet sizes"]}
+        naive: dict[str, list[np.ndarray]] = {cue: [] for cue in CUES}
+        labels, groups = [], []
+        rng = np.random.default_rng(0)
+        for group, row in enumerate(rows):
+            path = out / row["clip"]
+            info: VideoInfo = probe(path)
+            with open_video(path, "pyav", info) as reader:
+                sound = reader.audio(0.0, info.duration, RATE).samples.numpy()
+            length = round(SPLIT.crop * RATE)
+            for trial in trials_of(row["clip"], info.frames, Fraction(25), SPLIT):
+                place = round((trial.start - trial.offset) * RATE)
+                for cue, feature in CUES.items():
+                    ours[cue].append(feature(sound[place : place + length]))
+                ours["packet sizes"].append(packets(path, trial.start, trial.start + SPLIT.crop))
+                labels.append(trial.offset != 0)
+                groups.append(group)
+            late = round(rng.choice([-0.4, -0.2, 0.2, 0.4]) * RATE)
+            moved = np.roll(sound, late)
+            moved[: max(late, 0)] = moved[len(moved) + min(late, 0) :] = 0
+            for whole in (sound, aac(moved)):  # as the trials: first in sync, then not
+                place = int(rng.integers(0, len(sound) - length + 1))
+                for cue, feature in CUES.items():
+                    naive[cue].append(feature(whole[place : place + length]))
+    y, clips = np.array(labels), np.array(groups)
+    print(f"{len(y)} trials of {len(rows)} clips, half of them in sync; AUC (95 % interval), chance 0.5\n")
+    print("| cue alone | trials of the builder, linear | boosted trees | shifted, filled, AAC again: linear | trees |")
+    print("|---|---|---|---|---|")
+    ours["all of the sound"] = [np.concatenate(parts) for parts in zip(*(ours[cue] for cue in CUES), strict=True)]
+    naive["all of the sound"] = [np.concatenate(parts) for parts in zip(*(naive[cue] for cue in CUES), strict=True)]
+    for cue, features in ours.items():
+        cells = [auc(np.stack(features), y, clips, kind) for kind in ("linear", "trees")]
+        cells += [auc(np.stack(naive[cue]), y, clips, kind) if cue in naive else "" for kind in ("linear", "trees")]
+        print(f"| {cue} | {' | '.join(cells)} |", flush=True)
+
+
+def auc(features: np.ndarray, y: np.ndarray, clips: np.ndarray, kind: str) -> str:
+    """Cross-validated area under the curve, with an interval."""
+    trees = HistGradientBoostingClassifier(max_iter=60, random_state=0)
+    model = trees if kind == "trees" else make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+    guess = cross_val_predict(model, features, y, groups=clips, cv=GroupKFold(5), method="predict_proba")[:, 1]
+    rng = np.random.default_rng(0)
+    members = [np.flatnonzero(clips == clip) for clip in np.unique(clips)]
+    spread = []
+    for _ in range(300):
+        chosen = np.concatenate([members[place] for place in rng.integers(0, len(members), len(members))])
+        spread.append(roc_auc_score(y[chosen], guess[chosen]))
+    low, high = np.quantile(spread, (0.025, 0.975))
+    return f"{roc_auc_score(y, guess):.3f} ({low:.2f} to {high:.2f})"
+
+
+def main() -> None:
+    """Run one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("accuracy", "audit"))
+    parser.add_argument("--faces", type=Path, required=True, help="folder of short clips with sound")
+    parser.add_argument("--files", type=int, default=400, help="how many of them")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    (accuracy if args.what == "accuracy" else audit)(args.faces, args.files)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Recordings of a patch that lights up as a click sounds, at uneven intervals, before something that moves."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from avssl.media import open_video
+
+CLAPS = (13, 40, 58, 91, 107)  # frames at which it lights up, of 25 a second
+LIT = 3  # frames for which it stays lit, fading
+
+
+def clapper(
+    path: Path,
+    late: float = 0.0,
+    frames: int = 125,
+    fps: Fraction = Fraction(25),
+    size: tuple[int, int] = (64, 80),
+    rate: int = 48000,
+    codec: str = "aac",
+    seed: int = 0,
+    audio_frames: int | None = None,
+) -> Path:
+    """Write one.
+
+    Args:
+        path: the file; its ending names the container.
+        late: seconds by which every click sounds after its light; negative: before.
+        frames: number of frames.
+        fps: frames a second.
+        size: (height, width).
+        rate: samples a second.
+        codec: FFmpeg's name of the audio codec; empty for no sound.
+        seed: of what moves; -1 for nothing that does.
+        audio_frames: how long the sound lasts, if not as long as the picture.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(max(seed, 0))
+    claps = [clap for clap in CLAPS if clap / 25 < frames / fps]
+    shown = [round(clap / 25 * fps) for clap in claps]
+    sound = rng.normal(0, 1e-4, round(float((audio_frames or frames) / fps) * rate)).astype(np.float32)
+    for frame in shown:
+        place = round((float(frame / fps) + late) * rate)
+        if place >= 0:
+            sound[place : place + round(0.002 * rate)] = 0.8
+    with av.open(f"file:{path}", "w", options={"movie_timescale": "48000"} if path.suffix == ".mp4" else {}) as out:
+        video = out.add_stream("libx264", rate=fps, options={"crf": "12", "preset": "ultrafast"})
+        (video.height, video.width), video.pix_fmt = size, "yuv420p"
+        audio = out.add_stream(codec, rate=rate, layout="mono") if codec else None
+        texture = rng.integers(40, 120, (size[0], size[1] * 2)).astype(np.uint8)
+        for number in range(frames):
+            place = 0 if seed < 0 else number % size[1]
+            picture = np.repeat(texture[:, place : place + size[1], None], 3, axis=2)
+            since = min((number - frame for frame in shown if number >= frame), default=LIT)
+            since = LIT if seed < 0 else since
+            picture[: size[0] // 2, : size[1] // 2] = 10 if since >= LIT else 230 - 60 * since
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = number, 1 / fps
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        if audio is not None:
+            for start in range(0, len(sound), 1024):
+                piece = av.AudioFrame.from_ndarray(sound[None, start : start + 1024].copy(), "fltp", "mono")
+                piece.sample_rate, piece.time_base, piece.pts = rate, Fraction(1, rate), start
+                out.mux(audio.encode(piece))
+            out.mux(audio.encode(None))
+    return path
+
+
+def late_by(path: Path) -> np.ndarray:
+    """Seconds by which each click of a clip sounds after its light, for the lights that have a click within 0.5 s."""
+    with open_video(path, "pyav") as reader:
+        info = reader.info
+        assert info.audio is not None
+        times = torch.arange(info.frames, dtype=torch.float64) / info.fps
+        frames = reader.frames(times).float().mean(1)  # [T, H, W]
+        sound = reader.audio(0.0, info.duration, info.audio.rate).samples.abs().numpy()
+    patch = frames[:, : info.size[0] // 3, : info.size[1] // 3].mean((1, 2)).numpy()
+    lights = np.flatnonzero((patch[1:] > 150) & (patch[:-1] < 100)) + 1
+    loud = np.flatnonzero(sound > 0.35 * max(sound.max(), 0.1))
+    clicks = loud[np.diff(loud, prepend=-(10**6)) > 0.05 * info.audio.rate] / info.audio.rate
+    if len(clicks) == 0 or len(lights) == 0:
+        return np.zeros(0)
+    apart = clicks[None] - lights[:, None] / info.fps  # [lights, clicks]
+    nearest = apart[np.arange(len(lights)), np.abs(apart).argmin(axis=1)]
+    return nearest[np.abs(nearest) < 0.5]
