@@ -20,7 +20,7 @@ from avssl.methods import BYOL, TCN, VJEPA, MoCo, VideoMAE
 from avssl.methods.losses import lifted, n_pairs, nearest_key, squared_distances, told_apart, triplet
 from avssl.methods.momentum import MomentumCopy, momentum_at
 from avssl.methods.temporal.tcn import Moments, kendall, relations
-from avssl.methods.temporal.videomae import clip_distances, normalised, tubes
+from avssl.methods.temporal.videomae import normalised, tubes
 from avssl.methods.temporal.vjepa import blocks
 
 
@@ -202,15 +202,9 @@ def test_videomae_is_the_error_on_hidden_tokens_normalised_by_channel():
     assert out["loss"].item() == pytest.approx(total / count, rel=1e-3)
 
 
-def test_the_distance_between_clips_is_that_over_the_hidden_tokens():
-    torch.manual_seed(0)
-    every, hidden, predicted = torch.randn(3, 5, 4), torch.tensor([[0, 3], [1, 4], [2, 0]]), torch.randn(3, 2, 4)
-    distance = clip_distances(predicted, hidden, every)
-    for b in range(3):
-        expected = (predicted[b] - every[:, hidden[b]]).square().sum((1, 2))  # [3]
-        torch.testing.assert_close(distance[b] - distance[b, 0], expected - expected[0])
+def test_a_flat_token_has_nothing_to_say():
     flat, _, _ = normalised(torch.full((1, 2, 12), 0.3))
-    assert flat.abs().max() < 1e-3  # a flat token has nothing to say
+    assert flat.abs().max() < 1e-3
 
 
 def test_blocks_are_tubes_and_always_leave_something_to_see_and_to_hide():
@@ -249,7 +243,7 @@ def test_vjepa_that_has_collapsed_has_a_small_loss_and_is_at_chance():
     clips = clips_of(4, 1, 4)
     optimizer = torch.optim.Adam([*method.predictor.parameters(), *method.expand.parameters()], 1e-2)
     losses = []
-    for _ in range(40):
+    for _ in range(25):
         optimizer.zero_grad()
         out = method(clips)
         out["loss"].backward()

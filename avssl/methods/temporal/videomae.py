@@ -15,7 +15,7 @@ from avssl.data.samplers import RandomClips
 from avssl.data.transforms import MEAN, STD
 from avssl.encoders.vit import Blocks, ViT, space_time_code
 from avssl.methods.base import Method, a_video
-from avssl.methods.losses import products, squared_distances, told_apart
+from avssl.methods.losses import squared_distances, told_apart
 
 EPSILON = 1e-6  # added to the standard deviation of a patch
 
@@ -28,9 +28,8 @@ class VideoMAE(Method):
     decoder, which gets their features and a learned token for each hidden place, predicts the pixels there. The error
     is the mean square over hidden tokens, each normalised by its own mean and deviation, channel by channel.
 
-    Metrics, of choices between two, so that chance is 1/2: ``identified``, how often the prediction of a token is
-    nearer to its own pixels than to those of another hidden token of the clip; ``recognised``, how often that of all
-    hidden tokens together is nearer to those of its own clip than to those of another clip in the batch.
+    Metric: ``identified``, how often a prediction is nearer to the pixels of its own token than to those of another
+    hidden token of the same clip; chance 1/2.
 
     Args:
         encoder: space-time transformer.
@@ -58,14 +57,15 @@ class VideoMAE(Method):
         """Loss and metric over B·N clips."""
         video = clips.video.flatten(0, 1)  # [B N, T, 3, H, W]
         hidden, predicted = self._predict(video)  # [B N, M], [B N, M, P]
-        every, _, _ = normalised(self.encoder.patches(video))  # [B N, L, P]
-        wanted = _take(every, hidden)
+        wanted, _, _ = normalised(_take(self.encoder.patches(video), hidden))
         with torch.no_grad():
             identified = told_apart(squared_distances(predicted, wanted)).mean(1)  # [B N]
-            recognised = told_apart(clip_distances(predicted, hidden, every))
-        metrics = {"identified": a_video(identified, clips), "recognised": a_video(recognised, clips)}
-        chance = {f"chance/{name}": torch.full_like(value, 0.5) for name, value in metrics.items()}
-        return {"loss": F.mse_loss(predicted, wanted), **metrics, **chance}
+        score = a_video(identified, clips)
+        return {
+            "loss": F.mse_loss(predicted, wanted),
+            "identified": score,
+            "chance/identified": torch.full_like(score, 0.5),
+        }
 
     def _predict(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, T, 3, H, W]`` to the hidden tokens ``[B, M]`` and their normalised pixels ``[B, M, P]``, float32."""
@@ -127,22 +127,6 @@ def normalised(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     channels = patches.float().unflatten(2, (-1, 3))  # [B, M, P / 3, 3]
     mean, deviation = channels.mean(2, keepdim=True), channels.std(2, keepdim=True) + EPSILON
     return ((channels - mean) / deviation).flatten(2), mean, deviation
-
-
-def clip_distances(predicted: Tensor, hidden: Tensor, every: Tensor) -> Tensor:
-    """How far the prediction for each clip is from the pixels of each clip, over the tokens hidden in the former.
-
-    Args:
-        predicted: ``[B, M, P]``.
-        hidden: ``[B, M]`` numbers of the tokens.
-        every: ``[B, L, P]`` the pixels of all tokens.
-
-    Returns:
-        ``[B, B]`` squared distances, but for what is the same in a row.
-    """
-    whole = torch.zeros_like(every).scatter(1, hidden[..., None].expand_as(predicted), predicted)  # [B, L, P]
-    mask = torch.zeros_like(every[..., 0]).scatter(1, hidden, 1.0)  # [B, L]
-    return products(mask, every.square().sum(2)) - 2 * products(whole.flatten(1), every.flatten(1))
 
 
 def _take(tokens: Tensor, chosen: Tensor) -> Tensor:
