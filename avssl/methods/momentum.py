@@ -53,7 +53,8 @@ class MomentumCopy(nn.Module):
             progress: of the run, in (0, 1].
         """
         self.steps += 1
-        kept = min(momentum_at(self.momentum, progress), 1 - 1 / (self.steps.item() + 1))
+        start = min(self.momentum, 1 - 1 / (self.steps.item() + 1))
+        kept = momentum_at(start, progress)
         own, other = self.network.state_dict(), network.state_dict()
         for name, tensor in own.items():
             if tensor.is_floating_point():

@@ -121,3 +121,4 @@ def hush() -> None:
         )
     warnings.filterwarnings("ignore", message=".*You have overridden `transfer_batch_to_device`")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training")  # momentum copies always are

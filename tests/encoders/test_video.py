@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torchvision.models import video as tv
 
-from avssl.encoders import MC3, R3D, S3D, R2Plus1D, ResNet
+from avssl.encoders import MC3, R3D, S3D, R2Plus1D, ResNet, ViT
 
 SMALL = [
     (ResNet, {"width": 8}),
@@ -13,6 +13,7 @@ SMALL = [
     (R2Plus1D, {"width": 8}),
     (MC3, {"width": 8}),
     (S3D, {"width": 8}),
+    (ViT, {"width": 8, "depth": 2}),
 ]
 FULL = [
     (lambda: ResNet(18), torchvision.models.resnet18, "fc"),

@@ -25,9 +25,9 @@ class MoCo(Method):
     """Which of many keys is of the same video as the query?
 
     A clip is the query; another clip of the video, seen by a momentum copy of the network, is its key; the keys of
-    other videos are negatives (Feichtenhofer et al., equation 1). With a queue (v2) these are the keys of the last
-    steps. Without one (v3) they are those of the batch, each of the two clips is a query once, and a prediction head
-    follows the projection of the queries alone (Chen et al. 2021, algorithm 1).
+    other videos are negatives (Feichtenhofer et al., equation 1). With a queue (v2) these are the keys of this and of
+    the last steps. Without one (v3) they are those of this step, each of the two clips is a query once, and a
+    prediction head follows the projection of the queries alone (Chen et al. 2021, algorithm 1).
 
     Metric: ``accuracy``, whether a query's key is the nearest among those of the batch (not of the queue: old keys are
     of another network, which alone would tell them apart); chance is one over the number of videos in it.
@@ -48,7 +48,7 @@ class MoCo(Method):
 
     sampler: RandomClips
     queue: Tensor
-    place: Tensor
+    seen: Tensor
 
     def __init__(
         self,
@@ -70,8 +70,8 @@ class MoCo(Method):
         self.predictor = nn.Identity() if queue else projection(out, hidden, out)
         self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
         self.temperature = temperature
-        self.register_buffer("queue", F.normalize(torch.randn(queue, out), dim=1))
-        self.register_buffer("place", torch.zeros((), dtype=torch.int64))  # of the oldest key in the queue
+        self.register_buffer("queue", torch.zeros(queue, out))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # keys that ever were put into the queue
         self.fresh: Tensor | None = None  # keys of this step, for the queue
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
@@ -92,30 +92,23 @@ class MoCo(Method):
         }
 
     def _contrast(self, query: Tensor, key: Tensor) -> Tensor:
-        """Cross-entropy of finding the key of each ``[B, out]`` query."""
+        """Cross-entropy of finding the key of each ``[B, out]`` query among all of this step and those in the queue."""
         every, offset = gathered(key)  # [world B, out]
-        if not len(self.queue):
-            own = torch.arange(len(query), device=query.device) + offset
-            return F.cross_entropy(products(query, every) / self.temperature, own)
-        if len(every) > len(self.queue):
-            raise ValueError(
-                f"MoCo: a queue of {len(self.queue)} can't hold the {len(every)} keys of one step: enlarge it"
-            )
         if self.training:
             self.fresh = every.detach()
-        right = (query * key).sum(1, keepdim=True)  # [B, 1]
-        scores = torch.cat([right, products(query, self.queue)], 1) / self.temperature  # [B, 1 + queue]
-        return F.cross_entropy(scores, torch.zeros(len(query), dtype=torch.int64, device=query.device))
+        kept = self.queue[: int(self.seen)]  # [K, out], of which the queue holds fewer at first
+        scores = products(query, torch.cat([every, kept])) / self.temperature  # [B, world B + K]
+        return F.cross_entropy(scores, torch.arange(len(query), device=query.device) + offset)
 
     def after_step(self, progress: float) -> None:
         """The copy follows, and the oldest keys make room for those of this step."""
         self.copy.follow(nn.Sequential(self.encoder, self.head), progress)
-        if self.fresh is not None:
-            count = len(self.fresh)
-            places = (self.place + torch.arange(count, device=self.place.device)) % len(self.queue)
-            self.queue[places] = self.fresh
-            self.place.copy_((self.place + count) % len(self.queue))
-            self.fresh = None
+        if self.fresh is not None and len(self.queue):
+            fresh = self.fresh[-len(self.queue) :]
+            places = (self.seen + torch.arange(len(fresh), device=self.seen.device)) % len(self.queue)
+            self.queue[places] = fresh
+            self.seen += len(fresh)
+        self.fresh = None
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Which video each clip is of."""

@@ -72,8 +72,8 @@ class TCN(Method):
 
     Frames of one video that are at most ``window`` apart, or of two cameras at the same moment, belong together; frames
     of that video that are more than ``margin`` apart do not, however alike they look (figures 2 and 3, equation 1).
-    Both are read off the timestamps. The head is the paper's (section 3.3): two convolutions, the place of each
-    channel's highest value by a spatial softmax (Finn et al., ICRA 2016), a linear layer.
+    Both are read off the timestamps. The paper's head finds places by a spatial softmax over maps of 35 x 35; a small
+    encoder's maps are too coarse for that, and a fully connected layer over them keeps where things are instead.
 
     Metrics, over the nearest neighbours that the anchors of a video have among its positives: ``aligned``, one minus
     the paper's alignment error, which is how far off they are in time as a share of the stretch (section 4.1.1);
@@ -86,6 +86,8 @@ class TCN(Method):
         sampler: draws anchors and positives.
         loss: ``"triplet"``, ``"n-pairs"`` or ``"lifted"`` (appendix).
         choice: of the negative of a triplet: ``"semi-hard"`` or ``"hard"``.
+        hidden: width of the head's hidden layer.
+        grid: height and width to which the maps are pooled before it.
         out: width of the embedding (the paper: 32).
         alpha: margin between squared distances in the triplet loss (the authors' code: 0.2).
     """
@@ -98,6 +100,8 @@ class TCN(Method):
         sampler: Moments | None = None,
         loss: Literal["triplet", "n-pairs", "lifted"] = "triplet",
         choice: Negatives = "semi-hard",
+        hidden: int = 256,
+        grid: int = 3,
         out: int = 32,
         alpha: float = 0.2,
     ) -> None:
@@ -105,20 +109,22 @@ class TCN(Method):
         self.encoder = encoder
         self.sampler = sampler or Moments()
         self.loss, self.choice, self.alpha = loss, choice, alpha
-        width = encoder.num_features
-        convolutions: list[nn.Module] = []
-        for _ in range(2):
-            convolutions += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        self.convolutions = nn.Sequential(*convolutions)
-        self.embed = nn.Linear(2 * width, out)
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(grid),
+            nn.Flatten(),
+            nn.Linear(encoder.num_features * grid**2, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, out),
+        )
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metrics over B videos of 2 T frames."""
         maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B 2, D, T, H', W']
         if maps.shape[2] != clips.video.shape[2]:
             raise ValueError(f"TCN needs a frame encoder; {type(self.encoder).__name__} mixes frames in time")
-        places = spatial_softmax(self.convolutions(maps.transpose(1, 2).flatten(0, 1)))  # [B 2 T, 2 D]
-        frames = self.embed(places).float().unflatten(0, (len(clips), 2, -1))  # [B, 2, T, out]
+        frames = self.head(maps.transpose(1, 2).flatten(0, 1)).float()  # [B 2 T, out]
+        frames = frames.unflatten(0, (len(clips), 2, -1))  # [B, 2, T, out]
         if self.loss == "triplet":
             frames = F.normalize(frames, dim=3)
         times = clips.times
@@ -156,20 +162,6 @@ def relations(times: Tensor, window: float, margin: float) -> tuple[Tensor, Tens
     apart = (times[:, :, None] - times[:, None, :]).abs()
     itself = torch.eye(times.shape[1], dtype=torch.bool, device=times.device)
     return (apart <= window + TINY) & ~itself, apart > margin + TINY
-
-
-def spatial_softmax(maps: Tensor) -> Tensor:
-    """Where in the picture each channel is high: the mean place under a softmax (Finn et al., ICRA 2016, section IV).
-
-    Args:
-        maps: ``[B, D, H, W]``.
-
-    Returns:
-        ``[B, 2 D]`` float32, heights then widths, in [-1, 1].
-    """
-    weight = maps.float().flatten(2).softmax(2).unflatten(2, maps.shape[2:])  # [B, D, H, W]
-    down, across = (torch.linspace(-1, 1, size, device=maps.device) for size in maps.shape[2:])
-    return torch.cat([(weight.sum(3) * down).sum(2), (weight.sum(2) * across).sum(2)], 1)
 
 
 def kendall(times: Tensor, found: Tensor) -> Tensor:

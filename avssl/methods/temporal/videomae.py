@@ -34,7 +34,7 @@ class VideoMAE(Method):
     Args:
         encoder: space-time transformer.
         sampler: draws the clips.
-        width: channels of the decoder's tokens (the paper, for ViT-B: 384).
+        hidden: channels of the decoder's tokens (the paper, for ViT-B: 384).
         depth: blocks of the decoder (4).
         masked: share of the places that are hidden (0.9).
     """
@@ -42,16 +42,16 @@ class VideoMAE(Method):
     encoder: ViT
 
     def __init__(
-        self, encoder: ViT, sampler: RandomClips | None = None, width: int = 384, depth: int = 4, masked: float = 0.9
+        self, encoder: ViT, sampler: RandomClips | None = None, hidden: int = 384, depth: int = 4, masked: float = 0.9
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.sampler = sampler or RandomClips(1, 16, 0.16)
         self.masked = masked
-        self.reduce = nn.Linear(encoder.num_features, width)
-        self.hidden_token = nn.Parameter(torch.randn(width) * 0.02)
-        self.decoder = Blocks(width, depth)
-        self.pixels = nn.Linear(width, 3 * encoder.tubelet * encoder.patch**2)
+        self.reduce = nn.Linear(encoder.num_features, hidden)
+        self.blank = nn.Parameter(torch.randn(hidden) * 0.02)
+        self.decoder = Blocks(hidden, depth)
+        self.pixels = nn.Linear(hidden, 3 * encoder.tubelet * encoder.patch**2)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metric over B·N clips."""
@@ -60,11 +60,11 @@ class VideoMAE(Method):
         wanted, _, _ = normalised(_take(self.encoder.patches(video), hidden))
         with torch.no_grad():
             identified = told_apart(squared_distances(predicted, wanted)).mean(1)  # [B N]
-        identified = a_video(identified, clips)
+        score = a_video(identified, clips)
         return {
             "loss": F.mse_loss(predicted, wanted),
-            "identified": identified,
-            "chance/identified": torch.full_like(identified, 0.5),
+            "identified": score,
+            "chance/identified": torch.full_like(score, 0.5),
         }
 
     def _predict(self, video: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,8 +72,8 @@ class VideoMAE(Method):
         grid = self.encoder.grid(video)
         visible, hidden = tubes(len(video), grid, self.masked, video.device)
         seen = self.encoder.encode(_take(self.encoder.patches(video), visible), self.encoder.positions(video)[visible])
-        places = space_time_code(grid, self.decoder.norm.normalized_shape[0], video.device)  # [L, width]
-        tokens = torch.cat([self.reduce(seen) + places[visible], self.hidden_token + places[hidden]], 1)
+        places = space_time_code(grid, self.decoder.norm.normalized_shape[0], video.device)  # [L, hidden]
+        tokens = torch.cat([self.reduce(seen) + places[visible], self.blank + places[hidden]], 1)
         return hidden, self.pixels(self.decoder(tokens)[:, visible.shape[1] :]).float()
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:

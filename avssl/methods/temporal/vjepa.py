@@ -43,7 +43,7 @@ class VJEPA(Method):
     Args:
         encoder: space-time transformer.
         sampler: draws the clips.
-        width: channels of the predictor's tokens (the paper: 384).
+        hidden: channels of the predictor's tokens (the paper: 384).
         depth: blocks of the predictor (12).
         momentum: of the copy at the beginning (0.998).
     """
@@ -54,7 +54,7 @@ class VJEPA(Method):
         self,
         encoder: ViT,
         sampler: RandomClips | None = None,
-        width: int = 384,
+        hidden: int = 384,
         depth: int = 12,
         momentum: float = 0.998,
     ) -> None:
@@ -62,23 +62,23 @@ class VJEPA(Method):
         self.encoder = encoder
         self.sampler = sampler or RandomClips(1, 16, 0.16)
         self.copy = MomentumCopy(encoder, momentum)
-        self.reduce = nn.Linear(encoder.num_features, width)
-        self.hidden_token = nn.Parameter(torch.randn(width) * 0.02)
-        self.predictor = Blocks(width, depth)
-        self.expand = nn.Linear(width, encoder.num_features)
+        self.reduce = nn.Linear(encoder.num_features, hidden)
+        self.blank = nn.Parameter(torch.randn(hidden) * 0.02)
+        self.predictor = Blocks(hidden, depth)
+        self.expand = nn.Linear(hidden, encoder.num_features)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metric over B·N clips."""
         video = clips.video.flatten(0, 1)  # [B N, T, 3, H, W]
         grid = self.encoder.grid(video)
         patches, positions = self.encoder.patches(video), self.encoder.positions(video)
-        places = space_time_code(grid, self.predictor.norm.normalized_shape[0], video.device)  # [L, width]
+        places = space_time_code(grid, self.predictor.norm.normalized_shape[0], video.device)  # [L, hidden]
         wanted = self._wanted(video)  # [B N, L, D]
         losses, identified = [], []
         for count, share in MASKS:
             mask = blocks(grid, count, share).to(video.device)  # [L]
             context = self.encoder.encode(patches[:, ~mask], positions[~mask])  # [B N, V, D]
-            hidden = (self.hidden_token + places[mask]).expand(len(video), -1, -1)  # [B N, M, width]
+            hidden = (self.blank + places[mask]).expand(len(video), -1, -1)  # [B N, M, hidden]
             tokens = self.predictor(torch.cat([self.reduce(context) + places[~mask], hidden], 1))
             predicted = self.expand(tokens[:, context.shape[1] :]).float()  # [B N, M, D]
             losses.append(F.l1_loss(predicted, wanted[:, mask]))

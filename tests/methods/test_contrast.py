@@ -1,0 +1,385 @@
+"""Contrast between clips and over time: momentum copies, MoCo, BYOL, VideoMAE, V-JEPA, TCN."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.stats import kendalltau
+from torch import nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips
+from avssl.data.dataset import ClipDataset, collate
+from avssl.data.index import open_manifest
+from avssl.data.samplers import RandomClips
+from avssl.data.transforms import Squash
+from avssl.encoders import R3D, ResNet, ViT
+from avssl.media import VideoInfo
+from avssl.methods import BYOL, TCN, VJEPA, MoCo, VideoMAE
+from avssl.methods.losses import lifted, n_pairs, nearest_key, squared_distances, told_apart, triplet
+from avssl.methods.momentum import MomentumCopy, momentum_at
+from avssl.methods.temporal.tcn import Moments, kendall, relations
+from avssl.methods.temporal.videomae import normalised, tubes
+from avssl.methods.temporal.vjepa import blocks
+
+
+def clips_of(b, n, t=8, size=32, times=None):
+    torch.manual_seed(3)
+    times = torch.arange(t).double().expand(b, n, t) if times is None else times
+    return Clips(torch.randn(b, n, t, 3, size, size), times)
+
+
+# Momentum copies
+
+
+def test_a_copy_is_first_the_mean_of_all_weights_and_then_their_moving_average():
+    network = nn.Linear(1, 1, bias=False)
+    weights = [1.0, 3.0, 5.0, 2.0, 0.0, 7.0, 4.0]
+    network.weight.data.fill_(weights[0])
+    copy = MomentumCopy(network, momentum=0.7)
+    expected = weights[0]
+    for step, weight in enumerate(weights[1:], start=1):
+        network.weight.data.fill_(weight)
+        copy.follow(network, progress=1e-9)
+        kept = min(0.7, step / (step + 1))
+        expected = kept * expected + (1 - kept) * weight
+        assert copy.network.weight.item() == pytest.approx(expected)
+        if step <= 2:
+            assert expected == pytest.approx(sum(weights[: step + 1]) / (step + 1))
+    copy.follow(network, progress=1.0)  # at the end of the run the copy stands still
+    assert copy.network.weight.item() == pytest.approx(expected)
+    assert [momentum_at(0.9, p) for p in (0, 0.5, 1)] == pytest.approx([0.9, 0.95, 1.0])
+
+
+def test_a_copy_is_not_trained_and_looks_at_one_clip_at_a_time():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    copy = MomentumCopy(network, 0.9).train()
+    network(torch.randn(16, 4))
+    copy.follow(network, 0.1)
+    assert copy.network[1].running_mean.abs().sum() > 0
+    assert not any(parameter.requires_grad for parameter in copy.parameters())
+    rows = torch.randn(6, 4)
+    assert not copy(rows).requires_grad
+    torch.testing.assert_close(copy(rows)[:1], copy(rows[:1]))
+
+
+# Clips against clips
+
+
+def test_the_nearest_key_counts_whatever_the_lengths_and_collapse_is_at_chance():
+    keys = torch.eye(4)[:, :3] + 0.1
+    correct, chance = nearest_key(keys * torch.tensor([[1.0], [9.0], [2.0], [3.0]]), keys)
+    assert correct.tolist() == [1.0] * 4
+    assert chance.tolist() == [0.25] * 4
+    assert nearest_key(keys, torch.ones(4, 3))[0].mean() == 0.25
+
+
+def moco(queue):
+    torch.manual_seed(0)
+    return MoCo(R3D(8), RandomClips(2, 8, 0.1), hidden=16, out=6, queue=queue, temperature=0.2, momentum=0.5)
+
+
+def test_moco_is_the_cross_entropy_of_the_papers_equation_1():
+    method = moco(queue=10)
+    clips = clips_of(3, 2)
+    method(clips)
+    method.after_step(0.5)  # three keys in the queue
+    method.eval()
+    loss = method(clips)["loss"]
+    query = F.normalize(method.head(method.encoder(clips.video[:, 0])), dim=1)
+    keys = F.normalize(method.copy(clips.video[:, 1]), dim=1)
+    total = 0.0
+    for i in range(3):
+        weights = [math.exp(float(query[i] @ key) / 0.2) for key in [*keys, *method.queue[:3]]]
+        total -= math.log(weights[i] / sum(weights)) / 3
+    assert loss.item() == pytest.approx(total, rel=1e-4)
+
+
+def test_the_queue_holds_the_latest_keys_and_is_left_alone_by_measuring():
+    method = moco(queue=5)
+    seen = []
+    for step in range(4):
+        batch = clips_of(2, 2)
+        batch = replace(batch, video=batch.video + step)
+        seen += list(F.normalize(method.copy(batch.video[:, 1]), dim=1))
+        method(batch)
+        method.after_step((step + 1) / 4)
+    kept = {tuple(row.tolist()) for row in method.queue}
+    assert kept == {tuple(row.tolist()) for row in seen[-5:]}
+    before = method.queue.clone()
+    method.eval()(batch)
+    method.after_step(1.0)
+    assert torch.equal(method.queue, before)
+    assert {"queue", "seen", "copy.steps"} <= set(method.state_dict())
+
+
+def test_moco_without_a_queue_does_not_care_which_clip_comes_first():
+    method = moco(queue=0).eval()
+    clips = clips_of(3, 2)
+    swapped = replace(clips, video=clips.video.flip(1))
+    torch.testing.assert_close(method(clips)["loss"], method(swapped)["loss"])
+    assert sum(p.numel() for p in method.predictor.parameters()) > 0
+    assert moco(queue=4).eval()(clips)["loss"] != moco(queue=4).eval()(swapped)["loss"]
+
+
+def test_byol_predicts_every_clip_from_every_other():
+    torch.manual_seed(0)
+    method = BYOL(R3D(8), RandomClips(3, 8, 0.1), hidden=16, out=6).eval()
+    clips = clips_of(2, 3)
+    predicted = method.predictor(method.head(method.encoder(clips.video.flatten(0, 1)))).unflatten(0, (2, 3))
+    wanted = method.copy(clips.video.flatten(0, 1)).unflatten(0, (2, 3))
+    total = 0.0
+    for one in range(3):
+        for other in set(range(3)) - {one}:
+            unit = [row / row.norm(dim=1, keepdim=True) for row in (predicted[:, one], wanted[:, other])]
+            total += (unit[0] - unit[1]).square().sum(1).mean().item() / 6  # equation 2 of Grill et al.
+    out = method(clips)
+    assert out["loss"].item() == pytest.approx(total, rel=1e-4)
+    order = torch.tensor([2, 0, 1])
+    again = method(replace(clips, video=clips.video[:, order]))
+    torch.testing.assert_close(again["loss"], out["loss"])
+    with pytest.raises(ValueError, match=r"at least 2, got 1"):
+        BYOL(R3D(8), RandomClips(1, 8, 0.1))
+
+
+# Masks
+
+
+def test_a_guess_that_is_always_the_same_is_told_apart_by_chance():
+    assert told_apart(torch.ones(5, 7, 7)).unique().tolist() == [0.5]
+    same_targets = squared_distances(torch.randn(7, 3), torch.ones(7, 3))
+    assert told_apart(same_targets).mean().item() == pytest.approx(0.5, abs=0.15)
+    perfect = torch.randn(7, 3)
+    assert told_apart(squared_distances(perfect, perfect)).mean() == pytest.approx(1 - 0.5 / 7)
+
+
+def test_tubes_hide_the_same_places_all_the_time():
+    visible, hidden = tubes(3, (4, 10, 10), 0.9, torch.device("cpu"))
+    assert visible.shape == (3, 4 * 10)
+    assert hidden.shape == (3, 4 * 90)
+    together = torch.cat([visible, hidden], 1).sort(1).values
+    assert torch.equal(together, torch.arange(400).expand(3, -1))
+    places = hidden.unflatten(1, (4, 90)) - 100 * torch.arange(4)[:, None]
+    assert torch.equal(places[:, :1].expand(-1, 4, -1).sort(2).values, places.sort(2).values)
+    assert not torch.equal(hidden[0].sort().values, hidden[1].sort().values)
+
+
+def mae():
+    torch.manual_seed(0)
+    return VideoMAE(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1).eval()
+
+
+def test_videomae_can_not_see_what_is_hidden():
+    method = mae()
+    video = clips_of(2, 1, 4).video[:, 0]
+    torch.manual_seed(1)
+    hidden, predicted = method._predict(video)
+    patches = method.encoder.patches(video)
+    noise = patches.scatter(1, hidden[..., None].expand(-1, -1, patches.shape[2]), 7.0)
+    torch.manual_seed(1)
+    again = method._predict(method.encoder.pixels(noise, method.encoder.grid(video)))
+    assert torch.equal(again[0], hidden)
+    assert torch.equal(again[1], predicted)
+
+
+def test_videomae_is_the_error_on_hidden_tokens_normalised_by_channel():
+    method = mae()
+    clips = clips_of(2, 1, 4)
+    torch.manual_seed(1)
+    out = method(clips)
+    torch.manual_seed(1)
+    hidden, predicted = method._predict(clips.video[:, 0])
+    total, count = 0.0, 0
+    for b in range(2):
+        for place, token in enumerate(hidden[b].tolist()):
+            t, h, w = token // 16, token // 4 % 4, token % 4
+            block = clips.video[b, 0, 2 * t : 2 * t + 2, :, 8 * h : 8 * h + 8, 8 * w : 8 * w + 8]
+            block = (block - block.mean((0, 2, 3), keepdim=True)) / block.std((0, 2, 3), keepdim=True)
+            total += (predicted[b, place] - block.permute(0, 2, 3, 1).flatten()).square().sum().item()
+            count += block.numel()
+    assert out["loss"].item() == pytest.approx(total / count, rel=1e-3)
+
+
+def test_a_flat_token_has_nothing_to_say():
+    flat, _, _ = normalised(torch.full((1, 2, 12), 0.3))
+    assert flat.abs().max() < 1e-3
+
+
+def test_blocks_are_tubes_and_always_leave_something_to_see_and_to_hide():
+    torch.manual_seed(0)
+    shares = []
+    for grid in [(2, 14, 14), (2, 4, 4), (1, 2, 2)]:
+        for count, share in ((8, 0.15), (2, 0.7)):
+            for _ in range(20):
+                mask = blocks(grid, count, share).view(grid)
+                assert torch.equal(mask, mask[:1].expand(grid))
+                assert 0 < mask.float().mean() < 1
+                shares.append(mask.float().mean().item())
+    assert min(shares) > 0.2
+    assert sum(shares) / len(shares) > 0.6
+
+
+def test_vjepa_predicts_normalised_features_from_the_visible_part_alone():
+    torch.manual_seed(0)
+    method = VJEPA(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1).eval()
+    wanted = method._wanted(clips_of(3, 1, 4).video[:, 0])
+    torch.testing.assert_close(wanted.mean(2), torch.zeros(3, 32), atol=1e-4, rtol=0)
+    torch.testing.assert_close(wanted.var(2, unbiased=False), torch.ones(3, 32), atol=1e-2, rtol=0)
+    seen = []
+    method.encoder.blocks.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
+    method(clips_of(3, 1, 4))["loss"].backward()
+    assert len(seen) == 2  # once a mask; the copy has its own blocks
+    assert max(seen) < 32
+    assert all(parameter.grad is None for parameter in method.copy.parameters())
+
+
+def test_vjepa_that_has_collapsed_has_a_small_loss_and_is_at_chance():
+    method = VJEPA(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1)
+    for embed in (method.encoder.embed, method.copy.network.embed):
+        nn.init.zeros_(embed.weight)
+    nn.init.zeros_(method.reduce.weight)
+    clips = clips_of(4, 1, 4)
+    optimizer = torch.optim.Adam([*method.predictor.parameters(), *method.expand.parameters()], 1e-2)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        out = method(clips)
+        out["loss"].backward()
+        optimizer.step()
+        losses.append(out["loss"].item())
+    assert losses[-1] < 0.3 * losses[0]
+    assert out["identified"].mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+# Time
+
+
+def naive_relations(times, window, margin):
+    count = len(times)
+    near = [[i != j and abs(times[i] - times[j]) <= window + 1e-6 for j in range(count)] for i in range(count)]
+    far = [[abs(times[i] - times[j]) > margin + 1e-6 for j in range(count)] for i in range(count)]
+    return near, far
+
+
+def example():
+    torch.manual_seed(0)
+    times = torch.tensor([0.0, 0.3, 0.6, 0.9, 0.1, 0.35, 0.5, 0.85]).double()
+    frames = F.normalize(torch.randn(1, 8, 5), dim=2)
+    return times, frames
+
+
+@pytest.mark.parametrize("choice", ["semi-hard", "hard"])
+def test_triplets_are_those_of_the_paper(choice):
+    times, frames = example()
+    near, far = naive_relations(times.tolist(), 0.1, 0.25)
+    total, count = 0.0, 0
+    for i in range(8):
+        for j in range(8):
+            if not near[i][j]:
+                continue
+            apart = [(frames[0, i] - frames[0, k]).square().sum().item() for k in range(8)]
+            negatives = [apart[k] for k in range(8) if far[i][k]]
+            if choice == "hard":
+                chosen = min(negatives)
+            else:
+                beyond = [value for value in negatives if value > apart[j]]
+                chosen = min(beyond) if beyond else max(negatives)
+            total, count = total + max(0.0, apart[j] - chosen + 0.2), count + 1
+    positive, negative = relations(times[None], 0.1, 0.25)
+    assert positive[0].tolist() == near
+    assert negative[0].tolist() == far
+    assert count == 8
+    assert triplet(frames, positive, negative, 0.2, choice).item() == pytest.approx(total / count, rel=1e-4)
+
+
+def test_n_pairs_is_equation_7_of_sohn():
+    times, frames = example()
+    first, second = frames[:, :4], frames[:, 4:]
+    far = (times[:4, None] - times[None, 4:]).abs() > 0.25
+    total = 0.0
+    for one, other, allowed in ((first[0], second[0], far), (second[0], first[0], far.T)):
+        for i in range(4):
+            gaps = [math.exp(float(one[i] @ other[j] - one[i] @ other[i])) for j in range(4) if allowed[i, j]]
+            total += math.log(1 + sum(gaps)) / 8
+    assert n_pairs(first, second, far[None], shrink=0.0).item() == pytest.approx(total, rel=1e-4)
+    more = n_pairs(2 * first, 2 * second, far[None], shrink=0.5) - n_pairs(2 * first, 2 * second, far[None], shrink=0.0)
+    assert more.item() == pytest.approx(0.5 * 4)
+
+
+def test_lifted_is_equation_4_of_oh_song():
+    times, frames = example()
+    near, far = naive_relations(times.tolist(), 0.1, 0.25)
+    apart = torch.cdist(frames[0], frames[0])
+    costs = []
+    for i in range(8):
+        for j in range(8):
+            if near[i][j]:
+                pull = sum(math.exp(1 - apart[i, k]) for k in range(8) if far[i][k])
+                pull += sum(math.exp(1 - apart[j, k]) for k in range(8) if far[j][k])
+                costs.append(max(0.0, math.log(pull) + apart[i, j].item()) ** 2)
+    positive, negative = relations(times[None], 0.1, 0.25)
+    assert lifted(frames, positive, negative).item() == pytest.approx(sum(costs) / len(costs) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", [triplet, lifted])
+def test_frames_that_coincide_or_have_no_negative_give_finite_gradients(loss):
+    times = torch.tensor([[0.0, 0.0, 0.3, 0.3, 0.6]]).double()
+    frames = torch.ones(1, 5, 3, requires_grad=True)
+    loss(frames, *relations(times, 0.1, 0.4)).backward()
+    assert frames.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_every_moment_has_a_positive_and_a_negative(views):
+    sampler = Moments(8, 0.2, 0.15, 0.3, views)
+    info = VideoInfo("x.mp4", duration=sampler.seconds, fps=25.0, size=(8, 8))
+    for seed in range(30):
+        drawn = sampler(replace(info, duration=info.duration * (1 + seed / 10)), torch.Generator().manual_seed(seed))
+        assert drawn.view.tolist() == [0, views - 1]
+        assert drawn.frames.min() >= 0
+        assert drawn.frames.max() < info.duration * (1 + seed / 10)
+        positive, negative = relations(drawn.frames.flatten()[None], 0.15, 0.3)
+        assert positive.any(2).all()
+        assert negative.any(2).all()
+    with pytest.raises(ValueError, match="no negative"):
+        Moments(4, 0.1, 0.1, 0.3)
+
+
+def test_kendalls_tau_is_scipys():
+    rng = torch.Generator().manual_seed(0)
+    times, found = torch.rand(5, 9, generator=rng), torch.rand(5, 9, generator=rng)
+    expected = [kendalltau(one.numpy(), other.numpy()).statistic for one, other in zip(times, found, strict=True)]
+    assert kendall(times, found).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_alignment_and_order_are_one_for_a_clock_and_a_half_for_a_stopped_one():
+    method = TCN(ResNet(18, 8), Moments(6, 0.2, 0.0, 0.2, views=2), loss="n-pairs", hidden=8).eval()
+    times = (torch.arange(6) * 0.2).double().expand(2, 2, 6)
+    clips = clips_of(2, 2, 6, times=times)
+    shown = {}
+    method.encoder.maps = lambda video: torch.zeros(len(video), 64, 6, 1, 1)
+    method.head = nn.Module()
+    method.head.forward = lambda maps: shown["frames"]
+    shown["frames"] = times.flatten()[:, None].float()
+    out = method(clips)
+    assert (out["aligned"].tolist(), out["ordered"].tolist()) == ([1.0, 1.0], [1.0, 1.0])
+    shown["frames"] = torch.ones(24, 3)
+    out = method(clips)
+    assert out["ordered"].tolist() == [0.5, 0.5]
+    pairs = [abs(i - j) / 5 for i in range(6) for j in range(6)]
+    assert out["chance/aligned"].tolist() == pytest.approx([1 - sum(pairs) / 36] * 2)
+    assert (out["aligned"] < out["chance/aligned"]).all()  # all at the first frame is worse than anywhere
+
+
+def test_two_cameras_are_not_aligned_by_their_pixels(views):
+    """The shortcut: were nearest pixels aligned, there would be nothing to learn."""
+    dataset = ClipDataset(open_manifest(views), Moments(12, 0.2, 0.0, 0.0, views=2), Squash(16))
+    clips = collate([dataset[0, index] for index in range(16)])[0]
+    frames = clips.video.float().flatten(3)  # [16, 2, 12, 768]
+    nearest = squared_distances(frames[:, 0], frames[:, 1]).argmin(2)
+    order = kendall(clips.times[:, 0], clips.times[:, 1].gather(1, nearest))
+    same = squared_distances(frames[:, 0], frames[:, 0] + torch.randn_like(frames[:, 0])).argmin(2)
+    assert kendall(clips.times[:, 0], clips.times[:, 0].gather(1, same)).mean() > 0.9  # as one camera's would be
+    assert order.mean() < 0.3
