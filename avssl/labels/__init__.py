@@ -3,7 +3,7 @@
 from avssl.labels.camera import fit_camera, homography, homography_flow
 from avssl.labels.colour import lab_to_rgb, rgb_to_lab
 from avssl.labels.depth import RelativeDepth, ordinal_agreement
-from avssl.labels.edges import ConfidentFlow, MotionEdges, boundary_f, image_edges, motion_edges
+from avssl.labels.edges import ConfidentFlow, MotionEdges, boundary_f, image_edges, motion_edges, relative
 from avssl.labels.ego_motion import AXES, EgoMotionFromPoses, EgoMotionFromVideo, read_poses, relative_motion
 from avssl.labels.flow import AtomicFlow, OpticalFlow, dis_flow, flow_picture, scene_flow
 from avssl.labels.objects import MotionSegmentation
@@ -29,6 +29,7 @@ __all__ = [
     "motion_edges",
     "ordinal_agreement",
     "read_poses",
+    "relative",
     "relative_motion",
     "rgb_to_lab",
     "scene_flow",

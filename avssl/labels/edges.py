@@ -91,8 +91,12 @@ def motion_edges(measured: Tensor, edges: Tensor, jump: float, image: Tensor) ->
 
 def image_edges(light: Tensor) -> Tensor:
     """How abruptly brightness ``[M, H, W]`` changes, in three times its mean change: ``[M, H, W]`` in [0, 1]."""
-    change = jumps(light[:, None])
-    return (change / (3 * change.mean((1, 2), keepdim=True) + 1e-6)).clamp(max=1)
+    return relative(jumps(light[:, None]))
+
+
+def relative(edges: Tensor) -> Tensor:
+    """Edges ``[M, H, W]`` in three times their mean over the picture, at most 1: some are strong in every picture."""
+    return (edges / (3 * edges.mean((1, 2), keepdim=True) + 1e-6)).clamp(max=1)
 
 
 def jumps(maps: Tensor) -> Tensor:

@@ -15,9 +15,11 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
-from avssl.labels import ConfidentFlow, boundary_f, image_edges, motion_edges
+from avssl.labels import ConfidentFlow, boundary_f, image_edges, motion_edges, relative
 from avssl.methods.base import Method
 from avssl.methods.maps import MapHead, by_cells, chance, drawn, middle_frames
+
+CUTS = (0.2, 0.4, 0.6, 0.8, 0.95)  # thresholds at which image gradients are tried as edges, for the chance level
 
 
 class EdgesFromMotion(Method):
@@ -28,8 +30,9 @@ class EdgesFromMotion(Method):
     those across which the flow is not smoothed in the next round. In the first round edges are image gradients. A round
     is a share of the training; at its end the detector is copied, and the copy makes the edges of the next one.
 
-    Metric: ``boundary_f``, cell by cell, against the motion edges of the round. Chance is calling
-    everything an edge, or the edges predicted for another video, whichever is more; all are 0 where nothing moves.
+    Metric: ``boundary_f``, cell by cell, against the motion edges of the round. Chance is the best of calling all cells
+    edges, of calling strong image gradients edges (at the best threshold), and of the edges predicted for another
+    video; all are 0 where nothing moves.
 
     The paper matches semi-densely and interpolates by EpicFlow, here dense inverse search with a check there and back
     is relaxed along a grid; its detectors are structured forests and HED, here a head over the stages of a ResNet at a
@@ -77,6 +80,7 @@ class EdgesFromMotion(Method):
         weight = scores.new_tensor(self.edge)
         losses = F.binary_cross_entropy_with_logits(scores, target.float(), pos_weight=weight, reduction="none")
         found = scores > 0
+        image = self.image_edges(clips, scores.shape[-2:]).view_as(scores)
 
         def score(edges: Tensor) -> Tensor:
             return boundary_f(edges, target, tolerance=0).mean(1)
@@ -84,7 +88,7 @@ class EdgesFromMotion(Method):
         return {
             "loss": (losses * sure).sum() / sure.sum().clamp(min=1),
             "boundary_f": score(found),
-            "chance/boundary_f": chance(score, found, torch.ones_like(found)),
+            "chance/boundary_f": chance(score, found, torch.ones_like(found), *(image > cut for cut in CUTS)),
         }
 
     def scores(self, clips: Clips) -> Tensor:
@@ -98,12 +102,16 @@ class EdgesFromMotion(Method):
         measured = by_cells(clips.target.flatten(0, 1), size)  # [B N, 3, h, w]
         picture = middle_frames(clips)
         if self.round == 0:
-            edges = image_edges(by_cells(picture[:, 0].mean(1), size))
+            edges = self.image_edges(clips, size)
         else:
             self.teacher.eval()
             stages: list[Tensor] = self.teacher["encoder"].stages(picture)  # type: ignore[operator]
-            edges = self.teacher["head"](stages).squeeze(1).sigmoid()
+            edges = relative(self.teacher["head"](stages).squeeze(1).sigmoid())
         return motion_edges(measured, edges, self.jump, edges).unflatten(0, clips.video.shape[:2])
+
+    def image_edges(self, clips: Clips, size: Sequence[int]) -> Tensor:
+        """How abruptly the middle frames change from cell to cell: ``[B N, h, w]`` in [0, 1]."""
+        return image_edges(by_cells(middle_frames(clips)[:, 0].mean(1), size))
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
