@@ -14,7 +14,7 @@ from typing import Any
 from avssl.data.index import open_manifest
 from avssl.data.synthetic import World, write_world
 from avssl.evaluation.audio import audio_probe
-from avssl.evaluation.sync import synchrony
+from avssl.evaluation.synchrony import synchrony
 from avssl.media import MediaError
 from avssl.training.run import SYNTHETIC, split
 

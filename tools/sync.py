@@ -14,7 +14,8 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from avssl.evaluation.sync import Offset, curve_picture, in_words, load_synchroniser, offset_of
+from avssl.evaluation.pictures import offset_picture
+from avssl.evaluation.sync import Offset, in_words, load_synchroniser, offset_of
 from avssl.media import MediaError
 
 
@@ -42,7 +43,7 @@ def main() -> None:
         table.add_row(path.name, f"{1000 * offset.seconds:+.0f}", f"{offset.confidence:.3f}", in_words(offset.seconds))
     Console().print(table)
     if args.out is not None and found:
-        curve_picture(found, args.out)
+        offset_picture(found, args.out)
         print(args.out)
     if not found:
         raise SystemExit(1)

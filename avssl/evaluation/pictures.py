@@ -1,8 +1,10 @@
-"""Pictures of results: confusion matrices, curves over the number of labels, maps of the embedding, neighbours."""
+"""Pictures of results: confusion matrices, curves over the number of labels, maps of the embedding,
+neighbours, offsets.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
+
+from avssl.evaluation.sync import Offset, in_words
 
 NAMED = 30  # classes that still fit on an axis
 CURVES = {
@@ -110,6 +114,27 @@ def neighbours_picture(pictures: Sequence[Sequence[Tensor]], titles: Sequence[Se
             axes.imshow(image.permute(1, 2, 0).numpy())
             axes.set_title(text, size=6, color="black" if text == words[0] else "firebrick")
             axes.set_axis_off()
+    _save(figure, path)
+
+
+def offset_picture(found: Mapping[str, Offset], path: Path) -> None:
+    """Draw the curves of some recordings.
+
+    Args:
+        found: offsets by name.
+        path: PNG to write.
+    """
+    figure, axes = _figure(6.0)
+    for number, (name, offset) in enumerate(found.items()):
+        drawn = offset.curve
+        axes.plot(1000 * drawn.offsets.numpy(), drawn.distances.numpy(), f"C{number % 10}")
+        axes.axvline(
+            1000 * offset.seconds, color=f"C{number % 10}", ls=":", label=f"{name}: {in_words(offset.seconds)}"
+        )
+    axes.axvline(0, color="grey", lw=0.5)
+    axes.set_xlabel("offset in ms: negative, sound early; positive, sound late")
+    axes.set_ylabel("distance between picture and sound")
+    axes.legend(fontsize=7)
     _save(figure, path)
 
 
