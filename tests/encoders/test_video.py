@@ -12,6 +12,7 @@ SMALL = [
     (R3D, {"width": 8}),
     (R2Plus1D, {"width": 8}),
     (MC3, {"width": 8}),
+    (R3D, {"width": 8, "differences": True}),
     (S3D, {"width": 8}),
     (ViT, {"width": 8, "depth": 2}),
 ]
@@ -129,3 +130,16 @@ def test_wrong_input_is_named():
 def test_s3d_accepts_its_least_clip():
     height, width = S3D.min_clip[1:]
     assert S3D(width=8).maps(torch.zeros(2, S3D.min_clip[0], 3, height, width)).numel() > 0
+
+
+def test_differences_are_blind_to_what_stays():
+    torch.manual_seed(0)
+    encoder = R3D(8, differences=True).eval()
+    clips = torch.randn(2, 8, 3, 32, 32)
+    still = torch.randn(2, 1, 3, 32, 32)
+    torch.testing.assert_close(encoder(clips + still), encoder(clips), rtol=1e-3, atol=1e-4)
+    plain = R3D(8).eval()
+    plain.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(encoder(clips), plain(clips.diff(dim=1)))
+    with pytest.raises(ValueError, match=r"at least \(2, 1, 1\)"):
+        encoder(clips[:, :1])
