@@ -183,35 +183,6 @@ class ConsecutiveClips:
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """One stretch of evenly spaced frames that a method cuts into equal blocks (DPC: Han et al., ICCVW 2019).
-
-    The blocks are one clip, so that whatever is cropped and mirrored is cropped and mirrored alike in all of them: a
-    place in one block is the same place in the next.
-
-    Args:
-        blocks: blocks a stretch.
-        frames: frames a block.
-        step: seconds between two frames.
-        motion_weighted: prefer windows in which much moves.
-    """
-
-    blocks: int = 8
-    frames: int = 5
-    step: float = 0.1
-    motion_weighted: bool = False
-
-    @property
-    def seconds(self) -> float:
-        """All blocks."""
-        return self.blocks * self.frames * self.step
-
-    def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[1, blocks * frames]``."""
-        return RandomClips(1, self.blocks * self.frames, self.step, self.motion_weighted)(info, rng)
-
-
-@dataclass(frozen=True)
 class ShuffledClips:
     """Consecutive clips shown in a random order (VCOP: Xu et al., CVPR 2019, section 3.2).
 

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from avssl.clips import Clips
-from avssl.data.samplers import Blocks, RandomClips
+from avssl.data.samplers import RandomClips
 from avssl.data.transforms import FrameJitter
 from avssl.encoders import R3D, FrameLSTM, ResNet, load_encoder, save_encoder
 from avssl.encoders.lstm import PeepholeLSTM
 from avssl.methods import CPC, DPC, MemDPC, UnsupervisedLSTM
 from avssl.methods.losses import dense_nce
-from avssl.methods.recurrent import ConvGRU
+from avssl.methods.recurrent import Blocks, ConvGRU
 from avssl.methods.temporal.unsupervised_lstm import Decoder, best_fit
 
 

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips
-from avssl.data.samplers import Blocks
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
 from avssl.methods.losses import dense_nce
-from avssl.methods.recurrent import ConvGRU, chronological
+from avssl.methods.recurrent import Blocks, ConvGRU, chronological
 
 
 class DPC(Method):

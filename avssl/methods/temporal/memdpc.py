@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from avssl.clips import Clips
-from avssl.data.samplers import Blocks
 from avssl.encoders import Encoder
 from avssl.methods.base import a_video
 from avssl.methods.losses import dense_nce, mean_outputs
-from avssl.methods.recurrent import ConvGRU
+from avssl.methods.recurrent import Blocks, ConvGRU
 from avssl.methods.temporal.dpc import DPC, places
 
 
