@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import time
 from collections import Counter
@@ -108,7 +109,9 @@ def build(
     options, machine, out = options or Options(), machine or Machine(), Path(os.path.abspath(out))
     scorer = scorer or make_scorer(options.sync)
     sources = scan(roots, labels, group)
-    check_apart(sources, out)
+    check_apart(roots, sources, out)
+    if options.shots.threshold and importlib.util.find_spec("scenedetect") is None:
+        raise ValueError("PySceneDetect is not installed: `pip install scenedetect-headless`, or shots.threshold=0")
     if machine.shard is not None:
         sources = [source for source in sources if in_share(source, machine.shard)]
     (out / WORK).mkdir(parents=True, exist_ok=True)

@@ -78,16 +78,18 @@ def _of_manifest(path: Path, name: str) -> list[Source]:
     ]
 
 
-def check_apart(sources: Sequence[Source], out: Path) -> None:
+def check_apart(roots: Sequence[Path], sources: Sequence[Source], out: Path) -> None:
     """Refuse to write where sources lie.
 
     Raises:
         ValueError: where the dataset would lie in a folder of sources, or hold some.
     """
     out = out.resolve()
-    for folder in {source.path.parent.resolve() for source in sources}:
-        if out == folder or folder.is_relative_to(out):
-            raise ValueError(f"{out} holds sources, such as those in {folder}: choose a folder elsewhere")
+    inside = [root for root in roots if root.is_dir() and out.is_relative_to(root.resolve())]
+    held = [source.path for source in sources if source.path.resolve().is_relative_to(out)]
+    if inside or held:
+        place = f"lies in {inside[0]}, where sources are" if inside else f"holds sources, such as {held[0]}"
+        raise ValueError(f"{out} {place}: choose a folder elsewhere")
 
 
 def in_share(source: Source, shard: tuple[int, int]) -> bool:

@@ -88,6 +88,7 @@ def test_two_workers_make_the_same_dataset_as_one(mixed: Path, expected: dict[st
     assert tree(mixed) == before
 
 
+@pytest.mark.timeout(1200)  # five Python processes are started
 def test_killed_at_random_and_run_again_equals_uninterrupted(mixed: Path, expected: dict[str, str], tmp_path: Path):
     out, rng = tmp_path / "out", random.Random(0)
     command = [sys.executable, str(TOOL), str(mixed), "-o", str(out), "--workers=1", *ARGUMENTS]
@@ -95,7 +96,7 @@ def test_killed_at_random_and_run_again_equals_uninterrupted(mixed: Path, expect
     for stage in ("normal", "clips"):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not list((out / ".work" / stage).rglob("*.json")):
-            time.sleep(0.002)
+            time.sleep(0.02)
             assert process.poll() is None
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
@@ -127,6 +128,7 @@ def test_shares_of_a_job_array_make_the_same_dataset(mixed: Path, expected: dict
     assert contents(tmp_path / "out") == expected
 
 
+@pytest.mark.timeout(1200)  # a cluster of processes is started
 def test_a_dask_cluster_makes_the_same_dataset(mixed: Path, expected: dict[str, str], tmp_path: Path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
