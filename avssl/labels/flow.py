@@ -54,7 +54,7 @@ def dis_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
         enlarged = max(1, math.ceil(64 / min(height, width)))  # its patches need some room
         size = (width * enlarged, height * enlarged)
         large = [cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC) for picture in (first, second)]
-        flow = search.calc(large[0], large[1], None)  # type: ignore[call-overload]  # [h, w, 2]
+        flow = search.calc(large[0], large[1], None)  # [h, w, 2]
         flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA) / enlarged
     return np.ascontiguousarray(flow.transpose(2, 0, 1), np.float32)
 
