@@ -108,7 +108,7 @@ def _explained(
     right = np.einsum("dpi,pi->dp", across, moved)  # [D, P]
     weight = np.ones_like(right)
     little = np.zeros((4, 4))  # a zoom can't be told from a translation straight ahead: then it is none
-    little[3, 3] = 0.02 * np.square(turning[..., 3]).sum()
+    little[3, 3] = 5e-5 * np.square(turning[..., 3]).sum()
     for _ in range(ROUNDS):
         weighted = left * weight[..., None]
         normal = weighted.transpose(0, 2, 1) @ left + little + 1e-6 * np.eye(4)
