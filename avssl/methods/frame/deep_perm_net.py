@@ -71,7 +71,7 @@ class DeepPermNet(Method):
         }
 
     def _answers(self, tiles: Tensor, puzzles: int) -> tuple[Tensor, Tensor]:
-        """Tiles ``[M, n, 3, h, w]`` in order to orders ``[M, K, n]``, drawn, and (tile, place) scores ``[M, K, n, n]``."""
+        """``[M, n, 3, h, w]`` tiles to orders ``[M, K, n]``, drawn, and (tile, place) scores ``[M, K, n, n]``."""
         parts = self.head.part(vectors(self.encoder, tiles))  # [M, n, width]
         order = torch.rand(len(parts), puzzles, parts.shape[1], device=parts.device).argsort(2)
         return order, self.head(shuffled(parts, order)).unflatten(2, (parts.shape[1], -1))

@@ -22,6 +22,8 @@ from avssl.methods.disguise import one_channel, random_crops
 from avssl.methods.frame.patches import drawn, frames, vectors, windows
 from avssl.methods.losses import dense_nce, mean_outputs
 
+SCALE = 0.1  # of predictions
+
 
 class ImageCPC(Method):
     """Which of these patches lies so many rows below?
@@ -43,6 +45,7 @@ class ImageCPC(Method):
 
     CPC v2 scores vectors of 64 dimensions; here, as in CPC, the encoder's own. Of its augmentations of a patch, crops,
     mirroring and dropped colours are made; those of AutoAugment, elastic deformation and shearing are left out.
+    Predictions are multiplied by 0.1, as in the appendix of CPC v2, so that scores begin small.
 
     Args:
         encoder: frame encoder; sees patches one by one.
@@ -50,7 +53,7 @@ class ImageCPC(Method):
         grid: patches in a row and in a column.
         overlap: side of a patch, in steps from one patch to the next.
         predict: number of distances k, from the first that doesn't overlap on (CPC: 5 rows, the farthest 6 below).
-        directions: 1 for downwards; 4 for upwards, to the right and to the left as well, each with a context network
+        directions: 1 for downwards; 4 for to the left, upwards and to the right as well, each with a context network
             and matrices of its own.
         crop: side of what is seen of a patch, at a random place, as a share of the patch's (CPC: 60 of 64 pixels).
         augment: mirror half of the patches, and show four fifths of them in one channel, drawn for each patch.
@@ -95,9 +98,11 @@ class ImageCPC(Method):
         encoded = vectors(self.encoder, self.patches(frames(clips)))  # [M, grid, grid, D]
         outputs = []
         for turns, (network, ahead) in enumerate(zip(self.contexts, self.ahead, strict=True)):
-            rows = encoded.rot90(turns, (1, 2))  # what was right, above, left lies below now
+            rows = encoded.rot90(turns, (1, 2))  # what was to the left, above, to the right lies below now
             context = network(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # [M, grid, grid, D]
-            predicted = ahead(context).unflatten(3, (self.predict, -1)).transpose(2, 3)  # [M, grid, K, grid, D]
+            predicted = (
+                (SCALE * ahead(context)).unflatten(3, (self.predict, -1)).transpose(2, 3)
+            )  # [M, grid, K, grid, D]
             for row in range(self.grid - self.first):
                 asked = rows[:, row + self.first :][:, : self.predict]  # [M, K or fewer, grid, D]
                 said = predicted[:, row, : asked.shape[1]]

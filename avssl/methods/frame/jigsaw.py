@@ -133,6 +133,7 @@ def distant_permutations(items: int, count: int) -> Tensor:
             distance += place != item
         total += distance
         torch.minimum(least, distance, out=least)
-        score = ((items + 1) * total + least).masked_fill(least == 0, -1)
+        score = torch.add(least, total, alpha=items + 1)
+        score[chosen] = -1
         chosen.append(int(score.argmax()))
     return every[chosen].long()
