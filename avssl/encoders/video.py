@@ -8,7 +8,7 @@ divides the channels of every layer and leaves depth, kernels and strides as the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torchvision
@@ -22,6 +22,7 @@ from avssl.encoders.conv import Conv3d
 FULL_WIDTH = 64  # channels of the first layer of each of torchvision's networks here
 CONVS = (nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+Norm = Literal["batch", "layer"]
 
 
 class TorchvisionEncoder(Encoder):
@@ -32,6 +33,7 @@ class TorchvisionEncoder(Encoder):
         expansion: num_features / width.
         width: channels of the first layer, a multiple of 8; 64 is torchvision's network.
         config: see `Encoder`.
+        norm: see `ResNet`.
 
     Raises:
         ValueError: where the width is not a positive multiple of 8.
@@ -42,7 +44,12 @@ class TorchvisionEncoder(Encoder):
     he_init: ClassVar[bool] = True
 
     def __init__(
-        self, constructor: Callable[[], nn.Module], expansion: int, width: int, config: Mapping[str, Any]
+        self,
+        constructor: Callable[[], nn.Module],
+        expansion: int,
+        width: int,
+        config: Mapping[str, Any],
+        norm: Norm = "batch",
     ) -> None:
         if width <= 0 or width % 8:
             raise ValueError(f"{type(self).__name__}: width must be a positive multiple of 8, got {width}")
@@ -50,7 +57,7 @@ class TorchvisionEncoder(Encoder):
         with torch.device("meta"):  # the plan of the network only: shapes, no memory, no random numbers
             plan = constructor()
         delattr(plan, self.classifier)
-        self.net = _build(plan, width, self.he_init)
+        self.net = _build(plan, width, self.he_init, norm)
 
     def torchvision_state_dict(self) -> dict[str, Tensor]:
         """The weights under torchvision's names, for ``constructor().load_state_dict(..., strict=False)``.
@@ -78,10 +85,11 @@ class TorchvisionEncoder(Encoder):
         self.net.load_state_dict(kept, strict=True)
 
     def _check_full_width(self) -> None:
-        if self.config["width"] != FULL_WIDTH:
+        norm = self.config.get("norm", "batch")
+        if self.config["width"] != FULL_WIDTH or norm != "batch":
             raise ValueError(
-                f"{type(self).__name__}(width={self.config['width']}) is not torchvision's network: "
-                f"only width={FULL_WIDTH} shares its weights"
+                f"{type(self).__name__}(width={self.config['width']}) with {norm} normalisation is not torchvision's "
+                f"network: only width={FULL_WIDTH} with batch normalisation shares its weights"
             )
 
 
@@ -92,6 +100,8 @@ class ResNet(TorchvisionEncoder):
         depth: 18 or 50.
         width: channels of the first layer; 64 is torchvision's network, 16 suits a CPU. D is 8 x width, at depth 50
             32 x width.
+        norm: ``"layer"`` replaces each batch normalisation by one over all channels and places of a frame, so that
+            frames (or patches) of a batch don't know of each other (CPC v2: Henaff et al., ICML 2020, section 2.1).
 
     Raises:
         ValueError: for another depth, or a width that is not a multiple of 8.
@@ -99,12 +109,12 @@ class ResNet(TorchvisionEncoder):
 
     per_frame = True
 
-    def __init__(self, depth: int = 18, width: int = FULL_WIDTH) -> None:
+    def __init__(self, depth: int = 18, width: int = FULL_WIDTH, norm: Norm = "batch") -> None:
         plans = {18: (torchvision.models.resnet18, 8), 50: (torchvision.models.resnet50, 32)}
         if depth not in plans:
             raise ValueError(f"ResNet: depth must be one of {sorted(plans)}, got {depth}")
         constructor, expansion = plans[depth]
-        super().__init__(constructor, expansion, width, config={"depth": depth, "width": width})
+        super().__init__(constructor, expansion, width, {"depth": depth, "width": width, "norm": norm}, norm)
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         batch = clips.shape[0]
@@ -278,13 +288,14 @@ class S3D(TorchvisionEncoder):
         return self.net.features(clips.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))
 
 
-def _build(plan: nn.Module, width: int, he_init: bool) -> nn.Module:
+def _build(plan: nn.Module, width: int, he_init: bool, norm: Norm) -> nn.Module:
     """Give each layer of a network on the meta device its memory, at ``width / 64`` of its channels.
 
     Args:
         plan: torchvision's network; its containers are kept, its convolutions and norms replaced.
         width: channels of the first layer.
         he_init: normal fan-out initialisation, as torchvision's residual networks have; otherwise torch's default.
+        norm: layer normalisation (as one group) takes the place of batch normalisation where it is ``"layer"``.
     """
 
     def scaled(channels: int) -> int:
@@ -298,6 +309,8 @@ def _build(plan: nn.Module, width: int, he_init: bool) -> nn.Module:
             new = conv(*shape, stride=layer.stride, padding=layer.padding, bias=layer.bias is not None)
             if he_init:
                 nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+        elif isinstance(layer, NORMS) and norm == "layer":
+            new = nn.GroupNorm(1, scaled(layer.num_features), eps=layer.eps)
         elif isinstance(layer, NORMS):
             new = type(layer)(scaled(layer.num_features), eps=layer.eps, momentum=layer.momentum)
         else:

@@ -2,6 +2,7 @@
 
 from avssl.methods.audiovisual import AVID, AVTS, XDC, OwensEfros, SparseSync, SyncNet
 from avssl.methods.base import Method
+from avssl.methods.frame import ContextPrediction, DeepPermNet, ImageCPC, Jigsaw, RotNet, Selfie
 from avssl.methods.temporal import (
     BYOL,
     CPC,
@@ -42,11 +43,15 @@ __all__ = [
     "VJEPA",
     "XDC",
     "ArrowOfTime",
+    "ContextPrediction",
     "CubicPuzzles",
+    "DeepPermNet",
     "DepthOrder",
     "EdgesFromMotion",
     "EgoMotion",
     "FlowPrediction",
+    "ImageCPC",
+    "Jigsaw",
     "MemDPC",
     "Method",
     "MoCo",
@@ -54,7 +59,9 @@ __all__ = [
     "OddOneOut",
     "OwensEfros",
     "Pace",
+    "RotNet",
     "Rotation",
+    "Selfie",
     "ShuffleLearn",
     "SimCLR",
     "SlowFeatures",

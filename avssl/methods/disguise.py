@@ -38,6 +38,41 @@ def one_channel(pictures: Tensor) -> Tensor:
     return pictures.gather(-3, index).expand_as(pictures)
 
 
+def drop_colours(pictures: Tensor) -> Tensor:
+    """``[M, 3, H, W]`` with two of the three channels replaced by noise, drawn for each of the M.
+
+    C. Doersch, A. Gupta, A. A. Efros: Unsupervised Visual Representation Learning by Context Prediction. ICCV 2015,
+    section 3.1. The noise is normal, with a hundredth of the standard deviation of the channel that is kept.
+    """
+    kept = torch.randint(3, (len(pictures), 1, 1, 1), device=pictures.device)
+    kept = kept == torch.arange(3, device=pictures.device).view(3, 1, 1)  # [M, 3, 1, 1]
+    deviation = (kept * pictures.std((2, 3), correction=0, keepdim=True)).sum(1, keepdim=True)  # [M, 1, 1, 1]
+    return torch.where(kept, pictures, 0.01 * deviation * torch.randn_like(pictures))
+
+
+def project_colours(pictures: Tensor) -> Tensor:
+    """``[..., 3, H, W]`` RGB without what lies between green and magenta, in which most lenses have their fringes.
+
+    Doersch et al. (ICCV 2015), section 3.1: every pixel is multiplied by ``I - a'a / aa'`` with ``a = [-1, 2, -1]``.
+
+    Args:
+        pictures: with the same scale in all channels.
+    """
+    axis = pictures.new_tensor([-1.0, 2.0, -1.0]) / 6**0.5
+    onto = torch.eye(3, dtype=pictures.dtype, device=pictures.device) - torch.outer(axis, axis)
+    return torch.einsum("ij,...jhw->...ihw", onto, pictures)
+
+
+def shift_channels(pictures: Tensor, pixels: int) -> Tensor:
+    """``[M, 3, H, W]`` to ``[M, 3, H - 2 pixels, W - 2 pixels]``: each channel shifted by up to so many pixels.
+
+    M. Noroozi, P. Favaro: Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles. ECCV 2016,
+    section 4.2. The fringes of a lens, a pixel wide, are lost among shifts of two pixels.
+    """
+    height, width = (side - 2 * pixels for side in pictures.shape[-2:])
+    return random_crops(pictures.flatten(0, 1)[:, None], height, width).view(len(pictures), 3, height, width)
+
+
 def moving_crop(video: Tensor, drift: float) -> Tensor:
     """``[M, T, 3, H, W]`` seen through a window that moves and zooms evenly from the first frame to the last.
 

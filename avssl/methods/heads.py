@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def projection(features: int, hidden: int, out: int, layers: int = 2) -> nn.Sequential:
@@ -40,3 +40,28 @@ def fully_connected(features: int, hidden: int, grid: int) -> nn.Sequential:
         nn.BatchNorm1d(hidden),
         nn.ReLU(),
     )
+
+
+class SideBySide(nn.Module):
+    """Vectors of several parts to one answer (late fusion: Doersch et al., ICCV 2015, figure 3).
+
+    A layer with shared weights for each part (fc6 of the papers), one over all parts side by side (fc7), the answer.
+
+    Args:
+        features: width of a part's vector.
+        parts: how many are put side by side.
+        width: of the layer for each part.
+        hidden: width of the layer over all parts, which is batch-normalised.
+        out: width of the answer.
+    """
+
+    def __init__(self, features: int, parts: int, width: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.part = nn.Sequential(nn.Linear(features, width), nn.ReLU())
+        fused = nn.Linear(parts * width, hidden, bias=False)
+        self.fused = nn.Sequential(fused, nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, out))
+
+    def forward(self, parts: Tensor) -> Tensor:
+        """``[M, ..., parts, width]`` of what ``part`` gives to ``[M, ..., out]`` float32."""
+        flat = parts.flatten(-2)  # [M, ..., parts width]
+        return self.fused(flat.flatten(0, -2)).float().unflatten(0, flat.shape[:-1])

@@ -1,0 +1,388 @@
+"""Context of frames: the formulas of the papers, how patches are cut, and trivial cues that do not give them away."""
+
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips
+from avssl.data.transforms import MEAN, STD
+from avssl.encoders import ResNet
+from avssl.methods import ContextPrediction, DeepPermNet, ImageCPC, Jigsaw, Selfie
+from avssl.methods.disguise import drop_colours, project_colours, shift_channels
+from avssl.methods.frame.context_prediction import CENTRE, NEIGHBOURS
+from avssl.methods.frame.deep_perm_net import assigned, sinkhorn
+from avssl.methods.frame.image_cpc import Above
+from avssl.methods.frame.jigsaw import distant_permutations
+from avssl.methods.frame.patches import mosaic, puzzle, shuffled, standardised, tiles, windows
+from avssl.training.config import parse
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def method_of(name):
+    made, config = parse([str(CONFIGS / f"{name}.yaml")])
+    return made.instantiate(config)
+
+
+def numbered(size):
+    """``[1, 3, size, size]``: each pixel says its number."""
+    return torch.arange(float(size**2)).view(1, 1, size, size).expand(1, 3, -1, -1)
+
+
+# Patches
+
+
+def test_a_tile_is_a_whole_piece_of_its_cell_and_lies_everywhere_in_it():
+    torch.manual_seed(0)
+    cut = tiles(numbered(30).expand(300, -1, -1, -1), 3, 0.7, 0.3)  # cells of 10 pixels, tiles of 7
+    assert cut.shape == (300, 9, 3, 7, 7)
+    top, left = cut[:, :, 0, 0, 0] // 30, cut[:, :, 0, 0, 0] % 30  # [300, 9]
+    whole = cut[..., :1, :1] + 30 * torch.arange(7.0)[:, None] + torch.arange(7.0)
+    assert torch.equal(cut, whole)
+    for place in range(9):
+        offsets = {(int(y), int(x)) for y, x in zip(top[:, place], left[:, place], strict=True)}
+        row, column = 10 * (place // 3), 10 * (place % 3)
+        assert offsets == {(row + y, column + x) for y in range(4) for x in range(4)}
+
+
+def test_jitter_is_about_the_middle_of_the_cell():
+    torch.manual_seed(0)
+    cut = tiles(
+        numbered(144).expand(400, -1, -1, -1), 1, 96 / 144, 14 / 144
+    )  # as Doersch et al.: 96 pixels, 7 each way
+    left = cut[:, 0, 0, 0, 0] % 144
+    assert (left.min(), left.max()) == (24 - 7, 24 + 7)
+
+
+@pytest.mark.parametrize(("method", "size", "patch"), [("image_cpc", 256, 64), ("image_cpc_v2", 240, 80)])
+def test_cpc_cuts_the_grids_of_both_papers(method, size, patch):
+    method = method_of(method).method
+    method.crop, method.augment = 1.0, False
+    grid = {64: 7, 80: 6}[patch]
+    cut = method.patches(numbered(size))
+    assert cut.shape == (1, grid, grid, 3, patch, patch)
+    assert torch.equal(cut, windows(numbered(size), grid, (patch, patch), (32, 32)))
+    assert cut[0, 2, 3, 0, 0, 0] == 2 * 32 * size + 3 * 32
+    assert cut[0, -1, -1, 0, -1, -1] == size**2 - 1
+
+
+def test_a_mosaic_of_the_cells_is_the_picture():
+    picture = torch.rand(2, 3, 12, 12)
+    assert torch.equal(mosaic(tiles(picture, 3, 1.0, 0.0))[:, 0], picture)
+
+
+# Jigsaw
+
+
+def test_permutations_are_chosen_greedily_by_hamming_distance():
+    every = list(permutations(range(4)))
+
+    def distances(one, chosen):
+        return [sum(a != b for a, b in zip(one, other, strict=True)) for other in chosen]
+
+    chosen = [every[0]]
+    while len(chosen) < 12:
+        left = [one for one in every if one not in chosen]
+        chosen.append(max(left, key=lambda one: (sum(distances(one, chosen)), min(distances(one, chosen)))))
+    assert distant_permutations(4, 12).tolist() == [list(one) for one in chosen]
+    assert sorted(distant_permutations(4, 24).tolist()) == [list(one) for one in every]
+
+
+def test_permutations_of_nine_tiles_are_as_far_apart_as_the_papers():
+    orders = distant_permutations(9, 100)
+    assert torch.equal(orders.sort(1).values, torch.arange(9).expand(100, 9))
+    distance = (orders[:, None] != orders).sum(2)[~torch.eye(100, dtype=torch.bool)].double()
+    assert distance.mean() > 8.07  # table 5: 8.08 for 100; 8 for any drawn at random
+    assert distance.min() >= 2
+    first = (orders[:9, None] != orders[:9]).sum(2)
+    assert torch.equal(first, 9 * (1 - torch.eye(9, dtype=torch.long)))  # nine can differ everywhere
+
+
+def test_more_permutations_than_there_are_is_an_error():
+    with pytest.raises(ValueError, match="6 permutations of 3 items, 7 were asked for"):
+        distant_permutations(3, 7)
+
+
+class Place(nn.Module):
+    """Reads a tile's place off its pixels."""
+
+    num_features = 1
+
+    def forward(self, clips):
+        return clips.mean((1, 2, 3, 4))[:, None]
+
+
+class PlacesToOrder(nn.Module):
+    """Scores the orders (of a jigsaw), or each place for each tile, from the places of the tiles as they are shown."""
+
+    def __init__(self, orders=None):
+        super().__init__()
+        self.orders, self.part = orders, nn.Identity()
+
+    def forward(self, parts):  # [M, K, 9, 1]
+        if self.orders is not None:
+            return -(parts[:, :, None, :, 0] - self.orders).abs().sum(3)
+        return -(parts - torch.arange(9)).abs().flatten(2)
+
+
+@pytest.mark.parametrize("make", [Jigsaw, DeepPermNet])
+def test_a_network_that_knows_each_tiles_place_solves_every_puzzle(make):
+    tiles = torch.arange(9.0).view(1, 9, 1, 1, 1).expand(5, 9, 3, 4, 4)
+    method = make(Place(), width=8, hidden=8, **({"permutations": 30} if make is Jigsaw else {}))
+    method.head = PlacesToOrder(getattr(method, "orders", None))
+    target, scores = method._answers(tiles, 6)
+    if make is Jigsaw:
+        assert torch.equal(scores.argmax(2), target)
+        order, answer = method.orders[target], method.orders[scores.argmax(2)]
+    else:
+        order, answer = target, assigned(scores)
+        assert torch.equal(answer, order)
+    shown = shuffled(tiles, order)[:, 0]
+    assert not torch.equal(shown, tiles)
+    assert torch.equal(shuffled(shown, answer.argsort(2))[:, 0], tiles)
+
+
+# DeepPermNet
+
+
+def test_sinkhorn_is_the_normalisation_of_rows_and_columns_in_turns():
+    scores = torch.randn(3, 5, 5, dtype=torch.float64)
+    matrix = np.exp(scores.numpy())
+    for _ in range(4):
+        matrix = matrix / matrix.sum(2, keepdims=True)
+        matrix = matrix / matrix.sum(1, keepdims=True)
+    np.testing.assert_allclose(sinkhorn(scores, 4).exp().numpy(), matrix)
+
+
+def test_sinkhorn_gives_a_doubly_stochastic_matrix_whatever_is_added_to_rows_and_columns():
+    torch.manual_seed(0)
+    scores = 3 * torch.randn(4, 9, 9)
+    found = sinkhorn(scores, 200)
+    for axis in (1, 2):
+        torch.testing.assert_close(found.exp().sum(axis), torch.ones(4, 9), atol=1e-3, rtol=0)
+    moved = scores + 5 * torch.randn(4, 9, 1) + 5 * torch.randn(4, 1, 9)
+    torch.testing.assert_close(sinkhorn(moved, 200).exp(), found.exp(), atol=5e-3, rtol=0)
+    assert not torch.allclose(sinkhorn(scores, 1).exp().sum(2), torch.ones(4, 9), atol=0.05)
+
+
+def test_the_assignment_is_the_best_of_all_permutations():
+    torch.manual_seed(0)
+    scores = torch.randn(20, 2, 4, 4)
+    every = torch.tensor(list(permutations(range(4))))  # [24, 4]
+    total = scores[:, :, torch.arange(4), every].sum(3)  # [20, 2, 24]
+    assert torch.equal(assigned(scores), every[total.argmax(2)])
+    greedy = scores.argmax(3)
+    assert not torch.equal(greedy, assigned(scores))
+
+
+# CPC
+
+
+def test_a_context_sees_no_row_below_its_own():
+    torch.manual_seed(0)
+    rows = torch.rand(1, 8, 6, 6, requires_grad=True)
+    Above(8, 8, 5)(rows)[0, :, 3].sum().backward()
+    seen = rows.grad.abs().sum((0, 1, 3))  # [6]
+    assert (seen[:4] > 0).all()
+    assert (seen[4:] == 0).all()
+
+
+def test_what_lies_below_after_four_turns_are_the_four_neighbours():
+    places = torch.cartesian_prod(torch.arange(5), torch.arange(5)).view(1, 5, 5, 2)
+    ways = {tuple((t[0, 3, 2] - t[0, 2, 2]).tolist()) for t in (places.rot90(k, (1, 2)) for k in range(4))}
+    assert ways == {(1, 0), (-1, 0), (0, 1), (0, -1)}
+
+
+@pytest.mark.parametrize("name", ["image_cpc", "image_cpc_v2"])
+@pytest.mark.parametrize("size", [32, 96, 240])
+def test_shortcut_patches_that_show_the_same_pixels(name, size):
+    """Each pixel says its number: a row that is asked for shows none of the context's, the one before it does."""
+    method = method_of(name).method
+    method.crop, method.augment = 1.0, False
+    rows = [set(row[:, 0].flatten().tolist()) for row in method.patches(numbered(size))[0]]
+    for row in range(method.grid - method.first):
+        assert not any(rows[row] & later for later in rows[row + method.first :])
+        assert rows[row] & rows[row + method.first - 1]
+
+
+@pytest.mark.parametrize(("norm", "alone"), [("layer", True), ("batch", False)])
+def test_shortcut_patches_that_know_of_each_other_by_batch_statistics(norm, alone):
+    torch.manual_seed(0)
+    encoder, patches = ResNet(18, 8, norm).train(), torch.rand(6, 1, 3, 32, 32)
+    assert torch.allclose(encoder(patches)[:3], encoder(patches[:3]), atol=1e-4) == alone
+
+
+def test_rows_beyond_the_grid_are_an_error():
+    with pytest.raises(ValueError, match="predict must be 1 to 3, got 5"):
+        ImageCPC(ResNet(18, 8), grid=6, overlap=2.5)
+
+
+# Selfie
+
+
+def test_a_masked_patch_is_a_candidate_and_nothing_else():
+    torch.manual_seed(0)
+    method = Selfie(ResNet(18, 8), grid=4, width=16, depth=1).eval()
+    patches = torch.rand(2, 16, 3, 8, 8)
+
+    def scores(patches):
+        torch.manual_seed(1)
+        return method._answers(patches)
+
+    masked, before = scores(patches)
+    assert before.shape == (2, 4, 4)
+    changed = patches.clone()
+    changed[torch.arange(2), masked[:, 1]] = 0
+    after = scores(changed)[1]
+    others = [0, 2, 3]
+    assert torch.equal(after[:, :, others], before[:, :, others])
+    assert not torch.isclose(after[:, :, 1], before[:, :, 1]).any()
+    changed = patches.clone()
+    seen = next(place for place in range(16) if place not in masked[0])
+    changed[0, seen] = 0
+    assert not torch.isclose(scores(changed)[1][0], before[0]).any()
+
+
+# Shortcuts of all: lines that go on, brightness, the fringes of a lens
+
+
+def most_frequent(cut):
+    """``[M, g * g, ...]`` tiles whose pixels say their column: how often the commonest step to the next one occurs."""
+    grid = round(cut.shape[1] ** 0.5)
+    pixels = cut[:, :, 0, 0].unflatten(1, (grid, grid))
+    step = pixels[:, :, 1:, 0] - pixels[:, :, :-1, -1]  # from the last column to the first one of the next tile
+    return step.flatten().long().add(100).bincount().max().item() / step.numel()
+
+
+def test_shortcut_lines_that_go_on_from_patch_to_patch():
+    torch.manual_seed(0)
+    column = torch.arange(96.0).expand(200, 3, 96, 96)
+    assert most_frequent(tiles(column, 3, 1.0, 0.0)) == 1
+    assert most_frequent(tiles(column, 3, 2 / 3, 0.0)) == 1  # a gap alone does not help: its width is known
+    context = method_of("context_prediction").method
+    context.colours = "keep"
+    assert most_frequent(context.patches(column)) < 0.35
+    assert most_frequent(tiles(column, 3, method_of("jigsaw").method.tile, 0.2)) < 0.25
+    selfie = method_of("selfie").method
+    assert most_frequent(tiles(column, selfie.grid, selfie.patch, 1 - selfie.patch)) < 0.25
+
+
+def test_shortcut_a_picture_that_darkens_towards_one_corner():
+    torch.manual_seed(0)
+    ramp = torch.linspace(-1, 1, 96)
+    pictures = (3 * ramp[:, None] + ramp).expand(50, 3, -1, -1) + 0.1 * torch.randn(50, 3, 96, 96)
+    brightness = tiles(pictures, 3, 0.85, 0.15).mean((2, 3, 4))  # [50, 9]
+    assert torch.equal(brightness.argsort(1), torch.arange(9).expand(50, 9))
+    seen = puzzle(pictures, 3, 0.85, 0)
+    assert seen.mean((3, 4)).abs().max() < 1e-4
+    assert (seen.std((3, 4)) - 1).abs().max() < 0.1
+    assert standardised(torch.ones(1, 3, 4, 4)).abs().max() == 0
+
+
+def through_a_lens(count, size, spread):
+    """``[M, 3, size, size]`` pictures in [0, 1] whose red and blue are larger than the green by a share ``spread``."""
+    coarse = torch.rand(count, 1, size // 6, size // 6)
+    at = torch.linspace(-1, 1, size)
+    grid = torch.stack([at.expand(size, size), at[:, None].expand(size, size)], 2)[None].expand(count, -1, -1, -1)
+    grey = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)
+    channels = [F.grid_sample(grey, grid * (1 - part), align_corners=True) for part in (spread, 0, spread)]
+    return torch.cat(channels, 1)
+
+
+def shifts(patches):
+    """``[..., 3, h, w]`` to ``[..., 2]``: how many pixels (y, x) green is off red and blue (Lucas & Kanade, 1981)."""
+    green = patches[..., 1, :, :]
+    across = green[..., 1:-1, 2:] - green[..., 1:-1, :-2]
+    down = green[..., 2:, 1:-1] - green[..., :-2, 1:-1]
+    slopes = torch.stack([down, across], -1).flatten(-3, -2) / 2  # [..., P, 2]
+    off = (green - patches[..., [0, 2], :, :].mean(-3))[..., 1:-1, 1:-1].flatten(-2)[..., None]  # [..., P, 1]
+    slopes, off = slopes - slopes.mean(-2, keepdim=True), off - off.mean(-2, keepdim=True)
+    square = slopes.transpose(-1, -2) @ slopes + 1e-9 * torch.eye(2)
+    return torch.linalg.solve(square, slopes.transpose(-1, -2) @ off)[..., 0]
+
+
+def side_by_fringes(patches):
+    """How often the fringes say on which side of the middle patch another one lies."""
+    patches = patches * torch.tensor(STD).view(3, 1, 1)
+    apart = shifts(patches[:, NEIGHBOURS]) - shifts(patches[:, CENTRE, None])  # [M, 8, 2]
+    places = torch.cartesian_prod(torch.arange(-1.0, 2), torch.arange(-1.0, 2))[NEIGHBOURS]  # [8, 2]
+    answer = (F.normalize(apart, dim=2) @ F.normalize(places, dim=1).T).argmax(2)
+    return (answer == torch.arange(8)).double().mean().item()
+
+
+def test_shortcut_fringes_of_a_lens_tell_where_a_patch_lies():
+    torch.manual_seed(0)
+    rgb = through_a_lens(60, 144, 0.008)  # green off by 0.4 pixels at the middle of the outer patches
+    pictures = (rgb - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+    def found(colours):
+        method = ContextPrediction(ResNet(18, 8), colours=colours, width=8, hidden=8)
+        patches = method.patches(pictures)
+        return side_by_fringes(patches + 1e-4 * torch.randn_like(patches))  # no camera is exact to the last bit
+
+    assert found("keep") > 0.9
+    assert abs(found("dropping") - 1 / 8) < 0.06
+    assert abs(found("projection") - 1 / 8) < 0.06
+
+
+def test_shortcut_fringes_are_lost_among_shifted_channels():
+    torch.manual_seed(0)
+    pictures = through_a_lens(60, 225, 0.008)
+    places = torch.cartesian_prod(torch.arange(-1.0, 2), torch.arange(-1.0, 2))  # [9, 2]
+
+    def found(shift):
+        moved = shifts(puzzle(pictures, 3, 64 / 75, shift)) / (75 * 0.008)
+        return (torch.cdist(moved, places).argmin(2) == torch.arange(9)).double().mean().item()
+
+    assert found(0) > 0.9
+    assert found(2) < 0.25  # chance is 1/9
+
+
+def test_dropped_colours_are_noise_and_one_is_kept_as_it_was():
+    torch.manual_seed(0)
+    pictures = torch.randn(60, 3, 32, 32) * torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)
+    dropped = drop_colours(pictures)
+    kept = (dropped == pictures).all(-1).all(-1)  # [60, 3]
+    assert (kept.sum(1) == 1).all()
+    assert kept.sum(0).min() > 8
+    ratio = dropped.std((2, 3))[~kept].view(60, 2) / pictures.std((2, 3))[kept][:, None]
+    torch.testing.assert_close(ratio, torch.full((60, 2), 0.01), atol=1e-3, rtol=0)
+
+
+def test_projection_is_the_papers_matrix():
+    a = np.array([[-1.0, 2.0, -1.0]])
+    matrix = np.eye(3) - a.T @ a / (a @ a.T)
+    pixels = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    expected = np.einsum("ij,bjhw->bihw", matrix, pixels.numpy())
+    np.testing.assert_allclose(project_colours(pixels).numpy(), expected, atol=1e-12)
+    grey = torch.rand(1, 1, 4, 4).expand(1, 3, 4, 4)
+    torch.testing.assert_close(project_colours(grey), grey)
+
+
+def test_shifted_channels_are_cut_each_at_a_place_of_its_own():
+    torch.manual_seed(0)
+    corner = shift_channels(numbered(10).expand(500, -1, -1, -1), 2)[:, :, 0, 0]  # [500, 3]
+    assert set(corner.flatten().tolist()) == {10.0 * y + x for y in range(5) for x in range(5)}
+    assert (corner[:, 0] == corner[:, 1]).double().mean() < 0.1
+
+
+def test_shortcut_a_frame_squashed_in_one_direction_tells_its_turn():
+    height, width = method_of("rotnet").data.transform.decode_size((240, 426))
+    assert abs(height / 240 - width / 426) < 0.01
+
+
+def test_every_frame_of_every_clip_is_a_picture_of_its_own():
+    torch.manual_seed(0)
+    video = torch.randn(2, 3, 1, 3, 32, 32)
+    method = ContextPrediction(ResNet(18, 8), width=8, hidden=8).eval()
+    whole, alone = (Clips(v, torch.zeros(v.shape[:3]).double()) for v in (video, video.transpose(1, 2).contiguous()))
+    outputs = []
+    for clips in (whole, alone):
+        torch.manual_seed(1)
+        outputs.append(method(clips))
+    assert all(torch.allclose(outputs[0][name], outputs[1][name]) for name in outputs[0])
