@@ -41,7 +41,7 @@ def main(plan: Path, o: Path | None = None, only: list[str] | None = None, runs:
         for name, method in told["methods"].items():
             if only is None or name in only:
                 pretrain(name, method, seed, roots, folder)
-                judge(folder / f"{name}-{seed}", told["protocol"])
+                judge(folder / f"{name}-{seed}", told["protocol"], told.get("evaluate", []))
     done = sorted(path.parents[2] for path in folder.glob(f"*/eval/{Path(told['protocol']).stem}/results.json"))
     text = tables(done, Path(told["protocol"]).stem)
     print(text)
@@ -70,10 +70,11 @@ def pretrain(name: str, method: dict[str, Any], seed: int, roots: list[Path], fo
     write_whole(run / "cost.json", json.dumps({"cpu_minutes": minutes}))
 
 
-def judge(run: Path, protocol: str) -> None:
+def judge(run: Path, protocol: str, changes: list[str]) -> None:
     """Evaluate one run."""
     if not (run / "eval" / Path(protocol).stem / "results.json").exists():
-        measured([sys.executable, "tools/evaluate.py", protocol, f"--run={run}"], run / f"{Path(protocol).stem}.log")
+        command = [sys.executable, "tools/evaluate.py", protocol, f"--run={run}", *changes]
+        measured(command, run / f"{Path(protocol).stem}.log")
 
 
 def measured(command: list[str], log: Path) -> float:
