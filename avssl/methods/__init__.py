@@ -2,6 +2,15 @@
 
 from avssl.methods.audiovisual import AVID, AVTS, XDC, OwensEfros, SparseSync, SyncNet
 from avssl.methods.base import Method
+from avssl.methods.frame import (
+    AET,
+    CoachedContextEncoder,
+    Colourisation,
+    ContextEncoder,
+    Counting,
+    Ranking,
+    SplitBrain,
+)
 from avssl.methods.temporal import (
     BYOL,
     CPC,
@@ -31,6 +40,7 @@ from avssl.methods.temporal import (
 )
 
 __all__ = [
+    "AET",
     "AVID",
     "AVTS",
     "BYOL",
@@ -42,6 +52,10 @@ __all__ = [
     "VJEPA",
     "XDC",
     "ArrowOfTime",
+    "CoachedContextEncoder",
+    "Colourisation",
+    "ContextEncoder",
+    "Counting",
     "CubicPuzzles",
     "DepthOrder",
     "EdgesFromMotion",
@@ -54,11 +68,13 @@ __all__ = [
     "OddOneOut",
     "OwensEfros",
     "Pace",
+    "Ranking",
     "Rotation",
     "ShuffleLearn",
     "SimCLR",
     "SlowFeatures",
     "SparseSync",
+    "SplitBrain",
     "SyncNet",
     "TrackByColour",
     "UnsupervisedLSTM",

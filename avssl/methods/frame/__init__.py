@@ -1,1 +1,19 @@
 """Image pretext tasks, run on single frames."""
+
+from avssl.methods.frame.aet import AET
+from avssl.methods.frame.coach import CoachedContextEncoder
+from avssl.methods.frame.colourisation import Colourisation
+from avssl.methods.frame.context_encoder import ContextEncoder
+from avssl.methods.frame.counting import Counting
+from avssl.methods.frame.ranking import Ranking
+from avssl.methods.frame.split_brain import SplitBrain
+
+__all__ = [
+    "AET",
+    "CoachedContextEncoder",
+    "Colourisation",
+    "ContextEncoder",
+    "Counting",
+    "Ranking",
+    "SplitBrain",
+]
