@@ -2,6 +2,7 @@
 
 from avssl.encoders.audio import VGG, AudioResNet, Waveform
 from avssl.encoders.base import AudioEncoder, Encoder
+from avssl.encoders.channels import GreyResNet, SplitResNet
 from avssl.encoders.export import load_audio_encoder, load_encoder, read_card, save_encoder, weights_hash
 from avssl.encoders.fused import Fused
 from avssl.encoders.lstm import FrameLSTM
@@ -19,8 +20,10 @@ __all__ = [
     "Encoder",
     "FrameLSTM",
     "Fused",
+    "GreyResNet",
     "R2Plus1D",
     "ResNet",
+    "SplitResNet",
     "ViT",
     "Waveform",
     "load_audio_encoder",

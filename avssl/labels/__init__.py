@@ -1,7 +1,7 @@
 """Targets made from pixels: optical flow, edges, moving objects, depth, camera motion."""
 
 from avssl.labels.camera import fit_camera, homography, homography_flow
-from avssl.labels.colour import lab_to_rgb, rgb_to_lab
+from avssl.labels.colour import ab_bins, hue_chroma_to_rgb, lab_to_rgb, rgb_to_hue_chroma, rgb_to_lab
 from avssl.labels.depth import RelativeDepth, ordinal_agreement
 from avssl.labels.edges import ConfidentFlow, MotionEdges, boundary_f, image_edges, motion_edges, relative
 from avssl.labels.ego_motion import AXES, EgoMotionFromPoses, EgoMotionFromVideo, read_poses, relative_motion
@@ -18,12 +18,14 @@ __all__ = [
     "MotionSegmentation",
     "OpticalFlow",
     "RelativeDepth",
+    "ab_bins",
     "boundary_f",
     "dis_flow",
     "fit_camera",
     "flow_picture",
     "homography",
     "homography_flow",
+    "hue_chroma_to_rgb",
     "image_edges",
     "lab_to_rgb",
     "motion_edges",
@@ -31,6 +33,7 @@ __all__ = [
     "read_poses",
     "relative",
     "relative_motion",
+    "rgb_to_hue_chroma",
     "rgb_to_lab",
     "scene_flow",
 ]

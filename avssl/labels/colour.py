@@ -19,8 +19,7 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     """
     rgb = rgb.float().clamp(0, 1)
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    matrix = rgb.new_tensor(_TO_XYZ)
-    xyz = torch.einsum("ij,...jhw->...ihw", matrix / matrix.sum(1, keepdim=True), linear)
+    xyz = _mixed(_white(rgb), linear)
     curved = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-8) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = curved.unbind(-3)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
@@ -39,6 +38,79 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     y = (light + 16) / 116
     curved = torch.stack([y + a / 500, y, y - b / 200], dim=-3)
     xyz = torch.where(curved > 6 / 29, curved**3, (curved - 4 / 29) * 3 * (6 / 29) ** 2)
-    matrix = lab.new_tensor(_TO_XYZ)
-    linear = torch.einsum("ij,...jhw->...ihw", (matrix / matrix.sum(1, keepdim=True)).inverse(), xyz).clamp(0, 1)
+    linear = _mixed(_white(lab).inverse(), xyz).clamp(0, 1)
     return torch.where(linear > 0.0031308, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055, 12.92 * linear)
+
+
+def rgb_to_hue_chroma(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Colours as hue, chroma and lightness on a bicone (Larsson et al., ECCV 2016, section 3.1).
+
+    Chroma is the largest channel less the smallest, so that unlike saturation it is well defined in the dark and in the
+    light; lightness is the mean of the channels.
+
+    Args:
+        rgb: ``[..., 3, H, W]`` in [0, 1].
+
+    Returns:
+        Hue in [0, 1) (red 0, green 1/3, blue 2/3; 0 where there is no chroma), chroma and lightness in [0, 1], each
+        ``[..., H, W]`` float32.
+    """
+    rgb = rgb.float().clamp(0, 1)
+    red, green, blue = rgb.unbind(-3)
+    highest, which = rgb.max(-3)
+    chroma = highest - rgb.amin(-3)
+    sixths = torch.stack([green - blue, blue - red, red - green], -3) / chroma.clamp(min=1e-6).unsqueeze(-3)
+    hue = (sixths.gather(-3, which.unsqueeze(-3)).squeeze(-3) + 2 * which) / 6
+    return hue % 1, chroma, rgb.mean(-3)
+
+
+def hue_chroma_to_rgb(hue: Tensor, chroma: Tensor, light: Tensor) -> Tensor:
+    """The inverse of `rgb_to_hue_chroma`; colours that a screen can't show are cut off.
+
+    Args:
+        hue: ``[..., H, W]``, a turn is 1.
+        chroma: ``[..., H, W]``.
+        light: ``[..., H, W]`` mean of the channels.
+
+    Returns:
+        ``[..., 3, H, W]`` in [0, 1].
+    """
+    around = hue.unsqueeze(-3) * 6 - hue.new_tensor([0.0, 2.0, 4.0]).view(3, 1, 1)
+    pure = (2 - ((around + 3) % 6 - 3).abs()).clamp(0, 1)  # [..., 3, H, W]: full chroma, smallest channel 0
+    return (light.unsqueeze(-3) + chroma.unsqueeze(-3) * (pure - pure.mean(-3, keepdim=True))).clamp(0, 1)
+
+
+def ab_bins(step: float = 10.0, levels: int = 128) -> Tensor:
+    """The cells of a grid over a and b that hold a colour of the screen (Zhang et al., ECCV 2016, section 2.1).
+
+    Along a line of constant a and b one leaves the cube of colours through one of its faces, so that the faces show
+    all there are.
+
+    Args:
+        step: width of a cell.
+        levels: of a channel, at which the faces are looked at.
+
+    Returns:
+        ``[Q, 2]`` centres, multiples of ``step``, in order; Q is 262 for a step of 10 (the authors' list has 313).
+    """
+    ramp = torch.linspace(0, 1, levels)
+    plane = torch.cartesian_prod(ramp, ramp)  # [levels^2, 2]
+    faces = [
+        torch.cat([plane[:, :axis], torch.full((len(plane), 1), end), plane[:, axis:]], 1)
+        for axis in range(3)
+        for end in (0.0, 1.0)
+    ]
+    ab = rgb_to_lab(torch.cat(faces).T[:, :, None])[1:, :, 0].T  # [6 levels^2, 2]
+    return torch.unique((ab / step).round(), dim=0) * step
+
+
+def _white(like: Tensor) -> Tensor:
+    """``[3, 3]``: linear RGB to XYZ as shares of daylight's."""
+    matrix = like.new_tensor(_TO_XYZ)
+    return matrix / matrix.sum(1, keepdim=True)
+
+
+def _mixed(matrix: Tensor, channels: Tensor) -> Tensor:
+    """``[3, 3]`` times ``[..., 3, H, W]``, in float32 also under autocast."""
+    with torch.autocast(channels.device.type, enabled=False):
+        return torch.einsum("ij,...jhw->...ihw", matrix, channels)

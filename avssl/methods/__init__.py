@@ -2,7 +2,21 @@
 
 from avssl.methods.audiovisual import AVID, AVTS, XDC, OwensEfros, SparseSync, SyncNet
 from avssl.methods.base import Method
-from avssl.methods.frame import ContextPrediction, DeepPermNet, ImageCPC, Jigsaw, RotNet, Selfie
+from avssl.methods.frame import (
+    AET,
+    CoachedContextEncoder,
+    Colourisation,
+    ContextEncoder,
+    ContextPrediction,
+    Counting,
+    DeepPermNet,
+    ImageCPC,
+    Jigsaw,
+    Ranking,
+    RotNet,
+    Selfie,
+    SplitBrain,
+)
 from avssl.methods.temporal import (
     BYOL,
     CPC,
@@ -32,6 +46,7 @@ from avssl.methods.temporal import (
 )
 
 __all__ = [
+    "AET",
     "AVID",
     "AVTS",
     "BYOL",
@@ -43,7 +58,11 @@ __all__ = [
     "VJEPA",
     "XDC",
     "ArrowOfTime",
+    "CoachedContextEncoder",
+    "Colourisation",
+    "ContextEncoder",
     "ContextPrediction",
+    "Counting",
     "CubicPuzzles",
     "DeepPermNet",
     "DepthOrder",
@@ -59,6 +78,7 @@ __all__ = [
     "OddOneOut",
     "OwensEfros",
     "Pace",
+    "Ranking",
     "RotNet",
     "Rotation",
     "Selfie",
@@ -66,6 +86,7 @@ __all__ = [
     "SimCLR",
     "SlowFeatures",
     "SparseSync",
+    "SplitBrain",
     "SyncNet",
     "TrackByColour",
     "UnsupervisedLSTM",

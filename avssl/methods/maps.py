@@ -77,6 +77,28 @@ def chance(score: Callable[[Tensor], Tensor], predicted: Tensor, *blind: Tensor)
     return scores[scores.mean(1).argmax()]
 
 
+def likeliest(classes: Tensor, given: Tensor | None = None) -> Tensor:
+    """A blind answer for `chance`: the class that is most frequent in other videos wherever ``given`` is the same.
+
+    Args:
+        classes: ``[B, P]`` int64, what is right at P places of each video.
+        given: ``[B, P]`` int64, what is known of each place without a network; None where nothing is.
+
+    Returns:
+        ``[B, P]``; the class most frequent anywhere where ``given`` is not met in another video. A single video
+        answers for itself.
+    """
+    rows = len(classes)
+    given = torch.zeros_like(classes) if given is None else given
+    kinds, cases = int(classes.max()) + 1, int(given.max()) + 1
+    row = torch.arange(rows, device=classes.device)[:, None]
+    places = ((row * cases + given) * kinds + classes).flatten()
+    counts = torch.bincount(places, minlength=rows * cases * kinds).view(rows, cases, kinds)
+    others = (counts.sum(0) - counts if rows > 1 else counts).double()  # [B, cases, kinds]
+    anywhere = others.sum(1, keepdim=True)
+    return (others + anywhere / (1 + anywhere.sum(2, keepdim=True))).argmax(2).gather(1, given)
+
+
 def share(right: Tensor, counted: Tensor) -> Tensor:
     """``[B, ...]`` bool answers to ``[B]``: the share that is right among the counted, 0 where none is counted."""
     right, counted = right.flatten(1), counted.flatten(1)

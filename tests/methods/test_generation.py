@@ -1,0 +1,437 @@
+import colorsys
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from avssl.clips import Clips
+from avssl.data.samplers import RandomClips
+from avssl.data.transforms import MEAN, STD, coloured, standardised
+from avssl.encoders import GreyResNet, ResNet, SplitResNet, load_encoder, save_encoder
+from avssl.labels import ab_bins, hue_chroma_to_rgb, lab_to_rgb, rgb_to_hue_chroma, rgb_to_lab
+from avssl.methods import AET, CoachedContextEncoder, Colourisation, ContextEncoder, Counting, Ranking, SplitBrain
+from avssl.methods.frame.aet import affine, homographies, parameter_error, projective, warped
+from avssl.methods.frame.coach import threshold
+from avssl.methods.frame.colourisation import hypercolumns, inferred, rarity
+from avssl.methods.frame.context_encoder import ChannelWise, Reversed, hidden_error, random_regions
+from avssl.methods.frame.counting import STYLES, halved, tiled
+from avssl.methods.frame.ranking import distorted, margins, nested
+from avssl.methods.maps import likeliest
+
+
+def of(pictures, clips=1, frames=1):
+    """Pictures ``[B N T, 3, H, W]`` in [0, 1] as normalised clips."""
+    video = standardised(pictures).unflatten(0, (-1, clips, frames))
+    return Clips(video, torch.zeros(video.shape[:3]).double())
+
+
+def test_ab_bins_are_those_that_opencv_finds_among_random_colours():
+    bins = {tuple(row) for row in ab_bins().int().tolist()}
+    assert len(bins) == 262
+    rng = np.random.default_rng(0)
+    rgb = rng.random((1, 400_000, 3), dtype=np.float32)
+    rgb[:, ::2] = rgb[:, ::2].round() * 0.7 + rgb[:, ::2] * 0.3  # more of them near the faces
+    ab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[0, :, 1:]
+    centres, count = np.unique((ab / 10).round().astype(int) * 10, axis=0, return_counts=True)
+    touched = {tuple(row) for row in centres[count > 3].tolist()}
+    assert touched <= bins
+    assert len(bins - touched) < 12  # cells that the gamut only grazes
+    assert (0, 0) in bins and (-100, 100) not in bins  # noqa: PT018
+
+
+def test_hue_and_chroma_are_those_of_hsv_and_come_back():
+    torch.manual_seed(0)
+    rgb = torch.rand(3, 4, 5)
+    hue, chroma, light = rgb_to_hue_chroma(rgb)
+    for row in range(4):
+        for column in range(5):
+            h, s, v = colorsys.rgb_to_hsv(*rgb[:, row, column].tolist())
+            assert hue[row, column].item() == pytest.approx(h, abs=1e-5)
+            assert chroma[row, column].item() == pytest.approx(s * v, abs=1e-5)
+    assert torch.allclose(light, rgb.mean(0))
+    assert torch.allclose(hue_chroma_to_rgb(hue, chroma, light), rgb, atol=1e-5)
+    grey = torch.full((3, 1, 1), 0.4)
+    assert rgb_to_hue_chroma(grey)[1].item() == 0
+
+
+def test_colours_are_exact_under_autocast():
+    rgb = torch.rand(2, 3, 8, 8)
+    exact = rgb_to_lab(rgb)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(rgb_to_lab(rgb), exact)
+        assert torch.allclose(lab_to_rgb(exact), rgb, atol=1e-4)
+    assert torch.allclose(standardised(coloured(rgb)), rgb, atol=1e-5)
+    assert torch.allclose(coloured(torch.zeros(3, 1, 1)).flatten(), torch.tensor(MEAN))
+    assert torch.allclose(coloured(torch.ones(3, 1, 1)).flatten(), torch.tensor(MEAN) + torch.tensor(STD))
+
+
+def test_the_likeliest_class_is_counted_in_other_videos_under_the_same_condition():
+    classes = torch.tensor([[0, 0, 2, 2], [0, 1, 2, 2], [1, 1, 1, 5]])
+    given = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 3]])
+    assert likeliest(classes, given).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [0, 0, 2, 2]]
+    assert likeliest(classes).tolist() == [[1] * 4, [1] * 4, [2] * 4]
+
+
+def test_a_hypercolumn_is_all_maps_enlarged():
+    torch.manual_seed(0)
+    maps = [torch.randn(2, 3, 8, 6), torch.randn(2, 5, 4, 3), torch.randn(2, 2, 1, 1)]
+    places = torch.arange(48).expand(2, -1)
+    whole = torch.cat([F.interpolate(part, size=(8, 6), mode="bilinear") for part in maps], 1)
+    assert torch.allclose(hypercolumns(maps, places).mT.unflatten(2, (8, 6)), whole, atol=1e-5)
+    assert torch.allclose(hypercolumns(maps, places[:, 5:7]), whole.flatten(2).mT[:, 5:7], atol=1e-5)
+
+
+@pytest.mark.parametrize("rebalance", [False, True])
+def test_colourisation_loss_is_equation_5_of_the_paper(rebalance):
+    torch.manual_seed(0)
+    method = Colourisation(GreyResNet(18, 8), width=8, places=10**6, rebalance=rebalance)
+    logits = torch.randn(2, 2, 64, 32)  # hue and chroma of two frames of 8 x 8 cells
+    method._scores = lambda maps, places: [part.gather(1, places[..., None].expand(-1, -1, 32)) for part in logits]
+    rgb = torch.rand(2, 3, 32, 32)
+    hue, chroma, _ = (part.flatten(1) for part in rgb_to_hue_chroma(F.avg_pool2d(rgb, 4)))
+    binned = [[int(value * 32) for value in part.flatten().tolist()] for part in (hue, chroma)]
+    weights = [[1.0] * 32, [1.0] * 32]
+    if rebalance:
+        for kind, classes in enumerate(binned):
+            raw = [1 / (0.5 * classes.count(k) / 128 + 0.5 / 32) for k in range(32)]
+            total = sum(raw[k] for k in classes) / 128
+            weights[kind] = [value / total for value in raw]
+    expected = 0.0
+    for place in range(128):
+        frame, cell = divmod(place, 64)
+        for kind, factor in ((0, 5 * chroma[frame, cell].item()), (1, 1.0)):
+            right = binned[kind][place]
+            chance = logits[kind, frame, cell].softmax(0)[right].item()
+            expected -= factor * weights[kind][right] * math.log(chance) / 128
+    assert method(of(rgb))["loss"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_rebalanced_weights_have_a_mean_of_one():
+    torch.manual_seed(0)
+    classes = torch.randint(6, (50, 4)).clamp(max=3)
+    weight = rarity(classes, 8)
+    assert weight[classes].mean().item() == pytest.approx(1, abs=1e-5)
+    assert weight[3] < weight[0] < weight[7]
+
+
+def test_colours_are_the_mean_of_the_hue_and_the_median_of_the_chroma_and_fade():
+    hue, chroma = torch.zeros(2, 32), torch.zeros(2, 32)
+    hue[0, [31, 0]] = 0.5  # half on either side of red
+    hue[1] = 1 / 32
+    chroma[:, 0], chroma[:, 8] = 0.4, 0.6
+    h, c = inferred(hue, chroma)
+    assert min(h[0].item(), 1 - h[0].item()) < 1e-5
+    assert c[0].item() == pytest.approx((8 + 0.1 / 0.6) / 32, abs=1e-5)
+    assert c[1].item() < 1e-5
+
+
+def test_a_colouring_network_does_not_see_what_it_must_tell():
+    torch.manual_seed(0)
+    rgb = torch.rand(2, 3, 32, 32) * 0.4 + 0.3
+    grey = rgb.mean(1, keepdim=True).expand_as(rgb)
+    method = Colourisation(ResNet(18, 8), width=8).eval()
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(*(method._seen(of(x))[0] for x in (rgb, grey))))
+    encoder = GreyResNet(18, 8).eval()
+    assert torch.allclose(*(encoder(of(x).video.flatten(0, 1)) for x in (rgb, grey)), atol=1e-4)
+
+    lab = torch.cat([40 + 20 * torch.rand(2, 1, 32, 32), 20 * torch.rand(2, 2, 32, 32) - 10], 1)
+    halves = SplitResNet(18, 8).eval()
+
+    def seen(lab):
+        return halves.halves(of(lab_to_rgb(lab)).video.flatten(0, 1))
+
+    other_colour, other_light = lab.clone(), lab.clone()
+    other_colour[:, 1:] *= -1
+    other_light[:, 0] += 5
+    light, colour = seen(lab)
+    assert torch.allclose(seen(other_colour)[0][-1], light[-1], atol=1e-2)
+    assert not torch.allclose(seen(other_colour)[1][-1], colour[-1], atol=1e-2)
+    assert torch.allclose(seen(other_light)[1][-1], colour[-1], atol=1e-2)
+    assert not torch.allclose(seen(other_light)[0][-1], light[-1], atol=1e-2)
+
+
+def test_the_split_encoder_is_exported_with_both_halves(tmp_path):
+    encoder = SplitResNet(18, 8).eval()
+    save_encoder(encoder, tmp_path, {"mean": list(MEAN), "std": list(STD), "size": [32, 32]})
+    loaded = load_encoder(tmp_path)
+    clips = torch.randn(2, 3, 3, 32, 32)
+    vectors = loaded(clips)
+    assert vectors.shape == (2, encoder.num_features) == (2, 128)
+    assert torch.equal(vectors, encoder(clips))
+    assert torch.allclose(loaded.maps(clips).mean((2, 3, 4)), vectors, atol=1e-5)
+    light, colour = loaded.halves(clips)
+    assert torch.equal(loaded.stages(clips)[2], torch.cat([light[2], colour[2]], 1))
+    assert [part.shape[1] for part in loaded.stages(clips)] == list(loaded.stage_channels)
+
+
+def test_a_colour_is_put_into_the_nearest_bin():
+    method = SplitBrain(SplitResNet(18, 8), width=8)
+    torch.manual_seed(0)
+    ab = rgb_to_lab(torch.rand(2, 3, 4, 4))[:, 1:]
+    found = method.bins[method.nearest(ab)].permute(0, 3, 1, 2)
+    assert torch.equal(found, (ab / 10).round() * 10)  # every colour of the screen is in a bin of its own
+
+
+def test_counting_loss_is_equation_4_of_the_paper():
+    torch.manual_seed(0)
+    method = Counting(ResNet(18, 8), counts=5, hidden=8, margin=3.0)
+    whole, tiles = torch.rand(6, 5), torch.rand(6, 5)  # three videos of two frames
+    method.counted = lambda pictures: (whole, tiles)
+    expected = 0.0
+    for i in range(6):
+        same = ((whole[i] - tiles[i]) ** 2).sum().item()
+        other = ((whole[(i + 2) % 6] - tiles[i]) ** 2).sum().item()
+        expected += (same + max(0.0, 3 - other)) / 6
+    clips = of(torch.rand(6, 3, 8, 8), 1, 2)
+    assert method(clips)["loss"].item() == pytest.approx(expected, rel=1e-5)
+    whole = torch.eye(6)[[1, 0, 3, 2, 5, 4]]
+    tiles = torch.eye(6)  # each as the other frame of its video
+    out = method(clips)["identified"]
+    assert out.tolist() == pytest.approx([(2 + 0.5) / 3] * 3)  # equal to its own counts as half
+
+
+def blobs(picture):
+    return cv2.connectedComponents((picture.mean(0) > 0.5).numpy().astype(np.uint8))[0] - 1
+
+
+def test_counts_of_tiles_add_up_and_histograms_do_not():
+    picture = torch.zeros(1, 3, 64, 64)
+    for row, column in ((4, 4), (4, 20), (20, 8), (8, 40), (40, 12), (50, 50), (40, 40)):
+        picture[..., row : row + 6, column : column + 6] = 1
+    for style in STYLES:
+        assert blobs(halved(picture, style[None])[0]) == sum(map(blobs, tiled(picture)[0])) == 7
+    colour = picture.mean((2, 3))
+    small = halved(picture, STYLES[:1]).mean((2, 3))
+    assert torch.allclose(small, colour)
+    assert torch.allclose(tiled(picture).mean((3, 4)).sum(1), 4 * colour)  # it had to know that these are tiles
+
+
+def test_shortcut_the_way_of_scaling_is_no_sign_of_a_scaled_picture():
+    """With one style, sharpness would tell tiles from scaled pictures; with several, it is not the same twice."""
+    torch.manual_seed(0)
+    noise = torch.randn(8, 3, 64, 64)
+    made = [halved(noise, style.expand(8, -1)) for style in STYLES]
+    assert torch.allclose(made[0], F.avg_pool2d(noise, 2), atol=1e-5)
+    assert torch.allclose(
+        made[0], F.interpolate(noise, scale_factor=0.5, mode="bilinear"), atol=1e-5
+    )  # one and the same
+    bicubic = F.interpolate(noise, scale_factor=0.5, mode="bicubic")
+    assert torch.allclose(made[2][..., 2:-2, 2:-2], bicubic[..., 2:-2, 2:-2], atol=1e-4)
+    sharpness = [part.std().item() for part in made]
+    assert max(sharpness) > 1.8 * min(sharpness)
+    flat = torch.full((4, 3, 10, 10), 0.3)
+    assert torch.allclose(halved(flat, STYLES), flat[..., ::2, ::2], atol=1e-6)
+
+
+def test_shortcut_colour_fringes_are_not_seen_in_grey():
+    def differences(grey):
+        method = Counting(ResNet(18, 8), counts=4, hidden=8, grey=grey).eval()
+        seen = []
+        method.encoder.register_forward_pre_hook(lambda *_: None)
+        maps = method.encoder.maps
+        method.encoder.maps = lambda clips: seen.append(clips) or maps(clips)
+        picture = torch.rand(2, 1, 32, 32).repeat(1, 3, 1, 1)
+        picture[:, 0] = picture[:, 0].roll(1, -1)  # red is shifted against green
+        method.counted(picture)
+        return (seen[0][..., 0, :, :] - seen[0][..., 1, :, :]).abs().max().item()
+
+    torch.manual_seed(0)
+    assert differences(1.0) == 0
+    assert differences(0.0) > 0.1
+
+
+def test_the_ranking_loss_is_that_of_all_pairs_and_so_is_its_gradient():
+    torch.manual_seed(0)
+    method = Ranking(ResNet(18, 8), margin=0.7, levels=4)
+    scores = torch.randn(3, 4, requires_grad=True)
+    method._scores = lambda versions: scores
+    out = method(of(torch.rand(3, 3, 32, 32)))
+    out["loss"].backward()
+    cost, right, gradient = 0.0, 0, torch.zeros(3, 4)
+    for row in range(3):
+        for i in range(4):
+            for j in range(i + 1, 4):
+                lacking = 0.7 - (scores[row, i] - scores[row, j]).item()
+                right += scores[row, i].item() > scores[row, j].item()
+                if lacking > 0:
+                    cost += lacking / 18
+                    gradient[row, i] -= 1 / 18
+                    gradient[row, j] += 1 / 18
+    assert out["loss"].item() == pytest.approx(cost, rel=1e-5)
+    assert out["ordered"].mean().item() == pytest.approx(right / 18)
+    assert torch.allclose(scores.grad, gradient, atol=1e-6)
+    assert margins(torch.zeros(1, 5)).shape == (1, 10)
+
+
+def test_crops_are_nested_and_made_of_different_pixels():
+    torch.manual_seed(0)
+    rows, columns = torch.meshgrid(torch.arange(60.0), torch.arange(60.0), indexing="ij")
+    places = torch.stack([rows, columns]).expand(20, -1, -1, -1)
+    crops = nested(places, 4, 0.75).flatten(3)  # [20, 4, 2, s s]
+    low, high = crops.amin(3), crops.amax(3)
+    assert (low.diff(dim=1) >= -1).all() and (high.diff(dim=1) <= 1).all()  # noqa: PT018
+    assert ((high - low)[:, 0] > 2 * (high - low)[:, 3]).all()
+    assert all(len(torch.unique(crop, dim=1).T) == crop.shape[1] for crop in crops.flatten(0, 1))
+
+
+def test_shortcut_resampling_does_not_tell_how_large_a_crop_was():
+    torch.manual_seed(0)
+    noise = torch.randn(40, 1, 64, 64)
+    crops = nested(noise, 4, 0.75)
+    roughness = crops.diff(dim=-1).abs().mean((0, 2, 3, 4))
+    assert roughness.max() < 1.03 * roughness.min()
+    sides = [round(56 * 0.75**level) for level in range(4)]
+    resized = [
+        F.interpolate(noise[..., :side, :side], size=(24, 24), mode="bilinear", antialias=True) for side in sides
+    ]
+    smoothed = [part.diff(dim=-1).abs().mean() for part in resized]
+    assert max(smoothed) > 1.5 * min(smoothed)  # interpolated crops would tell
+
+
+def test_distortions_grow():
+    torch.manual_seed(0)
+    pictures = standardised(F.interpolate(torch.rand(40, 3, 8, 8), size=(32, 32), mode="bilinear"))
+    versions = distorted(pictures, 4)
+    assert torch.allclose(versions[:, 0], pictures, atol=1e-5)
+    error = (versions - pictures[:, None]).square().mean((2, 3, 4))
+    assert (error.diff(dim=1) > 0).float().mean() > 0.95
+
+
+def test_warps_are_what_their_matrices_say():
+    torch.manual_seed(0)
+    picture = torch.rand(1, 3, 16, 16)
+    matrix = torch.eye(3)[None].clone()
+    assert torch.allclose(warped(picture, matrix), picture, atol=1e-5)
+    matrix[0, 0, 2] = 4 / 8  # four pixels of a side that is 2 long
+    assert torch.allclose(warped(picture, matrix)[..., :12], picture[..., 4:], atol=1e-5)
+    assert parameter_error(matrix.flatten(1), torch.eye(3).flatten()[None]).item() == pytest.approx(0.5 * 0.5**2)
+    quarter = torch.tensor([[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]])
+    assert torch.allclose(warped(picture, quarter), picture.rot90(1, (-2, -1)), atol=1e-4)
+    matrix[0, 2, 0] = 0.1
+    squashed = warped(picture, matrix, "zeros")
+    x, y = 0.25, -0.125  # by hand: the pixel at column 9.5, row 6.5 of 16
+    source = np.array([x + 0.5, y]) / (1 + 0.1 * x)
+    rows, columns = (source[1] + 1) * 8 - 0.5, (source[0] + 1) * 8 - 0.5
+    grid = torch.tensor([[[[(columns + 0.5) / 8 - 1, (rows + 0.5) / 8 - 1]]]]).float()
+    centre = torch.tensor([[[[x, y]]]]).float()
+    by_hand = F.grid_sample(picture, grid, align_corners=False)
+    assert torch.allclose(F.grid_sample(squashed, centre, align_corners=False), by_hand, atol=0.15)
+
+
+def test_homographies_take_corners_where_they_should_go():
+    torch.manual_seed(0)
+    places = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]]).expand(5, -1, -1)
+    others = places + 0.4 * torch.rand(5, 4, 2)
+    x, y, depth = (homographies(places, others) @ F.pad(places, (0, 1), value=1.0).mT).unbind(1)
+    assert torch.allclose(torch.stack([x / depth, y / depth], 2), others, atol=1e-4)
+    for matrices in (affine(200, torch.device("cpu")), projective(200, torch.device("cpu"))):
+        area = torch.linalg.det(matrices[:, :2, :2])
+        assert (area > 0).all()  # never mirrored
+        assert (matrices[:, 2, 2] == 1).all()
+    scale = torch.linalg.det(affine(500, torch.device("cpu"))[:, :2, :2]).sqrt()
+    assert 0.7 <= scale.min() < 0.75 and 1.25 < scale.max() <= 1.3  # noqa: PT018
+
+
+def test_a_perfect_prediction_of_the_warp_has_no_error_and_is_identified():
+    torch.manual_seed(0)
+    for family, count in (("affine", 6), ("projective", 8)):
+        method = AET(ResNet(18, 8), family=family, hidden=8)
+        matrices = method.drawn(torch.rand(4, 3, 16, 16))
+        method.drawn = lambda pictures, matrices=matrices: matrices
+        method._decoded = lambda *_, method=method, matrices=matrices: method.parameters_of(matrices)
+        assert method.parameters_of(matrices).shape == (4, count)
+        out = method(of(torch.rand(4, 3, 16, 16)))
+        assert out["loss"].item() == 0
+        assert (out["identified"] > 0.8).all()
+
+
+@pytest.mark.parametrize(("padding", "tells"), [("reflection", False), ("zeros", True)])
+def test_shortcut_the_border_of_a_warped_picture(padding, tells):
+    blank = torch.full((50, 3, 32, 32), 0.8)
+    torch.manual_seed(0)
+    seen = warped(blank, projective(50, blank.device), padding)
+    assert ((seen - 0.8).abs().max() > 0.1) == tells  # nothing is in the picture, and yet the outline tells the warp
+
+
+def test_regions_cover_exactly_the_share_and_are_larger_than_pixels():
+    torch.manual_seed(0)
+    hidden = random_regions(torch.zeros(10, 3, 64, 64), 0.25)
+    assert hidden.flatten(1).sum(1).tolist() == [1024] * 10
+    borders = (hidden[..., 1:] != hidden[..., :-1]).float().mean()
+    assert borders < 0.08  # independent pixels would give 0.375
+    assert not torch.equal(hidden[0], hidden[1])
+
+
+def test_hidden_pixels_are_not_seen_and_only_they_count():
+    torch.manual_seed(0)
+    method = ContextEncoder(ResNet(18, 8), width=8, grid=1).eval()
+    pictures = torch.randn(2, 3, 32, 32)
+    hidden = method.mask(pictures)
+    other = torch.where(hidden, torch.randn_like(pictures), pictures)
+    painted = method.paint(pictures, hidden)
+    assert torch.equal(method.paint(other, hidden), painted)
+    by_hand = [
+        sum(((painted[m, c] - pictures[m, c])[hidden[m, 0]] ** 2).sum().item() for c in range(3)) / 3 / hidden[m].sum()
+        for m in range(2)
+    ]
+    assert hidden_error(painted, pictures, hidden).tolist() == pytest.approx(
+        [float(value) for value in by_hand], rel=1e-4
+    )
+    assert torch.equal(method._identified(pictures, pictures, hidden), torch.ones(2))
+
+
+def test_the_bottleneck_mixes_places_and_no_channels():
+    torch.manual_seed(0)
+    layer = ChannelWise(4, 3)
+    assert layer.weight.numel() == 4 * 3**4  # m n^4, where a full layer has m^2 n^4
+    maps = torch.randn(2, 4, 3, 3)
+    other = maps.clone()
+    other[:, 1, 0, 0] += 5
+    changed = (layer(other) - layer(maps)).abs().amax((0, 2, 3)) > 0
+    assert changed.tolist() == [False, True, False, False]
+    spread = (torch.einsum("ci,cio->co", other[0].flatten(1) - maps[0].flatten(1), layer.weight) != 0)[1]
+    assert spread.all()
+
+
+def test_painter_and_discriminator_step_on_the_two_sides_of_the_minimax_problem():
+    torch.manual_seed(0)
+    painted, weight = torch.randn(5, requires_grad=True), torch.randn((), requires_grad=True)
+    F.softplus(weight * Reversed.apply(painted, 0.01)).mean().backward()
+    reversed_gradient, own = painted.grad.clone(), weight.grad.clone()
+    painted.grad = weight.grad = None
+    F.softplus(weight * painted).mean().backward()
+    assert torch.allclose(reversed_gradient, -0.01 * painted.grad)
+    assert torch.equal(own, weight.grad)
+
+
+def test_the_coach_hides_a_quarter_of_the_blocks_and_seeks_what_is_painted_badly():
+    torch.manual_seed(0)
+    method = CoachedContextEncoder(ResNet(18, 8), width=8, grid=1, warm=0.0)
+    hidden = method.mask(torch.randn(3, 3, 64, 64))
+    blocks = hidden.float().unfold(2, 16, 16).unfold(3, 16, 16).mean((-1, -2))
+    assert blocks.flatten(1).sum(1).tolist() == [4.0] * 3
+    assert set(blocks.flatten().tolist()) == {0.0, 1.0}
+    scores = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    soft = 1 - (scores - threshold(scores, 0.25)).sigmoid()
+    painted = torch.tensor([[0.0, 0.0], [0.0, 3.0]]).expand(1, 3, 2, 2)
+    (1 - hidden_error(painted, torch.zeros(1, 3, 2, 2), soft)).backward()
+    assert (scores.grad[0, 0] > 0).tolist() == [[False, False], [False, True]]  # the score falls where the error is
+
+
+def test_before_it_is_warm_the_coach_hides_at_random_and_its_lesson_is_no_part_of_the_loss_shown():
+    torch.manual_seed(0)
+    method = CoachedContextEncoder(ResNet(18, 8), RandomClips(frames=1), width=8, grid=1, warm=0.5)
+    method.judge.weight.data.zero_()
+    method.judge.bias.data.zero_()  # the coach finds all blocks alike, and would hide every one
+    pictures = torch.randn(2, 3, 64, 64)
+    assert method.mask(pictures).float().mean() == 0.25
+    method.after_step(0.6)
+    assert method.mask(pictures).float().mean() == 1
+    method.after_step(0.1)
+    out = method(of(torch.rand(2, 3, 64, 64)))
+    out["loss"].backward()
+    assert method.judge.bias.grad is not None
+    assert "progress" in method.state_dict()
