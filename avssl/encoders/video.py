@@ -17,7 +17,7 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18, s3d
 
 from avssl.encoders.base import Encoder
-from avssl.encoders.conv import Conv3d
+from avssl.encoders.conv import Conv2d, Conv3d
 
 FULL_WIDTH = 64  # channels of the first layer of each of torchvision's networks here
 CONVS = (nn.Conv2d, nn.Conv3d)
@@ -304,7 +304,7 @@ def _build(plan: nn.Module, width: int, he_init: bool, norm: Norm) -> nn.Module:
     for name, layer in list(plan.named_modules()):
         new: nn.Module
         if isinstance(layer, CONVS):
-            conv: type[nn.Module] = nn.Conv2d if isinstance(layer, nn.Conv2d) else Conv3d
+            conv: type[nn.Module] = Conv2d if isinstance(layer, nn.Conv2d) else Conv3d
             shape = (scaled(layer.in_channels), scaled(layer.out_channels), layer.kernel_size)
             new = conv(*shape, stride=layer.stride, padding=layer.padding, bias=layer.bias is not None)
             if he_init:
