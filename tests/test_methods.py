@@ -20,7 +20,9 @@ from avssl.training.sheet import show
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 BATCH = 8
-SIZE: dict[str, int] = {"cubic_puzzles": 64}  # pixels, by config, where a method can't work on pictures of 32 x 32
+SIZE: dict[str, int] = {
+    **dict.fromkeys(["cubic_puzzles", "context_prediction", "jigsaw", "deep_perm_net", "image_cpc_v2", "selfie"], 64)
+}  # pixels, by config, where a method can't work on pictures of 32 x 32
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
