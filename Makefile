@@ -4,7 +4,7 @@ check:
 	ruff check .
 	mypy
 	lint-imports
-	python -m pytest
+	python -m pytest -n 2
 
 test:
-	python -m pytest
+	python -m pytest -n 2

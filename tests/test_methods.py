@@ -20,7 +20,8 @@ from avssl.training.sheet import show
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 BATCH = 8
-SIZE: dict[str, int] = {"cubic_puzzles": 64}  # pixels, by config, where a method can't work on pictures of 32 x 32
+PATCHES = ["cubic_puzzles", "context_prediction", "jigsaw", "deep_perm_net", "image_cpc_v2", "selfie"]
+SIZE = dict.fromkeys(PATCHES, 64)  # pixels, by config, where a method can't work on pictures of 32 x 32
 STEPS = {"videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
 TINY = {"moco": {"method.init_args.queue": 8}}  # or a batch that comes again meets itself among its negatives
 

@@ -248,6 +248,22 @@ def test_a_masked_patch_is_a_candidate_and_nothing_else():
     assert not torch.isclose(scores(changed)[1][0], before[0]).any()
 
 
+def test_what_is_seen_says_which_of_two_masked_patches_belongs_where():
+    """Of a plain sum of u and the place, the first minus the second patch scores the same more at every place."""
+    torch.manual_seed(0)
+    method = Selfie(ResNet(18, 8), grid=4, width=16, depth=1).eval()
+    patches = torch.rand(1, 16, 3, 8, 8)
+    other = patches.clone()
+    torch.manual_seed(1)
+    masked, first = method._answers(patches)
+    seen = [place for place in range(16) if place not in masked[0]]
+    other[:, seen] = torch.rand(1, 12, 3, 8, 8)
+    torch.manual_seed(1)
+    change = (method._answers(other)[1] - first)[0]  # [place, patch]
+    swapped = change[0, 0] - change[0, 1] - change[1, 0] + change[1, 1]
+    assert swapped.abs() > 1e-6
+
+
 # Shortcuts of all: lines that go on, brightness, the fringes of a lens
 
 

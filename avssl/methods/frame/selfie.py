@@ -24,15 +24,17 @@ class Selfie(Method):
 
     A frame is cut into a grid of patches, some of which are masked. A transformer pools the vectors of the others,
     each with a code of its place, into one vector u, that of an additional token (attention pooling, section 3.2). For
-    each masked place, u and the code of the place are added; the inner product of the sum with the vector of the
-    patch that belongs there must be the largest among the masked patches of the frame (section 3.1). The target is
-    where a patch was cut, not a matter of time: no timestamps.
+    each masked place, u and the code of the place are added and give the query v; its inner product with the vector
+    of the patch that belongs there must be the largest among the masked patches of the frame (section 3.1). The target
+    is where a patch was cut, not a matter of time: no timestamps.
 
     Metric: ``accuracy`` among the masked patches of the frame; chance is 1 over their number.
 
     In the paper, patches pass through the first three stages of a ResNet-50, and the fourth is trained afterwards;
     here they pass through the whole encoder. A code is the sum of one for the row and one for the column, as in the
-    paper for large images. The paper's patches touch; ``patch`` below 1 leaves a gap and jitters them, so that a line
+    paper for large images. The sum of u and a code passes through a hidden layer: of the plain sum, the score of a
+    patch would be one number for u and the patch plus one for the place and the patch, and what is seen could not say
+    which of two patches belongs where. The paper's patches touch; ``patch`` below 1 leaves a gap and jitters them, so that a line
     that goes on doesn't solve the task.
 
     Args:
@@ -66,8 +68,9 @@ class Selfie(Method):
         self.sampler = sampler or RandomClips(clips=4, frames=1)
         self.project = nn.Linear(encoder.num_features, width)
         self.token = nn.Parameter(0.02 * torch.randn(width))
-        self.rows, self.columns = (nn.Parameter(0.02 * torch.randn(grid, width)) for _ in range(2))
+        self.rows, self.columns = (nn.Parameter(torch.randn(grid, width)) for _ in range(2))
         self.pool = Blocks(width, depth)
+        self.query = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and accuracy over the masked patches of B·N·T frames."""
@@ -88,7 +91,7 @@ class Selfie(Method):
         frame = torch.arange(len(encoded), device=encoded.device)[:, None]
         tokens = encoded[frame, seen] + codes[seen]  # [M, L - H, width]
         pooled = self.pool(torch.cat([self.token.expand(len(tokens), 1, -1), tokens], 1))[:, :1]  # u, [M, 1, width]
-        return masked, products(pooled + codes[masked], encoded[frame, masked])
+        return masked, products(self.query(pooled + codes[masked]), encoded[frame, masked])
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """How many are masked."""

@@ -86,14 +86,15 @@ class ShuffleLearn(Method):
         }
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Which frames make tuples in order and out of order."""
+        """Which tuples of the five frames are in order."""
         target = in_order(clips.times[:, :, self.tuples[: len(TUPLES)]])  # [B, N, 3]
-        names = ["".join("abcde"[place] for place in shown) for shown in TUPLES]
-        return [
-            [", ".join(f"{name} {'in' if yes else 'out of'} order" for name, yes in zip(names, clip, strict=True))
-             for clip in video]
-            for video in target.tolist()
-        ]  # fmt: skip
+
+        def words(clip: list[bool]) -> str:
+            names = {yes: ["-".join(str(place + 1) for place in TUPLES[i]) for i, right in enumerate(clip) if right == yes]
+                     for yes in (True, False)}  # fmt: skip
+            return f"in order: {', '.join(names[True])}; not: {', '.join(names[False])}"
+
+        return [[words(clip) for clip in video] for video in target.tolist()]
 
 
 def shares(target: Tensor, share: float) -> Tensor:
