@@ -20,7 +20,12 @@ from avssl.training.sheet import show
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 BATCH = 8
-SIZE: dict[str, int] = {"cubic_puzzles": 64}  # pixels, by config, where a method can't work on pictures of 32 x 32
+SIZE: dict[str, int] = {
+    "counting": 64,
+    "cubic_puzzles": 64,
+    "multi_task": 64,
+    "ranking": 96,
+}  # pixels, by config, where a method can't work on pictures of 32 x 32
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)

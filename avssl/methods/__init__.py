@@ -8,6 +8,7 @@ from avssl.methods.frame import (
     Colourisation,
     ContextEncoder,
     Counting,
+    MultiTask,
     Ranking,
     SplitBrain,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Method",
     "MoCo",
     "MovingObjects",
+    "MultiTask",
     "OddOneOut",
     "OwensEfros",
     "Pace",

@@ -5,6 +5,7 @@ from avssl.methods.frame.coach import CoachedContextEncoder
 from avssl.methods.frame.colourisation import Colourisation
 from avssl.methods.frame.context_encoder import ContextEncoder
 from avssl.methods.frame.counting import Counting
+from avssl.methods.frame.multi_task import MultiTask
 from avssl.methods.frame.ranking import Ranking
 from avssl.methods.frame.split_brain import SplitBrain
 
@@ -14,6 +15,7 @@ __all__ = [
     "Colourisation",
     "ContextEncoder",
     "Counting",
+    "MultiTask",
     "Ranking",
     "SplitBrain",
 ]
