@@ -20,8 +20,11 @@ from avssl.training.sheet import show
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 BATCH = 8
-PATCHES = ["cubic_puzzles", "context_prediction", "jigsaw", "deep_perm_net", "image_cpc_v2", "selfie"]
-SIZE = dict.fromkeys(PATCHES, 64)  # pixels, by config, where a method can't work on pictures of 32 x 32
+PATCHES = [
+    *("cubic_puzzles", "context_prediction", "jigsaw", "deep_perm_net", "image_cpc_v2", "selfie"),
+    *("counting", "multi_task"),
+]
+SIZE = dict.fromkeys(PATCHES, 64) | {"ranking": 96}  # pixels, by config, where a method can't work on 32 x 32
 STEPS = {"videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
 TINY = {"moco": {"method.init_args.queue": 8}}  # or a batch that comes again meets itself among its negatives
 

@@ -12,7 +12,16 @@ from avssl.data.samplers import RandomClips
 from avssl.data.transforms import MEAN, STD, coloured, standardised
 from avssl.encoders import GreyResNet, ResNet, SplitResNet, load_encoder, save_encoder
 from avssl.labels import ab_bins, hue_chroma_to_rgb, lab_to_rgb, rgb_to_hue_chroma, rgb_to_lab
-from avssl.methods import AET, CoachedContextEncoder, Colourisation, ContextEncoder, Counting, Ranking, SplitBrain
+from avssl.methods import (
+    AET,
+    CoachedContextEncoder,
+    Colourisation,
+    ContextEncoder,
+    Counting,
+    MultiTask,
+    Ranking,
+    SplitBrain,
+)
 from avssl.methods.frame.aet import affine, homographies, parameter_error, projective, warped
 from avssl.methods.frame.coach import threshold
 from avssl.methods.frame.colourisation import hypercolumns, inferred, rarity
@@ -435,3 +444,26 @@ def test_before_it_is_warm_the_coach_hides_at_random_and_its_lesson_is_no_part_o
     out["loss"].backward()
     assert method.judge.bias.grad is not None
     assert "progress" in method.state_dict()
+
+
+def test_tasks_share_one_encoder_and_their_losses_add_up():
+    torch.manual_seed(0)
+    sampler = RandomClips(frames=1, step=0.04)
+    tasks = {
+        "warp": lambda encoder: AET(encoder, sampler, hidden=8),
+        "crops": lambda encoder: Ranking(encoder, sampler, levels=2),
+    }
+    method = MultiTask(ResNet(18, 8), tasks, {"crops": 0.5}).eval()
+    assert all(task.encoder is method.encoder for task in method.tasks.values())
+    clips = of(torch.rand(2, 3, 32, 32))
+    torch.manual_seed(1)
+    out = method(clips)
+    torch.manual_seed(1)
+    single = {name: task(clips) for name, task in method.tasks.items()}
+    assert torch.equal(out["loss"], single["warp"]["loss"] + 0.5 * single["crops"]["loss"])
+    assert torch.equal(out["crops_ordered"], single["crops"]["ordered"])
+    assert set(out) == {"loss", "warp_identified", "crops_ordered", "chance/warp_identified", "chance/crops_ordered"}
+    with pytest.raises(ValueError, match="samplers must be equal"):
+        MultiTask(ResNet(18, 8), tasks | {"more": lambda encoder: Ranking(encoder, RandomClips(frames=2))})
+    with pytest.raises(ValueError, match="no tasks"):
+        MultiTask(ResNet(18, 8), tasks, {"warps": 1.0})

@@ -9,6 +9,7 @@ from avssl.methods.frame.counting import Counting
 from avssl.methods.frame.deep_perm_net import DeepPermNet
 from avssl.methods.frame.image_cpc import ImageCPC
 from avssl.methods.frame.jigsaw import Jigsaw
+from avssl.methods.frame.multi_task import MultiTask
 from avssl.methods.frame.ranking import Ranking
 from avssl.methods.frame.rotnet import RotNet
 from avssl.methods.frame.selfie import Selfie
@@ -24,6 +25,7 @@ __all__ = [
     "DeepPermNet",
     "ImageCPC",
     "Jigsaw",
+    "MultiTask",
     "Ranking",
     "RotNet",
     "Selfie",

@@ -86,9 +86,10 @@ class Counting(Method):
         if self.sampler.frames < 2:
             raise ValueError("Counting: sampler.frames must be at least 2: a frame is compared with another moment")
         self.register_buffer("styles", STYLES, persistent=False)
-        self.count = nn.Sequential(
-            fully_connected(encoder.num_features, hidden, grid), nn.Linear(hidden, counts), nn.ReLU()
-        )
+        last = nn.Linear(hidden, counts)
+        nn.init.normal_(last.weight, std=0.01)  # as AlexNet's: beyond the margin, all counts would be pulled to zero
+        nn.init.zeros_(last.bias)
+        self.count = nn.Sequential(fully_connected(encoder.num_features, hidden, grid), last, nn.ReLU())
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss over B·N·T pictures, and the metric over two frames of each clip."""

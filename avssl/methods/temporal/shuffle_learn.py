@@ -89,10 +89,11 @@ class ShuffleLearn(Method):
         """Which tuples of the five frames are in order."""
         target = in_order(clips.times[:, :, self.tuples[: len(TUPLES)]])  # [B, N, 3]
 
+        names = ["-".join(str(place + 1) for place in shown) for shown in TUPLES]
+
         def words(clip: list[bool]) -> str:
-            names = {yes: ["-".join(str(place + 1) for place in TUPLES[i]) for i, right in enumerate(clip) if right == yes]
-                     for yes in (True, False)}  # fmt: skip
-            return f"in order: {', '.join(names[True])}; not: {', '.join(names[False])}"
+            yes, no = ([name for name, right in zip(names, clip, strict=True) if right == wanted] for wanted in (1, 0))
+            return f"in order: {', '.join(yes)}; not: {', '.join(no)}"
 
         return [[words(clip) for clip in video] for video in target.tolist()]
 
