@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from avssl.labels.flow import Array, one_thread
 
-GRID = 20  # points on a side at which a camera is fitted to a flow field
-DIRECTIONS = 240  # directions of translation that are tried
-NEARBY = 40  # directions that are tried round the best one
-NEARER = (0.15, 0.05)  # how far from it, as the tangent of the angle, in turn
-ROUNDS = 4  # of reweighting, for each of them
+GRID = 14  # points on a side at which a camera is fitted to a flow field
+DIRECTIONS = 120  # directions of translation that are tried
+NEARBY = 24  # directions that are tried round the best one
+NEARER = (0.2, 0.06)  # how far from it, as the tangent of the angle, in turn
+ROUNDS = 3  # of reweighting, for each of them
 
 
 def homography(flow: Array, tolerance: float = 0.004) -> NDArray[np.float64] | None:
@@ -31,7 +31,7 @@ def homography(flow: Array, tolerance: float = 0.004) -> NDArray[np.float64] | N
     width = flow.shape[2]
     before, moved = _sampled(flow)
     with one_thread():
-        found, _ = cv2.findHomography(before, before + moved, cv2.RANSAC, max(0.5, tolerance * width))
+        found, _ = cv2.findHomography(before, before + moved, cv2.RANSAC, max(0.5, tolerance * width), maxIters=300)
     return found
 
 
