@@ -133,4 +133,7 @@ def _picture(figure: Any, place: Any, pixels: Tensor) -> Any:
 
 
 def _label(axes: Any, words: str) -> None:
-    axes.text(*(0, 0, words), fontsize=8, color="white", backgroundcolor="black", va="bottom", transform=axes.transAxes)
+    """Words in the lower left corner; long ones lie over the pictures to the right."""
+    style = {"fontsize": 8, "color": "white", "backgroundcolor": "black", "va": "bottom", "in_layout": False}
+    axes.text(0, 0, words, **style, transform=axes.transAxes)
+    axes.set_zorder(9)
