@@ -28,7 +28,7 @@ def info_nce(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor,
     """
     views = F.normalize(torch.cat([first, second]).float(), dim=1)  # [2 B, D]
     every, offset = gathered(views)  # [world 2 B, D], where this rank's rows begin
-    logits = views @ every.T / temperature  # [2 B, world 2 B]
+    logits = products(views, every) / temperature  # [2 B, world 2 B]
     rows = torch.arange(len(views), device=views.device)
     logits[rows, rows + offset] = -torch.inf  # itself
     target = (rows + len(first)) % len(views) + offset
