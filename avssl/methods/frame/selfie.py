@@ -34,8 +34,8 @@ class Selfie(Method):
     here they pass through the whole encoder. A code is the sum of one for the row and one for the column, as in the
     paper for large images. The sum of u and a code passes through a hidden layer: of the plain sum, the score of a
     patch would be one number for u and the patch plus one for the place and the patch, and what is seen could not say
-    which of two patches belongs where. The paper's patches touch; ``patch`` below 1 leaves a gap and jitters them, so that a line
-    that goes on doesn't solve the task.
+    which of two patches belongs where. The paper's patches touch; ``patch`` below 1 leaves a gap and jitters them, so
+    that a line that goes on doesn't solve the task.
 
     Args:
         encoder: frame encoder; sees patches one by one.
