@@ -21,7 +21,7 @@ from avssl.training.sheet import show
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 BATCH = 8
 SIZE: dict[str, int] = {
-    **dict.fromkeys(["cubic_puzzles", "context_prediction", "jigsaw", "deep_perm_net", "image_cpc_v2", "selfie"], 64)
+    **dict.fromkeys(["cubic_puzzles", "context_prediction", "jigsaw", "deep_perm_net", "selfie"], 64)
 }  # pixels, by config, where a method can't work on pictures of 32 x 32
 
 
