@@ -21,7 +21,7 @@ from avssl.training.sheet import show
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 BATCH = 8
 PATCHES = [
-    *("cubic_puzzles", "context_prediction", "jigsaw", "deep_perm_net", "image_cpc_v2", "selfie"),
+    *("cubic_puzzles", "context_prediction", "jigsaw", "deep_perm_net", "selfie"),
     *("counting", "multi_task"),
 ]
 SIZE = dict.fromkeys(PATCHES, 64) | {"ranking": 96}  # pixels, by config, where a method can't work on 32 x 32

@@ -114,7 +114,10 @@ class ResNet(TorchvisionEncoder):
         if depth not in plans:
             raise ValueError(f"ResNet: depth must be one of {sorted(plans)}, got {depth}")
         constructor, expansion = plans[depth]
-        super().__init__(constructor, expansion, width, {"depth": depth, "width": width, "norm": norm}, norm)
+        config: dict[str, int | str] = {"depth": depth, "width": width}
+        if norm != "batch":  # exports made before there was a choice keep their hash
+            config["norm"] = norm
+        super().__init__(constructor, expansion, width, config, norm)
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         batch = clips.shape[0]
