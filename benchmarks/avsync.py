@@ -106,9 +106,10 @@ def accuracy(faces: Path, files: int) -> None:
 
         truth = np.round(np.linspace(-0.4, 0.4, 21), 3)
         for seed, late in enumerate(truth):
-            clapper(folder / "claps" / f"{late}.mov", late, 250, codec="pcm_s16le", seed=seed)
+            clapper(folder / "claps" / f"{late}.mov", late, 150, codec="pcm_s16le", seed=seed)
         options = Options(cut=Cut(seconds=3.0, min_seconds=2.0), sync=Sync(mode="realign"))
         rows = built([folder / "claps"], folder / "c", options)
+        rows = [row for row in rows if row["offset"] is not None]
         known = np.array([float(Path(row["source"]).stem) for row in rows])
         shown("offset of -400 to 400 ms put in: estimate", np.array([row["offset"] for row in rows]) - known)
         left = [late_by(folder / "c" / row["clip"]) for row in rows if row["clip"] and row["shift"]]
