@@ -37,7 +37,7 @@ def test_the_json_card_is_complete_and_nothing_partial_remains(tmp_path):
     card = json.loads((tmp_path / "encoder.json").read_text())
     assert card == read_card(tmp_path)
     assert card["class"] == "avssl.encoders.video.ResNet"
-    assert card["config"] == {"depth": 18, "width": 8, "norm": "batch"}
+    assert card["config"] == {"depth": 18, "width": 8}
     assert card["num_features"] == 64
     assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder.json", "encoder.safetensors"]
 
