@@ -72,7 +72,8 @@ def apart(source: Path, clip: Path, start: float) -> tuple[float, int]:
         energy = np.sqrt(np.convolve(wide**2, np.ones(len(own)), "valid"))
         late = margin - int((fit / np.maximum(energy, 1e-9)).argmax()) / RATE
         size = (32, 32)
-        theirs = before.frames(torch.arange(before.info.frames, dtype=torch.float64) / before.info.fps, size).float()
+        grid = torch.arange(int(before.info.duration * 25), dtype=torch.float64) / 25 + 0.019  # the nearest frame's
+        theirs = before.frames(grid.clamp(max=before.info.duration - 1e-6), size).float()
         mine = after.frames(torch.arange(count, dtype=torch.float64) / 25, size).float()
     first = round(start * 25)
     lags = range(-min(3, first), min(3, len(theirs) - first - count) + 1)
