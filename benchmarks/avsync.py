@@ -38,7 +38,7 @@ from avssl.avsync.build import Machine, build
 from avssl.avsync.clips import Span
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Accept, Cut, Normal, Options, Shots, Split, Sync
-from avssl.avsync.score import Heard, OnsetScorer
+from avssl.avsync.score import ONSETS_SURE, Heard, OnsetScorer
 from avssl.avsync.splits import trials_of
 from avssl.media import VideoInfo, open_video, probe
 
@@ -143,7 +143,7 @@ def estimates(work: Path) -> None:
         confidences.append(score.confidence)
     shown("talking faces, offset put in: estimate by onsets", np.array(errors))
     within = float((np.abs(errors) <= 0.1).mean())
-    sure = float((np.array(confidences) >= Sync().min_confidence).mean())
+    sure = float((np.array(confidences) >= ONSETS_SURE).mean())
     print(f"\nwithin 100 ms on faces: {within:.3f}, chance 0.167; share believed: {sure:.3f}")
 
 

@@ -106,17 +106,20 @@ class Sync:
         run: folder of a trained run to estimate with; None correlates changes of loudness with changes of the picture.
         max_offset: seconds, either way, within which the offset is looked for.
         tolerance: seconds of offset that count as in sync.
-        min_confidence: of an estimate that is believed. Its scale is the estimator's own.
+        min_confidence: of an estimate that is believed. Its scale is the estimator's own; None is 6 for the
+            correlation, and for a run it must be given.
     """
 
     mode: Literal["score", "drop", "realign"] = "score"
     run: Path | None = None
     max_offset: float = 0.6
     tolerance: float = 0.04
-    min_confidence: float = 6.0
+    min_confidence: float | None = None
 
     def __post_init__(self) -> None:
         _check(0 <= self.tolerance < self.max_offset, self, "0 <= tolerance < max_offset")
+        known = self.mode == "score" or self.run is None or self.min_confidence is not None
+        _check(known, self, "min_confidence where a run is to drop or realign; look at the card of mode=score first")
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
 import math
+import tempfile
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from avssl.avsync.clips import Span
+from avssl.avsync.clips import Span, cut_clip
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Sync
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import key_of
-from avssl.data.index import digest_of
+from avssl.media import probe
 
+if TYPE_CHECKING:
+    from avssl.methods.audiovisual.streams import Synchroniser
+
+ONSETS_SURE = 6.0  # confidence that fewer than 1 % of mismatched pairs of 2.4 s reach
 FLOOR = 1e-3  # of full scale: loudness below it is silence
 BLUR = 0.02  # seconds: half the width of the triangle that onsets of the sound are blurred with
 START = 0.1  # seconds at the beginning of a recording in which rising sound is no event, but the recording beginning
@@ -142,23 +147,39 @@ class RunScorer(NamedTuple):
         return key_of("run", self.weights, self.max_offset)
 
     def __call__(self, clip: Heard) -> Score:
-        """See :class:`Scorer`."""
-        sync = importlib.import_module(
-            "avssl.evaluation.sync"
-        )  # imports torch's networks, which nothing else here needs
-        start, stop = (float(frame / clip.fps) for frame in clip.span)
-        found = sync.offset_of(self.run, clip.path, start=start, stop=stop, max_offset=self.max_offset)
-        return Score(float(found.offset), float(found.confidence))
+        """See :class:`Scorer`. Where the clip is too short for the network, nothing is known: the confidence is 0."""
+        from avssl.evaluation.sync import offset_of  # imports networks, which nothing else here needs
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "clip.mp4"
+            cut_clip(probe(clip.path), clip.span, 0.0, clip.fps, path)
+            try:
+                found = offset_of(path, _network(self.run), reach=self.max_offset)
+            except ValueError:
+                return Score(0.0, 0.0)
+        return Score(found.seconds, found.confidence)
+
+
+@functools.cache
+def _network(run: Path) -> Synchroniser:
+    """The network of a run, loaded once a process."""
+    from avssl.evaluation.sync import load_synchroniser
+
+    return load_synchroniser(run)
 
 
 def make_scorer(options: Sync) -> Scorer:
-    """The scorer that the options ask for."""
+    """The scorer that the options ask for.
+
+    Raises:
+        FileNotFoundError: where the run has no network that compares pictures with sounds.
+    """
     if options.run is None:
         return OnsetScorer(options.max_offset)
-    weights = sorted(path for kind in ("*.ckpt", "*.safetensors") for path in options.run.rglob(kind))
-    if not weights:
-        raise FileNotFoundError(f"sync.run={options.run}: no weights (.ckpt or .safetensors) of a trained run in it")
-    return RunScorer(options.run.resolve(), options.max_offset, key_of(*map(digest_of, weights)))
+    from avssl.encoders.export import weights_hash
+
+    run = options.run.resolve()
+    return RunScorer(run, options.max_offset, weights_hash(_network(run)))
 
 
 class Verdict(NamedTuple):
@@ -178,8 +199,9 @@ def decide(score: Score, options: Sync) -> Verdict:
     if options.mode == "score":
         return Verdict()
     offset, confidence = score
-    if confidence < options.min_confidence:
-        why = f"confidence {confidence:.2f} of an offset of {offset:+.3f} s is below {options.min_confidence:g}"
+    needed = ONSETS_SURE if options.min_confidence is None else options.min_confidence
+    if confidence < needed:
+        why = f"confidence {confidence:.2f} of an offset of {offset:+.3f} s is below {needed:g}"
         return Verdict(0.0, Rejection("low_confidence", why))
     if abs(offset) <= options.tolerance:
         return Verdict()

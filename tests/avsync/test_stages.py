@@ -23,10 +23,11 @@ from avssl.avsync.clips import Span, check_clip, find_clips, with_sound
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Cut, Normal, Options, Pack, Shots, Split, Sync
 from avssl.avsync.reasons import Rejection
-from avssl.avsync.score import Heard, OnsetScorer, Score, Verdict, decide, make_scorer
+from avssl.avsync.score import ONSETS_SURE, Heard, OnsetScorer, RunScorer, Score, Verdict, decide, make_scorer
 from avssl.avsync.splits import split_of, trials_of
 from avssl.avsync.store import Store, key_of
 from avssl.data.index import open_manifest
+from avssl.evaluation.sync import Offset
 from avssl.media import open_video
 
 FPS = Fraction(25)
@@ -109,15 +110,39 @@ def test_the_onset_scorer_finds_offsets_and_knows_when_there_is_nothing_to_find(
     scorer = OnsetScorer(0.6)
     found = scorer(Heard(Path("x"), Span(10, 140), FPS, recording))
     assert found.offset == pytest.approx(late, abs=0.0051)
-    assert found.confidence > Sync().min_confidence
+    assert found.confidence > ONSETS_SURE
     silent = Observed(motion, 0 * loudness, np.zeros(1, int), np.zeros(1, int), (0.0, 6.0))
     assert scorer(Heard(Path("x"), Span(10, 140), FPS, silent)) == (0.0, 0.0)
     nothing = Observed(motion, rng.uniform(0, 0.02, 1200), np.zeros(1, int), np.zeros(1, int), (0.0, 6.0))
-    assert scorer(Heard(Path("x"), Span(10, 140), FPS, nothing)).confidence < Sync().min_confidence
+    assert scorer(Heard(Path("x"), Span(10, 140), FPS, nothing)).confidence < ONSETS_SURE
 
 
-def test_a_run_without_weights_is_an_error(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="no weights"):
+def test_a_run_is_asked_about_the_clip_and_its_confidence_has_no_default(tmp_path: Path, machine, monkeypatch):
+    asked = []
+
+    def offset_of(video: Path, network: object, reach: float) -> Offset:
+        with open_video(video, "pyav") as reader:
+            asked.append((reader.info.frames, reader.info.duration, network, reach))
+        if len(asked) == 1:
+            raise ValueError("picture and sound share no window")
+        return Offset(0.2, 3.0, None)
+
+    monkeypatch.setattr("avssl.evaluation.sync.offset_of", offset_of)
+    monkeypatch.setattr("avssl.avsync.score._network", lambda run: "network")
+    clapper(tmp_path / "in" / "a.mp4", frames=80)
+    options = Options(cut=Cut(seconds=1.0), sync=Sync(mode="drop", run=tmp_path, max_offset=0.4, min_confidence=1.0))
+    scorer = RunScorer(tmp_path, 0.4, "hash")
+    build([tmp_path / "in"], tmp_path / "out", options, machine, scorer=scorer)
+    assert asked == [(25, pytest.approx(1.0), "network", 0.4)] * 2
+    clips = rows(tmp_path / "out" / "clips.parquet")
+    assert [(clip["offset"], clip["confidence"]) for clip in clips] == [(0.0, 0.0), (0.2, 3.0)]
+    assert [clip["reason"] for clip in clips] == ["low_confidence", "off_sync"]
+    with pytest.raises(ValueError, match="min_confidence"):
+        Sync(mode="drop", run=tmp_path)
+
+
+def test_a_run_without_a_network_is_an_error(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
         make_scorer(Sync(run=tmp_path))
 
 
