@@ -15,7 +15,7 @@ GRID = 14  # points on a side at which a camera is fitted to a flow field
 DIRECTIONS = 120  # directions of translation that are tried
 NEARBY = 24  # directions that are tried round the best one
 NEARER = (0.2, 0.06)  # how far from it, as the tangent of the angle, in turn
-ROUNDS = 3  # of reweighting, for each of them
+ROUNDS = 6  # of reweighting, for each of them
 
 
 def homography(flow: Array, tolerance: float = 0.004) -> NDArray[np.float64] | None:
