@@ -23,7 +23,9 @@ from avssl.encoders import R3D, S3D, Encoder, ResNet
 from avssl.evaluation.features import VIEWS_AT_ONCE, Machine, ViewDataset, Views, stream_features
 
 
-def main(root: Path, rounds: int = 5, workers: int = 2, clips: int = 5, frames: int = 16, size: int = 64) -> None:
+def main(
+    root: Path, rounds: int = 5, workers: int = 2, clips: int = 5, frames: int = 8, step: float = 0.2, size: int = 64
+) -> None:
     """Print videos a second of decoding and of extraction for small encoders.
 
     Args:
@@ -32,16 +34,18 @@ def main(root: Path, rounds: int = 5, workers: int = 2, clips: int = 5, frames: 
         workers: processes that decode.
         clips: clips a video.
         frames: frames a clip.
+        step: seconds between two frames.
         size: height and width of a view.
     """
     videos = open_manifest(root)
     rows = range(len(videos))
-    views, machine = Views(clips=clips, frames=frames, size=size), Machine(workers=workers)
+    views, machine = Views(clips=clips, frames=frames, step=step, size=size), Machine(workers=workers)
     encoders: dict[str, Encoder] = {
         "R3D(width=8)": R3D(8),
         "R3D(width=16)": R3D(16),
         "S3D(width=16)": S3D(16),
         "ResNet(18, width=16)": ResNet(18, 16),
+        "ResNet(18, width=8)": ResNet(18, 8),
     }
     jobs: dict[str, Callable[[], Iterable[torch.Tensor]]] = {
         "decoding alone": lambda: machine.loader(ViewDataset(videos, rows, views), max(1, VIEWS_AT_ONCE // views.count))

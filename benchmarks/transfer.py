@@ -8,7 +8,9 @@ for these videos. The processor time of each pretraining is measured and stands 
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +19,6 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import yaml
-from jsonargparse import auto_cli
 
 from avssl.evaluation.report import collect, comparison, markdown
 from avssl.training.checkpoints import write_whole
@@ -25,29 +26,29 @@ from avssl.training.checkpoints import write_whole
 ROOT = Path(__file__).parents[1]
 
 
-def main(plan: Path, o: Path | None = None, only: list[str] | None = None, runs: Path = Path("runs")) -> None:
-    """Make what is missing, print the tables, write them.
-
-    Args:
-        plan: a YAML file, see `benchmarks/ut_interaction.yaml`.
-        o: the Markdown file whose tables are replaced, between the lines ``<!-- <plan> -->`` and ``<!-- end -->``.
-        only: methods to run; all where None. The tables hold all that is there.
-        runs: the folder of all runs; those of a plan are in ``<runs>/<plan>/<method>-<seed>``.
-    """
-    told = yaml.safe_load(plan.read_text())
-    folder = runs / plan.stem
-    roots = [prepared(Path(root), folder / "videos" / Path(root).name, told["prepare"]) for root in told["videos"]]
-    for seed in told["seeds"]:
-        for name, method in told["methods"].items():
-            if only is None or name in only:
-                pretrain(name, method, seed, roots, folder)
-                judge(folder / f"{name}-{seed}", told["protocol"], told.get("evaluate", []))
-    done = sorted(path.parents[2] for path in folder.glob(f"*/eval/{Path(told['protocol']).stem}/results.json"))
-    text = tables(done, Path(told["protocol"]).stem)
+def main() -> None:
+    """Make what is missing, print the tables, write them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plan", type=Path, help="a YAML file, see benchmarks/ut_interaction.yaml")
+    parser.add_argument(
+        "-o", "--out", type=Path, help="page whose tables, between <!-- PLAN --> and <!-- end -->, change"
+    )
+    parser.add_argument("--only", nargs="+", help="methods to run; the tables hold all that is there")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="runs are RUNS/PLAN/METHOD-SEED")
+    args = parser.parse_args()
+    plan = yaml.safe_load(args.plan.read_text())
+    folder, protocol = args.runs / args.plan.stem, plan["protocol"]
+    roots = [prepared(Path(root), folder / "videos" / Path(root).name, plan["prepare"]) for root in plan["videos"]]
+    for seed in plan["seeds"]:
+        for name in args.only or plan["methods"]:
+            pretrain(name, plan["methods"][name], seed, roots, folder)
+            judge(folder / f"{name}-{seed}", protocol, plan["evaluate"])
+    done = sorted(path.parents[2] for path in folder.glob(f"*/eval/{Path(protocol).stem}/results.json"))
+    text = tables(done, Path(protocol).stem)
     print(text)
-    if o is not None:
-        before, _, rest = o.read_text().partition(f"<!-- {plan.stem} -->\n")
-        write_whole(o, f"{before}<!-- {plan.stem} -->\n{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
+    if args.out is not None:
+        before, mark, rest = args.out.read_text().partition(f"<!-- {args.plan.stem} -->\n")
+        write_whole(args.out, f"{before}{mark}{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
 
 
 def prepared(root: Path, out: Path, options: dict[str, Any]) -> Path:
@@ -59,10 +60,14 @@ def prepared(root: Path, out: Path, options: dict[str, Any]) -> Path:
 
 
 def pretrain(name: str, method: dict[str, Any], seed: int, roots: list[Path], folder: Path) -> None:
-    """Train one method with one seed; leaves ``cost.json`` in the run's folder."""
+    """Train one method with one seed; leaves ``cost.json`` in the run's folder.
+
+    A run that was broken off begins anew: its cost would not be known otherwise.
+    """
     run = folder / f"{name}-{seed}"
     if (run / "cost.json").exists():
         return
+    shutil.rmtree(run, ignore_errors=True)
     words = [f"--name={run.name}", f"--runs={folder}", f"--seed={seed}", *method.get("changes", [])]
     videos = f"--data.root=[{','.join(map(str, roots))}]"
     run.mkdir(parents=True, exist_ok=True)
@@ -118,4 +123,4 @@ def tables(done: list[Path], protocol: str) -> str:
 
 
 if __name__ == "__main__":
-    auto_cli(main)
+    main()
