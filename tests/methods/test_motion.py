@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
+from avssl.data.transforms import standardised
 from avssl.encoders import R3D, ResNet
 from avssl.labels import AtomicFlow
 from avssl.media import VideoInfo
@@ -131,19 +132,19 @@ def test_colour_is_not_seen_and_a_shifted_frame_is_not_coloured_by_place():
     method = TrackByColour(ResNet(18, 8), RandomClips(frames=2), width=8).eval()
     rgb = torch.rand(1, 1, 2, 3, 32, 32)
     times = torch.arange(2).double().view(1, 1, 2)
-    clips = Clips((rgb - method.mean) / method.std, times)
+    clips = Clips(standardised(rgb), times)
     seen = method._seen(clips)[0]
     grey = method._seen(clips)[1]
     from avssl.labels import lab_to_rgb, rgb_to_lab
 
     lab = rgb_to_lab(rgb)
     lab[..., 1:, :, :] *= 0.5  # other colours, as bright
-    dull = Clips((lab_to_rgb(lab) - method.mean) / method.std, times)
+    dull = Clips(standardised(lab_to_rgb(lab)), times)
     assert torch.allclose(method._seen(dull)[0], seen, atol=0.05)
     assert torch.allclose(method._seen(dull)[1], grey, atol=0.1)
     rolled = rgb.clone()
     rolled[:, :, 1] = rgb[:, :, 0].roll(8, -1)  # two cells to the right
-    out = method(Clips((rolled - method.mean) / method.std, times))
+    out = method(Clips(standardised(rolled), times))
     assert out["chance/accuracy"] < 0.7
 
 
