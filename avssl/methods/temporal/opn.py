@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start
+from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method, a_video
@@ -133,7 +134,7 @@ class OPN(Method):
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """What the network sees."""
         seen = self.disguised(clips.video.flatten(0, 1))  # [B N, T, 3, h, w]
-        return {"seen": (0.45 + 0.22 * seen).unflatten(0, clips.video.shape[:2])}
+        return {"seen": coloured(seen).unflatten(0, clips.video.shape[:2])}
 
     def disguised(self, video: Tensor) -> Tensor:
         """``[M, T, 3, H, W]`` to ``[M, T, 3, H - 2 jitter, W - 2 jitter]``: shifted, and in one channel."""

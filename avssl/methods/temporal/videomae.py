@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import MEAN, STD
+from avssl.data.transforms import coloured
 from avssl.encoders.vit import Blocks, ViT, space_time_code
 from avssl.methods.base import Method, a_video
 from avssl.methods.losses import squared_distances, told_apart
@@ -88,8 +88,7 @@ class VideoMAE(Method):
         grid = self.encoder.grid(video)
         drawn = {"masked": torch.zeros_like(guess), "reconstruction": guess}
         whole = {name: self.encoder.pixels(patches.scatter(1, where, p), grid) for name, p in drawn.items()}
-        scale, shift = (video.new_tensor(numbers).view(3, 1, 1) for numbers in (STD, MEAN))
-        return {name: (part * scale + shift).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
+        return {name: coloured(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """How much is hidden."""
