@@ -18,7 +18,7 @@ from avssl.data.samplers import TINY, random_start
 from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, a_video, needs_frames
 from avssl.methods.disguise import one_channel, random_crops
 from avssl.methods.heads import fully_connected
 
@@ -101,8 +101,7 @@ class OPN(Method):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if not encoder.per_frame:
-            raise ValueError(f"OPN needs a frame encoder; {type(encoder).__name__} mixes frames in time")
+        needs_frames(self, encoder)
         self.encoder, self.jitter, self.split = encoder, jitter, split
         self.sampler = sampler or ShuffledFrames()
         count = self.sampler.frames
