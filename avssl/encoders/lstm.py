@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.encoders.base import Encoder
+from avssl.encoders.export import build, plan
 
 State = list[tuple[Tensor, Tensor]]  # (output h, cell c) of each layer, [B, width] each
 
@@ -105,8 +105,8 @@ class FrameLSTM(Encoder):
     def __init__(
         self, width: int = 2048, layers: int = 1, size: int = 32, percepts: Encoder | dict[str, Any] | None = None
     ) -> None:
-        source = _build(percepts) if isinstance(percepts, Mapping) else percepts
-        named = None if source is None else {"class": _name(source), "config": source.config}
+        source = build(percepts, Encoder, "FrameLSTM.percepts") if isinstance(percepts, Mapping) else percepts
+        named = None if source is None else plan(source)
         config = {"width": width, "layers": layers, "size": size, "percepts": named}
         super().__init__(num_features=width, config=config)
         if source is not None and not source.per_frame:
@@ -144,12 +144,3 @@ class FrameLSTM(Encoder):
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         outputs, _ = self.lstm(self.read(clips))  # [B, T, D]
         return outputs.transpose(1, 2)[..., None, None]
-
-
-def _name(encoder: Encoder) -> str:
-    return f"{type(encoder).__module__}.{type(encoder).__qualname__}"
-
-
-def _build(named: Mapping[str, Any]) -> Encoder:
-    module, _, name = named["class"].rpartition(".")
-    return getattr(importlib.import_module(module), name)(**named["config"])

@@ -126,7 +126,9 @@ def smoothed(measured: Tensor, edges: Tensor, steps: int = 40) -> Tensor:
     flow, pull = measured[:, :2], TRUST * measured[:, 2:] + 1e-4
     link = (-STOP * edges).exp()[:, None]  # [M, 1, H, W]
     right, below = link[..., :-1], link[..., :-1, :]
-    weight = pull + sum(F.pad(part, pad) for part, pad in _both_ways(right, below))
+    weight = (
+        pull + F.pad(right, (0, 1)) + F.pad(right, (1, 0)) + F.pad(below, (0, 0, 0, 1)) + F.pad(below, (0, 0, 1, 0))
+    )
     result = flow
     for _ in range(steps):
         into = pull * flow
@@ -134,10 +136,6 @@ def smoothed(measured: Tensor, edges: Tensor, steps: int = 40) -> Tensor:
         into = into + F.pad(below * result[..., 1:, :], (0, 0, 0, 1)) + F.pad(below * result[..., :-1, :], (0, 0, 1, 0))
         result = into / weight
     return result
-
-
-def _both_ways(right: Tensor, below: Tensor) -> list[tuple[Tensor, tuple[int, ...]]]:
-    return [(right, (0, 1)), (right, (1, 0)), (below, (0, 0, 0, 1)), (below, (0, 0, 1, 0))]
 
 
 def carried(maps: Tensor, flow: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from avssl.labels.camera import fit_camera
@@ -126,14 +127,7 @@ def read_poses(path: Path) -> tuple[NDArray[np.float64] | None, NDArray[np.float
         return None, rows.reshape(-1, 4, 4)
     if rows.shape[1] == 8:
         poses[:, :3, 3] = rows[:, 1:4]
-        x, y, z, w = (rows[:, 4:] / np.linalg.norm(rows[:, 4:], axis=1, keepdims=True)).T
-        poses[:, :3, :3] = np.stack(
-            [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-            ]
-        ).transpose(2, 0, 1)
+        poses[:, :3, :3] = Rotation.from_quat(rows[:, 4:]).as_matrix()
         return rows[:, 0] - rows[0, 0], poses
     raise ValueError(f"{path}: expected rows of 8 (TUM), 12 (KITTI) or 16 numbers, got {rows.shape[1]}")
 
@@ -144,12 +138,8 @@ def relative_motion(first: NDArray[np.float64], last: NDArray[np.float64]) -> ND
     Returns:
         ``[6]``: rotation (an axis times radians) and translation, each x right, y down, z ahead.
     """
-    turned = first[:3, :3].T @ last[:3, :3]
-    shift = first[:3, :3].T @ (last[:3, 3] - first[:3, 3])
-    axis = np.array([turned[2, 1] - turned[1, 2], turned[0, 2] - turned[2, 0], turned[1, 0] - turned[0, 1]]) / 2
-    sine = np.linalg.norm(axis)
-    angle = np.arctan2(sine, (np.trace(turned) - 1) / 2)
-    return np.concatenate([axis * (angle / sine if sine > 1e-9 else 1.0), shift])
+    turned = Rotation.from_matrix(first[:3, :3].T @ last[:3, :3])
+    return np.concatenate([turned.as_rotvec(), first[:3, :3].T @ (last[:3, 3] - first[:3, 3])])
 
 
 def binned(motion: Tensor, turn: float, shift: float, bins: int) -> Tensor:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from avssl.data.transforms import LUMA
 from avssl.media import VideoInfo
 
 Array = NDArray[np.float32]
@@ -33,8 +34,7 @@ def one_thread() -> Iterator[None]:
 
 def grey(frames: Tensor) -> NDArray[np.uint8]:
     """``[..., 3, H, W]`` uint8 RGB to ``[..., H, W]`` uint8 luma (BT.601)."""
-    weights = torch.tensor([0.299, 0.587, 0.114])
-    return torch.einsum("...chw,c->...hw", frames.float(), weights).round_().byte().numpy()
+    return torch.einsum("...chw,c->...hw", frames.float(), torch.tensor(LUMA)).round_().byte().numpy()
 
 
 def dis_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:

@@ -59,6 +59,18 @@ class Method(nn.Module):
         """Called after each optimiser step, for momentum encoders and schedules; ``progress`` runs over (0, 1]."""
 
 
+def needs_frames(method: Method, encoder: Encoder) -> None:
+    """Refuse an encoder that mixes frames.
+
+    Raises:
+        ValueError: where frames are not encoded independently.
+    """
+    if not encoder.per_frame:
+        raise ValueError(
+            f"{type(method).__name__} needs a frame encoder; {type(encoder).__name__} mixes frames in time"
+        )
+
+
 def a_video(values: Tensor, clips: Clips) -> Tensor:
     """``[B N]`` values, one a clip, to their means ``[B]``."""
     return values.view(len(clips), -1).mean(1)

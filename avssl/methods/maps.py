@@ -47,6 +47,25 @@ def middle_frames(clips: Clips) -> Tensor:
     return clips.video[:, :, clips.video.shape[2] // 2].flatten(0, 1)[:, None]
 
 
+def of_middle_frames(head: MapHead, encoder: ResNet, clips: Clips) -> Tensor:
+    """``[B, N, h, w]`` what a head of one channel says of the middle frames; nothing else is looked at."""
+    return head(encoder.stages(middle_frames(clips))).squeeze(1).unflatten(0, clips.video.shape[:2])
+
+
+def logistic(scores: Tensor, target: Tensor, counted: Tensor, weight: float) -> Tensor:
+    """The mean logistic loss over the counted cells; 0 where none is.
+
+    Args:
+        scores: ``[B, N, h, w]`` logits.
+        target: ``[B, N, h, w]`` bool.
+        counted: ``[B, N, h, w]`` bool.
+        weight: of a cell whose target is true, against 1 of one whose is not.
+    """
+    weights = torch.where(target, weight, 1.0) * counted
+    losses = F.binary_cross_entropy_with_logits(scores, target.float(), weights, reduction="sum")
+    return losses / counted.sum().clamp(min=1)
+
+
 def by_cells(maps: Tensor, size: Sequence[int]) -> Tensor:
     """``[..., H, W]`` to the mean of each of (h, w) cells, ``[..., h, w]``."""
     flat = maps.flatten(0, -3)[:, None].float()

@@ -122,6 +122,11 @@ def test_all_forms_of_poses_say_the_same(tmp_path):
         read_poses(tmp_path / "odd")
 
 
+def test_half_a_turn_is_told_as_one():
+    first, last = np.eye(4), np.diag([-1.0, 1.0, -1.0, 1.0])  # about the axis that points down
+    assert np.allclose(np.abs(relative_motion(first, last)), [0, np.pi, 0, 0, 0, 0])
+
+
 def test_relative_motion_is_in_the_convention_of_the_world():
     scene = Scene(WORLD, 3)
     camera = scene._camera

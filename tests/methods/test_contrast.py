@@ -174,12 +174,12 @@ def mae():
 def test_videomae_can_not_see_what_is_hidden():
     method = mae()
     video = clips_of(2, 1, 4).video[:, 0]
-    torch.manual_seed(1)
-    hidden, predicted = method._predict(video)
     patches = method.encoder.patches(video)
+    torch.manual_seed(1)
+    hidden, predicted = method._predict(video, patches)
     noise = patches.scatter(1, hidden[..., None].expand(-1, -1, patches.shape[2]), 7.0)
     torch.manual_seed(1)
-    again = method._predict(method.encoder.pixels(noise, method.encoder.grid(video)))
+    again = method._predict(method.encoder.pixels(noise, method.encoder.grid(video)), noise)
     assert torch.equal(again[0], hidden)
     assert torch.equal(again[1], predicted)
 
@@ -190,7 +190,7 @@ def test_videomae_is_the_error_on_hidden_tokens_normalised_by_channel():
     torch.manual_seed(1)
     out = method(clips)
     torch.manual_seed(1)
-    hidden, predicted = method._predict(clips.video[:, 0])
+    hidden, predicted = method._predict(clips.video[:, 0], method.encoder.patches(clips.video[:, 0]))
     total, count = 0.0, 0
     for b in range(2):
         for place, token in enumerate(hidden[b].tolist()):

@@ -171,7 +171,7 @@ def test_the_score_is_the_mean_of_the_class_activation_map(differences):
 
 
 def test_shortcut_a_camera_that_zooms_in():
-    """A disc that grows by 1 % a frame tells the direction, until a window that moves by itself is laid over it."""
+    """A disc that grows by 0.5 % a frame tells the direction, until a window that moves by itself is laid over it."""
     rows = torch.linspace(-1, 1, 32)
     distance = (rows[:, None] ** 2 + rows**2).sqrt()
     discs = torch.stack([(20 * (0.4 * 1.005**frame - distance)).sigmoid() for frame in range(16)])  # [16, 32, 32]

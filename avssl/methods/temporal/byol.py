@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from itertools import permutations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,7 +17,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.heads import projection
-from avssl.methods.losses import nearest_key
+from avssl.methods.losses import mean_outputs, nearest_key
 from avssl.methods.momentum import MomentumCopy
 
 
@@ -66,16 +65,12 @@ class BYOL(Method):
         video = clips.video.flatten(0, 1)  # [B rho, T, 3, H, W]
         predicted = self.predictor(self.head(self.encoder(video))).float().unflatten(0, (len(clips), -1))
         wanted = self.copy(video).float().unflatten(0, (len(clips), -1))  # [B, rho, out]
-        losses, correct, chance = [], [], torch.empty(0)
+        outputs = []
         for one, other in permutations(range(self.sampler.clips), 2):
-            losses.append(2 - 2 * F.cosine_similarity(predicted[:, one], wanted[:, other]).mean())
-            found, chance = nearest_key(predicted[:, one], wanted[:, other])
-            correct.append(found)
-        return {
-            "loss": torch.stack(losses).mean(),
-            "accuracy": torch.stack(correct).mean(0),
-            "chance/accuracy": chance,
-        }
+            loss = 2 - 2 * F.cosine_similarity(predicted[:, one], wanted[:, other]).mean()
+            correct, chance = nearest_key(predicted[:, one], wanted[:, other])
+            outputs.append({"loss": loss, "accuracy": correct, "chance/accuracy": chance})
+        return mean_outputs(outputs)
 
     def after_step(self, progress: float) -> None:
         """The copy follows."""

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
+from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.disguise import one_channel, random_crops
@@ -147,7 +148,7 @@ class CubicPuzzles(Method):
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """The middle frame of each piece of one puzzle of both kinds, as shown and in its right order."""
         puzzles = self.puzzles(clips.video[:, 0])
-        shown = 0.45 + 0.22 * puzzles.pieces[:, :, 0, :, puzzles.pieces.shape[4] // 2]  # [B, 2, 4, 3, h, w]
+        shown = coloured(puzzles.pieces[:, :, 0, :, puzzles.pieces.shape[4] // 2])  # [B, 2, 4, 3, h, w]
         right = self.orders[puzzles.order[:, :, 0]].argsort(2)[..., None, None, None]  # [B, 2, 4, 1, 1, 1]
         solved = torch.take_along_dim(shown, right, 2)
         drawn: dict[str, Tensor] = {}

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import ConfidentFlow, boundary_f, image_edges, motion_edges, relative
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, by_cells, chance, drawn, middle_frames
+from avssl.methods.maps import MapHead, by_cells, chance, drawn, logistic, middle_frames, of_middle_frames
 
 CUTS = (0.2, 0.4, 0.6, 0.8, 0.95)  # thresholds at which image gradients are tried as edges, for the chance level
 
@@ -77,8 +76,6 @@ class EdgesFromMotion(Method):
         strength = self.strength(clips, scores.shape[-2:])
         target = strength > 0.4
         sure = target | (strength < 0.2)
-        weight = scores.new_tensor(self.edge)
-        losses = F.binary_cross_entropy_with_logits(scores, target.float(), pos_weight=weight, reduction="none")
         found = scores > 0
         image = self.image_edges(clips, scores.shape[-2:]).view_as(scores)
 
@@ -86,14 +83,14 @@ class EdgesFromMotion(Method):
             return boundary_f(edges, target, tolerance=0).mean(1)
 
         return {
-            "loss": (losses * sure).sum() / sure.sum().clamp(min=1),
+            "loss": logistic(scores, target, sure, self.edge),
             "boundary_f": score(found),
             "chance/boundary_f": chance(score, found, torch.ones_like(found), *(image > cut for cut in CUTS)),
         }
 
     def scores(self, clips: Clips) -> Tensor:
         """``[B, N, h, w]`` logits of the middle frames; nothing else is looked at."""
-        return self.head(self.encoder.stages(middle_frames(clips))).squeeze(1).unflatten(0, clips.video.shape[:2])
+        return of_middle_frames(self.head, self.encoder, clips)
 
     @torch.no_grad()
     def strength(self, clips: Clips, size: Sequence[int]) -> Tensor:

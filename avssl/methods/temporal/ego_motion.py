@@ -16,7 +16,7 @@ from avssl.data.samplers import TINY, RandomClips, random_start, uniform
 from avssl.encoders import Encoder
 from avssl.labels import AXES, EgoMotionFromPoses, EgoMotionFromVideo
 from avssl.media import VideoInfo
-from avssl.methods.base import Method
+from avssl.methods.base import Method, needs_frames
 from avssl.methods.maps import chance, share
 
 
@@ -48,8 +48,7 @@ class EgoMotion(Method):
         width: int = 128,
     ) -> None:
         super().__init__()
-        if not encoder.per_frame:
-            raise ValueError(f"EgoMotion needs a frame encoder; {type(encoder).__name__} mixes frames in time")
+        needs_frames(self, encoder)
         self.encoder = encoder
         self.sampler = sampler or RandomClips(frames=2, step=0.24)
         self.labeller = labeller or EgoMotionFromVideo()
@@ -73,7 +72,8 @@ class EgoMotion(Method):
         scores = self.top(both).float().unflatten(1, (len(AXES), -1))  # [B N, 6, bins]
         bins = scores.shape[2]
         answer = scores.argmax(2).view_as(target)
-        right = scores.softmax(2)[..., (bins + 1) // 2 :].sum(2) > scores.softmax(2)[..., : bins // 2].sum(2)
+        likely = scores.softmax(2)
+        right = likely[..., (bins + 1) // 2 :].sum(2) > likely[..., : bins // 2].sum(2)
         known = target >= 0
         middle = (bins - 1) / 2
         signed = known & (target != middle)
@@ -127,10 +127,9 @@ class NearAndFar:
         """Times ``[pairs, 2]``, each pair in time order."""
         times = []
         for pair in range(self.pairs):
-            longest = info.duration - TINY
-            apart = uniform(0, self.near, rng) if pair % 2 == 0 else uniform(self.far, longest, rng)
-            start = random_start(info, min(apart, longest), rng)
-            times.append([start, start + min(apart, longest)])
+            apart = uniform(0, self.near, rng) if pair % 2 == 0 else uniform(self.far, info.duration - TINY, rng)
+            start = random_start(info, apart + TINY, rng)
+            times.append([start, start + apart])
         return ClipTimes(torch.tensor(times, dtype=torch.float64))
 
 
@@ -154,8 +153,7 @@ class SlowFeatures(Method):
 
     def __init__(self, encoder: Encoder, sampler: NearAndFar | None = None, margin: float = 1.0) -> None:
         super().__init__()
-        if not encoder.per_frame:
-            raise ValueError(f"SlowFeatures needs a frame encoder; {type(encoder).__name__} mixes frames in time")
+        needs_frames(self, encoder)
         self.encoder = encoder
         self.sampler = sampler or NearAndFar()
         self.margin = margin

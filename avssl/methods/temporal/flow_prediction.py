@@ -37,7 +37,7 @@ class FlowPrediction(Method):
 
     Args:
         encoder: frame or clip encoder.
-        sampler: ``seen`` frames and, from them on, one more for each step of the future; one clip a video.
+        sampler: ``seen`` frames and, from them on, one more for each step of the future.
         labeller: makes the atomic flows.
         seen: frames that are shown (the paper: 2).
         width: channels of the recurrent and the upsampling layers.
@@ -86,24 +86,26 @@ class FlowPrediction(Method):
         target = self.wanted(clips)  # [B, S, g, g]
         weight = torch.ones(scores.shape[2], device=scores.device)
         weight[0] = self.still
-        likely = (scores - weight.log().view(-1, 1, 1)).argmax(2)
-        if_moving = 1 + scores[:, :, 1:].argmax(2)
-        everywhere, moves = torch.ones_like(target, dtype=torch.bool), target > 0
-        counts = target.flatten().bincount(minlength=scores.shape[2])
-        common, common_moving = counts.argmax(), 1 + counts[1:].argmax()
         out = {"loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(0, 1), weight)}
-        for name, answer, constant, counted in (
-            ("accuracy", likely, common, everywhere),
-            ("moving", if_moving, common_moving, moves),
+        right = target.reshape(len(clips), -1)  # [B, N S g g]
+        counts = right.flatten().bincount(minlength=scores.shape[2])
+        for name, answer, common, counted in (
+            ("accuracy", self.likely(scores), counts.argmax(), torch.ones_like(right, dtype=torch.bool)),
+            ("moving", 1 + scores[:, :, 1:].argmax(2), 1 + counts[1:].argmax(), right > 0),
         ):
-            blind = constant.expand_as(target)
-            out[name] = share(answer == target, counted)
-            out[f"chance/{name}"] = chance(
-                lambda guess, counted=counted: share(guess == target, counted),  # type: ignore[misc]
-                answer,
-                blind,
-            )
+
+            def score(guess: Tensor, counted: Tensor = counted) -> Tensor:
+                return share(guess == right, counted)
+
+            answer = answer.view_as(right)
+            out[name] = score(answer)
+            out[f"chance/{name}"] = chance(score, answer, common.expand_as(right))
         return out
+
+    def likely(self, scores: Tensor) -> Tensor:
+        """Scores to the most probable classes ``[B N, S, g, g]``, once the weight of still cells is taken out."""
+        still, moving = scores[:, :, :1], scores[:, :, 1:]
+        return torch.cat([still - math.log(self.still), moving], 2).argmax(2)
 
     def scores(self, clips: Clips) -> Tensor:
         """``[B N, S, K, g, g]`` of each class in each cell, S steps from the last two frames seen on."""
@@ -134,14 +136,13 @@ class FlowPrediction(Method):
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Atomic flows as colours: hue for direction, brightness for speed."""
         velocities = self.labeller.velocities(clips.video.device)
-        scores = self.scores(clips)
-        scores[:, :, 0] -= math.log(self.still)
+        predicted = self.likely(self.scores(clips))
 
         def drawn(classes: Tensor) -> Tensor:
             flow = velocities[classes].movedim(-1, -3)  # [B N, S, 2, g, g]
             return flow_picture(flow, 1.5 * self.labeller.speeds[-1]).unflatten(0, clips.video.shape[:2])
 
-        return {"target": drawn(self.wanted(clips)), "prediction": drawn(scores.argmax(2))}
+        return {"target": drawn(self.wanted(clips)), "prediction": drawn(predicted)}
 
 
 class ConvLSTM(nn.Module):

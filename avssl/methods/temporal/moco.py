@@ -17,7 +17,7 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.distributed import gathered
 from avssl.methods.heads import projection
-from avssl.methods.losses import nearest_key, products
+from avssl.methods.losses import mean_outputs, nearest_key, products
 from avssl.methods.momentum import MomentumCopy
 
 
@@ -78,18 +78,13 @@ class MoCo(Method):
         """Loss and accuracy over B videos."""
         first, second = clips.video.unbind(1)  # [B, T, 3, H, W] each
         sides = [(first, second)] if len(self.queue) else [(first, second), (second, first)]
-        losses, correct, chance = [], [], torch.empty(0)
+        outputs = []
         for query_clips, key_clips in sides:
             query = F.normalize(self.predictor(self.head(self.encoder(query_clips))).float(), dim=1)  # [B, out]
             key = F.normalize(self.copy(key_clips).float(), dim=1)
-            losses.append(self._contrast(query, key))
-            found, chance = nearest_key(query, key)
-            correct.append(found)
-        return {
-            "loss": torch.stack(losses).mean(),
-            "accuracy": torch.stack(correct).mean(0),
-            "chance/accuracy": chance,
-        }
+            correct, chance = nearest_key(query, key)
+            outputs.append({"loss": self._contrast(query, key), "accuracy": correct, "chance/accuracy": chance})
+        return mean_outputs(outputs)
 
     def _contrast(self, query: Tensor, key: Tensor) -> Tensor:
         """Cross-entropy of finding the key of each ``[B, out]`` query among all of this step and those in the queue."""

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import MotionSegmentation
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, by_cells, chance, drawn, middle_frames
+from avssl.methods.maps import MapHead, by_cells, chance, drawn, logistic, of_middle_frames
 
 
 class MovingObjects(Method):
@@ -66,18 +65,16 @@ class MovingObjects(Method):
             both, either = ((shape & known).flatten(1).sum(1) for shape in (mask & target, mask | target))
             return both / either.clamp(min=1)
 
-        weight = scores.new_tensor(self.moving)
-        losses = F.binary_cross_entropy_with_logits(scores, target.float(), pos_weight=weight, reduction="none")
         mask = scores > 0
         return {
-            "loss": (losses * known).sum() / known.sum().clamp(min=1),
+            "loss": logistic(scores, target, known, self.moving),
             "iou": iou(mask),
             "chance/iou": chance(iou, mask, torch.ones_like(mask)),
         }
 
     def scores(self, clips: Clips) -> Tensor:
         """``[B, N, h, w]`` logits of the middle frames; nothing else is looked at."""
-        return self.head(self.encoder.stages(middle_frames(clips))).squeeze(1).unflatten(0, clips.video.shape[:2])
+        return of_middle_frames(self.head, self.encoder, clips)
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Which share of the picture moves."""

@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start
+from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, a_video, needs_frames
 from avssl.methods.disguise import one_channel, random_crops
 from avssl.methods.heads import fully_connected
 
@@ -100,8 +101,7 @@ class OPN(Method):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if not encoder.per_frame:
-            raise ValueError(f"OPN needs a frame encoder; {type(encoder).__name__} mixes frames in time")
+        needs_frames(self, encoder)
         self.encoder, self.jitter, self.split = encoder, jitter, split
         self.sampler = sampler or ShuffledFrames()
         count = self.sampler.frames
@@ -133,7 +133,7 @@ class OPN(Method):
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """What the network sees."""
         seen = self.disguised(clips.video.flatten(0, 1))  # [B N, T, 3, h, w]
-        return {"seen": (0.45 + 0.22 * seen).unflatten(0, clips.video.shape[:2])}
+        return {"seen": coloured(seen).unflatten(0, clips.video.shape[:2])}
 
     def disguised(self, video: Tensor) -> Tensor:
         """``[M, T, 3, H, W]`` to ``[M, T, 3, H - 2 jitter, W - 2 jitter]``: shifted, and in one channel."""

@@ -16,7 +16,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import RelativeDepth
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, by_cells, chance, drawn, middle_frames, share
+from avssl.methods.maps import MapHead, by_cells, chance, drawn, of_middle_frames, share
 
 
 class DepthOrder(Method):
@@ -82,8 +82,7 @@ class DepthOrder(Method):
 
     def predicted(self, clips: Clips) -> Tensor:
         """``[B, N, h, w]`` percentiles of the depth of the middle frames, from 0 (near) to 1; nothing else is seen."""
-        scores = self.head(self.encoder.stages(middle_frames(clips))).squeeze(1)
-        return scores.sigmoid().unflatten(0, clips.video.shape[:2])
+        return of_middle_frames(self.head, self.encoder, clips).sigmoid()
 
     def wanted(self, clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The labels by cells, mean of what is known: ``[B, N, h, w]``, and whether half of a cell is known."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
+from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
 
@@ -57,7 +58,7 @@ class Rotation(Method):
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """The first frame of each clip, turned."""
-        return {"turned": 0.45 + 0.22 * turned(clips.video)[:, :, :, 0]}
+        return {"turned": coloured(turned(clips.video[:, :, :1])[:, :, :, 0])}
 
 
 def turned(video: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import TupleFrames
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, a_video, needs_frames
 from avssl.methods.heads import fully_connected
 
 TUPLES = ((1, 2, 3), (1, 0, 3), (1, 4, 3))  # b c d, b a d, b e d of five frames a < b < c < d < e
@@ -60,8 +60,7 @@ class ShuffleLearn(Method):
         grid: int = 4,
     ) -> None:
         super().__init__()
-        if not encoder.per_frame:
-            raise ValueError(f"ShuffleLearn needs a frame encoder; {type(encoder).__name__} mixes frames in time")
+        needs_frames(self, encoder)
         self.encoder, self.share = encoder, share
         self.sampler = sampler or TupleFrames()
         both_ways = torch.tensor([*TUPLES, *(shown[::-1] for shown in TUPLES)])  # [6, 3]

@@ -17,7 +17,8 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
-from avssl.methods.base import Method
+from avssl.methods.base import Method, needs_frames
+from avssl.methods.heads import fully_connected
 from avssl.methods.losses import Negatives, lifted, n_pairs, squared_distances, triplet
 
 
@@ -90,6 +91,9 @@ class TCN(Method):
         grid: height and width to which the maps are pooled before it.
         out: width of the embedding (the paper: 32).
         alpha: margin between squared distances in the triplet loss (the authors' code: 0.2).
+
+    Raises:
+        ValueError: for an encoder that mixes frames.
     """
 
     sampler: Moments
@@ -106,23 +110,15 @@ class TCN(Method):
         alpha: float = 0.2,
     ) -> None:
         super().__init__()
+        needs_frames(self, encoder)
         self.encoder = encoder
         self.sampler = sampler or Moments()
         self.loss, self.choice, self.alpha = loss, choice, alpha
-        self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(grid),
-            nn.Flatten(),
-            nn.Linear(encoder.num_features * grid**2, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, out),
-        )
+        self.head = nn.Sequential(fully_connected(encoder.num_features, hidden, grid), nn.Linear(hidden, out))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metrics over B videos of 2 T frames."""
         maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B 2, D, T, H', W']
-        if maps.shape[2] != clips.video.shape[2]:
-            raise ValueError(f"TCN needs a frame encoder; {type(self.encoder).__name__} mixes frames in time")
         frames = self.head(maps.transpose(1, 2).flatten(0, 1)).float()  # [B 2 T, out]
         frames = frames.unflatten(0, (len(clips), 2, -1))  # [B, 2, T, out]
         if self.loss == "triplet":
@@ -132,13 +128,12 @@ class TCN(Method):
         found = times[:, 1].gather(1, nearest)  # [B, T] seconds
         stretch = times[:, 0].amax(1) - times[:, 0].amin(1)  # [B]
         apart = (times[:, 0, :, None] - times[:, 1, None, :]).abs()  # [B, T, T]
-        half = torch.full_like(stretch, 0.5)
         return {
             "loss": self._loss(frames, times),
             "aligned": (1 - (found - times[:, 0]).abs().mean(1) / stretch).float(),
             "chance/aligned": (1 - apart.mean((1, 2)) / stretch).float(),
             "ordered": ((1 + kendall(times[:, 0], found)) / 2).float(),
-            "chance/ordered": half.float(),
+            "chance/ordered": torch.full((len(clips),), 0.5, device=frames.device),
         }
 
     def _loss(self, frames: Tensor, times: Tensor) -> Tensor:

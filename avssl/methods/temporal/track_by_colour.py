@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import MEAN, STD
+from avssl.data.transforms import coloured, standardised
 from avssl.encoders import ResNet
 from avssl.labels import lab_to_rgb, rgb_to_lab
 from avssl.methods.base import Method
@@ -59,11 +59,6 @@ class TrackByColour(Method):
             raise ValueError("TrackByColour: sampler.frames counts the references and the frame to colour: at least 2")
         self.clusters = clusters
         self.head = MapHead(encoder, width, width)
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
-
-    mean: Tensor
-    std: Tensor
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metrics over the cells of B·N target frames."""
@@ -84,11 +79,13 @@ class TrackByColour(Method):
         common = shown.sum(1).argmax(1, keepdim=True).expand_as(target)
         there = classes[:, -2]
         out = {"loss": F.nll_loss(copied.clamp(min=1e-6).log().transpose(1, 2), target)}
+        answer, common, there, equally, target = (
+            part.reshape(len(clips), -1) for part in (answer, common, there, equally, target)
+        )  # [B, N h w] each, lest the answer to another clip of the same video be taken for a blind one
         for name, counted in (("accuracy", torch.ones_like(target, dtype=torch.bool)), ("moved", target != there)):
 
             def score(guess: Tensor, counted: Tensor = counted) -> Tensor:
-                right, of = ((part & counted).view(len(clips), -1) for part in (guess == target, counted))
-                return share(right, of)
+                return share(guess == target, counted)
 
             out[name] = score(answer)
             out[f"chance/{name}"] = chance(score, answer, common, there, equally)
@@ -97,9 +94,8 @@ class TrackByColour(Method):
     def _seen(self, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
         """Features ``[M, T, width, h, w]`` of grey frames; L ``[M, T, h, w]`` and a, b ``[M, T, 2, h, w]`` by cells."""
         video = clips.video.flatten(0, 1)  # [M, T, 3, H, W]
-        lab = rgb_to_lab(video * self.std + self.mean)
-        light = lab[:, :, :1] / 100
-        grey = (light - self.mean) / self.std  # [M, T, 3, H, W]
+        lab = rgb_to_lab(coloured(video))
+        grey = standardised(lab[:, :, :1] / 100)  # [M, T, 3, H, W]
         features = self.head(self.encoder.stages(grey)).unflatten(0, video.shape[:2])
         cells = by_cells(lab, features.shape[-2:])
         return features, cells[:, :, 0], cells[:, :, 1:]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import MEAN, STD
+from avssl.data.transforms import coloured
 from avssl.encoders import FrameLSTM
 from avssl.encoders.lstm import PeepholeLSTM, State
 from avssl.methods.base import Method, a_video
@@ -168,8 +168,7 @@ class UnsupervisedLSTM(Method):
     def _picture(self, values: Tensor, videos: int) -> Tensor:
         size = self.encoder.size
         pixels = values.unflatten(2, (3, size, size))  # [B N, K, 3, size, size]
-        mean, std = (torch.tensor(channels, device=values.device)[:, None, None] for channels in (MEAN, STD))
-        return (pixels * std + mean).clamp(0, 1).unflatten(0, (videos, -1))
+        return coloured(pixels).clamp(0, 1).unflatten(0, (videos, -1))
 
 
 def best_fit(found: Tensor, target: Tensor) -> Tensor:

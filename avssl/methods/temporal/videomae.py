@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import MEAN, STD
+from avssl.data.transforms import coloured
 from avssl.encoders.vit import Blocks, ViT, space_time_code
 from avssl.methods.base import Method, a_video
 from avssl.methods.losses import squared_distances, told_apart
@@ -56,8 +56,9 @@ class VideoMAE(Method):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metric over B·N clips."""
         video = clips.video.flatten(0, 1)  # [B N, T, 3, H, W]
-        hidden, predicted = self._predict(video)  # [B N, M], [B N, M, P]
-        wanted, _, _ = normalised(_take(self.encoder.patches(video), hidden))
+        patches = self.encoder.patches(video)  # [B N, L, P]
+        hidden, predicted = self._predict(video, patches)  # [B N, M], [B N, M, P]
+        wanted, _, _ = normalised(_take(patches, hidden))
         with torch.no_grad():
             identified = told_apart(squared_distances(predicted, wanted)).mean(1)  # [B N]
         score = a_video(identified, clips)
@@ -67,11 +68,11 @@ class VideoMAE(Method):
             "chance/identified": torch.full_like(score, 0.5),
         }
 
-    def _predict(self, video: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, T, 3, H, W]`` to the hidden tokens ``[B, M]`` and their normalised pixels ``[B, M, P]``, float32."""
+    def _predict(self, video: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """A clip and its patches to the hidden tokens ``[B, M]`` and their normalised pixels ``[B, M, P]``, float32."""
         grid = self.encoder.grid(video)
         visible, hidden = tubes(len(video), grid, self.masked, video.device)
-        seen = self.encoder.encode(_take(self.encoder.patches(video), visible), self.encoder.positions(video)[visible])
+        seen = self.encoder.encode(_take(patches, visible), self.encoder.positions(video)[visible])
         places = space_time_code(grid, self.decoder.norm.normalized_shape[0], video.device)  # [L, hidden]
         tokens = torch.cat([self.reduce(seen) + places[visible], self.blank + places[hidden]], 1)
         return hidden, self.pixels(self.decoder(tokens)[:, visible.shape[1] :]).float()
@@ -79,8 +80,8 @@ class VideoMAE(Method):
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """What the encoder sees, and what it and the decoder make of it (mean and contrast of each token are given)."""
         video = clips.video.flatten(0, 1)
-        hidden, predicted = self._predict(video)
         patches = self.encoder.patches(video).float()
+        hidden, predicted = self._predict(video, patches)
         _, mean, deviation = normalised(_take(patches, hidden))
         shape = predicted.unflatten(2, (-1, 3))  # [B N, M, P / 3, 3]
         guess = (shape * deviation + mean).flatten(2)
@@ -88,8 +89,7 @@ class VideoMAE(Method):
         grid = self.encoder.grid(video)
         drawn = {"masked": torch.zeros_like(guess), "reconstruction": guess}
         whole = {name: self.encoder.pixels(patches.scatter(1, where, p), grid) for name, p in drawn.items()}
-        scale, shift = (video.new_tensor(numbers).view(3, 1, 1) for numbers in (STD, MEAN))
-        return {name: (part * scale + shift).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
+        return {name: coloured(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """How much is hidden."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import MEAN, STD
+from avssl.data.transforms import coloured
 from avssl.encoders.vit import Blocks, ViT, space_time_code
 from avssl.methods.base import Method, a_video
 from avssl.methods.losses import told_apart
@@ -105,8 +105,7 @@ class VJEPA(Method):
         masks = [blocks(grid, *kind).to(video.device) for kind in MASKS]
         patches = self.encoder.patches(video)
         drawn = [self.encoder.pixels(patches * ~mask[:, None], grid)[:, 0] for mask in masks]
-        scale, shift = (video.new_tensor(numbers).view(3, 1, 1) for numbers in (STD, MEAN))
-        return {"masks": (torch.stack(drawn, 1) * scale + shift).unflatten(0, clips.video.shape[:2])}
+        return {"masks": coloured(torch.stack(drawn, 1)).unflatten(0, clips.video.shape[:2])}
 
     def after_step(self, progress: float) -> None:
         """The copy follows."""
