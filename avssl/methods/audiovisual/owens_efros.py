@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import clip_times, uniform
-from avssl.data.transforms import MEAN, STD
+from avssl.data.transforms import coloured
 from avssl.encoders import Fused
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
@@ -141,8 +141,7 @@ class OwensEfros(Method):
         heat = ((heat - low) / (high - low + 1e-6))[:, :, None]  # [B N, T', 1, H, W]
         steps = heat.shape[1]
         frames = (torch.arange(steps, device=video.device) + 0.5) * video.shape[1] / steps
-        mean, std = (torch.tensor(value, device=video.device).view(3, 1, 1) for value in (MEAN, STD))
-        shown = (video[:, frames.long()] * std + mean).clamp(0, 1)  # [B N, T', 3, H, W]
+        shown = coloured(video[:, frames.long()]).clamp(0, 1)  # [B N, T', 3, H, W]
         red = torch.tensor([1.0, 0.0, 0.0], device=video.device).view(3, 1, 1)
         grey = shown.mean(2, keepdim=True)
         return {"where it hears": (grey + heat * (red - grey)).unflatten(0, (len(clips), -1))}

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
+from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
 from avssl.methods.losses import squared_distances
@@ -126,7 +127,7 @@ class ContextEncoder(Method):
         frames = clips.video.flatten(0, 2)
         hidden = self.mask(frames)
         drawn = {"shown": frames * ~hidden, "prediction": torch.where(hidden, self.paint(frames, hidden), frames)}
-        return {name: 0.45 + 0.22 * part.unflatten(0, clips.video.shape[:3]) for name, part in drawn.items()}
+        return {name: coloured(part).unflatten(0, clips.video.shape[:3]) for name, part in drawn.items()}
 
 
 class ChannelWise(nn.Module):
