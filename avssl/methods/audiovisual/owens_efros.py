@@ -21,7 +21,16 @@ from avssl.encoders import Fused
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import SAME, Synchroniser, apart, on_frames, shared_stretch, sound
+from avssl.methods.audiovisual.streams import (
+    SAME,
+    Synchroniser,
+    apart,
+    in_words,
+    late,
+    on_frames,
+    shared_stretch,
+    sound,
+)
 from avssl.methods.base import Method, a_video
 
 
@@ -126,9 +135,7 @@ class OwensEfros(Method):
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Aligned, or by how much the sound is early or late."""
-        assert clips.audio_times is not None
-        early = (clips.audio_times[..., 0] - clips.times[..., 0]).tolist()
-        return [[in_words(value) for value in row] for row in early]
+        return [[in_words(seconds) for seconds in row] for row in late(clips).tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Where the network finds the sound: the class-activation map over one frame for each of its T' steps."""
@@ -157,12 +164,4 @@ class OwensEfros(Method):
 
 def aligned(clips: Clips) -> Tensor:
     """``[B, N]`` bool: does the sound begin when the picture does?"""
-    assert clips.audio_times is not None
-    return (clips.audio_times[..., 0] - clips.times[..., 0]).abs() < SAME
-
-
-def in_words(early: float) -> str:
-    """Seconds by which sound was taken from later in the recording, so that it is heard early, in words."""
-    if abs(early) < SAME:
-        return "in sync"
-    return f"sound {abs(early):.2f} s {'early' if early > 0 else 'late'}"
+    return late(clips).abs() < SAME

@@ -19,7 +19,7 @@ from avssl.data.samplers import RandomClips
 from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
-from avssl.methods.losses import squared_distances
+from avssl.methods.losses import nearer, squared_distances
 from avssl.methods.maps import by_cells
 
 COARSE = 0.06  # cells of random noise per pixel, from which regions are made (the authors' code)
@@ -113,10 +113,9 @@ class ContextEncoder(Method):
         known = covered.flatten(1) >= 0.5  # [M, 64]
         distance = squared_distances(guess, true)  # [M, 64, 64]
         own = distance.diagonal(dim1=1, dim2=2)[..., None]
-        nearer = (distance > own).float() + 0.5 * (distance == own).float()
         pairs = known[:, :, None] & known[:, None] & ~torch.eye(known.shape[1], dtype=torch.bool, device=known.device)
         count = pairs.flatten(1).sum(1)
-        return torch.where(count > 0, (nearer * pairs).flatten(1).sum(1) / count.clamp(min=1), 0.5)
+        return torch.where(count > 0, (nearer(own, distance) * pairs).flatten(1).sum(1) / count.clamp(min=1), 0.5)
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """How much is hidden."""
