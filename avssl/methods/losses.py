@@ -113,7 +113,12 @@ def told_apart(distance: Tensor) -> Tensor:
         one half (the own target does, too), so that answers that are all the same (collapse) are at chance.
     """
     own = distance.diagonal(dim1=-2, dim2=-1)[..., None]  # [..., M, 1]
-    return (distance > own).float().add_((distance == own).float(), alpha=0.5).mean(-1)
+    return nearer(own, distance).mean(-1)
+
+
+def nearer(own: Tensor, other: Tensor) -> Tensor:
+    """1 where the own distance is smaller, 0.5 where they are equal, else 0; shapes are broadcast."""
+    return (own < other).float().add_((own == other).float(), alpha=0.5)
 
 
 def products(first: Tensor, second: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ from avssl.clips import Clips
 from avssl.encoders import MC3, VGG, EarlyFusion, Fused, save_encoder
 from avssl.encoders.export import load
 from avssl.media import AudioInfo, VideoInfo
-from avssl.methods import AVTS, XDC, OwensEfros, SparseSync, SyncNet
+from avssl.methods import AVID, AVTS, XDC, OwensEfros, SparseSync, SyncNet
 from avssl.methods.audiovisual.avts import HardClips
 from avssl.methods.audiovisual.owens_efros import ShiftedSound, aligned
-from avssl.methods.audiovisual.sparse_sync import OffsetClip, late
-from avssl.methods.audiovisual.streams import AlignedClips, Synchroniser, sound
+from avssl.methods.audiovisual.sparse_sync import OffsetClip
+from avssl.methods.audiovisual.streams import AlignedClips, Synchroniser, late, sound
 from avssl.methods.audiovisual.syncnet import along_diagonals
-from avssl.methods.audiovisual.xdc import kmeans
+from avssl.methods.audiovisual.xdc import kmeans, nearest
 from avssl.methods.losses import contrastive
 
 CARD = {"mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2], "size": [32, 32]}
@@ -172,6 +172,34 @@ def test_syncnet_averages_along_diagonals_and_reads_the_target_off_the_times(mon
     assert again["accuracy"].tolist() == again["within_a_frame"].tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match="lower reach"):
         SyncNet(EarlyFusion(8), VGG(8), AlignedClips(frames=10, step=0.04), reach=0.3)
+
+
+def test_cosines_are_float32_under_autocast(monkeypatch):
+    """In bfloat16, cosines that differ by less than 1/256 would be ties."""
+    one = F.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.01], [1.0, 0.02]]), dim=1)
+    method = SyncNet(EarlyFusion(8), VGG(8), AlignedClips(frames=7, step=0.04), hidden=16, out=2, reach=0.04).eval()
+    monkeypatch.setattr(method.streams, "slide", lambda video: one[None])
+    monkeypatch.setattr(method.streams, "hear", lambda sounds: one)
+    clips = clips_of(n=1, b=1, frames=7)
+    plain = method(clips)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = method(clips)
+        assert nearest(one, one).tolist() == [0, 1, 2]
+        avid = AVID(MC3(8), VGG(8), AlignedClips(frames=5, step=0.04))
+        avid.video_head, avid.audio_head = Given(one), Given(one)
+        assert avid(clips_of(n=1))["audio_to_video"].tolist() == [1, 1, 1]
+    assert {name: value.tolist() for name, value in cast.items()} == {k: v.tolist() for k, v in plain.items()}
+
+
+class Given(torch.nn.Module):
+    """The same vectors, whatever comes."""
+
+    def __init__(self, vectors):
+        super().__init__()
+        self.vectors = vectors
+
+    def forward(self, features):
+        return self.vectors
 
 
 def test_embeddings_that_know_nothing_do_not_favour_offset_zero():

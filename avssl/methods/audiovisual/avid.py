@@ -12,14 +12,13 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, Encoder
-from avssl.encoders.base import Exportable
-from avssl.methods.audiovisual.streams import AlignedClips, sound
-from avssl.methods.base import Method
+from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod, sound
 from avssl.methods.distributed import gathered
 from avssl.methods.heads import projection
+from avssl.methods.losses import products
 
 
-class AVID(Method):
+class AVID(AudioVisualMethod):
     """Which sound goes with this clip, and which clip with this sound?
 
     Both streams are projected onto one sphere, and each clip must find its sound among those of other videos, each
@@ -42,8 +41,6 @@ class AVID(Method):
         layers: linear layers of the heads (the paper: 3).
         temperature: of the softmax (the paper: 0.07).
     """
-
-    audio_encoder: AudioEncoder
 
     def __init__(
         self,
@@ -68,7 +65,7 @@ class AVID(Method):
         heard = self.audio_head(self.audio_encoder(sound(clips, self.audio_encoder).flatten(0, 1)))
         seen, heard = (F.normalize(vectors.float(), dim=1) for vectors in (seen, heard))  # [B, out] each
         (every_seen, offset), (every_heard, _) = gathered(seen), gathered(heard)  # [world B, out] each
-        there, back = seen @ every_heard.T, heard @ every_seen.T  # [B, world B]
+        there, back = products(seen, every_heard), products(heard, every_seen)  # [B, world B]
         target = torch.arange(len(clips), device=seen.device) + offset
         losses = [F.cross_entropy(cosines / self.temperature, target) for cosines in (there, back)]
         chance = torch.full((len(clips),), 1 / len(every_seen), device=seen.device)
@@ -79,10 +76,6 @@ class AVID(Method):
             "audio_to_video": (back.argmax(1) == target).float(),
             "chance/audio_to_video": chance,
         }
-
-    def exports(self) -> dict[str, Exportable]:
-        """Both encoders."""
-        return {"encoder": self.encoder, "audio_encoder": self.audio_encoder}
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Which pair each clip and its sound are."""

@@ -24,7 +24,7 @@ from avssl.methods.audiovisual.streams import (
     shared_stretch,
     shifts,
 )
-from avssl.methods.losses import contrastive
+from avssl.methods.losses import contrastive, nearer
 
 OVERLAP = (0.25, 0.75)  # of a clip's length, by which clips of a super-hard pair are apart
 
@@ -138,15 +138,16 @@ class AVTS(TwoStreamMethod):
             if share > 0:
                 loss = loss + share * contrastive(distance, chosen, False, self.margin)
         mine = inside.diagonal(dim1=1, dim2=2)  # [B, 3]
-        nearer = share_nearer(mine[:, :, None], inside)
         count = hard.sum((1, 2))
-        synchrony = torch.where(count > 0, (nearer * hard).sum((1, 2)) / count.clamp(min=1), 0.5)
+        synchrony = torch.where(
+            count > 0, (nearer(mine[:, :, None], inside) * hard).sum((1, 2)) / count.clamp(min=1), 0.5
+        )
         half = torch.full((len(clips),), 0.5, device=loss.device)
         return {
             "loss": loss / 2,
             "synchrony": synchrony,
             "chance/synchrony": half,
-            "correspondence": share_nearer(mine, across).mean(1),
+            "correspondence": nearer(mine, across).mean(1),
             "chance/correspondence": half,
         }
 
@@ -161,8 +162,3 @@ class AVTS(TwoStreamMethod):
     def describe(self, clips: Clips) -> list[list[str]]:
         """When each clip, and its sound, begins."""
         return [[f"picture and sound from {start:.2f} s" for start in row] for row in clips.times[..., 0].tolist()]
-
-
-def share_nearer(own: Tensor, other: Tensor) -> Tensor:
-    """1 where the own distance is smaller, 0.5 where they are equal, else 0."""
-    return (own < other).float() + 0.5 * (own == other).float()

@@ -16,12 +16,21 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import clip_times, uniform
-from avssl.data.transforms import MEAN, STD
+from avssl.data.transforms import coloured
 from avssl.encoders import Fused
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import SAME, Synchroniser, apart, on_frames, shared_stretch, sound
+from avssl.methods.audiovisual.streams import (
+    SAME,
+    Synchroniser,
+    apart,
+    in_words,
+    late,
+    on_frames,
+    shared_stretch,
+    sound,
+)
 from avssl.methods.base import Method, a_video
 
 
@@ -126,9 +135,7 @@ class OwensEfros(Method):
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Aligned, or by how much the sound is early or late."""
-        assert clips.audio_times is not None
-        early = (clips.audio_times[..., 0] - clips.times[..., 0]).tolist()
-        return [[in_words(value) for value in row] for row in early]
+        return [[in_words(seconds) for seconds in row] for row in late(clips).tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Where the network finds the sound: the class-activation map over one frame for each of its T' steps."""
@@ -141,8 +148,7 @@ class OwensEfros(Method):
         heat = ((heat - low) / (high - low + 1e-6))[:, :, None]  # [B N, T', 1, H, W]
         steps = heat.shape[1]
         frames = (torch.arange(steps, device=video.device) + 0.5) * video.shape[1] / steps
-        mean, std = (torch.tensor(value, device=video.device).view(3, 1, 1) for value in (MEAN, STD))
-        shown = (video[:, frames.long()] * std + mean).clamp(0, 1)  # [B N, T', 3, H, W]
+        shown = coloured(video[:, frames.long()]).clamp(0, 1)  # [B N, T', 3, H, W]
         red = torch.tensor([1.0, 0.0, 0.0], device=video.device).view(3, 1, 1)
         grey = shown.mean(2, keepdim=True)
         return {"where it hears": (grey + heat * (red - grey)).unflatten(0, (len(clips), -1))}
@@ -158,12 +164,4 @@ class OwensEfros(Method):
 
 def aligned(clips: Clips) -> Tensor:
     """``[B, N]`` bool: does the sound begin when the picture does?"""
-    assert clips.audio_times is not None
-    return (clips.audio_times[..., 0] - clips.times[..., 0]).abs() < SAME
-
-
-def in_words(early: float) -> str:
-    """Seconds by which sound was taken from later in the recording, so that it is heard early, in words."""
-    if abs(early) < SAME:
-        return "in sync"
-    return f"sound {abs(early):.2f} s {'early' if early > 0 else 'late'}"
+    return late(clips).abs() < SAME

@@ -16,10 +16,8 @@ from torch.nn import functional as F
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import clip_times, uniform
 from avssl.encoders import AudioEncoder, Encoder
-from avssl.encoders.base import Exportable
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import shared_stretch, sound
-from avssl.methods.base import Method
+from avssl.methods.audiovisual.streams import AudioVisualMethod, in_words, late, shared_stretch, sound
 
 GRID = 4  # height and width to which the maps of the picture are pooled
 
@@ -72,7 +70,7 @@ class OffsetClip:
         return ClipTimes(times, heard)
 
 
-class SparseSync(Method):
+class SparseSync(AudioVisualMethod):
     """By how much is the sound of this clip early or late?
 
     Both streams become tokens that know their second, the picture's also their place. Because what happens in sync is
@@ -95,7 +93,6 @@ class SparseSync(Method):
         selectors: learned queries of each stream.
     """
 
-    audio_encoder: AudioEncoder
     sampler: OffsetClip
 
     def __init__(
@@ -162,20 +159,7 @@ class SparseSync(Method):
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """By how much the sound is late or early."""
-        return [
-            [f"sound {abs(value):.2f} s {'late' if value > 0 else 'early'}" if abs(value) > 1e-6 else "in sync"]
-            for value in late(clips)[:, 0].tolist()
-        ]
-
-    def exports(self) -> dict[str, Exportable]:
-        """Both encoders."""
-        return {"encoder": self.encoder, "audio_encoder": self.audio_encoder}
-
-
-def late(clips: Clips) -> Tensor:
-    """``[B, N]`` seconds by which the sound is late: it was taken from so much earlier in the recording."""
-    assert clips.audio_times is not None
-    return clips.times[..., 0] - clips.audio_times[..., 0]
+        return [[in_words(seconds) for seconds in row] for row in late(clips).tolist()]
 
 
 def seconds_code(steps: int, span: float, like: Tensor) -> Tensor:

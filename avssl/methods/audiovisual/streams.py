@@ -125,6 +125,17 @@ def shifts(clips: Clips) -> Tensor:
     return clips.audio_times[:, None, :, 0] - clips.times[:, :, None, 0]
 
 
+def late(clips: Clips) -> Tensor:
+    """``[B, N]`` seconds by which the sound is late: it was taken from so much earlier in the recording."""
+    assert clips.audio_times is not None
+    return clips.times[..., 0] - clips.audio_times[..., 0]
+
+
+def in_words(late: float) -> str:
+    """Seconds by which sound is late (negative: early), in words."""
+    return "in sync" if abs(late) < SAME else f"sound {abs(late):.2f} s {'late' if late > 0 else 'early'}"
+
+
 class Synchroniser(Exportable):
     """A network that says how far a short picture and a sound are from belonging together.
 
@@ -224,15 +235,27 @@ class TwoStream(Synchroniser):
         return 1 - (seen[:, None] * heard[which]).sum(2)  # [P, O], half the squared distance
 
 
-class TwoStreamMethod(Method):
-    """A pretext task over a `TwoStream` network; a run of it also exports the audio encoder and the synchroniser.
+class AudioVisualMethod(Method):
+    """A pretext task of two encoders, both of which a run exports.
 
     Attributes:
-        audio_encoder: exported beside the encoder.
-        streams: both encoders and the heads.
+        audio_encoder: of the sound.
     """
 
     audio_encoder: AudioEncoder
+
+    def exports(self) -> dict[str, Exportable]:
+        """Both encoders."""
+        return {"encoder": self.encoder, "audio_encoder": self.audio_encoder}
+
+
+class TwoStreamMethod(AudioVisualMethod):
+    """A pretext task over a `TwoStream` network; a run of it also exports the synchroniser.
+
+    Attributes:
+        streams: both encoders and the heads.
+    """
+
     streams: TwoStream
 
     def embed(self, clips: Clips) -> tuple[Tensor, Tensor]:
@@ -243,4 +266,4 @@ class TwoStreamMethod(Method):
 
     def exports(self) -> dict[str, Exportable]:
         """The encoder, the audio encoder, and both with their heads as ``sync``."""
-        return {"encoder": self.encoder, "audio_encoder": self.audio_encoder, "sync": self.streams}
+        return {**super().exports(), "sync": self.streams}

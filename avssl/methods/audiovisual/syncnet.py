@@ -15,6 +15,7 @@ from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, EarlyFusion
 from avssl.methods.audiovisual.streams import AlignedClips, TwoStream, TwoStreamMethod, sound
 from avssl.methods.base import a_video
+from avssl.methods.losses import products
 
 
 class SyncNet(TwoStreamMethod):
@@ -82,7 +83,7 @@ class SyncNet(TwoStreamMethod):
         seen = self.streams.slide(clips.video.flatten(0, 1))  # [B N, W, out]
         starts = torch.arange(self.windows, device=samples.device) * self.sampler.step
         heard = self.streams.hear(cut(samples, starts, self.streams.samples, self.streams.rate).flatten(0, 1))
-        scores = along_diagonals(seen @ heard.unflatten(0, (-1, self.windows)).mT, self.steps)  # [B N, O]
+        scores = along_diagonals(products(seen, heard.unflatten(0, (-1, self.windows))), self.steps)  # [B N, O]
         away = self.away(clips).flatten(0, 1).abs()  # [B N, O]
         target, answer = away.argmin(1), scores.argmax(1)
         near = (away < 1.5 * self.sampler.step).to(scores.dtype)

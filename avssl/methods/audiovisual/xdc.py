@@ -12,15 +12,14 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, Encoder
-from avssl.encoders.base import Exportable
-from avssl.methods.audiovisual.streams import AlignedClips, sound
-from avssl.methods.base import Method
+from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod, sound
 from avssl.methods.distributed import gathered
+from avssl.methods.losses import products
 
 ROUNDS = 10  # of k-means
 
 
-class XDC(Method):
+class XDC(AudioVisualMethod):
     """To which cluster of sounds does this clip's sound belong, and to which cluster of clips this sound's clip?
 
     Features of each modality are clustered by k-means from time to time, and each encoder learns to classify its inputs
@@ -44,7 +43,6 @@ class XDC(Method):
         every: steps between two clusterings.
     """
 
-    audio_encoder: AudioEncoder
     seen_memory: Tensor
     heard_memory: Tensor
     seen_centres: Tensor
@@ -114,10 +112,6 @@ class XDC(Method):
             self.seen_centres.copy_(kmeans(self.seen_memory[:known], self.seen_centres))
             self.heard_centres.copy_(kmeans(self.heard_memory[:known], self.heard_centres))
 
-    def exports(self) -> dict[str, Exportable]:
-        """Both encoders."""
-        return {"encoder": self.encoder, "audio_encoder": self.audio_encoder}
-
     def describe(self, clips: Clips) -> list[list[str]]:
         """The pseudo-labels are the network's own."""
         return [["the clusters of this picture and of its sound"] for _ in range(len(clips))]
@@ -144,7 +138,7 @@ def kmeans(vectors: Tensor, centres: Tensor) -> Tensor:
 
 def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
     """``[B, D]`` to the number ``[B]`` of the centre of largest cosine."""
-    return (vectors @ centres.T).argmax(1)
+    return products(vectors, centres).argmax(1)
 
 
 def commonest(labels: Tensor) -> Tensor:

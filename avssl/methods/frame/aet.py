@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
+from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.heads import fully_connected, projection
@@ -108,9 +109,7 @@ class AET(Method):
         last = predicted.new_tensor([0.0, 0.0, 1.0][-(9 - predicted.shape[1]) :]).expand(len(first), -1)
         guess = torch.cat([predicted, last], 1).unflatten(1, (3, 3))
         drawn = {"target": changed, "prediction": warped(first, guess, self.padding)}
-        return {
-            name: 0.45 + 0.22 * part.unflatten(0, clips.video.shape[:2])[:, :, None] for name, part in drawn.items()
-        }
+        return {name: coloured(part).unflatten(0, clips.video.shape[:2])[:, :, None] for name, part in drawn.items()}
 
 
 def parameter_error(predicted: Tensor, target: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ from avssl.methods.frame.context_encoder import ContextEncoder, hidden_error
 
 CODES = 100  # channels of the coach's latent code
 DIVERGENCE = 1e-6  # weight of its distance to a normal distribution
-BLOCK = 16  # pixels along the side of a block that is hidden or not
 
 
 class CoachedContextEncoder(ContextEncoder):

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
+from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
-from avssl.methods.losses import squared_distances
+from avssl.methods.losses import nearer, squared_distances
 from avssl.methods.maps import by_cells
 
 COARSE = 0.06  # cells of random noise per pixel, from which regions are made (the authors' code)
@@ -112,10 +113,9 @@ class ContextEncoder(Method):
         known = covered.flatten(1) >= 0.5  # [M, 64]
         distance = squared_distances(guess, true)  # [M, 64, 64]
         own = distance.diagonal(dim1=1, dim2=2)[..., None]
-        nearer = (distance > own).float() + 0.5 * (distance == own).float()
         pairs = known[:, :, None] & known[:, None] & ~torch.eye(known.shape[1], dtype=torch.bool, device=known.device)
         count = pairs.flatten(1).sum(1)
-        return torch.where(count > 0, (nearer * pairs).flatten(1).sum(1) / count.clamp(min=1), 0.5)
+        return torch.where(count > 0, (nearer(own, distance) * pairs).flatten(1).sum(1) / count.clamp(min=1), 0.5)
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """How much is hidden."""
@@ -126,7 +126,7 @@ class ContextEncoder(Method):
         frames = clips.video.flatten(0, 2)
         hidden = self.mask(frames)
         drawn = {"shown": frames * ~hidden, "prediction": torch.where(hidden, self.paint(frames, hidden), frames)}
-        return {name: 0.45 + 0.22 * part.unflatten(0, clips.video.shape[:3]) for name, part in drawn.items()}
+        return {name: coloured(part).unflatten(0, clips.video.shape[:3]) for name, part in drawn.items()}
 
 
 class ChannelWise(nn.Module):

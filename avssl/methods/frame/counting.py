@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
+from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
 from avssl.methods.heads import fully_connected
@@ -126,7 +127,7 @@ class Counting(Method):
         first = clips.video[:, :, 0].flatten(0, 1)  # [B N, 3, H, W]
         scaled = torch.stack([halved(first, style.expand(len(first), -1)) for style in self.styles], 1)
         drawn = {"scaled": scaled, "tiles": tiled(first)}
-        return {name: 0.45 + 0.22 * part.unflatten(0, clips.video.shape[:2]) for name, part in drawn.items()}
+        return {name: coloured(part).unflatten(0, clips.video.shape[:2]) for name, part in drawn.items()}
 
 
 def distances(whole: Tensor, tiles: Tensor, shift: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from avssl.clips import Clips
+from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.disguise import random_crops, shift_channels
 
@@ -96,7 +97,7 @@ def mosaic(patches: Tensor) -> Tensor:
 
 def drawn(patches: Tensor, clips: Clips) -> Tensor:
     """``[B N T, K, 3, h, w]`` standardised patches as pictures ``[B, N, T K, 3, h, w]`` (see `Method.pictures`)."""
-    return (0.45 + 0.22 * patches).unflatten(0, clips.video.shape[:3]).flatten(2, 3)
+    return coloured(patches).unflatten(0, clips.video.shape[:3]).flatten(2, 3)
 
 
 def shuffled(parts: Tensor, orders: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ class Ranking(Method):
         order = self._scores(versions).argsort(1, descending=True)
         ranked = versions.gather(1, order[..., None, None, None].expand_as(versions))
         drawn = {"target": versions, "prediction": ranked}
-        return {name: 0.45 + 0.22 * part.unflatten(0, clips.video.shape[:2]) for name, part in drawn.items()}
+        return {name: coloured(part).unflatten(0, clips.video.shape[:2]) for name, part in drawn.items()}
 
 
 def margins(scores: Tensor) -> Tensor:
