@@ -19,8 +19,8 @@ import psutil  # type: ignore[import-untyped]
 import yaml
 from jsonargparse import auto_cli
 
+from avssl.data.journal import write_text
 from avssl.evaluation.report import collect, comparison, markdown
-from avssl.training.checkpoints import write_whole
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,7 +47,7 @@ def main(plan: Path, o: Path | None = None, only: list[str] | None = None, runs:
     print(text)
     if o is not None:
         before, _, rest = o.read_text().partition(f"<!-- {plan.stem} -->\n")
-        write_whole(o, f"{before}<!-- {plan.stem} -->\n{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
+        write_text(o, f"{before}<!-- {plan.stem} -->\n{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
 
 
 def prepared(root: Path, out: Path, options: dict[str, Any]) -> Path:
@@ -67,7 +67,7 @@ def pretrain(name: str, method: dict[str, Any], seed: int, roots: list[Path], fo
     videos = f"--data.root=[{','.join(map(str, roots))}]"
     run.mkdir(parents=True, exist_ok=True)
     minutes = measured([sys.executable, "tools/train.py", method["config"], videos, *words], run / "pretraining.log")
-    write_whole(run / "cost.json", json.dumps({"cpu_minutes": minutes}))
+    write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes}))
 
 
 def judge(run: Path, protocol: str, changes: list[str]) -> None:
