@@ -20,8 +20,8 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import yaml
 
+from avssl.data.journal import write_text
 from avssl.evaluation.report import collect, comparison, markdown
-from avssl.training.checkpoints import write_whole
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,7 +48,7 @@ def main() -> None:
     print(text)
     if args.out is not None:
         before, mark, rest = args.out.read_text().partition(f"<!-- {args.plan.stem} -->\n")
-        write_whole(args.out, f"{before}{mark}{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
+        write_text(args.out, f"{before}{mark}{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
 
 
 def prepared(root: Path, out: Path, options: dict[str, Any]) -> Path:
@@ -72,7 +72,7 @@ def pretrain(name: str, method: dict[str, Any], seed: int, roots: list[Path], fo
     videos = f"--data.root=[{','.join(map(str, roots))}]"
     run.mkdir(parents=True, exist_ok=True)
     minutes = measured([sys.executable, "tools/train.py", method["config"], videos, *words], run / "pretraining.log")
-    write_whole(run / "cost.json", json.dumps({"cpu_minutes": minutes}))
+    write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes}))
 
 
 def judge(run: Path, protocol: str, changes: list[str]) -> None:

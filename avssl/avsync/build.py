@@ -162,6 +162,8 @@ class _Progress:
                 record = self._settled(result, str(job.path))
                 if isinstance(result, Failure):
                     store.write("failed", job.content, record)
+                else:
+                    store.path("failed", job.content).unlink(missing_ok=True)  # from before it was tried again
                 self.made.update(record.pop("made", {}))
                 found[todo[number]] = record
                 tally.add(record.get("reason", "kept"))

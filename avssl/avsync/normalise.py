@@ -15,12 +15,11 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from avssl.avsync.options import Normal
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import Record
-from avssl.data.encode import Movie, copy_rate, copy_size, sound_frames, write_movie
+from avssl.data.encode import ROUNDING, Movie, copy_rate, copy_size, sound_frames, write_movie
 from avssl.media import MediaError, VideoInfo
+from avssl.media.motion import Difference
 from avssl.media.pyav import PyAVReader
 
-SIDE = 64  # pixels of the small grey picture that frames are compared on
-ROUNDING = 1e-3  # seconds by which a container may have rounded the times of two frames against each other
 X264 = {"tune": "fastdecode", "keyint_min": "1"}  # keyframes may lie anywhere, so that there is one where a shot begins
 
 
@@ -38,13 +37,6 @@ class _Seen:
     seconds: float = 0.0
     failed: Exception | None = None
     motion: list[float] = field(default_factory=list)
-    _before: np.ndarray | None = None
-
-    def note(self, frame: VideoFrame, scaler: VideoReformatter) -> None:
-        small = scaler.reformat(frame, SIDE, SIDE, "gray", interpolation=Interpolation.AREA, threads=1)
-        grey = small.to_ndarray().astype(np.int16)
-        self.motion.append(0.0 if self._before is None else float(np.abs(grey - self._before).mean()) / 255)
-        self._before = grey
 
 
 def normalise(info: VideoInfo, target: Path, options: Normal, whole: bool) -> Record:
@@ -85,7 +77,7 @@ def normalise(info: VideoInfo, target: Path, options: Normal, whole: bool) -> Re
 
 def _pictures(info: VideoInfo, rate: Fraction, size: tuple[int, int], seen: _Seen) -> Iterator[VideoFrame]:
     """The frames to write, decoded in one sweep."""
-    scaler, small = VideoReformatter(), VideoReformatter()
+    scaler, difference = VideoReformatter(), Difference()
     shift, number = 1 / (2 * float(rate)) - ROUNDING, 0
     with PyAVReader(info) as reader:
         base = float(reader.base)
@@ -98,7 +90,7 @@ def _pictures(info: VideoInfo, rate: Fraction, size: tuple[int, int], seen: _See
             if held is not None and number / rate + shift < second - 1e-9:
                 scaled = _scaled(held, scaler, size, info.rotation)
                 while number / rate + shift < second - 1e-9:
-                    seen.note(scaled, small)
+                    seen.motion.append(difference(scaled))
                     yield _dated(scaled, number, rate)
                     number += 1
             held = frame
@@ -109,7 +101,7 @@ def _pictures(info: VideoInfo, rate: Fraction, size: tuple[int, int], seen: _See
         seen.failed = reader.failed[1] if reader.failed else None
         scaled = _scaled(held, scaler, size, info.rotation)
         while number == 0 or number / rate + shift < seen.seconds - 1e-9:
-            seen.note(scaled, small)
+            seen.motion.append(difference(scaled))
             yield _dated(scaled, number, rate)
             number += 1
 

@@ -59,10 +59,12 @@ def observe(info: VideoInfo, motion: np.ndarray, options: Shots) -> Observed:
         motion: ``[T]`` see :class:`Observed`.
         options: how shots are found.
     """
-    from scenedetect import ContentDetector, FrameTimecode
+    detector = None
+    if options.threshold:
+        from scenedetect import ContentDetector, FrameTimecode
 
-    wait = max(1, round(options.min_seconds * info.fps))
-    detector = ContentDetector(options.threshold, min_scene_len=wait) if options.threshold else None
+        wait = max(1, round(options.min_seconds * info.fps))
+        detector = ContentDetector(options.threshold, min_scene_len=wait)
     scaler = VideoReformatter()
     keyframes, cuts = [], [0]
     with PyAVReader(info) as reader:

@@ -142,9 +142,8 @@ class Split:
 
     def __post_init__(self) -> None:
         shares = self.validation >= 0 and self.test >= 0 and self.validation + self.test <= 1
-        _check(
-            shares and 0 < self.step <= self.max_offset and self.crop > 0, self, "shares, and 0 < step <= max_offset"
-        )
+        good = shares and 0 < self.step <= self.max_offset and self.crop > 0
+        _check(good, self, "shares of at most 1 together, 0 < step <= max_offset and crop > 0")
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,9 @@ def pack(
     _table(table, SOURCES, out / "sources.parquet")
     write_text(out / "fixed_offsets.csv", _csv(("clip", "start", "offset"), trials))
     if options.pack.form == "webdataset":
-        write_shards(out, [entry for entry in clips if entry["clip"]], dict(_by_clip(rows)), options.pack)
+        write_shards(
+            out, [entry for entry in clips if entry["clip"]], {row["path"]: row for _, row in rows}, options.pack
+        )
     else:
         shutil.rmtree(out / "shards", ignore_errors=True)
     kept = [entry for entry in clips if entry["clip"]]
@@ -174,10 +176,6 @@ def _about(source: Source, content: Record, outcome: Record, options: Options) -
         "split": split_of(source.group, options.split),
         "clips": sum("key" in clip for clip in outcome["clips"]),
     }
-
-
-def _by_clip(rows: Iterable[tuple[str, Record]]) -> Iterable[tuple[str, Record]]:
-    return ((row["path"], row) for _, row in rows)
 
 
 def _link(places: dict[str, Path], out: Path) -> None:

@@ -16,7 +16,7 @@ from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Sync
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import key_of
-from avssl.media import probe
+from avssl.media import VideoInfo
 
 if TYPE_CHECKING:
     from avssl.methods.audiovisual.streams import Synchroniser
@@ -44,13 +44,13 @@ class Heard(NamedTuple):
     """What a scorer is given.
 
     Attributes:
-        path: the normalised recording.
+        info: of the normalised recording.
         span: the clip in it.
         fps: its frames a second.
         observed: what is seen and heard in the whole of it.
     """
 
-    path: Path
+    info: VideoInfo
     span: Span
     fps: Fraction
     observed: Observed
@@ -110,14 +110,12 @@ class OnsetScorer(NamedTuple):
 
 
 def sound_onsets(loudness: np.ndarray) -> np.ndarray:
-    """``[L]`` by how many decibels the sound rises above the last 30 ms, where it does, blurred by 20 ms either way.
+    """``[L]`` by how much the root of the loudness rises above that of the last 30 ms, blurred by 20 ms either way.
 
     Args:
         loudness: ``[L]`` largest absolute samples, 200 a second.
     """
-    level = np.sqrt(
-        np.maximum(loudness, FLOOR)
-    )  # less than in decibels does what a codec smears ahead of a sound count
+    level = np.sqrt(np.maximum(loudness, FLOOR))  # in decibels, what a codec smears ahead of a sound would count more
     wide = round(BEFORE * LOUDNESS_RATE)
     padded = np.concatenate([np.repeat(level[:1], wide), level])
     recent = np.lib.stride_tricks.sliding_window_view(padded, wide)[: len(level)].max(axis=1) if len(level) else level
@@ -152,7 +150,7 @@ class RunScorer(NamedTuple):
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
-            cut_clip(probe(clip.path), clip.span, 0.0, clip.fps, path)
+            cut_clip(clip.info, clip.span, 0.0, clip.fps, path)
             try:
                 found = offset_of(path, _network(self.run), reach=self.max_offset)
             except ValueError:

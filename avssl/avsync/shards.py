@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -20,6 +19,7 @@ from avssl.avsync.options import Pack
 from avssl.avsync.splits import SPLITS
 from avssl.avsync.store import Record, key_of
 from avssl.data.encode import pieces
+from avssl.data.index import digest_of
 from avssl.data.journal import write_atomically, write_text
 from avssl.data.table import info_from_row
 from avssl.media import open_video
@@ -76,9 +76,8 @@ def _write_shard(path: Path, out: Path, clips: Sequence[Record], rows: Mapping[s
 
     write_atomically(path, write)
     facts = {"made_of": made_of, "bytes": path.stat().st_size, **_statistics(notes)}
-    facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    text = json.dumps(facts, indent=1, sort_keys=True) + "\n"
-    write_text(statistics, text)
+    facts["sha256"] = digest_of(path)
+    write_text(statistics, json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
 
 def _note(clip: Record, row: Record) -> Record:

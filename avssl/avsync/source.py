@@ -118,7 +118,7 @@ def _stages(job: Job, store: Store) -> Record:
 
 def _scores(scorer: Scorer, recording: _Recording, seen: str, spans: list[Span]) -> dict[Span, Score]:
     def estimate() -> Record:
-        return {"scores": [scorer(Heard(recording.info.path, s, recording.fps, recording.observed)) for s in spans]}
+        return {"scores": [scorer(Heard(recording.info, s, recording.fps, recording.observed)) for s in spans]}
 
     found = recording.store.record("scores", key_of(seen, _code("score"), spans, scorer.name()), estimate)
     return {span: Score(*score) for span, score in zip(spans, found["scores"], strict=True)}

@@ -105,15 +105,23 @@ def identify(job: tuple[Path, Path, bool]) -> Record:
 
     Returns:
         ``content``, the SHA-256; or a rejection.
+
+    Raises:
+        OSError: where the store can't be written.
     """
     path, folder, retry = job
+    store = Store(folder, retry)
     try:
         facts = path.stat()
         if not path.is_file():
             return Rejection("not_media", "this is not a regular file")._asdict()
         key = key_of(os.fspath(path), facts.st_size, facts.st_mtime_ns)
-        return Store(folder, retry).record("content", key, lambda: {"content": digest_of(path)})
+        known = store.find("content", key)
+        record = known or {"content": digest_of(path)}
     except FileNotFoundError:
         return Rejection("unreadable", "a broken link, or a file name that isn't UTF-8 (rename it)")._asdict()
     except OSError as error:
         return Rejection("unreadable", f"{error.strerror or error}")._asdict()
+    if known is None:
+        store.write("content", key, record)  # where this fails, it is not the source's fault
+    return record

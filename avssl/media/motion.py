@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
@@ -17,6 +18,20 @@ from avssl.media.timeline import spacing
 
 _SIDE = 64  # pixels of the small grey picture that frames are compared on
 _BINS = 8  # a second
+
+
+class Difference:
+    """Mean absolute grey difference of each frame to the one before, 0 to 1, on small pictures; 0 for the first."""
+
+    def __init__(self) -> None:
+        self._scaler = VideoReformatter()
+        self._before: np.ndarray | None = None
+
+    def __call__(self, frame: VideoFrame) -> float:
+        """The next frame's."""
+        small = self._scaler.reformat(frame, _SIDE, _SIDE, "gray", interpolation=Interpolation.AREA, threads=1)
+        before, self._before = self._before, small.to_ndarray().astype(np.int16)
+        return 0.0 if before is None else float(np.abs(self._before - before).mean()) / 255
 
 
 def scan(path: Path, info: VideoInfo) -> VideoInfo:
@@ -32,17 +47,13 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
     Raises:
         MediaError: ``undecodable`` where no frame decodes.
     """
-    scaler = VideoReformatter()
+    difference = Difference()
     ticks: list[int] = []
-    moved: list[float] = []  # mean absolute grey difference to the frame before
-    before: np.ndarray | None = None
+    moved: list[float] = []
     with PyAVReader(replace(info, path=path)) as reader:
         for tick, frame in reader.sequence():
-            small = scaler.reformat(frame, _SIDE, _SIDE, "gray", interpolation=Interpolation.AREA, threads=1)
-            grey = small.to_ndarray().astype(np.int16)
-            moved.append(0.0 if before is None else float(np.abs(grey - before).mean()) / 255)
+            moved.append(difference(frame))
             ticks.append(tick)
-            before = grey
         base, failed = float(reader.base), reader.failed
     if not ticks:
         why = f"no frame of its {info.codec} video decodes" + (f" ({type(failed[1]).__name__})" if failed else "")

@@ -10,7 +10,6 @@ Resume policy:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -23,6 +22,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
+
+from avssl.data.index import digest_of
+from avssl.data.journal import write_text
 
 RESUMABLE = 75  # exit status of a run that was asked to stop and can go on (EX_TEMPFAIL)
 
@@ -44,7 +46,7 @@ class VerifiedCheckpoints(CheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            write_whole(digest_file(path), digest(partial))
+            write_text(digest_file(path), digest_of(partial))
             os.replace(partial, path)
         except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
@@ -138,31 +140,12 @@ def steps_saved(folder: Path) -> list[Path]:
 
 def verifies(path: Path) -> bool:
     """Whether a checkpoint is what was saved."""
-    return digest_file(path).exists() and digest_file(path).read_text() == digest(path)
+    return digest_file(path).exists() and digest_file(path).read_text() == digest_of(path)
 
 
 def digest_file(path: Path) -> Path:
     """Where the digest of a checkpoint is kept."""
     return path.with_name(path.name + ".sha256")
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file so that it is whole or not there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _sync_folder(folder: Path) -> None:

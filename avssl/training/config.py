@@ -19,8 +19,9 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from avssl.data.journal import write_text
 from avssl.media import MediaError
-from avssl.training.checkpoints import steps_saved, write_whole
+from avssl.training.checkpoints import steps_saved
 from avssl.training.run import pretrain
 
 FREE = ("trainer", "data.workers", "data.timeout", "data.rounds", "measure_every", "checkpoint_minutes", "probe")
@@ -159,7 +160,7 @@ def _write_resolved(made: Parser, config: Namespace, path: Path) -> None:
             )
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text)
+    write_text(path, text)
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from avssl.data.dataset import ClipDataset, Short, key
 from avssl.data.index import build_index, open_manifest
+from avssl.data.journal import write_text
 from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.manifest import Manifest
 from avssl.data.synthetic import GROUP, VIEW, World, write_world
@@ -24,7 +25,7 @@ from avssl.data.transforms import MEAN, STD, ClipTransform
 from avssl.encoders import save_encoder
 from avssl.evaluation.protocol import Protocol
 from avssl.methods import Method
-from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest, write_whole
+from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
 from avssl.training.logs import MetricsCSV, hush, progress
 from avssl.training.module import Measured, OptimizerFactory, Pretraining, Schedule, held_out
 from avssl.training.probe import OnlineProbe
@@ -286,7 +287,7 @@ def pretrain(
         for part, network in method.exports().items():
             save_encoder(network, folder / part, card)
         facts = {"metrics": {metric: value._asdict() for metric, value in measured.items()}, "collapse": collapse}
-        write_whole(folder / "held_out.json", json.dumps(facts, indent=1))
+        write_text(folder / "held_out.json", json.dumps(facts, indent=1))
         report(name, measured, folder, time.monotonic() - began)
         words = ", ".join(f"{what} {value:.3g}" for what, value in collapse.items())
         print(f"embedding of held-out videos ({method.encoder.num_features} features): {words}", flush=True)

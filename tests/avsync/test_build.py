@@ -108,7 +108,7 @@ def test_killed_at_random_and_run_again_equals_uninterrupted(mixed: Path, expect
     partial.write_bytes(b"half")
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert contents(out) == expected
-    assert "6" in done.stdout
+    assert "kept 6" in done.stdout
     assert json.loads((out / "dataset.json").read_text())["digest"][:16] in done.stdout
 
 
@@ -195,6 +195,8 @@ def test_a_source_that_fails_costs_itself_and_is_tried_again_when_asked(tmp_path
     assert build([root], out, SMALL, local, scorer=ScorerThatFails(how)).outcomes == {reason: 1}
     assert build([root], out, SMALL, machine).outcomes == {reason: 1}
     machine.retry = True
+    assert build([root], out, SMALL, machine).outcomes == {"kept": 1}
+    machine.retry = False
     assert build([root], out, SMALL, machine).outcomes == {"kept": 1}
 
 

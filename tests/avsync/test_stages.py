@@ -28,9 +28,10 @@ from avssl.avsync.splits import split_of, trials_of
 from avssl.avsync.store import Store, key_of
 from avssl.data.index import open_manifest
 from avssl.evaluation.sync import Offset
-from avssl.media import open_video
+from avssl.media import VideoInfo, open_video
 
 FPS = Fraction(25)
+INFO = VideoInfo(Path("x"), 6.0, 25.0, (64, 64))
 
 
 def observed(frames: int, sound: tuple[float, float] | None = None, cuts: tuple[int, ...] = (0,)) -> Observed:
@@ -108,13 +109,13 @@ def test_the_onset_scorer_finds_offsets_and_knows_when_there_is_nothing_to_find(
         loudness[place : place + 20] += np.linspace(0.5, 0, 20)
     recording = Observed(motion, loudness, np.zeros(1, int), np.zeros(1, int), (0.0, 6.0))
     scorer = OnsetScorer(0.6)
-    found = scorer(Heard(Path("x"), Span(10, 140), FPS, recording))
+    found = scorer(Heard(INFO, Span(10, 140), FPS, recording))
     assert found.offset == pytest.approx(late, abs=0.0051)
     assert found.confidence > ONSETS_SURE
     silent = Observed(motion, 0 * loudness, np.zeros(1, int), np.zeros(1, int), (0.0, 6.0))
-    assert scorer(Heard(Path("x"), Span(10, 140), FPS, silent)) == (0.0, 0.0)
+    assert scorer(Heard(INFO, Span(10, 140), FPS, silent)) == (0.0, 0.0)
     nothing = Observed(motion, rng.uniform(0, 0.02, 1200), np.zeros(1, int), np.zeros(1, int), (0.0, 6.0))
-    assert scorer(Heard(Path("x"), Span(10, 140), FPS, nothing)).confidence < ONSETS_SURE
+    assert scorer(Heard(INFO, Span(10, 140), FPS, nothing)).confidence < ONSETS_SURE
 
 
 def test_a_run_is_asked_about_the_clip_and_its_confidence_has_no_default(tmp_path: Path, machine, monkeypatch):

@@ -112,11 +112,18 @@ class NearAndFar:
         pairs: of frames, half of them (the even ones) near.
         near: longest time between near frames, in seconds.
         far: shortest time between far frames, in seconds.
+
+    Raises:
+        ValueError: where near frames could be farther apart than far ones.
     """
 
     pairs: int = 4
     near: float = 0.2
     far: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.near <= self.far:
+            raise ValueError(f"NearAndFar: 0 < near <= far is needed, not near={self.near}, far={self.far}")
 
     @property
     def seconds(self) -> float:
