@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from avssl.data.index import build_index
 from avssl.data.synthetic import GROUP, VIEW, World, write_world
@@ -19,6 +20,12 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real recordings at {root}: set AVSSL_TEST_DATA to their folder")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """The tests take every core by processes; threads for small tensors would wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from avssl.evaluation.pictures import offset_picture
-from avssl.evaluation.sync import Offset, in_words, load_synchroniser, offset_of
+from avssl.evaluation.sync import Offset, load_synchroniser, offset_of
 from avssl.media import MediaError
+from avssl.methods.audiovisual.streams import in_words
 
 
 def main() -> None:
@@ -36,11 +37,13 @@ def main() -> None:
     table = Table("video", "offset (ms, + = sound late)", "confidence", "in words")
     for path in args.videos:
         try:
-            offset = found[path.name] = offset_of(path, network, args.reach, args.resolution)
+            offset = offset_of(path, network, args.reach, args.resolution)
         except (MediaError, ValueError) as error:
             table.add_row(path.name, "", "", str(error))
             continue
-        table.add_row(path.name, f"{1000 * offset.seconds:+.0f}", f"{offset.confidence:.3f}", in_words(offset.seconds))
+        words = in_words(offset.seconds)
+        table.add_row(path.name, f"{1000 * offset.seconds:+.0f}", f"{offset.confidence:.3f}", words)
+        found[f"{path.name}: {words}"] = offset
     Console().print(table)
     if args.out is not None and found:
         offset_picture(found, args.out)

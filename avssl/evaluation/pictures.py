@@ -1,12 +1,10 @@
-"""Pictures of results: confusion matrices, curves over the number of labels, maps of the embedding,
-neighbours, offsets.
-"""
+"""Pictures of results: confusion matrices, curves over labels, maps of the embedding, neighbours, offsets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,7 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avssl.evaluation.sync import Offset, in_words
+if TYPE_CHECKING:
+    from avssl.evaluation.sync import Offset
 
 NAMED = 30  # classes that still fit on an axis
 CURVES = {
@@ -121,16 +120,14 @@ def offset_picture(found: Mapping[str, Offset], path: Path) -> None:
     """Draw the curves of some recordings.
 
     Args:
-        found: offsets by name.
+        found: offsets by what stands in the legend.
         path: PNG to write.
     """
     figure, axes = _figure(6.0)
     for number, (name, offset) in enumerate(found.items()):
         drawn = offset.curve
         axes.plot(1000 * drawn.offsets.numpy(), drawn.distances.numpy(), f"C{number % 10}")
-        axes.axvline(
-            1000 * offset.seconds, color=f"C{number % 10}", ls=":", label=f"{name}: {in_words(offset.seconds)}"
-        )
+        axes.axvline(1000 * offset.seconds, color=f"C{number % 10}", ls=":", label=name)
     axes.axvline(0, color="grey", lw=0.5)
     axes.set_xlabel("offset in ms: negative, sound early; positive, sound late")
     axes.set_ylabel("distance between picture and sound")

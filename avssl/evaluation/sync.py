@@ -162,12 +162,6 @@ def sound_span(info: VideoInfo) -> tuple[float, float]:
     return info.audio.start, info.audio.start + info.audio.duration
 
 
-def in_words(seconds: float) -> str:
-    """An offset for people, such as ``sound is 120 ms early``."""
-    thousandths = round(1000 * seconds)
-    return "in sync" if thousandths == 0 else f"sound is {abs(thousandths)} ms {'late' if thousandths > 0 else 'early'}"
-
-
 def _ends(numbers: Tensor, valid: Tensor) -> tuple[int, int]:
     """The first and the last sound that any window needs; others are computed as one of these and not counted."""
     needed = numbers[valid]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from avssl.data.manifest import Manifest
@@ -136,9 +137,9 @@ def auc(positive: NDArray[np.float64], negative: Sequence[Sequence[float]]) -> f
         positive: ``[V]`` scores.
         negative: for each of V recordings some scores.
     """
-    others = np.sort(np.concatenate([np.asarray(values, dtype=np.float64) for values in negative]))
-    below = np.searchsorted(others, positive, "left") + np.searchsorted(others, positive, "right")
-    return float(below.mean() / (2 * len(others)))
+    others = np.concatenate([np.asarray(values, dtype=np.float64) for values in negative])
+    truth = np.repeat([1, 0], [len(positive), len(others)])
+    return float(roc_auc_score(truth, np.concatenate([positive, others])))
 
 
 def _summary(rows: list[dict[str, Any]], left_out: int, seed: int) -> dict[str, Any]:

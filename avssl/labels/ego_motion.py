@@ -50,7 +50,7 @@ class EgoMotionFromPoses:
             ValueError: where there is no file of poses, or it can't be read, or it ends before the clip does.
         """
         path = self._path(Path(info.path))
-        seconds, poses = read_poses(path)
+        seconds, poses = _poses(path, path.stat().st_mtime_ns)
         ends = times[:, [0, -1]].numpy()
         rows = (
             np.floor(ends * info.fps + 1e-3).astype(int)
@@ -106,6 +106,12 @@ class EgoMotionFromVideo:
 
 
 @lru_cache(maxsize=64)
+@lru_cache(maxsize=64)
+def _poses(path: Path, changed: int) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
+    """`read_poses`, once for all clips of a recording; anew where the file has changed since."""
+    return read_poses(path)
+
+
 def read_poses(path: Path) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
     """A file of camera-to-world poses (see `EgoMotionFromPoses`).
 

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch
 
 from avssl.avsync.build import Machine
 
@@ -14,14 +13,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
 from clapper import clapper
 
 LATE = (-0.4, -0.2, -0.04, 0.0, 0.04, 0.2, 0.4)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from avssl.encoders import VGG, save_encoder
 from avssl.evaluation.audio import audio_probe, read_sound
 from avssl.evaluation.pictures import offset_picture
 from avssl.evaluation.probes import LinearProbe
-from avssl.evaluation.sync import curve, in_words, offset_grid, offset_of
+from avssl.evaluation.sync import curve, offset_grid, offset_of
 from avssl.evaluation.synchrony import Displaced, auc
 from avssl.media import AudioClip, AudioInfo, VideoInfo
-from avssl.methods.audiovisual.streams import Synchroniser
+from avssl.methods.audiovisual.streams import Synchroniser, in_words
 
 FLASHES = (0.36, 0.92, 1.16, 1.68, 2.2, 2.32)
 CARD = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "size": [8, 8]}
@@ -82,7 +82,7 @@ def test_words_and_picture(tmp_path):
     assert in_words(-0.12) == "sound is 120 ms early"
     assert in_words(0.04) == "sound is 40 ms late"
     assert in_words(0.0) == "in sync"
-    offset_picture({"f.mp4": offset_of(FlashClick(0.12), Compare(), 0.4, 0.04)}, tmp_path / "curve.png")
+    offset_picture({"f.mp4: late": offset_of(FlashClick(0.12), Compare(), 0.4, 0.04)}, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5000
 
 

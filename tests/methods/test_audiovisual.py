@@ -86,7 +86,7 @@ def test_the_picture_does_not_tell_the_offset_and_late_sound_is_taken_from_earli
     assert late(clips).item() == pytest.approx(0.4)
     method = SparseSync(EarlyFusion(8), VGG(8), sampler, width=16, heads=2, layers=1)
     assert method.target(clips).item() == 4
-    assert method.describe(clips) == [["sound 0.40 s late"]]
+    assert method.describe(clips) == [["sound is 400 ms late"]]
 
 
 def clips_of(n=2, b=3, frames=5, step=0.04, audio_times=None):
@@ -139,7 +139,7 @@ def test_the_target_is_in_the_times_alone():
     other = replace(clips, audio_times=spans.flip(1) - spans.flip(1)[..., :1] + clips.times[..., :1])
     assert aligned(other).all()
     assert method(shifted)["loss"] != method(clips)["loss"]
-    assert method.describe(shifted)[0] == ["in sync", "sound 0.40 s early"]
+    assert method.describe(shifted)[0] == ["in sync", "sound is 400 ms early"]
     drawn = method.pictures(shifted)["where it hears"]
     assert drawn.shape[:2] == (3, 2)
     assert drawn.shape[3:] == (3, 32, 32)

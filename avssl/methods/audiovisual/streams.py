@@ -132,8 +132,9 @@ def late(clips: Clips) -> Tensor:
 
 
 def in_words(late: float) -> str:
-    """Seconds by which sound is late (negative: early), in words."""
-    return "in sync" if abs(late) < SAME else f"sound {abs(late):.2f} s {'late' if late > 0 else 'early'}"
+    """Seconds by which sound is late (negative: early) for people, such as ``sound is 120 ms early``."""
+    thousandths = round(1000 * late)
+    return "in sync" if thousandths == 0 else f"sound is {abs(thousandths)} ms {'late' if thousandths > 0 else 'early'}"
 
 
 class Synchroniser(Exportable):
