@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset, Failure, collate, key
 
 RESTARTS = 3  # times that the workers of one pass are started again after a hang or a crash
+DYING = 5.0  # seconds within which the death of a worker whose pipe has closed becomes known
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,8 @@ class ClipLoader:
         """What the dead workers and those over time were reading; the latter are killed."""
         if self.dataset.in_flight is None:
             return []
+        if isinstance(error, (EOFError, OSError)):  # a dying worker's pipes close some time before its death is known
+            wait([child.sentinel for child in multiprocessing.active_children()], DYING)
         alive = {child.pid for child in multiprocessing.active_children()}
         failures = []
         for row, pid, started in self.dataset.in_flight.tolist():

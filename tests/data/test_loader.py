@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import time
 
@@ -106,6 +107,17 @@ def test_a_worker_that_hangs_or_dies_costs_one_named_file(world, tmp_path, deed,
     assert list(again.dataset.quarantined) == [entries[0]["row"]]
     for one, other in zip(again, batches, strict=True):
         assert torch.equal(one.video, other)
+
+
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError()])
+def test_a_worker_whose_pipe_closes_before_it_is_dead_is_found(world, error):
+    """So it is where a worker dies while its last batch is fetched."""
+    worker = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(0.5,))
+    worker.start()
+    own = loader(world, 2)
+    own.dataset.in_flight = torch.tensor([[3, worker.pid, time.monotonic_ns()], [-1, -1, -1]])
+    assert [(failure.row, failure.code) for failure in own._culprits(error)] == [(3, "crashed")]
+    worker.join()
 
 
 def test_too_many_unreadable_files_stop_the_run(world, tmp_path):
