@@ -88,10 +88,7 @@ class Clips:
             mean: ``[3]`` channel means of pixels in [0, 1].
             std: ``[3]`` channel standard deviations.
         """
-        shape = (3, 1, 1)
-        scale = (1 / (255 * std)).view(shape)
-        shift = (mean / std).view(shape)
-        return replace(self, video=self.video.float().mul_(scale).sub_(shift))
+        return replace(self, video=normalised(self.video, mean, std))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Clips:
         moved = Clips(function(self.video), function(self.times))
@@ -99,3 +96,23 @@ class Clips:
             value = getattr(self, field.name)
             setattr(moved, field.name, None if value is None else function(value))
         return moved
+
+
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Pixels scaled to [0, 1] and standardised by channel, in the memory format they come in.
+
+    Args:
+        pixels: ``[..., 3, H, W]`` uint8.
+        mean: ``[3]`` channel means of pixels in [0, 1].
+        std: ``[3]`` channel standard deviations.
+
+    Returns:
+        ``[..., 3, H, W]`` float32.
+    """
+    scale, shift = 1 / (255 * std), mean / std
+    last = pixels.movedim(-3, -1)
+    if not last.is_contiguous():
+        return pixels.float().mul_(scale.view(3, 1, 1)).sub_(shift.view(3, 1, 1))
+    width = pixels.shape[-1]  # a row of the picture at a time: three numbers at a time take four times as long
+    rows = last.flatten(-2).float().mul_(scale.repeat(width)).sub_(shift.repeat(width))
+    return rows.unflatten(-1, (width, 3)).movedim(-1, -3)

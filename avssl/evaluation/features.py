@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import avssl
+from avssl.clips import normalised
 from avssl.data.journal import write_atomically
 from avssl.data.manifest import Manifest, user_cache
 from avssl.data.progress import Tally
@@ -153,13 +154,11 @@ class Normalise:
     """uint8 ``[..., 3, H, W]`` to float, by the statistics that the encoder was trained with."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
-        std_tensor = torch.tensor(std, device=device)
-        self.scale = (1 / (255 * std_tensor)).view(3, 1, 1)
-        self.shift = (torch.tensor(mean, device=device) / std_tensor).view(3, 1, 1)
+        self.mean, self.std = torch.tensor(mean, device=device), torch.tensor(std, device=device)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """The same shape, float32, on the device."""
-        return pixels.to(self.scale.device, non_blocking=True).float().mul_(self.scale).sub_(self.shift)
+        return normalised(pixels.to(self.mean.device, non_blocking=True), self.mean, self.std)
 
 
 def describe(encoder: Encoder, clips: Tensor, segments: int) -> Tensor:
