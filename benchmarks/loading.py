@@ -132,9 +132,7 @@ def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
     torch.set_num_threads(1)
     decord.bridge.set_bridge("torch")
-    print(
-        f"load average {os.getloadavg()[0]:.1f}; {len(os.sched_getaffinity(0))} core(s); our readers are given the probed info, the others open afresh"
-    )
+    print(f"load average {os.getloadavg()[0]:.1f}; {len(os.sched_getaffinity(0))} core(s)")
     for root in (args.ut, args.faces):
         if root:
             items = clips(root, args.clips)
