@@ -3,7 +3,8 @@
     python benchmarks/transfer.py benchmarks/ut_interaction.yaml -o docs/results.md
 
 A plan names the unlabelled videos, the protocol, the seeds, and for each method its config and what is changed in it
-for these videos. The processor time of each pretraining is measured and stands in the table.
+for these videos. The processor time of each pretraining is measured and stands in the table. What the tables are made
+of is kept in benchmarks/results/PLAN/METHOD-SEED, a few small files a run; runs themselves may be deleted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from avssl.data.journal import write_text
 from avssl.evaluation.report import collect, comparison, markdown
 
 ROOT = Path(__file__).parents[1]
+TRIAL = (10, 40)  # steps of two short runs, from which the processor time of a step is found
 
 
 def main() -> None:
@@ -35,15 +37,22 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", help="methods to run; the tables hold all that is there")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="runs are RUNS/PLAN/METHOD-SEED")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results", help="what is kept of them")
     args = parser.parse_args()
     plan = yaml.safe_load(args.plan.read_text())
-    folder, protocol = args.runs / args.plan.stem, plan["protocol"]
+    folder, results, protocol = args.runs / args.plan.stem, args.results / args.plan.stem, plan["protocol"]
     roots = [prepared(Path(root), folder / "videos" / Path(root).name, plan["prepare"]) for root in plan["videos"]]
     for seed in plan["seeds"]:
         for name in args.only or plan["methods"]:
+            run, found = folder / f"{name}-{seed}", Path("eval", Path(protocol).stem, "results.json")
+            if (results / run.name / found).exists():
+                continue
             pretrain(name, plan["methods"][name], seed, roots, folder)
-            judge(folder / f"{name}-{seed}", protocol, plan["evaluate"])
-    done = sorted(path.parents[2] for path in folder.glob(f"*/eval/{Path(protocol).stem}/results.json"))
+            judge(run, protocol, plan["evaluate"])
+            for file in ("cost.json", "held_out.json", "encoder/encoder.json", found):
+                facts = json.loads((run / file).read_text())
+                write_text(results / run.name / file, json.dumps(facts, separators=(",", ":")) + "\n")
+    done = sorted(path.parents[2] for path in results.glob(f"*/eval/{Path(protocol).stem}/results.json"))
     text = tables(done, Path(protocol).stem)
     print(text)
     if args.out is not None:
@@ -62,16 +71,28 @@ def prepared(root: Path, out: Path, options: dict[str, Any]) -> Path:
 def pretrain(name: str, method: dict[str, Any], seed: int, roots: list[Path], folder: Path) -> None:
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
-    A run that was broken off begins anew: its cost would not be known otherwise.
+    A run that was broken off begins anew: its cost would not be known otherwise. Where the plan gives a method
+    ``cpu_minutes``, two short trials tell how many steps that is.
     """
     run = folder / f"{name}-{seed}"
     if (run / "cost.json").exists():
         return
-    shutil.rmtree(run, ignore_errors=True)
-    words = [f"--name={run.name}", f"--runs={folder}", f"--seed={seed}", *method.get("changes", [])]
     videos = f"--data.root=[{','.join(map(str, roots))}]"
-    run.mkdir(parents=True, exist_ok=True)
-    minutes = measured([sys.executable, "tools/train.py", method["config"], videos, *words], run / "pretraining.log")
+    command = [sys.executable, "tools/train.py", method["config"], videos, f"--runs={folder}", f"--seed={seed}"]
+    command += method.get("changes", [])
+
+    def trained(run: Path, *words: str) -> float:
+        shutil.rmtree(run, ignore_errors=True)
+        return measured([*command, f"--name={run.name}", *words], run / "pretraining.log")
+
+    words = []
+    if "cpu_minutes" in method:
+        trial = folder / f"{run.name}-trial"
+        short, longer = (trained(trial, f"--trainer.max_steps={steps}") for steps in TRIAL)
+        shutil.rmtree(trial)
+        a_step = (longer - short) / (TRIAL[1] - TRIAL[0])
+        words = [f"--trainer.max_steps={int((method['cpu_minutes'] - short) / a_step) + TRIAL[0]}"]
+    minutes = trained(run, *words)
     write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes}))
 
 
