@@ -47,7 +47,7 @@ def main() -> None:
             run, found = folder / f"{name}-{seed}", Path("eval", Path(protocol).stem, "results.json")
             if (results / run.name / found).exists():
                 continue
-            pretrain(name, plan["methods"][name], seed, roots, folder)
+            pretrain(run, plan["methods"][name], seed, roots, plan.get("cpu_minutes"))
             judge(run, protocol, plan["evaluate"])
             for file in ("cost.json", "held_out.json", "encoder/encoder.json", found):
                 facts = json.loads((run / file).read_text())
@@ -68,17 +68,16 @@ def prepared(root: Path, out: Path, options: dict[str, Any]) -> Path:
     return out / "videos.parquet"
 
 
-def pretrain(name: str, method: dict[str, Any], seed: int, roots: list[Path], folder: Path) -> None:
+def pretrain(run: Path, method: dict[str, Any], seed: int, roots: list[Path], budget: float | None) -> None:
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
-    A run that was broken off begins anew: its cost would not be known otherwise. Where the plan gives a method
+    A run that was broken off begins anew: its cost would not be known otherwise. Where the plan has a budget of
     ``cpu_minutes``, two short trials tell how many steps that is.
     """
-    run = folder / f"{name}-{seed}"
     if (run / "cost.json").exists():
         return
     videos = f"--data.root=[{','.join(map(str, roots))}]"
-    command = [sys.executable, "tools/train.py", method["config"], videos, f"--runs={folder}", f"--seed={seed}"]
+    command = [sys.executable, "tools/train.py", method["config"], videos, f"--runs={run.parent}", f"--seed={seed}"]
     command += method.get("changes", [])
 
     def trained(run: Path, *words: str) -> float:
@@ -86,12 +85,12 @@ def pretrain(name: str, method: dict[str, Any], seed: int, roots: list[Path], fo
         return measured([*command, f"--name={run.name}", *words], run / "pretraining.log")
 
     words = []
-    if "cpu_minutes" in method:
-        trial = folder / f"{run.name}-trial"
+    if budget is not None:
+        trial = run.with_name(f"{run.name}-trial")
         short, longer = (trained(trial, f"--trainer.max_steps={steps}") for steps in TRIAL)
         shutil.rmtree(trial)
         a_step = (longer - short) / (TRIAL[1] - TRIAL[0])
-        words = [f"--trainer.max_steps={int((method['cpu_minutes'] - short) / a_step) + TRIAL[0]}"]
+        words = [f"--trainer.max_steps={int((budget - short) / a_step) + TRIAL[0]}"]
     minutes = trained(run, *words)
     write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes}))
 
