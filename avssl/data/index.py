@@ -22,6 +22,7 @@ from avssl.data.parallel import Failure, run_parallel
 from avssl.data.progress import Tally
 from avssl.data.table import row_from_info
 from avssl.media import MediaError, probe
+from avssl.media.image import EXTENSIONS as IMAGES
 from avssl.media.motion import scan
 
 EXTENSIONS = frozenset(
@@ -48,7 +49,7 @@ class Found(NamedTuple):
 
 
 def find_media(root: Path) -> list[Found]:
-    """The media files below a folder, by their extension, sorted by path.
+    """The videos below a folder, by their extension, sorted by path; where there is none, the images.
 
     Hidden files and folders are left out. Links are followed; a folder that is reached twice is taken once.
 
@@ -58,18 +59,14 @@ def find_media(root: Path) -> list[Found]:
     """
     if not root.is_dir():
         raise MediaError(root, "missing", "no such folder", "Give a folder of videos or a manifest (.parquet, .arrow).")
-    found = sorted(_walk(root, "", set()))
-    if not found:
-        raise MediaError(
-            root,
-            "empty",
-            "no video in this folder or below",
-            f"Looked for files ending in {' '.join(sorted(EXTENSIONS))}.",
-        )
-    return found
+    for endings in (EXTENSIONS, IMAGES):
+        if found := sorted(_walk(root, "", endings, set())):
+            return found
+    remedy = f"Looked for files ending in {' '.join(sorted(EXTENSIONS | IMAGES))}."
+    raise MediaError(root, "empty", "no video and no image in this folder or below", remedy)
 
 
-def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
+def _walk(folder: Path, prefix: str, endings: frozenset[str], seen: set[tuple[int, int]]) -> Iterator[Found]:
     facts = folder.stat()
     if (facts.st_dev, facts.st_ino) in seen:
         return
@@ -79,8 +76,8 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Fou
             continue
         path = prefix + entry.name
         if entry.is_dir():
-            yield from _walk(Path(entry.path), path + "/", seen)
-        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+            yield from _walk(Path(entry.path), path + "/", endings, seen)
+        elif os.path.splitext(entry.name)[1].lower() in endings:
             here = entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False)  # a link to nothing
             yield Found(path.encode(errors="backslashreplace").decode(), here.st_size, here.st_mtime_ns)
 

@@ -112,13 +112,15 @@ def prepare(
         timeout: seconds after which a video is given up.
 
     Raises:
-        ValueError: where ``out`` lies in the sources' folder, or two sources would become one file.
+        ValueError: where ``out`` lies in the sources' folder, two sources would become one file, or one is an image.
         OSError: where the disk is full or can't be written.
     """
     out = Path(os.path.abspath(out))
     for root in source.roots:
         if out.resolve().is_relative_to(root.resolve()):
             raise ValueError(f"{out} lies in {root}, where the originals are: choose a folder elsewhere")
+    if "image" in source.column("container").to_pylist():
+        raise ValueError("there are images among the sources: they are read as they are, only videos need copies")
     started = time.monotonic()
     jobs, notes = _jobs(source, out, options or CopyOptions())
     with Journal(out / PREPARING) as journal:

@@ -29,17 +29,24 @@ def _decord(info: VideoInfo, threads: int) -> VideoReader:
     return DecordReader(info, threads)
 
 
+def _image(info: VideoInfo, threads: int) -> VideoReader:
+    from avssl.media.image import ImageReader
+
+    return ImageReader(info)
+
+
 _OPENERS: dict[str, Callable[[VideoInfo, int], VideoReader]] = {
     "pyav": _pyav,
     "torchcodec": _torchcodec,
     "decord": _decord,
+    "image": _image,
 }
 
 
 @cache
 def installed(backend: str) -> bool:
     """Whether a reader's package can be found here. Imports nothing."""
-    return importlib.util.find_spec({"pyav": "av"}.get(backend, backend)) is not None
+    return importlib.util.find_spec({"pyav": "av", "image": "PIL"}.get(backend, backend)) is not None
 
 
 def open_video(path: str | Path, backend: str = "auto", info: VideoInfo | None = None, threads: int = 1) -> VideoReader:
@@ -47,7 +54,8 @@ def open_video(path: str | Path, backend: str = "auto", info: VideoInfo | None =
 
     Args:
         path: a local file.
-        backend: ``"auto"`` for the fastest that reads this file rightly, ``"pyav"``, ``"torchcodec"`` or ``"decord"``.
+        backend: ``"auto"`` for the fastest that reads this file rightly, ``"pyav"``, ``"torchcodec"`` or ``"decord"``;
+            ``"image"`` for still images, which no other reads.
         info: what ``probe`` or a manifest says of this very file; it is trusted, and nothing is probed again.
         threads: decoding threads; 1 starts none.
 

@@ -92,7 +92,7 @@ def _describe(text: bytes) -> tuple[str, str]:
     if lower.startswith((b"<!doctype", b"<html", b"<?xml")):
         return f"this is a web page, probably a failed download (it begins {shown})", "Download it again"
     if text.startswith((b"\xff\xd8", b"\x89PNG", b"BM", b"P5", b"P6")):
-        return f"this is a still image (it begins {shown})", "Read images with torchvision.io"
+        return f"this is a still image (it begins {shown})", "Name it .jpg, .png, .webp or .bmp, if it is whole"
     return f"the first bytes are those of no known container ({shown})", "Check where the file came from"
 
 

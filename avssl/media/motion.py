@@ -47,6 +47,8 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
     Raises:
         MediaError: ``undecodable`` where no frame decodes.
     """
+    if info.container == "image":
+        return replace(info, motion=torch.zeros(1))
     difference = Difference()
     ticks: list[int] = []
     moved: list[float] = []

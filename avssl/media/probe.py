@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from avssl.media.audio import audio_stream, mono
 from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, sniff
+from avssl.media.image import EXTENSIONS, probe_image
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
 from avssl.media.timeline import Clock, spacing, video_stream
 
@@ -51,7 +52,7 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     """Find out what a recording holds.
 
     Args:
-        path: a local file.
+        path: a local file; an image, by its ending, is a recording of one frame.
         max_pixels: refuse pictures larger than this.
 
     Raises:
@@ -59,6 +60,8 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
             ``not_media``, ``playlist``, ``truncated``, ``corrupt``, ``no_video``, ``too_large`` or ``undecodable``.
     """
     path = check_path(path)
+    if path.suffix.lower() in EXTENSIONS:
+        return probe_image(path, max_pixels)
     sniff(path)
     with open_container(path, max_pixels) as container:
         stream = video_stream(container)

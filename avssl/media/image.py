@@ -1,0 +1,79 @@
+"""A still image: a recording of one frame, shown for 1/25 s."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from avssl.media.files import sniff
+from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.reading import Reader
+
+EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+FPS = 25.0
+_FORMATS = ("BMP", "JPEG", "PNG", "WEBP")
+
+
+def probe_image(path: Path, max_pixels: int) -> VideoInfo:
+    """Find out what an image file holds, by decoding it; see ``probe``.
+
+    Raises:
+        MediaError: ``not_media``, ``truncated``, ``too_large`` or ``undecodable``.
+    """
+    image, codec = _decoded(path, max_pixels)
+    size = (image.height, image.width)
+    return VideoInfo(path, 1 / FPS, FPS, size, frames=1, codec=codec, container="image", backends=("image",))
+
+
+class ImageReader(Reader):
+    """Shows an image at every time asked for. Turned as its EXIF data says; what is transparent lies over white."""
+
+    def __init__(self, info: VideoInfo) -> None:
+        self.info = info
+
+    def __enter__(self) -> ImageReader:
+        return self
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """See ``VideoReader.frames``; the memory of a frame is channels-last, and all frames share it."""
+        count = len(self.check_times(times))
+        image, _ = _decoded(Path(self.info.path), self.info.size[0] * self.info.size[1])
+        if size is not None and size != (image.height, image.width):
+            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # over all pixels that a new one covers
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).expand(count, -1, -1, -1)
+
+    def audio(self, start: float, stop: float, rate: int) -> AudioClip:
+        """An image has no sound."""
+        raise MediaError(self.info.path, "no_audio", "an image has no sound", "Leave it out of audio-visual sets")
+
+
+def _decoded(path: Path, max_pixels: int) -> tuple[Image.Image, str]:
+    """The image in RGB as it is shown, and its format."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                why = f"its {image.width} x {image.height} exceed {max_pixels} pixels"
+                raise MediaError(path, "too_large", why, "Scale it down first, or raise max_pixels")
+            if image.mode[0] in "IF":
+                why = f"its pixels are of PIL's mode {image.mode}, more than 8 bits each"
+                raise MediaError(path, "undecodable", why, "Convert it to 8 bits a channel")
+            image.load()
+            shown = ImageOps.exif_transpose(image)
+            if shown.has_transparency_data:
+                clear = shown.convert("RGBA")
+                shown = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+            return shown.convert("RGB"), str(image.format).lower()
+    except UnidentifiedImageError as error:
+        family = sniff(path)  # says what it looks like, unless that is a video
+        raise MediaError(path, "not_media", f"this is a {family} file, no image", "Give it its own ending") from error
+    except Image.DecompressionBombError as error:
+        raise MediaError(path, "too_large", str(error), "Scale it down first") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MediaError(path, "truncated", f"it can't be decoded: {error}", "Fetch or copy it again") from error
