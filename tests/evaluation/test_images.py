@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+from avssl.data.index import measure_file
+from avssl.data.manifest import Manifest
 from avssl.encoders import R3D, GreyResNet, ResNet, SplitResNet, save_encoder
 from avssl.evaluation.features import Machine
 from avssl.evaluation.finetune import Budget
@@ -39,6 +41,22 @@ def machine(tmp_path):
     return Machine(device="cpu", workers=0, cache=tmp_path / "cache")
 
 
+def index(root):
+    """The index that a folder brings along; made here, as processes to measure a few files take long to start."""
+    rows = [
+        {
+            **measure_file(str(path), motion=False),
+            "root": str(root),
+            "path": path.relative_to(root).as_posix(),
+            "size_bytes": path.stat().st_size,
+            "label": None if path.parent == root else path.parent.name,
+        }
+        for path in sorted(root.rglob("*.???"))
+    ]
+    Manifest.from_rows(rows).write(root / "videos.parquet")
+    return root
+
+
 def colours(root, classes=("blue", "red"), images=4, start=0):
     """``<class>/<number>.png``: noise with more of one channel."""
     for channel, name in zip((2, 0, 1), classes, strict=False):
@@ -47,7 +65,7 @@ def colours(root, classes=("blue", "red"), images=4, start=0):
             pixels = np.random.default_rng([channel, number]).integers(0, 150, (32, 32, 3))
             pixels[..., channel] += 100
             Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{number}.png")
-    return root
+    return index(root)
 
 
 @pytest.fixture
@@ -72,6 +90,7 @@ def voc(root, shared_data, images=24):
         for name in names:
             lines = [f"{image} {' 1' if name in shown[image] else '-1'}" for image in chosen]
             (root / "ImageSets" / "Main" / f"{name}_{part}.txt").write_text("\n".join(lines) + "\n")
+    index(root / "JPEGImages")
     return root
 
 
@@ -171,6 +190,7 @@ def test_stages_refuse_an_image_on_both_sides_a_new_class_and_an_encoder_that_mi
     with pytest.raises(ValueError, match=r"R3D.* mixes the frames of a clip"):
         stages(train, test, export(tmp_path / "r3d", R3D), machine=cache)
     shutil.copy(train / "red" / "2.png", test / "red" / "other.png")
+    index(test)
     with pytest.raises(
         ValueError, match=r"train/red/2\.png in training and .*test/red/other\.png in test have the same"
     ):
@@ -234,7 +254,7 @@ def test_svm_labels_from_a_csv(folders, tmp_path):
     write([*labels, ("train/red/99.png", "red")])
     with pytest.raises(ValueError, match=r"1 of \d+ rows name no image of .*train/red/99\.png"):
         csv_labels(train, test, table)
-    write(labels[1:])
+    write([label for label in labels if label[0] != rows[0]])
     with pytest.raises(ValueError, match=r"images have no row, such as .*Give an image that shows none"):
         csv_labels(train, test, table)
     write([*labels, (rows[0], "rare")])
@@ -245,10 +265,13 @@ def test_svm_labels_from_a_csv(folders, tmp_path):
 def test_one_command_prints_the_table_and_refuses_in_one_line(folders, tmp_path):
     run = export(tmp_path / "run")
 
+    for folder in folders:
+        (folder / "videos.parquet").unlink()  # as a user's folder is
+
     def call(*places):
         command = [sys.executable, "tools/evaluate_images.py", "stages", *map(str, places), f"--run={run}", "--size=32"]
         command += ["--seeds=[0]", "--from_scratch=null", "--machine.workers=0", f"--machine.cache={tmp_path / 'c'}"]
-        environment = {**os.environ, "COLUMNS": "140", "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "COLUMNS": "140"}
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
 
     done = call(*folders)
