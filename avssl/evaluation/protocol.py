@@ -151,7 +151,13 @@ class Task:
 
 
 def identify(
-    name: str, videos: Manifest, folds: Folds, views: Views, classes: Sequence[str], split: Any, **more: Any
+    name: str,
+    videos: Manifest,
+    folds: Folds,
+    views: Views,
+    classes: Sequence[str],
+    split: Any,
+    labels: str | None = None,
 ) -> dict[str, Any]:
     """What identifies a protocol in a result; see `Task.facts`.
 
@@ -162,7 +168,7 @@ def identify(
         views: what of a video is looked at.
         classes: their names.
         split: how the folds were written down, for people.
-        **more: JSON values that must be equal too.
+        labels: digest of the labels, where they are not those of the collection.
     """
     paths = videos.column("path").to_pylist()
     listed = [[fold.name, fold.part, *([paths[i] for i in side] for side in (fold.train, fold.test))]
@@ -174,7 +180,7 @@ def identify(
         "split": split,
         "folds": digest(listed),
         "views": plain(views),
-        **more,
+        **({} if labels is None else {"labels": labels}),
     }
     return {
         **compared,
