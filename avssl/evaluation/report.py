@@ -41,7 +41,8 @@ def scores(results: Mapping[str, Any], who: str) -> dict[str, dict[str, Any]]:
 
 def guess(results: Mapping[str, Any], name: str) -> float:
     """What guessing reaches in a read-out named by `scores`."""
-    return results["chance"].get(name.split("_")[0], results["chance"]["top1"])
+    name = name.split("_")[0]
+    return results["chance"][name if name in results["chance"] else "top1"]
 
 
 def print_results(results: Mapping[str, Any], console: Console | None = None) -> None:

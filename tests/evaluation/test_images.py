@@ -1,5 +1,6 @@
 """Frame encoders on images: what describes a stage, average precision, VOC's lists, and what is refused."""
 
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from rich.console import Console
 from sklearn.metrics import average_precision_score
 
 from avssl.data.index import measure_file
@@ -23,6 +25,7 @@ from avssl.evaluation.images import StagePools, grid, stages, svm
 from avssl.evaluation.lists import csv_labels, voc_labels
 from avssl.evaluation.metrics import average_precisions, mean_average_precision
 from avssl.evaluation.probes import LinearProbe, LinearSVMs
+from avssl.evaluation.report import print_results
 
 ROOT = Path(__file__).parents[2]
 CARD = {"mean": tiny.MEAN, "std": tiny.STD, "size": [32, 32], "method": "Tiny"}
@@ -208,6 +211,9 @@ def test_svm_on_the_layout_of_voc(shared_data, tmp_path):
     assert results["protocol"]["name"] == "svm_VOC2007"
     found = results["results"]["pretrained"]["svm"]
     assert set(found["mAP"]["per_class"]) == {"cat", "ship", "truck"}
+    console = Console(record=True, width=140, file=io.StringIO())
+    print_results(results, console)
+    assert f"{results['chance']['mAP 11-point']:.3f}" in console.export_text()
     assert found["mAP"]["ci95_bootstrap"][0] <= found["mAP"]["value"] <= 1
     _, known = voc_labels(root, root, ("trainval", "test"))
     tested = known.present[list(known.folds.folds[0].test)]
