@@ -132,7 +132,8 @@ def mean_average_precision(
 
     Returns:
         JSON values: ``mAP`` (area under the curve) and ``mAP 11-point``, each with value, per_seed, per_class and
-        ci95_bootstrap (2000 draws of images and seeds).
+        ci95_bootstrap (2000 draws of images and seeds). An image drawn twice vouches for itself, which raises
+        precision: the interval is shifted by the mean of that, so that it lies about the value.
     """
     rng = np.random.default_rng(seed)
     once = np.ones((1, len(present)), dtype=np.int64)
@@ -148,9 +149,10 @@ def mean_average_precision(
     result = {}
     for place, name in enumerate(("mAP", "mAP 11-point")):
         spread = np.stack(means)[chosen, place, np.arange(RESAMPLES)[:, None]].mean(1)
-        low, high = np.percentile(spread, [2.5, 97.5])
+        value = float(values[..., place].mean())
+        low, high = np.percentile(spread, [2.5, 97.5]) - spread.mean() + value
         result[name] = {
-            "value": float(values[..., place].mean()),
+            "value": value,
             "ci95_bootstrap": (float(low), float(high)),
             "per_seed": values[..., place].mean(1).tolist(),
             "per_class": dict(zip(classes, values[..., place].mean(0).tolist(), strict=True)),
