@@ -2,9 +2,8 @@
 
 import io
 import json
-import os
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -268,21 +267,17 @@ def test_svm_labels_from_a_csv(folders, tmp_path):
         svm(train, test, tmp_path / "run", table)
 
 
-def test_one_command_prints_the_table_and_refuses_in_one_line(folders, tmp_path):
-    run = export(tmp_path / "run")
-
-    for folder in folders:
-        (folder / "videos.parquet").unlink()  # as a user's folder is
+def test_one_command_prints_the_table_and_refuses_in_one_line(folders, tmp_path, monkeypatch, capsys):
+    options = [f"--run={export(tmp_path / 'run')}", "--size=32", "--seeds=[0]", "--from_scratch=null"]
+    options += ["--machine.workers=0", f"--machine.cache={tmp_path / 'cache'}"]
 
     def call(*places):
-        command = [sys.executable, "tools/evaluate_images.py", "stages", *map(str, places), f"--run={run}", "--size=32"]
-        command += ["--seeds=[0]", "--from_scratch=null", "--machine.workers=0", f"--machine.cache={tmp_path / 'c'}"]
-        environment = {**os.environ, "COLUMNS": "140"}
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+        monkeypatch.setattr(sys, "argv", ["evaluate_images.py", "stages", *map(str, places), *options])
+        runpy.run_path(str(ROOT / "tools" / "evaluate_images.py"), run_name="__main__")
 
-    done = call(*folders)
-    assert done.returncode == 0, done.stderr
-    assert "linear_stage4 top1" in done.stdout
-    refused = call(folders[0], folders[0])
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("error: split test: group")
+    call(*folders)
+    printed = capsys.readouterr().out
+    assert "linear_stage4" in printed
+    assert "results.json" in printed.replace("\n", "")
+    with pytest.raises(SystemExit, match=r"^error: split test: group .* is on both sides"):
+        call(folders[0], folders[0])
