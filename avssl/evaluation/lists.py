@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from avssl.data.index import open_manifest
 from avssl.data.manifest import Manifest
-from avssl.evaluation.splits import Fold, Folds, groups_of, search_group
+from avssl.evaluation.splits import Fold, Folds, TrainTest, check_apart, groups_of, search_group
 
 
 class UCF101Lists:
@@ -106,6 +111,117 @@ class CSVLists:
             missing += len(absent)
             sides.append(tuple(found))
         return Folds((Fold("split1", sides[0], sides[1], missing=missing),), tuple(groups))
+
+
+@dataclass(frozen=True)
+class ManyLabels:
+    """Images that may show several classes, or none.
+
+    Attributes:
+        classes: K names.
+        present: ``[V, K]`` 1 where an image shows a class, -1 where it does not, 0 where people could hardly tell
+            (VOC's "difficult").
+        folds: one fold.
+    """
+
+    classes: tuple[str, ...]
+    present: NDArray[np.int8]
+    folds: Folds
+
+
+def voc_labels(train: Path, test: Path, sets: tuple[str, str]) -> tuple[Manifest, ManyLabels]:
+    """Images and labels in the layout of PASCAL VOC (Everingham et al., IJCV 2010).
+
+    Args:
+        train: folder with ``JPEGImages/<image>.jpg`` and ``ImageSets/Main/<class>_<set>.txt`` (``<image> -1|0|1``).
+        test: another one, or the same.
+        sets: names of the set to train on and of the set to test.
+
+    Raises:
+        FileNotFoundError: where there are no lists.
+        MediaError: where there are no images.
+        ValueError: where lists can't be read, differ in their images or classes, or name images that aren't there.
+    """
+    parts = [open_manifest(folder / "JPEGImages") for folder in (train, test)]
+    sides = [_voc_side(folder, name, part) for folder, name, part in zip((train, test), sets, parts, strict=True)]
+    classes = sides[0][0]
+    if sides[1][0] != classes:
+        raise ValueError(f"{train} ({sets[0]}) has lists of {list(classes)}, {test} ({sets[1]}) of {list(sides[1][0])}")
+    images = Manifest.concat(parts)
+    present = np.zeros((len(images), len(classes)), dtype=np.int8)
+    rows = [[row + start for row in side[1]] for side, start in zip(sides, (0, len(parts[0])), strict=True)]
+    for places, side in zip(rows, sides, strict=True):
+        present[places] = side[2]
+    folds = Folds((Fold("test", tuple(rows[0]), tuple(rows[1])),), groups_of(images, None), official=True)
+    return images, ManyLabels(classes, present, folds)
+
+
+def _voc_side(folder: Path, name: str, images: Manifest) -> tuple[tuple[str, ...], tuple[int, ...], NDArray[np.int8]]:
+    """Classes, positions ``[N]`` of the listed images, and what they show ``[N, K]``."""
+    files = sorted((folder / "ImageSets" / "Main").glob(f"*_{name}.txt"))
+    if not files:
+        raise FileNotFoundError(
+            f"{folder}: no ImageSets/Main/<class>_{name}.txt. Give a folder of VOC's layout, or labels"
+        )
+    columns = []
+    for file in files:
+        lines = [line.split() for line in _lines(file)]
+        wrong = [line for line in lines if len(line) != 2 or line[1] not in ("-1", "0", "1")]
+        if wrong:
+            raise ValueError(f"{file}: expected lines `<image> -1|0|1`, got {' '.join(wrong[0])!r}")
+        columns.append({image: int(mark) for image, mark in lines})
+        differing = sorted(columns[0].keys() ^ columns[-1].keys())
+        if differing:
+            raise ValueError(f"{files[0]} and {file} list different images, such as {differing[:3]}")
+    known = {(path.parent.name, path.name): index for index, path in enumerate(images.paths())}
+    rows = _positions(files[0], [("JPEGImages", f"{image}.jpg") for image in columns[0]], known)
+    present = np.array([[column[image] for column in columns] for image in columns[0]], dtype=np.int8)
+    return tuple(file.name.removesuffix(f"_{name}.txt") for file in files), rows, present
+
+
+def csv_labels(train: Path, test: Path, table: Path) -> tuple[Manifest, ManyLabels]:
+    """Images of two collections, and labels from a CSV file ``path,label``.
+
+    As in a CSV that ``tools/index.py`` takes, an empty label means none; here an image has a row for every class that
+    it shows. A path is the last parts of the file's.
+
+    Args:
+        train: folder or manifest of images to train on.
+        test: the same to test on.
+        table: the CSV file, for both.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        MediaError: where a collection can't be opened.
+        ValueError: where the file can't be read as said, names an image that isn't there or leaves one out, or where an
+            image is on both sides.
+    """
+    parts = [open_manifest(root) for root in (train, test)]
+    images = Manifest.concat(parts)
+    folds = check_apart(TrainTest(len(parts[0]))(images), images)
+    rows = _rows(table)
+    if not {"path", "label"} <= rows[0].keys():
+        raise ValueError(f"{table}: needs the columns path and label, got {list(rows[0])}")
+    paths = images.paths()
+    by_stem: dict[str, list[int]] = defaultdict(list)
+    for index, path in enumerate(paths):
+        by_stem[path.stem].append(index)
+    places = [_row_position(row, by_stem, paths, table) for row in rows]
+    absent = [row["path"] for row, place in zip(rows, places, strict=True) if place is None]
+    if absent:
+        raise ValueError(f"{table}: {len(absent)} of {len(rows)} rows name no image of {train} or {test}: {absent[:3]}")
+    silent = sorted(set(range(len(images))) - set(places))
+    if silent:
+        raise ValueError(
+            f"{table}: {len(silent)} of {len(images)} images have no row, such as {paths[silent[0]]}. "
+            "Give an image that shows none of the classes a row with an empty label"
+        )
+    classes = sorted({row["label"] for row in rows if row["label"]})
+    present = np.full((len(images), len(classes)), -1, dtype=np.int8)
+    for row, place in zip(rows, places, strict=True):
+        if row["label"]:
+            present[place, classes.index(row["label"])] = 1
+    return images, ManyLabels(tuple(classes), present, folds)
 
 
 def _lines(file: Path) -> list[str]:

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from avssl.evaluation.metrics import average_precisions
 from avssl.evaluation.splits import Fold
 
 Floats = NDArray[np.float32]
@@ -85,6 +87,57 @@ class LinearProbe:
         scores = np.zeros((len(rows), bank.classes), dtype=np.float32)
         scores[:, model.classes_] = model.predict_proba(rows)
         return scores.reshape(len(test), -1, bank.classes)
+
+
+@dataclass(frozen=True)
+class LinearSVMs:
+    """A linear SVM for each class, on features of unit length: the protocol of Goyal et al. (ICCV 2019) for VOC07.
+
+    Squared hinge and an L2 penalty; images that show the class weigh twice.
+
+    Args:
+        costs: values of C to choose from, for each class by its average precision over folds within the training images
+            (theirs: powers of ten from -7 to 2, powers of two from -19 to -4).
+        inner_folds: number of those folds.
+        iterations: of LIBLINEAR, at most.
+    """
+
+    costs: tuple[float, ...] = (*(10.0**power for power in range(-7, 3)), *(2.0**power for power in range(-19, -3)))
+    inner_folds: int = 3
+    iterations: int = 2000
+
+    def scores(
+        self, features: Floats, present: NDArray[np.int8], train: Sequence[int], test: Sequence[int]
+    ) -> tuple[Floats, list[float]]:
+        """Distances ``[V_test, K]`` from the planes, and the cost chosen for each class.
+
+        Args:
+            features: ``[V, D]``.
+            present: ``[V, K]`` 1 where an image shows a class, -1 where it does not; 0 is left out of training.
+            train: positions of the training images, at least ``inner_folds`` of each class with and without it.
+            test: positions of the images to score.
+        """
+        unit = _unit(features)
+        scores, chosen = [], []
+        for column in present.T:
+            rows = np.asarray(train)[column[list(train)] != 0]
+            x, y = unit[rows], column[rows]
+            folds = StratifiedKFold(self.inner_folds, shuffle=True, random_state=0)
+            reached = dict.fromkeys(self.costs, 0.0)
+            for inner, held in folds.split(x, y):
+                once = np.ones((1, len(held)), dtype=np.int64)
+                for cost in self.costs:
+                    found = self._fit(x[inner], y[inner], cost).decision_function(x[held])
+                    reached[cost] += float(average_precisions(y[held], found, once)[0][0])
+            chosen.append(max(self.costs, key=lambda cost: reached[cost]))
+            scores.append(self._fit(x, y, chosen[-1]).decision_function(unit[list(test)]))
+        return np.stack(scores, axis=1), chosen
+
+    def _fit(self, x: Floats, y: NDArray[np.int8], cost: float) -> LinearSVC:
+        model = LinearSVC(C=cost, class_weight={1: 2, -1: 1}, dual="auto", max_iter=self.iterations, random_state=0)
+        with warnings.catch_warnings(), threadpool_limits(1):
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
+            return model.fit(x, y)
 
 
 @dataclass(frozen=True)

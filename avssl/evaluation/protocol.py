@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +27,10 @@ class Data:
     """The labelled videos.
 
     Args:
-        root: a folder of class folders, or a manifest made by ``tools/index.py``.
+        root: a folder of class folders, a manifest made by ``tools/index.py``, or several of these one after the other.
     """
 
-    root: Path
+    root: Path | tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,7 @@ class Task:
                 "collection has one folder a class, or a manifest with labels (tools/index.py --labels)"
             )
         self.folds: Folds = check_folds(protocol.split(self.videos), self.videos)
-        used = {row for fold in self.folds.folds for row in (*fold.train, *fold.test)}
-        self.rows: list[int] = sorted(used)
+        self.rows: list[int] = self.folds.rows
         numbers = {name: number for number, name in enumerate(self.videos.classes)}
         names = self.videos.column("label").to_pylist()
         self.labels: Ints = np.array([-1 if name is None else numbers[name] for name in names])  # [V]
@@ -126,28 +126,8 @@ class Task:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What identifies the protocol in a result; two results are comparable where ``hash`` is equal."""
-        paths = self.videos.column("path").to_pylist()
-        folds = [[fold.name, fold.part, *([paths[i] for i in side] for side in (fold.train, fold.test))]
-                 for fold in self.folds.folds]  # fmt: skip
-        compared = {
-            "name": self.protocol.name,
-            "data": self.videos.select(self.rows).fingerprint,
-            "classes": self.videos.classes,
-            "split": {"class": type(self.protocol.split).__name__, **plain(vars(self.protocol.split))},
-            "folds": digest(folds),
-            "views": plain(self.protocol.views),
-        }
-        return {
-            **compared,
-            "hash": digest({**compared, "split": None}),  # the folds themselves count, not how they were written down
-            "videos": len(self.rows),
-            "rejected": len(self.videos.rejected),
-            "sizes": [
-                {"fold": fold.name, "train": len(fold.train), "test": len(fold.test), "missing": fold.missing}
-                for fold in self.folds.folds
-            ],
-            "duplicates": [list(pair) for pair in self.folds.duplicates],
-        }
+        split = {"class": type(self.protocol.split).__name__, **plain(vars(self.protocol.split))}
+        return identify(self.protocol.name, self.videos, self.folds, self.protocol.views, self.videos.classes, split)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -168,6 +148,51 @@ class Task:
                 hits.append(1 - hypergeom.pmf(0, len(fold.train), counts[self.labels[list(fold.test)]], drawn))
             found[f"R@{rank}"] = float(np.concatenate(hits).mean())
         return {"top1": float(share[0]), "top5": float(share[:5].sum()), "mean_per_class": 1 / self.classes, **found}
+
+
+def identify(
+    name: str,
+    videos: Manifest,
+    folds: Folds,
+    views: Views,
+    classes: Sequence[str],
+    split: Any,
+    labels: str | None = None,
+) -> dict[str, Any]:
+    """What identifies a protocol in a result; see `Task.facts`.
+
+    Args:
+        name: of the protocol.
+        videos: the collection.
+        folds: checked.
+        views: what of a video is looked at.
+        classes: their names.
+        split: how the folds were written down, for people.
+        labels: digest of the labels, where they are not those of the collection.
+    """
+    paths = videos.column("path").to_pylist()
+    listed = [[fold.name, fold.part, *([paths[i] for i in side] for side in (fold.train, fold.test))]
+              for fold in folds.folds]  # fmt: skip
+    compared = {
+        "name": name,
+        "data": videos.select(folds.rows).fingerprint,
+        "classes": list(classes),
+        "split": split,
+        "folds": digest(listed),
+        "views": plain(views),
+        **({} if labels is None else {"labels": labels}),
+    }
+    return {
+        **compared,
+        "hash": digest({**compared, "split": None}),  # the folds themselves count, not how they were written down
+        "videos": len(folds.rows),
+        "rejected": len(videos.rejected),
+        "sizes": [
+            {"fold": fold.name, "train": len(fold.train), "test": len(fold.test), "missing": fold.missing}
+            for fold in folds.folds
+        ],
+        "duplicates": [list(pair) for pair in folds.duplicates],
+    }
 
 
 def plain(value: Any) -> Any:

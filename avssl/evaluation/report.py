@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 WHO = ("pretrained", "random_init", "from_scratch")
-CLASSIFIERS = ("linear", "linear_ordered", "neighbours", "neighbours_ordered", "attentive", "fine_tune")
-RETRIEVALS = ("retrieval", "retrieval_ordered")
+SEVERAL = ("retrieval", "retrieval_ordered", "svm")  # read-outs of several numbers, each with its own name
 
 
 def scores(results: Mapping[str, Any], who: str) -> dict[str, dict[str, Any]]:
@@ -29,11 +28,11 @@ def scores(results: Mapping[str, Any], who: str) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for name, value in results["results"].get(who, {}).items():
-        if name in CLASSIFIERS:
+        if "video" in value:
             found[f"{name} top1"] = value["video"]["top1"]
-        elif name in RETRIEVALS:
-            ordered = name.removeprefix("retrieval")
-            found |= {f"{rank}{ordered}": row for rank, row in value.items()}
+        elif name in SEVERAL:
+            ordered = "_ordered" if name.endswith("_ordered") else ""
+            found |= {f"{row}{ordered}": number for row, number in value.items()}
         else:  # few labels
             words = name.replace("_", " ")
             found |= {f"{words} {shots}": row["video"]["top1"] for shots, row in value.items() if "video" in row}
@@ -42,13 +41,14 @@ def scores(results: Mapping[str, Any], who: str) -> dict[str, dict[str, Any]]:
 
 def guess(results: Mapping[str, Any], name: str) -> float:
     """What guessing reaches in a read-out named by `scores`."""
-    return results["chance"].get(name.split("_")[0], results["chance"]["top1"])
+    name = name.split("_")[0]
+    return results["chance"][name if name in results["chance"] else "top1"]
 
 
 def print_results(results: Mapping[str, Any], console: Console | None = None) -> None:
-    """One run beside its baselines, video accuracies with 95 % intervals."""
+    """One run beside its baselines: accuracies of videos (or what a read-out is called), with 95 % intervals."""
     protocol = results["protocol"]
-    table = Table(title=f"{results['run']} on {protocol['name']} ({protocol['videos']} videos, video accuracy)")
+    table = Table(title=f"{results['run']} on {protocol['name']} ({protocol['videos']} recordings)")
     for heading in ("read-out", "pretrained", "random init", "from scratch", "chance"):
         table.add_column(heading)
     columns = {who: scores(results, who) for who in WHO}
@@ -81,8 +81,10 @@ def collect(runs: Sequence[Path], protocol: str | None = None) -> list[dict[str,
     for file, other in zip(files, loaded, strict=True):
         ours, theirs = first["protocol"], other["protocol"]
         if ours["hash"] != theirs["hash"]:
-            names = ("name", "data", "classes", "folds", "views")
-            differing = {name: (ours[name], theirs[name]) for name in names if ours[name] != theirs[name]}
+            names = ("name", "data", "classes", "labels", "folds", "views")
+            differing = {
+                name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)
+            }
             raise ValueError(f"{files[0]} and {file} are not of one protocol and can't share a table: {differing}")
         for name, setting in first["settings"].items():
             if other["settings"][name] != setting:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import avssl
 from avssl.data.journal import write_atomically
@@ -49,25 +49,9 @@ def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) 
     begun = time.perf_counter()
     encoder = load_encoder(run)
     task = Task(protocol)
-    results: dict[str, Any] = {
-        "run": Path(run).resolve().name,
-        "encoder": encoder.card,
-        "protocol": task.facts,
-        "settings": task.settings,
-        "chance": task.chance(),
-        "results": {"pretrained": judge(task, [encoder], machine), **baselines(task, encoder, machine)},
-        "environment": {
-            "avssl": avssl.__version__,
-            "commit": source_commit(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "device": machine.target.type,
-            "bfloat16": machine.half,
-            "seconds": round(time.perf_counter() - begun, 1),
-        },
-    }
+    found = {"pretrained": judge(task, [encoder], machine), **baselines(task, encoder, machine)}
+    results = record(run, encoder, task.facts, task.settings, task.chance(), found, machine, begun)
     folder = Path(run) / "eval" / protocol.name
-    _write(folder / "results.json", results)
     pretrained = results["results"]["pretrained"]
     for name, summary in pretrained.items():
         if name in ("linear", "linear_ordered", "fine_tune", "attentive"):
@@ -82,24 +66,84 @@ def baselines(task: Task, encoder: Encoder, machine: Machine) -> dict[str, Any]:
 
     Every run with the same network shares them, through the cache.
     """
-    facts = {
+
+    def make() -> dict[str, Any]:
+        fresh = [untrained(encoder, seed) for seed in task.protocol.seeds]
+        found = {"random_init": judge(task, fresh, machine, frozen_only=True)}
+        scratch = trained(task, lambda seed: untrained(encoder, seed), machine, "from scratch")
+        return found | ({"from_scratch": scratch} if scratch else {})
+
+    return remembered(encoder, task.facts, task.settings, machine, make)
+
+
+def remembered(
+    encoder: Encoder,
+    facts: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    machine: Machine,
+    make: Callable[[], dict[str, Any]],
+) -> dict[str, Any]:
+    """What ``make`` finds out about a network under a protocol, whatever its weights; kept in the cache."""
+    identity = {
         "class": encoder.card["class"],
         "config": encoder.config,
         "normalisation": [encoder.card["mean"], encoder.card["std"]],
-        "protocol": task.facts["hash"],
-        "settings": task.settings,
+        "protocol": facts["hash"],
+        "settings": settings,
         "avssl": avssl.__version__,
     }
-    path = machine.folder / "baselines" / f"{digest(facts)}.json"
+    path = machine.folder / "baselines" / f"{digest(identity)}.json"
     if path.exists():
         return json.loads(path.read_text())
-    fresh = [untrained(encoder, seed) for seed in task.protocol.seeds]
-    found = {"random_init": judge(task, fresh, machine, frozen_only=True)}
-    scratch = trained(task, lambda seed: untrained(encoder, seed), machine, "from scratch")
-    if scratch:
-        found["from_scratch"] = scratch
+    found = make()
     _write(path, found)
     return found
+
+
+def record(
+    run: str | Path,
+    encoder: Encoder,
+    facts: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    chance: Mapping[str, float],
+    found: Mapping[str, Any],
+    machine: Machine,
+    begun: float,
+) -> dict[str, Any]:
+    """Write ``<run>/eval/<protocol>/results.json``.
+
+    Args:
+        run: as in `evaluate`.
+        encoder: of the run.
+        facts: what identifies the protocol (`identify`).
+        settings: how each read-out works.
+        chance: what guessing reaches.
+        found: read-outs of ``pretrained``, ``random_init`` and where there is one ``from_scratch``.
+        machine: where.
+        begun: ``time.perf_counter()`` at the beginning.
+
+    Returns:
+        What was written.
+    """
+    results = {
+        "run": Path(run).resolve().name,
+        "encoder": encoder.card,
+        "protocol": facts,
+        "settings": settings,
+        "chance": chance,
+        "results": found,
+        "environment": {
+            "avssl": avssl.__version__,
+            "commit": source_commit(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "device": machine.target.type,
+            "bfloat16": machine.half,
+            "seconds": round(time.perf_counter() - begun, 1),
+        },
+    }
+    _write(Path(run) / "eval" / facts["name"] / "results.json", results)
+    return results
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:
@@ -253,17 +297,44 @@ def train_folds(
                     return {"skipped": f"{fold.name}: a class has too few training videos"}
                 encoder = make(seed)
                 statistics = Normalise(encoder.card["mean"], encoder.card["std"], machine.target)
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(seed)
-                    kind: type[nn.Module] = AttentiveClassifier if attentive else Classifier
-                    model = kind(encoder, task.classes).to(machine.target)
-                data = LabelledClips(task.videos, task.protocol.views, budget, decoded, seed)
-                fit(model, data, rows, budget, statistics, machine)
+                model = train_once(task, encoder, rows, budget, machine, decoded, seed, attentive)
                 scores = predict(model, task.videos, fold.test, task.protocol.views, statistics, machine)
                 run.append(_prediction(task, fold, scores))
                 tally.add("folds")
             runs.append(run)
     return summarise(runs, task.folds.groups)
+
+
+def train_once(
+    task: Task,
+    encoder: Encoder,
+    rows: Sequence[int],
+    budget: Budget,
+    machine: Machine,
+    decoded: Tensor | None,
+    seed: int,
+    attentive: bool = False,
+) -> nn.Module:
+    """A classifier on an encoder, trained on some videos; ``model.encoder`` is the encoder, on the device.
+
+    Args:
+        task: the protocol.
+        encoder: to start from; it is trained itself unless ``attentive``.
+        rows: positions of the training videos.
+        budget: how long and how.
+        machine: where.
+        decoded: see `LabelledClips`.
+        seed: of the head, the order and the shifts.
+        attentive: freeze the encoder and read its maps by attention.
+    """
+    statistics = Normalise(encoder.card["mean"], encoder.card["std"], machine.target)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        kind: type[nn.Module] = AttentiveClassifier if attentive else Classifier
+        model = kind(encoder, task.classes).to(machine.target)
+    data = LabelledClips(task.videos, task.protocol.views, budget, decoded, seed)
+    fit(model, data, rows, budget, statistics, machine)
+    return model
 
 
 def _prediction(task: Task, fold: Fold, scores: Any) -> Prediction:

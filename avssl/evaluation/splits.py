@@ -55,6 +55,11 @@ class Folds:
     official: bool = False
     duplicates: tuple[tuple[str, str], ...] = field(default=())
 
+    @property
+    def rows(self) -> list[int]:
+        """Positions of all videos that are used."""
+        return sorted({row for fold in self.folds for row in (*fold.train, *fold.test)})
+
 
 class Split(Protocol):
     """How a collection is divided."""
@@ -144,6 +149,21 @@ class GroupFolds:
         return Folds(tuple(folds), tuple(groups))
 
 
+class TrainTest:
+    """A collection to train on and another one to test.
+
+    Args:
+        train: the first so many videos are trained on, the others tested.
+    """
+
+    def __init__(self, train: int) -> None:
+        self.train = train
+
+    def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
+        fold = Fold("test", tuple(range(self.train)), tuple(range(self.train, len(videos))))
+        return Folds((fold,), groups_of(videos, None))
+
+
 def check_folds(folds: Folds, videos: Manifest) -> Folds:
     """Refuse folds that would test on what was trained on, or test a class that was not trained.
 
@@ -152,11 +172,7 @@ def check_folds(folds: Folds, videos: Manifest) -> Folds:
             one is tested without training videos; says how to mend it.
     """
     paths, labels = videos.paths(), videos.column("label").to_pylist()
-    contents = videos.column("content").to_pylist()
-    duplicates: set[tuple[str, str]] = set()
     for fold in folds.folds:
-        if not fold.train or not fold.test:
-            raise ValueError(f"split {fold.name}: {len(fold.train)} training and {len(fold.test)} test videos")
         unlabelled = [index for index in (*fold.train, *fold.test) if labels[index] is None]
         if unlabelled:
             raise ValueError(f"split {fold.name}: {paths[unlabelled[0]]} has no label ({len(unlabelled)} such videos)")
@@ -166,6 +182,20 @@ def check_folds(folds: Folds, videos: Manifest) -> Folds:
                 f"split {fold.name}: class {name!r} has {tested[name]} test video(s) and none to train on. "
                 "Add videos of it in another group, or remove the class"
             )
+    return check_apart(folds, videos)
+
+
+def check_apart(folds: Folds, videos: Manifest) -> Folds:
+    """The part of `check_folds` that needs no labels: nothing is both trained on and tested.
+
+    Raises:
+        ValueError: see `check_folds`.
+    """
+    paths, contents = videos.paths(), videos.column("content").to_pylist()
+    duplicates: set[tuple[str, str]] = set()
+    for fold in folds.folds:
+        if not fold.train or not fold.test:
+            raise ValueError(f"split {fold.name}: {len(fold.train)} training and {len(fold.test)} test videos")
         both = _shared(fold, folds.groups)
         if both is not None:
             raise ValueError(
