@@ -35,18 +35,19 @@ def main() -> None:
     parser.add_argument(
         "-o", "--out", type=Path, help="page whose tables, between <!-- PLAN --> and <!-- end -->, change"
     )
-    parser.add_argument("--only", nargs="+", help="methods to run; the tables hold all that is there")
+    parser.add_argument("--only", nargs="*", help="methods to run, none to print what is there; tables hold all of it")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="runs are RUNS/PLAN/METHOD-SEED")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results", help="what is kept of them")
     args = parser.parse_args()
     plan = yaml.safe_load(args.plan.read_text())
     folder, results, protocol = args.runs / args.plan.stem, args.results / args.plan.stem, plan["protocol"]
-    roots = [prepared(Path(root), folder / "videos" / Path(root).name, plan["prepare"]) for root in plan["videos"]]
+    copies = [(Path(root), folder / "videos" / Path(root).name) for root in plan["videos"]]
     for seed in plan["seeds"]:
-        for name in args.only or plan["methods"]:
+        for name in plan["methods"] if args.only is None else args.only:
             run, found = folder / f"{name}-{seed}", Path("eval", Path(protocol).stem, "results.json")
             if (results / run.name / found).exists():
                 continue
+            roots = [prepared(*copy, plan["prepare"]) for copy in copies]
             pretrain(run, plan["methods"][name], seed, roots, plan.get("cpu_minutes"))
             judge(run, protocol, plan["evaluate"])
             for file in ("cost.json", "held_out.json", "encoder/encoder.json", found):
