@@ -111,8 +111,8 @@ class RandomClips:
 
     @property
     def seconds(self) -> float:
-        """One clip."""
-        return self.frames * self.step
+        """One clip; a single frame without sound takes no time, so that an image is long enough."""
+        return self.frames * self.step if self.frames > 1 or self.audio else TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[N, T]``, starts drawn independently."""
@@ -139,8 +139,8 @@ class UniformClips:
 
     @property
     def seconds(self) -> float:
-        """One clip."""
-        return self.frames * self.step
+        """One clip; a single frame without sound takes no time, so that an image is long enough."""
+        return self.frames * self.step if self.frames > 1 or self.audio else TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[N, T]`` from the first to the last possible start."""

@@ -18,6 +18,7 @@ from avssl.media import VideoInfo
 
 SAMPLERS = [
     RandomClips(3, 8, 0.05),
+    RandomClips(3, 1),
     RandomClips(2, 8, 0.05, motion_weighted=True, audio=True),
     UniformClips(4, 8, 0.05),
     UniformClips(1, 8, 0.05, audio=True),
@@ -103,3 +104,12 @@ def test_motion_weighting_of_a_still_video_is_even_and_without_a_profile_an_erro
 def test_uniform_clips_reach_from_the_first_to_the_last_possible_start():
     times = UniformClips(5, 8, 0.05)(info(4.4), rng(0)).frames
     torch.testing.assert_close(times[:, 0], torch.linspace(0, 4, 5).double())
+
+
+def test_clips_of_one_frame_are_drawn_from_an_image_unless_they_have_sound():
+    image = info(1 / 25)
+    for sampler in (RandomClips(4, 1), UniformClips(4, 1)):
+        assert sampler.seconds <= image.duration
+        assert sampler(image, rng(0)).frames.max() < image.duration
+    assert RandomClips(4, 2).seconds == 0.16
+    assert RandomClips(4, 1, audio=True).seconds == 0.08
