@@ -36,7 +36,8 @@ class Clips:
         audio_times: ``[B, N, 2]`` float64 seconds, the span of the sound.
         audio_valid: ``[B, N, 2]`` float64 seconds, the part of the span in which the file has sound.
         target: ``[B, N, ...]`` what a labeller made of the pixels.
-        label: ``[B]`` int64 class, -1 where it is not known; for evaluation only: a method that reads it is a defect.
+        label: ``[B]`` int64 class, -1 where it is not known; for evaluation only: a method that reads it is a defect,
+            unless it declares that it does (`avssl.methods.Method.uses_labels`).
 
     Raises:
         ValueError: where the shapes disagree; the message names the field, what was expected and what came.

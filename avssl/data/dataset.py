@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol
@@ -77,14 +78,17 @@ class ClipDataset(Dataset[Item]):
         short: what becomes of videos shorter than ``sampler.seconds``: ``"drop"`` leaves them out (``dropped`` counts
             them), ``"loop"`` plays them again from the start.
         backend: see `avssl.media.open_video`.
+        labelled: share of the videos of each class whose label is given (at least one, unless the share is 0), chosen
+            by the seed; ``Clips.label`` of the others is -1.
 
     Raises:
-        ValueError: where no video is left, or a camera has two recordings of one scene.
+        ValueError: where ``labelled`` is no share, no video is left, or a camera has two recordings of one scene.
 
     Attributes:
         kept: ``[items]`` the row of each item, of a scene that of its first camera.
         dropped: recordings (scenes) that were left out because they are too short.
         alone: recordings that were left out because there are too few others of the same scene.
+        labelled: ``[rows]`` bool, whether an item of this row is given its label.
     """
 
     def __init__(
@@ -97,7 +101,10 @@ class ClipDataset(Dataset[Item]):
         seed: int = 0,
         short: Short = "drop",
         backend: str = "auto",
+        labelled: float = 1.0,
     ) -> None:
+        if not 0 <= labelled <= 1:
+            raise ValueError(f"labelled: expected a share from 0 to 1, got {labelled}")
         durations = np.asarray(_column(videos, "duration"), dtype=np.float64)
         firsts = np.arange(len(durations))
         self.views, self.alone = 1, 0
@@ -118,6 +125,9 @@ class ClipDataset(Dataset[Item]):
         self.videos, self.kept, self.dropped = videos, kept, len(durations) - len(kept)
         self.sampler, self.transform, self.labeller = sampler, transform, labeller
         self.audio_rate, self.seed, self.short, self.backend = audio_rate, seed, short, backend
+        self.labelled = np.full(len(videos), labelled > 0)
+        if 0 < labelled < 1:
+            self.labelled = some_of_each(_column(videos, "label"), labelled, key(seed))
         self.quarantined: dict[int, Failure] = {}  # by row of the collection; not tried again
         self.in_flight: Tensor | None = None  # [workers, 3] row, pid, start (ns): shared with the loader's watchdog
 
@@ -193,7 +203,7 @@ class ClipDataset(Dataset[Item]):
             None if drawn.audio is None else drawn.audio[None],
             torch.tensor([clip.valid for clip in sound], dtype=torch.float64)[None] if listens else None,
             None if target is None else target[None],
-            torch.tensor([-1 if info.label is None else info.label]),
+            torch.tensor([info.label if info.label is not None and self.labelled[rows[0]] else -1]),
         )
 
     def _sound(
@@ -209,6 +219,27 @@ class ClipDataset(Dataset[Item]):
         worker = get_worker_info()
         if self.in_flight is not None and worker is not None:
             self.in_flight[worker.id] = torch.tensor([row, os.getpid(), time.monotonic_ns()])
+
+
+def some_of_each(labels: Sequence[Any], share: float, seed: int) -> np.ndarray:
+    """Which rows keep their label: the same share of every class, rounded, but at least one.
+
+    Args:
+        labels: ``[rows]`` classes; rows with None are never chosen.
+        share: above 0.
+        seed: of the draw.
+
+    Returns:
+        ``[rows]`` bool.
+    """
+    counts = Counter(label for label in labels if label is not None)
+    left = {label: max(1, round(share * count)) for label, count in counts.items()}
+    chosen = np.zeros(len(labels), bool)
+    for row in torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist():
+        if left.get(labels[row], 0):
+            left[labels[row]] -= 1
+            chosen[row] = True
+    return chosen
 
 
 def collate(items: Sequence[Item]) -> tuple[Clips, list[Failure]]:

@@ -4,6 +4,7 @@ from avssl.methods.audiovisual import AVID, AVTS, XDC, OwensEfros, SparseSync, S
 from avssl.methods.base import Method
 from avssl.methods.frame import (
     AET,
+    S4L,
     CoachedContextEncoder,
     Colourisation,
     ContextEncoder,
@@ -54,6 +55,7 @@ __all__ = [
     "CPC",
     "DPC",
     "OPN",
+    "S4L",
     "TCN",
     "VCOP",
     "VJEPA",

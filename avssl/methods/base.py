@@ -18,11 +18,13 @@ class Method(nn.Module):
         sampler: which seconds of a video a batch item shows.
         labeller: makes ``Clips.target`` from pixels, or None.
         encoder: what is exported and judged by transfer.
+        uses_labels: whether it is semi-supervised; all other methods are given -1 for every ``Clips.label``.
     """
 
     sampler: ClipSampler
     labeller: Labeller | None = None
     encoder: Encoder
+    uses_labels: bool = False
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """The loss, metrics, and for each metric what guessing would reach.
@@ -31,7 +33,7 @@ class Method(nn.Module):
             Scalar ``"loss"``; metrics ``[B]``, one value a video; for each of them ``"chance/<metric>"``, ``[B]`` too.
 
         Args:
-            clips: normalised, on the method's device. ``clips.label`` is not for it.
+            clips: normalised, on the method's device. ``clips.label`` is for those that say ``uses_labels``.
         """
         raise NotImplementedError
 

@@ -51,6 +51,8 @@ class Data:
         audio_rate: samples of sound a second.
         timeout: seconds after which a worker without an answer is taken to hang.
         max_bad: largest share of videos that can't be read before the run stops.
+        labelled: share of the training videos of each class whose label a semi-supervised method is given; all other
+            methods are given none.
     """
 
     transform: ClipTransform
@@ -64,6 +66,7 @@ class Data:
     audio_rate: int = 16000
     timeout: float = 300.0
     max_bad: float = 0.01
+    labelled: float = 1.0
 
     def open(self) -> Manifest:
         """The whole collection; the synthetic world is written first where it is not there yet."""
@@ -134,8 +137,9 @@ class Loaders(L.LightningDataModule):
                 seed + side,
                 data.short,
                 data.backend,
+                labelled if method.uses_labels else 0.0,
             )
-            for side, part in enumerate((training, measured))
+            for side, (part, labelled) in enumerate(((training, data.labelled), (measured, 1.0)))
         )
         dropped = self.training.dropped + self.measured.dropped
         alone = self.training.alone + self.measured.alone

@@ -49,6 +49,7 @@ def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None 
         config.seed,
         data.short,
         data.backend,
+        data.labelled if run is None else 1.0,
     )
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(config.seed))[:videos]
     clips, _ = collate([dataset[0, index] for index in order.tolist()])

@@ -12,11 +12,13 @@ from avssl.methods.frame.jigsaw import Jigsaw
 from avssl.methods.frame.multi_task import MultiTask
 from avssl.methods.frame.ranking import Ranking
 from avssl.methods.frame.rotnet import RotNet
+from avssl.methods.frame.s4l import S4L
 from avssl.methods.frame.selfie import Selfie
 from avssl.methods.frame.split_brain import SplitBrain
 
 __all__ = [
     "AET",
+    "S4L",
     "CoachedContextEncoder",
     "Colourisation",
     "ContextEncoder",

@@ -44,7 +44,11 @@ class Rotation(Method):
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and accuracy over 4·B·N turned clips."""
-        scores = self.classifier(self.encoder(turned(clips.video).flatten(0, 2))).float()  # [B N 4, 4]
+        return self.judged(self.encoder(turned(clips.video).flatten(0, 2)), clips)
+
+    def judged(self, features: Tensor, clips: Clips) -> dict[str, Tensor]:
+        """What the vectors ``[B N 4, D]`` of the turned clips say of the turns: loss, accuracy and chance."""
+        scores = self.classifier(features).float()  # [B N 4, 4]
         target = torch.arange(TURNS, device=scores.device).repeat(len(scores) // TURNS)
         return {
             "loss": F.cross_entropy(scores, target),

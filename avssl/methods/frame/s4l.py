@@ -1,0 +1,83 @@
+"""Rotation of images beside their class, of the few that are labelled (S4L-Rotation).
+
+X. Zhai, A. Oliver, A. Kolesnikov, L. Beyer: S4L: Self-Supervised Semi-Supervised Learning. ICCV 2019.
+https://arxiv.org/abs/1905.03670
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avssl.clips import Clips
+from avssl.data.samplers import RandomClips
+from avssl.encoders import Encoder
+from avssl.methods.frame.rotnet import RotNet
+from avssl.methods.temporal.rotation import turned
+
+
+class S4L(RotNet):
+    """By how much was this frame turned, and, where that is known, of which class is it?
+
+    The loss is the cross-entropy of the class over the labelled frames, plus ``weight`` times that of the turn over all
+    frames, labelled or not. Both are taken over all four turns of a frame: a turned picture keeps its class. Which
+    videos are labelled is a matter of the data (``data.labelled``); in a batch without any the class costs nothing.
+
+    Metrics: ``accuracy`` of the turn, chance 1/4; ``class_accuracy``, one answer a video, from the mean of the scores
+    over turns and frames; chance is the share of the commonest class among the labels seen in training, where each
+    class counts as seen once to begin with. For a video without a label ``class_accuracy`` is that chance.
+
+    The authors put as many labelled as unlabelled images into every batch; here labelled ones come as often as there
+    are.
+
+    Args:
+        encoder: frame encoder.
+        classes: number of classes of the data.
+        sampler: draws the frames.
+        weight: of the loss over turns (w).
+    """
+
+    uses_labels = True
+    seen: Tensor
+
+    def __init__(self, encoder: Encoder, classes: int, sampler: RandomClips | None = None, weight: float = 1.0) -> None:
+        super().__init__(encoder, sampler)
+        self.weight = weight
+        self.class_of = nn.Linear(encoder.num_features, classes)
+        self.register_buffer("seen", torch.ones(classes))  # labels of each class in training
+
+    def forward(self, clips: Clips) -> dict[str, Tensor]:
+        """Loss over 4·B·N turned frames, and both accuracies.
+
+        Raises:
+            ValueError: where a label is not below ``classes``.
+        """
+        features = self.encoder(turned(clips.video).flatten(0, 2))  # [B N 4, D]
+        out = self.judged(features, clips)
+        label = self._label(clips)
+        known = label >= 0
+        scores = self.class_of(features).float().unflatten(0, (len(clips), -1))  # [B, N 4, classes]
+        frames = scores.shape[1]
+        target = label.repeat_interleave(frames)  # [B N 4]
+        costs = F.cross_entropy(scores.flatten(0, 1), target, ignore_index=-1, reduction="sum")
+        out["loss"] = costs / (frames * known.sum()).clamp(min=1) + self.weight * out["loss"]
+        if self.training:
+            self.seen += F.one_hot(label[known], len(self.seen)).sum(0)
+        chance = (self.seen.max() / self.seen.sum()).expand(len(clips))
+        right = (scores.mean(1).argmax(1) == label).float()
+        return {**out, "class_accuracy": torch.where(known, right, chance), "chance/class_accuracy": chance}
+
+    def describe(self, clips: Clips) -> list[list[str]]:
+        """The turns, and the class where it is known."""
+        classes = [f"class {label}" if label >= 0 else "no label" for label in self._label(clips).tolist()]
+        turns = super().describe(clips)
+        return [[f"{words}; {name}" for words in row] for name, row in zip(classes, turns, strict=True)]
+
+    def _label(self, clips: Clips) -> Tensor:
+        """``[B]`` classes, -1 where there is none."""
+        if clips.label is None:
+            return torch.full((len(clips),), -1, device=clips.video.device)
+        if clips.label.max() >= len(self.seen):
+            raise ValueError(f"S4L: a video is of class {clips.label.max()}, but method.classes is {len(self.seen)}")
+        return clips.label
