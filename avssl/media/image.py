@@ -42,12 +42,12 @@ class ImageReader(Reader):
         """Nothing is held open."""
 
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """See ``VideoReader.frames``; the memory of a frame is channels-last, and all frames share it."""
+        """See ``VideoReader.frames``; the memory of the result is channels-last."""
         count = len(self.check_times(times))
         image, _ = _decoded(Path(self.info.path), self.info.size[0] * self.info.size[1])
         if size is not None and size != (image.height, image.width):
             image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # over all pixels that a new one covers
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1).expand(count, -1, -1, -1)
+        return torch.from_numpy(np.repeat(np.asarray(image)[None], count, axis=0)).permute(0, 3, 1, 2)
 
     def audio(self, start: float, stop: float, rate: int) -> AudioClip:
         """An image has no sound."""
