@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -88,10 +89,10 @@ def clips(root: Path, count: int) -> list[tuple[VideoInfo, float]]:
 def race(items: list[tuple[VideoInfo, float]], contestants: dict[str, Contestant], rounds: int) -> dict[str, float]:
     """Median milliseconds a clip of each contestant, who take turns."""
     spent: dict[str, list[float]] = {name: [] for name in contestants}
+    draw = random.Random(0)
     for turn in range(rounds + 1):  # the first warms up
-        for place, (info, start) in enumerate(items):
-            names = list(contestants)
-            for name in names[place % len(names) :] + names[: place % len(names)]:  # nobody always goes first
+        for info, start in items:
+            for name in draw.sample(list(contestants), len(contestants)):  # who comes after whom warms whose caches
                 begin = time.perf_counter()
                 contestants[name](info, start)
                 if turn:
