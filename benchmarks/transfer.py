@@ -45,10 +45,12 @@ def main() -> None:
     for seed in plan["seeds"]:
         for name in plan["methods"] if args.only is None else args.only:
             run, found = folder / f"{name}-{seed}", Path("eval", Path(protocol).stem, "results.json")
+            settings = {"method": plan["methods"][name], "cpu_budget": plan.get("cpu_minutes")}
             if (results / run.name / found).exists():
+                check_same(results / run.name / "cost.json", settings)
                 continue
             roots = [prepared(*copy, plan["prepare"]) for copy in copies]
-            pretrain(run, plan["methods"][name], seed, roots, plan.get("cpu_minutes"))
+            pretrain(run, settings, seed, roots)
             judge(run, protocol, plan["evaluate"])
             for file in ("cost.json", "held_out.json", "encoder/encoder.json", found):
                 facts = json.loads((run / file).read_text())
@@ -69,14 +71,27 @@ def prepared(root: Path, out: Path, options: dict[str, Any]) -> Path:
     return out / "videos.parquet"
 
 
-def pretrain(run: Path, method: dict[str, Any], seed: int, roots: list[Path], budget: float | None) -> None:
+def check_same(cost: Path, settings: dict[str, Any]) -> None:
+    """Refuse a result that was made with other settings than the plan's.
+
+    Raises:
+        SystemExit: naming the folder to delete.
+    """
+    made = json.loads(cost.read_text())["settings"]
+    if made != settings:
+        raise SystemExit(f"{cost.parent} was made with {made}, the plan says {settings}: delete it to make it anew")
+
+
+def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[Path]) -> None:
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
     A run that was broken off begins anew: its cost would not be known otherwise. Where the plan has a budget of
     ``cpu_minutes``, two short trials tell how many steps that is.
     """
     if (run / "cost.json").exists():
+        check_same(run / "cost.json", settings)
         return
+    method, budget = settings["method"], settings["cpu_budget"]
     videos = f"--data.root=[{','.join(map(str, roots))}]"
     command = [sys.executable, "tools/train.py", method["config"], videos, f"--runs={run.parent}", f"--seed={seed}"]
     command += method.get("changes", [])
@@ -93,7 +108,7 @@ def pretrain(run: Path, method: dict[str, Any], seed: int, roots: list[Path], bu
         a_step = (longer - short) / (TRIAL[1] - TRIAL[0])
         words = [f"--trainer.max_steps={int((budget - short) / a_step) + TRIAL[0]}"]
     minutes = trained(run, *words)
-    write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes}))
+    write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes, "settings": settings}))
 
 
 def judge(run: Path, protocol: str, changes: list[str]) -> None:

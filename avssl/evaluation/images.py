@@ -23,13 +23,14 @@ from torch.nn import functional as F
 
 from avssl.data.index import open_manifest
 from avssl.encoders import Encoder, load_encoder
-from avssl.evaluation.features import Machine, Views, features
+from avssl.evaluation.features import Machine, Normalise, Views, features
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.lists import ManyLabels, csv_labels, voc_labels
 from avssl.evaluation.metrics import average_precisions, mean_average_precision
 from avssl.evaluation.probes import LinearProbe, LinearSVMs
 from avssl.evaluation.protocol import Data, Protocol, Task, digest, identify, plain
-from avssl.evaluation.run import bank, frozen, record, remembered, train_once, untrained
+from avssl.evaluation.record import record, remembered
+from avssl.evaluation.run import bank, frozen, train_once, untrained
 from avssl.evaluation.splits import TrainTest, check_apart
 
 FEATURES = 9000  # numbers that describe a stage, about
@@ -147,9 +148,10 @@ def stages(
     def baselines() -> dict[str, Any]:
         found = {"random_init": judge([untrained(encoder, seed) for seed in seeds])}
         if from_scratch is not None:
+            statistics = Normalise(encoder.card["mean"], encoder.card["std"], machine.target)
             taught = [untrained(encoder, seed) for seed in range(from_scratch.seeds)]
             for seed, each in enumerate(taught):
-                train_once(task, each, task.folds.folds[0].train, from_scratch, machine, None, seed)
+                train_once(task, each, task.folds.folds[0].train, from_scratch, statistics, machine, None, seed)
             found["from_scratch"] = judge([each.cpu() for each in taught])
         return found
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-import avssl
-from avssl.data.journal import write_atomically
 from avssl.data.progress import Tally
 from avssl.encoders import Encoder, load_encoder
-from avssl.encoders.export import source_commit
 from avssl.evaluation.features import Machine, Normalise, features
 from avssl.evaluation.finetune import AttentiveClassifier, Budget, Classifier, LabelledClips, fit, predict
 from avssl.evaluation.metrics import Prediction, bootstrap, summarise
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
 from avssl.evaluation.probes import Bank, LinearProbe, draw_labels, retrieval_hits
-from avssl.evaluation.protocol import Protocol, Task, digest
+from avssl.evaluation.protocol import Protocol, Task
+from avssl.evaluation.record import record, remembered
 from avssl.evaluation.splits import Fold
 
 Factory = Callable[[int], Encoder]  # seed -> the encoder to start from
@@ -74,76 +71,6 @@ def baselines(task: Task, encoder: Encoder, machine: Machine) -> dict[str, Any]:
         return found | ({"from_scratch": scratch} if scratch else {})
 
     return remembered(encoder, task.facts, task.settings, machine, make)
-
-
-def remembered(
-    encoder: Encoder,
-    facts: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    machine: Machine,
-    make: Callable[[], dict[str, Any]],
-) -> dict[str, Any]:
-    """What ``make`` finds out about a network under a protocol, whatever its weights; kept in the cache."""
-    identity = {
-        "class": encoder.card["class"],
-        "config": encoder.config,
-        "normalisation": [encoder.card["mean"], encoder.card["std"]],
-        "protocol": facts["hash"],
-        "settings": settings,
-        "avssl": avssl.__version__,
-    }
-    path = machine.folder / "baselines" / f"{digest(identity)}.json"
-    if path.exists():
-        return json.loads(path.read_text())
-    found = make()
-    _write(path, found)
-    return found
-
-
-def record(
-    run: str | Path,
-    encoder: Encoder,
-    facts: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    chance: Mapping[str, float],
-    found: Mapping[str, Any],
-    machine: Machine,
-    begun: float,
-) -> dict[str, Any]:
-    """Write ``<run>/eval/<protocol>/results.json``.
-
-    Args:
-        run: as in `evaluate`.
-        encoder: of the run.
-        facts: what identifies the protocol (`identify`).
-        settings: how each read-out works.
-        chance: what guessing reaches.
-        found: read-outs of ``pretrained``, ``random_init`` and where there is one ``from_scratch``.
-        machine: where.
-        begun: ``time.perf_counter()`` at the beginning.
-
-    Returns:
-        What was written.
-    """
-    results = {
-        "run": Path(run).resolve().name,
-        "encoder": encoder.card,
-        "protocol": facts,
-        "settings": settings,
-        "chance": chance,
-        "results": found,
-        "environment": {
-            "avssl": avssl.__version__,
-            "commit": source_commit(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "device": machine.target.type,
-            "bfloat16": machine.half,
-            "seconds": round(time.perf_counter() - begun, 1),
-        },
-    }
-    _write(Path(run) / "eval" / facts["name"] / "results.json", results)
-    return results
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:
@@ -297,7 +224,7 @@ def train_folds(
                     return {"skipped": f"{fold.name}: a class has too few training videos"}
                 encoder = make(seed)
                 statistics = Normalise(encoder.card["mean"], encoder.card["std"], machine.target)
-                model = train_once(task, encoder, rows, budget, machine, decoded, seed, attentive)
+                model = train_once(task, encoder, rows, budget, statistics, machine, decoded, seed, attentive)
                 scores = predict(model, task.videos, fold.test, task.protocol.views, statistics, machine)
                 run.append(_prediction(task, fold, scores))
                 tally.add("folds")
@@ -310,6 +237,7 @@ def train_once(
     encoder: Encoder,
     rows: Sequence[int],
     budget: Budget,
+    mean_std: Normalise,
     machine: Machine,
     decoded: Tensor | None,
     seed: int,
@@ -322,30 +250,21 @@ def train_once(
         encoder: to start from; it is trained itself unless ``attentive``.
         rows: positions of the training videos.
         budget: how long and how.
+        mean_std: normalisation.
         machine: where.
         decoded: see `LabelledClips`.
         seed: of the head, the order and the shifts.
         attentive: freeze the encoder and read its maps by attention.
     """
-    statistics = Normalise(encoder.card["mean"], encoder.card["std"], machine.target)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         kind: type[nn.Module] = AttentiveClassifier if attentive else Classifier
         model = kind(encoder, task.classes).to(machine.target)
     data = LabelledClips(task.videos, task.protocol.views, budget, decoded, seed)
-    fit(model, data, rows, budget, statistics, machine)
+    fit(model, data, rows, budget, mean_std, machine)
     return model
 
 
 def _prediction(task: Task, fold: Fold, scores: Any) -> Prediction:
     test = np.asarray(fold.test)
     return Prediction(fold.name, fold.part, test, task.labels[test], scores)
-
-
-def _write(path: Path, value: Any) -> None:
-    content = json.dumps(value, indent=1).encode()
-
-    def write(file: IO[bytes]) -> None:
-        file.write(content)
-
-    write_atomically(path, write)

@@ -22,7 +22,7 @@ def probe_image(path: Path, max_pixels: int) -> VideoInfo:
     """Find out what an image file holds, by decoding it; see ``probe``.
 
     Raises:
-        MediaError: ``not_media``, ``truncated``, ``too_large`` or ``undecodable``.
+        MediaError: ``not_media``, ``unreadable``, ``truncated``, ``too_large`` or ``undecodable``.
     """
     image, codec = _decoded(path, max_pixels)
     size = (image.height, image.width)
@@ -76,4 +76,8 @@ def _decoded(path: Path, max_pixels: int) -> tuple[Image.Image, str]:
     except Image.DecompressionBombError as error:
         raise MediaError(path, "too_large", str(error), "Scale it down first") from error
     except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the decoder's
+            raise MediaError(
+                path, "unreadable", f"it can't be read: {error}", "Check permissions and the disk"
+            ) from error
         raise MediaError(path, "truncated", f"it can't be decoded: {error}", "Fetch or copy it again") from error

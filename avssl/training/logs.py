@@ -46,7 +46,7 @@ class MetricsCSV(Logger):
         return ""
 
     @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Any) -> None:
         """Not here: the run's folder holds the whole config."""
 
     @rank_zero_only

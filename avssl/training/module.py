@@ -68,9 +68,9 @@ class Pretraining(L.LightningModule):
             )
         return out["loss"]
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         """Lightning's step, then the method's own (momentum encoders, queues)."""
-        super().optimizer_step(*args, **kwargs)
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.method.after_step((self.trainer.global_step + 1) / self.trainer.max_steps)
 
     def configure_optimizers(self) -> Any:

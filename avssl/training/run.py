@@ -68,6 +68,20 @@ class Data:
     max_bad: float = 0.01
     labelled: float = 1.0
 
+    def items(self, videos: Manifest, method: Method, seed: int, labelled: float) -> ClipDataset:
+        """What a method is shown of some videos; of their labels nothing, unless it is semi-supervised."""
+        return ClipDataset(
+            videos,
+            method.sampler,
+            self.transform,
+            method.labeller,
+            self.audio_rate,
+            seed,
+            self.short,
+            self.backend,
+            labelled if method.uses_labels else 0.0,
+        )
+
     def open(self) -> Manifest:
         """The whole collection; the synthetic world is written first where it is not there yet."""
         roots = [self.root] if isinstance(self.root, str) else self.root
@@ -128,17 +142,7 @@ class Loaders(L.LightningDataModule):
         training, measured = split(videos, data.held_out)
         self.fingerprint = videos.fingerprint
         self.training, self.measured = (
-            ClipDataset(
-                part,
-                method.sampler,
-                data.transform,
-                method.labeller,
-                data.audio_rate,
-                seed + side,
-                data.short,
-                data.backend,
-                labelled if method.uses_labels else 0.0,
-            )
+            data.items(part, method, seed + side, labelled)
             for side, (part, labelled) in enumerate(((training, data.labelled), (measured, 1.0)))
         )
         dropped = self.training.dropped + self.measured.dropped

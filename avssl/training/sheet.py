@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from avssl.clips import Clips
-from avssl.data.dataset import ClipDataset, collate
+from avssl.data.dataset import collate
 from avssl.data.transforms import MEAN, STD
 from avssl.methods import Method
 from avssl.training.checkpoints import VerifiedCheckpoints, latest
@@ -40,17 +40,8 @@ def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None 
     training, measured = split(data.open(), data.held_out)
     if run is not None:
         load_method(method, run)
-    dataset = ClipDataset(
-        training if run is None else measured,
-        method.sampler,
-        data.transform,
-        method.labeller,
-        data.audio_rate,
-        config.seed,
-        data.short,
-        data.backend,
-        data.labelled if run is None else 1.0,
-    )
+    part, labelled = (training, data.labelled) if run is None else (measured, 1.0)
+    dataset = data.items(part, method, config.seed, labelled)
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(config.seed))[:videos]
     clips, _ = collate([dataset[0, index] for index in order.tolist()])
     with torch.no_grad():

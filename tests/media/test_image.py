@@ -74,6 +74,9 @@ def test_what_can_not_be_read_says_why(tmp_path):
             probe(tmp_path / name)
         assert caught.value.code == code
     Image.fromarray(HALVES).save(tmp_path / "large.png")
+    gone = probe(tmp_path / "large.png").__class__(tmp_path / "gone.png", 0.04, 25.0, (20, 30), backends=("image",))
+    with open_video(gone.path, info=gone) as reader, pytest.raises(MediaError, match="unreadable"):
+        reader.frames(torch.zeros(1, dtype=torch.float64))
     with pytest.raises(MediaError, match="too_large"):
         probe(tmp_path / "large.png", max_pixels=599)
 

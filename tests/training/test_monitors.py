@@ -3,7 +3,6 @@
 import csv
 
 import pytest
-import torch
 import yaml
 
 from avssl.encoders import load_encoder, weights_hash
@@ -23,7 +22,6 @@ def protocol(world, tmp_path_factory):
 
 
 def train(runs, world, *more):
-    torch.set_num_threads(1)
     steps = ("--trainer.max_steps=4", "--measure_every=2", "--data.workers=0", "--data.rounds=1")
     run(["configs/simclr.yaml", f"--data.root={world}", f"--runs={runs}", *SMALL, *steps, *more])
     with (runs / "simclr/metrics.csv").open(newline="") as file:
