@@ -1,36 +1,25 @@
-"""Contrast between clips and over time: momentum copies, MoCo, BYOL, VideoMAE, V-JEPA, TCN."""
+"""Contrast between clips and over time: momentum copies, MoCo, BYOL, TCN."""
 
 import math
 from dataclasses import replace
 
 import pytest
 import torch
+from made import clips_of
 from scipy.stats import kendalltau
 from torch import nn
 from torch.nn import functional as F
 
-from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset, collate
 from avssl.data.index import open_manifest
 from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Squash
-from avssl.encoders import R3D, ResNet, ViT
+from avssl.encoders import R3D, ResNet
 from avssl.media import VideoInfo
-from avssl.methods import BYOL, TCN, VJEPA, MoCo, VideoMAE
+from avssl.methods import BYOL, TCN, MoCo
 from avssl.methods.losses import lifted, n_pairs, nearest_key, squared_distances, told_apart, triplet
 from avssl.methods.momentum import MomentumCopy, momentum_at
 from avssl.methods.temporal.tcn import Moments, kendall, relations
-from avssl.methods.temporal.videomae import normalised, tubes
-from avssl.methods.temporal.vjepa import blocks
-
-
-def clips_of(b, n, t=8, size=32, times=None):
-    torch.manual_seed(3)
-    times = torch.arange(t).double().expand(b, n, t) if times is None else times
-    return Clips(torch.randn(b, n, t, 3, size, size), times)
-
-
-# Momentum copies
 
 
 def test_a_copy_is_first_the_mean_of_all_weights_and_then_their_moving_average():
@@ -63,9 +52,6 @@ def test_a_copy_is_not_trained_and_looks_at_one_clip_at_a_time():
     rows = torch.randn(6, 4)
     assert not copy(rows).requires_grad
     torch.testing.assert_close(copy(rows)[:1], copy(rows[:1]))
-
-
-# Clips against clips
 
 
 def test_the_nearest_key_counts_whatever_the_lengths_and_collapse_is_at_chance():
@@ -144,116 +130,12 @@ def test_byol_predicts_every_clip_from_every_other():
         BYOL(R3D(8), RandomClips(1, 8, 0.1))
 
 
-# Masks
-
-
 def test_a_guess_that_is_always_the_same_is_told_apart_by_chance():
     assert told_apart(torch.ones(5, 7, 7)).unique().tolist() == [0.5]
     same_targets = squared_distances(torch.randn(7, 3), torch.ones(7, 3))
     assert told_apart(same_targets).mean().item() == pytest.approx(0.5, abs=0.15)
     perfect = torch.randn(7, 3)
     assert told_apart(squared_distances(perfect, perfect)).mean() == pytest.approx(1 - 0.5 / 7)
-
-
-def test_tubes_hide_the_same_places_all_the_time():
-    visible, hidden = tubes(3, (4, 10, 10), 0.9, torch.device("cpu"))
-    assert visible.shape == (3, 4 * 10)
-    assert hidden.shape == (3, 4 * 90)
-    together = torch.cat([visible, hidden], 1).sort(1).values
-    assert torch.equal(together, torch.arange(400).expand(3, -1))
-    places = hidden.unflatten(1, (4, 90)) - 100 * torch.arange(4)[:, None]
-    assert torch.equal(places[:, :1].expand(-1, 4, -1).sort(2).values, places.sort(2).values)
-    assert not torch.equal(hidden[0].sort().values, hidden[1].sort().values)
-
-
-def mae():
-    torch.manual_seed(0)
-    return VideoMAE(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1).eval()
-
-
-def test_videomae_can_not_see_what_is_hidden():
-    method = mae()
-    video = clips_of(2, 1, 4).video[:, 0]
-    patches = method.encoder.patches(video)
-    torch.manual_seed(1)
-    hidden, predicted = method._predict(video, patches)
-    noise = patches.scatter(1, hidden[..., None].expand(-1, -1, patches.shape[2]), 7.0)
-    torch.manual_seed(1)
-    again = method._predict(method.encoder.pixels(noise, method.encoder.grid(video)), noise)
-    assert torch.equal(again[0], hidden)
-    assert torch.equal(again[1], predicted)
-
-
-def test_videomae_is_the_error_on_hidden_tokens_normalised_by_channel():
-    method = mae()
-    clips = clips_of(2, 1, 4)
-    torch.manual_seed(1)
-    out = method(clips)
-    torch.manual_seed(1)
-    hidden, predicted = method._predict(clips.video[:, 0], method.encoder.patches(clips.video[:, 0]))
-    total, count = 0.0, 0
-    for b in range(2):
-        for place, token in enumerate(hidden[b].tolist()):
-            t, h, w = token // 16, token // 4 % 4, token % 4
-            block = clips.video[b, 0, 2 * t : 2 * t + 2, :, 8 * h : 8 * h + 8, 8 * w : 8 * w + 8]
-            block = (block - block.mean((0, 2, 3), keepdim=True)) / block.std((0, 2, 3), keepdim=True)
-            total += (predicted[b, place] - block.permute(0, 2, 3, 1).flatten()).square().sum().item()
-            count += block.numel()
-    assert out["loss"].item() == pytest.approx(total / count, rel=1e-3)
-
-
-def test_a_flat_token_has_nothing_to_say():
-    flat, _, _ = normalised(torch.full((1, 2, 12), 0.3))
-    assert flat.abs().max() < 1e-3
-
-
-def test_blocks_are_tubes_and_always_leave_something_to_see_and_to_hide():
-    torch.manual_seed(0)
-    shares = []
-    for grid in [(2, 14, 14), (2, 4, 4), (1, 2, 2)]:
-        for count, share in ((8, 0.15), (2, 0.7)):
-            for _ in range(20):
-                mask = blocks(grid, count, share).view(grid)
-                assert torch.equal(mask, mask[:1].expand(grid))
-                assert 0 < mask.float().mean() < 1
-                shares.append(mask.float().mean().item())
-    assert min(shares) > 0.2
-    assert sum(shares) / len(shares) > 0.6
-
-
-def test_vjepa_predicts_normalised_features_from_the_visible_part_alone():
-    torch.manual_seed(0)
-    method = VJEPA(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1).eval()
-    wanted = method._wanted(clips_of(3, 1, 4).video[:, 0])
-    torch.testing.assert_close(wanted.mean(2), torch.zeros(3, 32), atol=1e-4, rtol=0)
-    torch.testing.assert_close(wanted.var(2, unbiased=False), torch.ones(3, 32), atol=1e-2, rtol=0)
-    seen = []
-    method.encoder.blocks.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
-    method(clips_of(3, 1, 4))["loss"].backward()
-    assert len(seen) == 2  # once a mask; the copy has its own blocks
-    assert max(seen) < 32
-    assert all(parameter.grad is None for parameter in method.copy.parameters())
-
-
-def test_vjepa_that_has_collapsed_has_a_small_loss_and_is_at_chance():
-    method = VJEPA(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1)
-    for embed in (method.encoder.embed, method.copy.network.embed):
-        nn.init.zeros_(embed.weight)
-    nn.init.zeros_(method.reduce.weight)
-    clips = clips_of(4, 1, 4)
-    optimizer = torch.optim.Adam([*method.predictor.parameters(), *method.expand.parameters()], 1e-2)
-    losses = []
-    for _ in range(25):
-        optimizer.zero_grad()
-        out = method(clips)
-        out["loss"].backward()
-        optimizer.step()
-        losses.append(out["loss"].item())
-    assert losses[-1] < 0.3 * losses[0]
-    assert out["identified"].mean().item() == pytest.approx(0.5, abs=0.02)
-
-
-# Time
 
 
 def naive_relations(times, window, margin):

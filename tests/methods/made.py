@@ -1,0 +1,24 @@
+"""Batches that several tests use."""
+
+import torch
+
+from avssl.clips import Clips
+from avssl.data.transforms import standardised
+
+
+def of(pictures, clips=1, frames=1):
+    """Pictures ``[B N T, 3, H, W]`` in [0, 1] as normalised clips."""
+    video = standardised(pictures).unflatten(0, (-1, clips, frames))
+    return Clips(video, torch.zeros(video.shape[:3]).double())
+
+
+def numbered(size):
+    """``[1, 3, size, size]``: each pixel says its number."""
+    return torch.arange(float(size**2)).view(1, 1, size, size).expand(1, 3, -1, -1)
+
+
+def clips_of(b, n, t=8, size=32, times=None):
+    """Noise ``[b, n, t, 3, size, size]``, a frame a second."""
+    torch.manual_seed(3)
+    times = torch.arange(t).double().expand(b, n, t) if times is None else times
+    return Clips(torch.randn(b, n, t, 3, size, size), times)

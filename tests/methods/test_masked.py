@@ -1,0 +1,110 @@
+"""Masked prediction on clips: VideoMAE, V-JEPA."""
+
+import pytest
+import torch
+from made import clips_of
+from torch import nn
+
+from avssl.data.samplers import RandomClips
+from avssl.encoders import ViT
+from avssl.methods import VJEPA, VideoMAE
+from avssl.methods.temporal.videomae import normalised, tubes
+from avssl.methods.temporal.vjepa import blocks
+
+
+def test_tubes_hide_the_same_places_all_the_time():
+    visible, hidden = tubes(3, (4, 10, 10), 0.9, torch.device("cpu"))
+    assert visible.shape == (3, 4 * 10)
+    assert hidden.shape == (3, 4 * 90)
+    together = torch.cat([visible, hidden], 1).sort(1).values
+    assert torch.equal(together, torch.arange(400).expand(3, -1))
+    places = hidden.unflatten(1, (4, 90)) - 100 * torch.arange(4)[:, None]
+    assert torch.equal(places[:, :1].expand(-1, 4, -1).sort(2).values, places.sort(2).values)
+    assert not torch.equal(hidden[0].sort().values, hidden[1].sort().values)
+
+
+def mae():
+    torch.manual_seed(0)
+    return VideoMAE(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1).eval()
+
+
+def test_videomae_can_not_see_what_is_hidden():
+    method = mae()
+    video = clips_of(2, 1, 4).video[:, 0]
+    patches = method.encoder.patches(video)
+    torch.manual_seed(1)
+    hidden, predicted = method._predict(video, patches)
+    noise = patches.scatter(1, hidden[..., None].expand(-1, -1, patches.shape[2]), 7.0)
+    torch.manual_seed(1)
+    again = method._predict(method.encoder.pixels(noise, method.encoder.grid(video)), noise)
+    assert torch.equal(again[0], hidden)
+    assert torch.equal(again[1], predicted)
+
+
+def test_videomae_is_the_error_on_hidden_tokens_normalised_by_channel():
+    method = mae()
+    clips = clips_of(2, 1, 4)
+    torch.manual_seed(1)
+    out = method(clips)
+    torch.manual_seed(1)
+    hidden, predicted = method._predict(clips.video[:, 0], method.encoder.patches(clips.video[:, 0]))
+    total, count = 0.0, 0
+    for b in range(2):
+        for place, token in enumerate(hidden[b].tolist()):
+            t, h, w = token // 16, token // 4 % 4, token % 4
+            block = clips.video[b, 0, 2 * t : 2 * t + 2, :, 8 * h : 8 * h + 8, 8 * w : 8 * w + 8]
+            block = (block - block.mean((0, 2, 3), keepdim=True)) / block.std((0, 2, 3), keepdim=True)
+            total += (predicted[b, place] - block.permute(0, 2, 3, 1).flatten()).square().sum().item()
+            count += block.numel()
+    assert out["loss"].item() == pytest.approx(total / count, rel=1e-3)
+
+
+def test_a_flat_token_has_nothing_to_say():
+    flat, _, _ = normalised(torch.full((1, 2, 12), 0.3))
+    assert flat.abs().max() < 1e-3
+
+
+def test_blocks_are_tubes_and_always_leave_something_to_see_and_to_hide():
+    torch.manual_seed(0)
+    shares = []
+    for grid in [(2, 14, 14), (2, 4, 4), (1, 2, 2)]:
+        for count, share in ((8, 0.15), (2, 0.7)):
+            for _ in range(20):
+                mask = blocks(grid, count, share).view(grid)
+                assert torch.equal(mask, mask[:1].expand(grid))
+                assert 0 < mask.float().mean() < 1
+                shares.append(mask.float().mean().item())
+    assert min(shares) > 0.2
+    assert sum(shares) / len(shares) > 0.6
+
+
+def test_vjepa_predicts_normalised_features_from_the_visible_part_alone():
+    torch.manual_seed(0)
+    method = VJEPA(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1).eval()
+    wanted = method._wanted(clips_of(3, 1, 4).video[:, 0])
+    torch.testing.assert_close(wanted.mean(2), torch.zeros(3, 32), atol=1e-4, rtol=0)
+    torch.testing.assert_close(wanted.var(2, unbiased=False), torch.ones(3, 32), atol=1e-2, rtol=0)
+    seen = []
+    method.encoder.blocks.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
+    method(clips_of(3, 1, 4))["loss"].backward()
+    assert len(seen) == 2  # once a mask; the copy has its own blocks
+    assert max(seen) < 32
+    assert all(parameter.grad is None for parameter in method.copy.parameters())
+
+
+def test_vjepa_that_has_collapsed_has_a_small_loss_and_is_at_chance():
+    method = VJEPA(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1)
+    for embed in (method.encoder.embed, method.copy.network.embed):
+        nn.init.zeros_(embed.weight)
+    nn.init.zeros_(method.reduce.weight)
+    clips = clips_of(4, 1, 4)
+    optimizer = torch.optim.Adam([*method.predictor.parameters(), *method.expand.parameters()], 1e-2)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        out = method(clips)
+        out["loss"].backward()
+        optimizer.step()
+        losses.append(out["loss"].item())
+    assert losses[-1] < 0.3 * losses[0]
+    assert out["identified"].mean().item() == pytest.approx(0.5, abs=0.02)
