@@ -1,10 +1,11 @@
-"""Pretrain, judge by transfer and tabulate every method of a plan; what is already there is not made again.
+"""Pretrain, judge and tabulate every method of a plan; what is already there is not made again.
 
     python benchmarks/transfer.py benchmarks/ut_interaction.yaml -o docs/results.md
 
-A plan names the unlabelled videos, the protocol, the seeds, and for each method its config and what is changed in it
-for these videos. The processor time of each pretraining is measured and stands in the table. What the tables are made
-of is kept in benchmarks/results/PLAN/METHOD-SEED, a few small files a run; runs themselves may be deleted.
+A plan names the unlabelled videos, the seeds, for each method its config and what is changed in it for these videos,
+and the commands that judge a run. The processor time of each pretraining is measured and stands in the table. What the
+tables are made of is kept in benchmarks/results/PLAN/METHOD-SEED, a few small files a run; runs themselves may be
+deleted.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from avssl.data.journal import write_text
 from avssl.evaluation.report import collect, comparison, markdown
 
 ROOT = Path(__file__).parents[1]
+MADE = ("cost.json", "held_out.json", "encoder/encoder.json", "eval/*/results.json", "sync_*.json", "audio_*.json")
+SYNC = ("auc", "accuracy", "auc_other_video", "within_a_frame", "within_200_ms")
 TRIAL = (10, 40)  # steps of two short runs, from which the processor time of a step is found
 
 
@@ -40,35 +43,39 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results", help="what is kept of them")
     args = parser.parse_args()
     plan = yaml.safe_load(args.plan.read_text())
-    folder, results, protocol = args.runs / args.plan.stem, args.results / args.plan.stem, plan["protocol"]
-    copies = [(Path(root), folder / "videos" / Path(root).name) for root in plan["videos"]]
+    folder, results = args.runs / args.plan.stem, args.results / args.plan.stem
     for seed in plan["seeds"]:
         for name in plan["methods"] if args.only is None else args.only:
-            run, found = folder / f"{name}-{seed}", Path("eval", Path(protocol).stem, "results.json")
+            run, kept = folder / f"{name}-{seed}", results / f"{name}-{seed}"
             settings = {"method": plan["methods"][name], "cpu_budget": plan.get("cpu_minutes")}
-            if (results / run.name / found).exists():
-                check_same(results / run.name / "cost.json", settings)
+            if (kept / "cost.json").exists():
+                check_same(kept / "cost.json", settings)
                 continue
-            roots = [prepared(*copy, plan["prepare"]) for copy in copies]
-            pretrain(run, settings, seed, roots)
-            judge(run, protocol, plan["evaluate"])
-            for file in ("cost.json", "held_out.json", "encoder/encoder.json", found):
-                facts = json.loads((run / file).read_text())
-                write_text(results / run.name / file, json.dumps(facts, separators=(",", ":")) + "\n")
-    done = sorted(path.parents[2] for path in results.glob(f"*/eval/{Path(protocol).stem}/results.json"))
-    text = tables(done, Path(protocol).stem)
+            videos = [prepared(root, folder / "videos" / Path(root).name, plan["prepare"]) for root in plan["videos"]]
+            pretrain(run, settings, seed, videos)
+            for number, words in enumerate(plan["judge"]):
+                command = [word.format(run=run, videos=",".join(videos)) for word in words.split()]
+                measured([sys.executable, *command], run / f"judge{number}.log")
+            for file in (file for pattern in reversed(MADE) for file in sorted(run.glob(pattern))):
+                facts = json.loads(file.read_text())
+                write_text(kept / file.relative_to(run), json.dumps(facts, separators=(",", ":")) + "\n")
+    text = tables(sorted(path.parent for path in results.glob("*/cost.json")))
     print(text)
     if args.out is not None:
         before, mark, rest = args.out.read_text().partition(f"<!-- {args.plan.stem} -->\n")
+        if not mark:
+            raise SystemExit(f"{args.out} has no line <!-- {args.plan.stem} --> to put the tables below")
         write_text(args.out, f"{before}{mark}{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
 
 
-def prepared(root: Path, out: Path, options: dict[str, Any]) -> Path:
-    """Training-ready copies of a folder."""
+def prepared(root: str, out: Path, options: dict[str, Any]) -> str:
+    """The manifest of training-ready copies of a folder; the synthetic world needs none."""
+    if root == "synthetic":
+        return root
     if not (out / "videos.parquet").exists():
         words = [f"--{name}={value}" for name, value in options.items()]
-        measured([sys.executable, "tools/prepare.py", str(root), "-o", str(out), *words], out.with_suffix(".log"))
-    return out / "videos.parquet"
+        measured([sys.executable, "tools/prepare.py", root, "-o", str(out), *words], out.with_suffix(".log"))
+    return str(out / "videos.parquet")
 
 
 def check_same(cost: Path, settings: dict[str, Any]) -> None:
@@ -82,7 +89,7 @@ def check_same(cost: Path, settings: dict[str, Any]) -> None:
         raise SystemExit(f"{cost.parent} was made with {made}, the plan says {settings}: delete it to make it anew")
 
 
-def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[Path]) -> None:
+def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str]) -> None:
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
     A run that was broken off begins anew: its cost would not be known otherwise. Where the plan has a budget of
@@ -92,7 +99,7 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[Path]) 
         check_same(run / "cost.json", settings)
         return
     method, budget = settings["method"], settings["cpu_budget"]
-    videos = f"--data.root=[{','.join(map(str, roots))}]"
+    videos = f"--data.root=[{','.join(roots)}]" if len(roots) > 1 else f"--data.root={roots[0]}"
     command = [sys.executable, "tools/train.py", method["config"], videos, f"--runs={run.parent}", f"--seed={seed}"]
     command += method.get("changes", [])
 
@@ -109,13 +116,6 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[Path]) 
         words = [f"--trainer.max_steps={int((budget - short) / a_step) + TRIAL[0]}"]
     minutes = trained(run, *words)
     write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes, "settings": settings}))
-
-
-def judge(run: Path, protocol: str, changes: list[str]) -> None:
-    """Evaluate one run."""
-    if not (run / "eval" / Path(protocol).stem / "results.json").exists():
-        command = [sys.executable, "tools/evaluate.py", protocol, f"--run={run}", *changes]
-        measured(command, run / f"{Path(protocol).stem}.log")
 
 
 def measured(command: list[str], log: Path) -> float:
@@ -140,8 +140,15 @@ def measured(command: list[str], log: Path) -> float:
     return sum(spent.values()) / 60
 
 
-def tables(done: list[Path], protocol: str) -> str:
-    """The pretext task on held-out videos, and transfer."""
+def tables(done: list[Path]) -> str:
+    """How runs did under each protocol, in synchrony, and in their own task on held-out videos."""
+    parts = []
+    for name in sorted({path.parent.name for run in done for path in run.glob("eval/*/results.json")}):
+        judged = [run for run in done if (run / "eval" / name).exists()]
+        parts.append(markdown(*comparison(collect(judged, name), ROOT / "configs/eval/published.yaml")))
+    sync = [[run.name, *synchrony(json.loads(path.read_text()))] for run in done for path in run.glob("sync_*.json")]
+    if sync:
+        parts.append(markdown(["run", "videos", *SYNC, "median error, ms"], sync))
     rows = []
     for run in done:
         held_out = json.loads((run / "held_out.json").read_text())
@@ -150,12 +157,24 @@ def tables(done: list[Path], protocol: str) -> str:
         for metric, value in held_out["metrics"].items():
             chance = held_out["metrics"].get(f"chance/{metric}")
             if chance is not None:
-                interval = f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-                words = [run.name, metric, interval, f"{chance['mean']:.3f}", str(card["steps"]), f"{cost:.1f}"]
-                rows.append([*words, f"{held_out['collapse']['rankme']:.1f} of {card['num_features']}"])
-    pretext = markdown(["run", "metric", "held-out videos", "chance", "steps", "CPU minutes", "RankMe"], rows)
-    headings, lines = comparison(collect(done, protocol), ROOT / "configs/eval/published.yaml")
-    return f"{markdown(headings, lines)}\n{pretext}"
+                words = [run.name, metric, number(value["mean"], value["low"], value["high"]), f"{chance['mean']:.3f}"]
+                rank = f"{held_out['collapse']['rankme']:.1f} of {card['num_features']}"
+                rows.append([*words, str(card["steps"]), f"{cost:.1f}", rank])
+    headings = ["run", "metric", "held-out videos", "chance", "steps", "CPU minutes", "RankMe"]
+    return "\n".join([*parts, markdown(headings, rows)])
+
+
+def synchrony(found: dict[str, Any]) -> list[str]:
+    """Cells of one run's synchrony (`avssl.evaluation.synchrony`), each number with its interval and chance."""
+    cells = [
+        f"{number(found[name]['value'], *found[name]['ci95'])}, chance {found[name]['chance']:.2f}" for name in SYNC
+    ]
+    return [str(found["videos"]), *cells, f"{found['error_ms']['median_absolute']:.0f}"]
+
+
+def number(value: float, low: float, high: float) -> str:
+    """With its 95 % interval."""
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 if __name__ == "__main__":
