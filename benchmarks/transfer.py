@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from avssl.evaluation.report import collect, comparison, markdown
 ROOT = Path(__file__).parents[1]
 MADE = ("cost.json", "held_out.json", "encoder/encoder.json", "eval/*/results.json", "sync_*.json", "audio_*.json")
 SYNC = ("auc", "accuracy", "auc_other_video", "within_a_frame", "within_200_ms")
+WIDE = re.compile(r"R@(10|20|50)|(R@|neigh).*_ordered.*")  # columns that tools/table.py alone shows
 TRIAL = (10, 40)  # steps of two short runs, from which the processor time of a step is found
 
 
@@ -145,7 +147,10 @@ def tables(done: list[Path]) -> str:
     parts = []
     for name in sorted({path.parent.name for run in done for path in run.glob("eval/*/results.json")}):
         judged = [run for run in done if (run / "eval" / name).exists()]
-        parts.append(markdown(*comparison(collect(judged, name), ROOT / "configs/eval/published.yaml")))
+        headings, rows = comparison(collect(judged, name), ROOT / "configs/eval/published.yaml")
+        shown = [place for place, heading in enumerate(headings) if not WIDE.fullmatch(heading)]
+        narrow = [[line[place] for place in shown] for line in (headings, *rows)]
+        parts.append(markdown(narrow[0], narrow[1:]))
     sync = [[run.name, *synchrony(json.loads(path.read_text()))] for run in done for path in run.glob("sync_*.json")]
     if sync:
         parts.append(markdown(["run", "videos", *SYNC, "median error, ms"], sync))
