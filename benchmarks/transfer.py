@@ -53,7 +53,9 @@ def main() -> None:
             if (kept / "cost.json").exists():
                 check_same(kept / "cost.json", settings)
                 continue
-            videos = [prepared(root, folder / "videos" / Path(root).name, plan["prepare"]) for root in plan["videos"]]
+            videos = [
+                prepared(root, folder / "videos" / Path(root).name, plan.get("prepare")) for root in plan["videos"]
+            ]
             pretrain(run, settings, seed, videos)
             for number, words in enumerate(plan["judge"]):
                 command = [word.format(run=run, videos=",".join(videos)) for word in words.split()]
@@ -70,9 +72,9 @@ def main() -> None:
         write_text(args.out, f"{before}{mark}{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
 
 
-def prepared(root: str, out: Path, options: dict[str, Any]) -> str:
-    """The manifest of training-ready copies of a folder; the synthetic world needs none."""
-    if root == "synthetic":
+def prepared(root: str, out: Path, options: dict[str, Any] | None) -> str:
+    """The manifest of training-ready copies of a folder; the folder itself where the plan makes none."""
+    if options is None:
         return root
     if not (out / "videos.parquet").exists():
         words = [f"--{name}={value}" for name, value in options.items()]

@@ -106,7 +106,6 @@ class EgoMotionFromVideo:
 
 
 @lru_cache(maxsize=64)
-@lru_cache(maxsize=64)
 def _poses(path: Path, changed: int) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
     """`read_poses`, once for all clips of a recording; anew where the file has changed since."""
     return read_poses(path)

@@ -1,0 +1,49 @@
+"""Cut a recording that has a camera pose for every frame into pieces, each with its own poses beside it.
+
+    python benchmarks/cut.py VIDEO POSES -o runs/pieces
+
+A single long recording can't be split into videos to train on and videos to measure on; its pieces can. What a network
+learns of them holds for this room: neighbouring pieces show the same things.
+"""
+
+from __future__ import annotations
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from av.video.frame import VideoFrame
+
+from avssl.data.encode import Movie, write_movie
+from avssl.media import open_video
+
+
+def main() -> None:
+    """Write ``<out>/<number>.mp4`` and ``<out>/<number>.poses.txt``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("poses", type=Path, help="a row for each frame")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--frames", type=int, default=40, help="of a piece; what is left over at the end is left out")
+    args = parser.parse_args()
+    rows = args.poses.read_text().splitlines()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with open_video(args.video) as reader:
+        rate = Fraction(reader.info.fps).limit_denominator(1001)
+        movie = Movie(rate, reader.info.size, 12, 16000)
+        for number, first in enumerate(range(0, min(len(rows), reader.info.frames) - args.frames + 1, args.frames)):
+            times = (torch.arange(first, first + args.frames, dtype=torch.float64) + 0.5) / float(rate)
+            pictures = []
+            for place, pixels in enumerate(reader.frames(times).permute(0, 2, 3, 1).contiguous().numpy()):
+                picture = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+                picture.pts, picture.time_base = place, 1 / rate
+                pictures.append(picture)
+            target = args.out / f"{number:03d}.mp4"
+            write_movie(target, iter(pictures), iter(()), movie, {"preset": "medium", "crf": "18"})
+            target.with_suffix(".poses.txt").write_text("\n".join(rows[first : first + args.frames]) + "\n")
+    print(f"{number + 1} pieces of {args.frames} frames in {args.out}")
+
+
+if __name__ == "__main__":
+    main()
