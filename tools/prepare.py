@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds after which a video is given up")
     args = parser.parse_args()
     try:
-        options = CopyOptions(args.short_side, args.fps, args.gop, args.crf, args.audio_rate)
+        options = CopyOptions(args.short_side, args.fps, args.gop, args.crf, args.audio_rate, args.region)
         prepared = prepare(open_manifest(args.source), args.out, options, args.workers, args.timeout)
     except (MediaError, OSError, ValueError) as error:
         sys.exit(f"prepare.py: {error}")

@@ -151,6 +151,28 @@ def test_colours_survive_and_every_backend_agrees(tmp_path, shared_data):
     assert error.abs().mean() < 4
 
 
+@pytest.mark.parametrize("region", [(0.25, 0.4, 0.75, 0.8), (0.1, 0.37, 1.0, 1.0), (0.0, 0.0, 0.33, 0.51)])
+def test_a_region_is_that_part_of_every_picture(tmp_path, shared_data, region):
+    source = min((shared_data / "ut_interaction" / "hug").iterdir())
+    target = copied(source, tmp_path, CopyOptions(region=region, short_side=64))
+    info, (left, top, right, bottom) = probe(target), region
+    times = torch.arange(0, info.frames, 7) / info.fps + 0.002
+    with open_video(source) as before, open_video(target) as after:
+        height, width = before.info.size
+        whole = before.frames(times)[..., round(top * height) : round(bottom * height), :]
+        part = whole[..., round(left * width) : round(right * width)].float()
+        expected = torch.nn.functional.interpolate(part, info.size, mode="area")
+        found = after.frames(times).float()
+    assert info.size[0] / info.size[1] == pytest.approx(part.shape[2] / part.shape[3], rel=0.06)
+    assert (found - expected).abs().mean() < 6 < (found.roll(8, 3) - expected).abs().mean()
+
+
+@pytest.mark.parametrize("region", [(0.5, 0.0, 0.5, 1.0), (0.0, 0.8, 1.0, 0.2), (0.0, 0.0, 1.2, 1.0)])
+def test_a_region_that_is_none_is_refused(region):
+    with pytest.raises(ValueError, match="region"):
+        CopyOptions(region=region)
+
+
 def test_a_source_that_breaks_off_is_an_error(tmp_path):
     source = film(tmp_path / "source.mkv", 50)
     info = probe(source)
