@@ -7,7 +7,7 @@ normalised on the device (`Clips.normalised`), not in the loader.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
 MEAN = (0.43216, 0.394666, 0.37645)  # of pixels in [0, 1]: Kinetics-400, as torchvision's video networks use
@@ -70,13 +70,13 @@ class Augment(ClipTransform):
         scale: smallest and largest share of the picture's area that a crop covers.
         ratio: narrowest and widest crop (width over height).
         flip: probability of a horizontal flip.
-        jitter: probability of changing brightness, contrast, saturation (by up to ``0.8 * strength``) and hue (by up
-            to ``0.2 * strength``), as in SimCLR (Chen et al., ICML 2020, appendix A).
-        strength: of the colour jitter.
+        jitter: probability of changing the colours of a clip (`ColourJitter`).
+        strength: of that change (SimCLR: 1).
         grey: probability of dropping colour.
         blur: probability of a Gaussian blur.
         square: squash to a square before cropping, so that the aspect ratio can't be learnt.
-        frame_jitter: strength of a second change of colours that is drawn for each frame on its own (`FrameJitter`).
+        frame_jitter: strength of a second change of colours that is drawn for each frame on its own, so that neither
+            they nor their drift tell what follows (DPC: Han et al., ICCV workshops 2019).
     """
 
     def __init__(
@@ -93,15 +93,14 @@ class Augment(ClipTransform):
         frame_jitter: float = 0.0,
     ) -> None:
         self.size, self.square = size, square
-        colour = v2.ColorJitter(0.8 * strength, 0.8 * strength, 0.8 * strength, min(0.5, 0.2 * strength))
         kernel = max(3, size // 10 // 2 * 2 + 1)
-        steps: list[tuple[float, v2.Transform]] = [
+        steps: list[tuple[float, nn.Module]] = [
             (1.0, v2.RandomResizedCrop(size, scale=scale, ratio=ratio)),
             (flip, v2.RandomHorizontalFlip(flip)),
-            (jitter, v2.RandomApply([colour], p=jitter)),
+            (jitter, ColourJitter(strength, jitter)),
             (grey, v2.RandomGrayscale(grey)),
             (blur, v2.RandomApply([v2.GaussianBlur(kernel, sigma=(0.1, 2.0))], p=blur)),
-            (frame_jitter, FrameJitter(frame_jitter)),
+            (frame_jitter, ColourJitter(frame_jitter, each_frame=True)),
         ]
         self.steps = v2.Compose([transform for probability, transform in steps if probability > 0])
 
@@ -118,29 +117,34 @@ class Augment(ClipTransform):
         return self.steps(clip)
 
 
-class FrameJitter:
-    """Colours drawn for each frame on its own, so that neither they nor their drift tell what follows (DPC, Han 2019).
+class ColourJitter(nn.Module):
+    """Other brightness, contrast, saturation and hue, as in SimCLR (Chen et al., ICML 2020, appendix A).
 
     Brightness, contrast and saturation are multiplied by 1 ± ``0.8 * strength`` at most, and the hue is turned by up to
-    ``0.2 * strength`` of the circle; all four are one linear map of a pixel's colour.
+    ``0.2 * strength`` of the circle, about the grey axis. All four are one linear map of a pixel's colour, which takes
+    a seventh of the time of torchvision's ``ColorJitter`` with its way through HSV (`benchmarks/augment.py`).
 
     Args:
         strength: 0 changes nothing, 1 very much.
+        probability: that anything is changed.
+        each_frame: draw for each frame on its own instead of once for the clip.
     """
 
-    def __init__(self, strength: float) -> None:
-        self.strength = strength
+    def __init__(self, strength: float, probability: float = 1.0, each_frame: bool = False) -> None:
+        super().__init__()
+        self.strength, self.probability, self.each_frame = strength, probability, each_frame
 
-    def __call__(self, clip: Tensor) -> Tensor:
+    def forward(self, clip: Tensor) -> Tensor:
         """``[T, 3, h, w]`` uint8 to the same. Draws from torch's global random numbers."""
-        t = len(clip)
-        drawn = (2 * torch.rand(4, t) - 1) * self.strength  # [4, T] in [-strength, strength]
-        bright, contrast, saturation = (1 + 0.8 * drawn[:3]).clamp(min=0)[:, :, None, None]  # [T, 1, 1] each
-        angle = 2 * torch.pi * 0.2 * drawn[3][:, None, None]  # [T, 1, 1] about the grey axis (Rodrigues' formula)
+        if torch.rand(()) >= self.probability:
+            return clip
+        drawn = (2 * torch.rand(4, len(clip) if self.each_frame else 1) - 1) * self.strength  # in [-strength, strength]
+        bright, contrast, saturation = (1 + 0.8 * drawn[:3]).clamp(min=0)[:, :, None, None]  # [T or 1, 1, 1] each
+        angle = 2 * torch.pi * 0.2 * drawn[3][:, None, None]  # of the turn, by Rodrigues' formula
         one, grey = torch.eye(3), torch.full((3, 3), 1 / 3)
         cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
-        hue = grey + angle.cos() * (one - grey) + angle.sin() * cross  # [T, 3, 3]
-        turned = bright * (saturation * hue + (1 - saturation) * torch.tensor(LUMA).expand(3, 3))  # [T, 3, 3]
+        hue = grey + angle.cos() * (one - grey) + angle.sin() * cross  # [T or 1, 3, 3]
+        turned = bright * (saturation * hue + (1 - saturation) * torch.tensor(LUMA).expand(3, 3))
         pixels = turned @ clip.flatten(2).float()  # [T, 3, h w]
-        middle = pixels.mean((1, 2), keepdim=True)
-        return (middle + contrast * (pixels - middle)).clamp(0, 255).round().to(torch.uint8).view_as(clip)
+        middle = pixels.mean((1, 2) if self.each_frame else (0, 1, 2), keepdim=True)
+        return pixels.sub_(middle).mul_(contrast).add_(middle).clamp_(0, 255).round_().to(torch.uint8).view_as(clip)

@@ -8,7 +8,7 @@ from torch import nn
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import FrameJitter
+from avssl.data.transforms import ColourJitter
 from avssl.encoders import R3D, FrameLSTM, ResNet, load_encoder, save_encoder
 from avssl.encoders.lstm import PeepholeLSTM
 from avssl.methods import CPC, DPC, MemDPC, UnsupervisedLSTM
@@ -248,12 +248,12 @@ def test_frame_jitter_changes_each_frame_by_itself_and_hides_a_drift_of_brightne
     clip = torch.linspace(60, 180, 16).byte()[:, None, None, None].expand(16, 3, 8, 8)
     orders = []
     for _ in range(40):
-        means = FrameJitter(0.8)(clip).float().mean((1, 2, 3))
+        means = ColourJitter(0.8, each_frame=True)(clip).float().mean((1, 2, 3))
         orders.append(torch.corrcoef(torch.stack([means, torch.arange(16.0)]))[0, 1])
     assert torch.stack(orders).mean() < 0.85  # 1 without
-    grey = FrameJitter(0.0)(clip)
+    grey = ColourJitter(0.0, each_frame=True)(clip)
     assert torch.equal(grey, clip)
     colours = torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8)
-    jittered = FrameJitter(0.5)(colours[:1].expand(16, 3, 8, 8))
+    jittered = ColourJitter(0.5, each_frame=True)(colours[:1].expand(16, 3, 8, 8))
     assert jittered.dtype == torch.uint8
     assert len({frame.float().mean().item() for frame in jittered}) == 16
