@@ -37,7 +37,10 @@ def main() -> None:
             results = synchrony(split(videos, args.held_out)[1] if args.held_out else videos, args.run, args.reach)
     except (MediaError, FileNotFoundError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
-    out = args.run / f"{args.what}_{Path(args.root).name}.json"
+    where = Path(args.root).resolve()
+    out = (
+        args.run / f"{args.what}_{where.parent.name if where.is_file() else where.name}.json"
+    )  # a manifest: its folder
     out.write_text(json.dumps(results, indent=1))
     for name, value in results.items():
         print(f"{name:16} {line(value)}")
