@@ -38,9 +38,8 @@ def main() -> None:
     except (MediaError, FileNotFoundError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
     where = Path(args.root).resolve()
-    out = (
-        args.run / f"{args.what}_{where.parent.name if where.is_file() else where.name}.json"
-    )  # a manifest: its folder
+    name = where.parent.name if where.is_file() else where.name  # a manifest is named by its folder
+    out = args.run / f"{args.what}_{name}.json"
     out.write_text(json.dumps(results, indent=1))
     for name, value in results.items():
         print(f"{name:16} {line(value)}")

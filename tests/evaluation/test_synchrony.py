@@ -1,3 +1,6 @@
+import json
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -5,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from avssl.encoders import VGG, save_encoder
+from avssl.encoders import VGG, EarlyFusion, save_encoder
 from avssl.evaluation.audio import audio_probe, read_sound
 from avssl.evaluation.pictures import offset_picture
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.sync import curve, offset_grid, offset_of
 from avssl.evaluation.synchrony import Displaced, auc
 from avssl.media import AudioClip, AudioInfo, VideoInfo
-from avssl.methods.audiovisual.streams import Synchroniser, in_words
+from avssl.methods.audiovisual.streams import Synchroniser, TwoStream, in_words
 
 FLASHES = (0.36, 0.92, 1.16, 1.68, 2.2, 2.32)
+TOOLS = Path(__file__).parents[2] / "tools"
 CARD = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "size": [8, 8]}
 
 
@@ -91,6 +95,34 @@ def test_auc_is_the_share_of_pairs_in_order():
     positive, negative = rng.integers(0, 5, 20).astype(float), [rng.integers(0, 4, 3).tolist() for _ in range(20)]
     pairs = [(p > n) + 0.5 * (p == n) for p in positive for row in negative for n in row]
     assert auc(positive, negative) == pytest.approx(np.mean(pairs))
+
+
+def tool(name, *words):
+    return subprocess.run([sys.executable, TOOLS / name, *map(str, words)], capture_output=True, text=True, timeout=300)
+
+
+def test_the_tools_measure_real_recordings(tmp_path, shared_data, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for source in sorted((shared_data / "talking_faces" / "clips").iterdir())[:2]:
+        (faces / source.name).write_bytes(source.read_bytes())
+    torch.manual_seed(0)
+    network = TwoStream(EarlyFusion(8, depth=10), VGG(8), 32, 16, (1, 4), 5, 0.04)
+    save_encoder(network, tmp_path / "run" / "sync", {**CARD, "size": [32, 32]})
+    told = tool("evaluate_av.py", "sync", faces, f"--run={tmp_path / 'run'}")
+    assert told.returncode == 0, told.stderr
+    found = json.loads((tmp_path / "run" / "sync_faces.json").read_text())
+    assert (found["videos"], found["left_out"], len(found["error_ms"]["each"])) == (2, 0, 2)
+    assert 0.1 < found["within_a_frame"]["chance"] < 0.2
+    assert found["auc"]["ci95"][0] <= found["auc"]["value"] <= found["auc"]["ci95"][1]
+    told = tool("sync.py", *sorted(faces.iterdir()), f"--run={tmp_path / 'run'}", "-o", tmp_path / "curves.png")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("sound is") + told.stdout.count("in sync") >= 2
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+    told = tool("sync.py", faces / "nothing.mp4", f"--run={tmp_path / 'nowhere'}")
+    assert told.returncode == 1
+    assert "nowhere" in told.stderr
 
 
 def write_tone(path, hertz, rng, rate=8000):
