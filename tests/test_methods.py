@@ -25,7 +25,7 @@ PATCHES = [
     *("counting", "multi_task"),
 ]
 SIZE = dict.fromkeys(PATCHES, 64) | {"ranking": 96}  # pixels, by config, where a method can't work on 32 x 32
-STEPS = {"videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
+STEPS = {"byol": 150, "videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
 TINY = {"moco": {"method.init_args.queue": 8}}  # or a batch that comes again meets itself among its negatives
 
 
