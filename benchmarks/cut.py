@@ -32,7 +32,8 @@ def main() -> None:
     with open_video(args.video) as reader:
         rate = Fraction(reader.info.fps).limit_denominator(1001)
         movie = Movie(rate, reader.info.size, 12, 16000)
-        for number, first in enumerate(range(0, min(len(rows), reader.info.frames) - args.frames + 1, args.frames)):
+        starts = range(0, min(len(rows), reader.info.frames) - args.frames + 1, args.frames)
+        for number, first in enumerate(starts):
             times = (torch.arange(first, first + args.frames, dtype=torch.float64) + 0.5) / float(rate)
             pictures = []
             for place, pixels in enumerate(reader.frames(times).permute(0, 2, 3, 1).contiguous().numpy()):
@@ -42,7 +43,7 @@ def main() -> None:
             target = args.out / f"{number:03d}.mp4"
             write_movie(target, iter(pictures), iter(()), movie, {"preset": "medium", "crf": "18"})
             target.with_suffix(".poses.txt").write_text("\n".join(rows[first : first + args.frames]) + "\n")
-    print(f"{number + 1} pieces of {args.frames} frames in {args.out}")
+    print(f"{len(starts)} pieces of {args.frames} frames in {args.out}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from avssl.data.journal import write_text
 from avssl.evaluation.report import collect, comparison, markdown
 
 ROOT = Path(__file__).parents[1]
-MADE = ("cost.json", "held_out.json", "encoder/encoder.json", "eval/*/results.json", "sync_*.json", "audio_*.json")
+MADE = ("cost.json", "held_out.json", "encoder/encoder.json", "eval/*/results.json", "sync_*.json")
 SYNC = ("auc", "accuracy", "auc_other_video", "within_a_frame", "within_200_ms")
 WIDE = re.compile(r"R@(10|20|50)|(R@|neigh).*_ordered.*")  # columns that tools/table.py alone shows
 TRIAL = (10, 40)  # steps of two short runs, from which the processor time of a step is found

@@ -48,7 +48,7 @@ class CopyOptions:
         crf: x264's quality; lower is better and larger.
         audio_rate: samples a second of the sound.
         region: the part of every picture that is kept, (left, top, right, bottom) in shares of its width and height:
-            (0.25, 0.4, 0.75, 0.8) are the lips of a face in the middle.
+            (0.3, 0.44, 0.7, 0.76) are the lips in `talking_faces`.
     """
 
     short_side: int = 128
@@ -178,9 +178,10 @@ def _pictures(
     times = torch.arange(count, dtype=torch.float64) / float(rate) + ROUNDING
     times = times.clamp(max=math.nextafter(info.duration, 0))
     reformatter = VideoReformatter()
+    at_once = max(1, FRAMES_AT_ONCE * height * width // (whole[0] * whole[1]))  # as many pixels as without a region
     with open_video(info.path, "pyav", info) as reader:
-        for start in range(0, count, FRAMES_AT_ONCE):
-            video = reader.frames(times[start : start + FRAMES_AT_ONCE], whole)
+        for start in range(0, count, at_once):
+            video = reader.frames(times[start : start + at_once], whole)
             pixels = video[..., above : above + height, before : before + width].permute(0, 2, 3, 1)  # [T, H, W, 3]
             for number, picture in enumerate(pixels.contiguous().numpy(), start):
                 frame = reformatter.reformat(
