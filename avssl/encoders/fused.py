@@ -23,11 +23,13 @@ class Fused(Encoder):
     Args:
         width: channels of the first layers of both streams.
         rate: samples a second.
+        differences: see the differences between frames, not the frames (`VideoResNet`).
     """
 
-    def __init__(self, width: int = 64, rate: int = 16000) -> None:
-        super().__init__(8 * width, {"width": width, "rate": rate})
-        self.video, self.audio = R3D(width), Waveform(width, rate)
+    def __init__(self, width: int = 64, rate: int = 16000, differences: bool = False) -> None:
+        super().__init__(8 * width, {"width": width, "rate": rate, "differences": differences})
+        self.video, self.audio = R3D(width, differences), Waveform(width, rate)
+        self.min_clip = self.video.min_clip
         self.fuse = nn.Sequential(
             Conv3d(width + self.audio.num_features, width, 1, bias=False), nn.BatchNorm3d(width), nn.ReLU()
         )
@@ -51,9 +53,8 @@ class Fused(Encoder):
         return self._maps(clips, self.audio.maps(sound))
 
     def _maps(self, clips: Tensor, heard: Tensor | None) -> Tensor:
-        self.check_clips(clips)
         net = self.video.net
-        seen = net.layer1(net.stem(clips.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)))
+        seen = net.layer1(net.stem(self.video.channels_first(clips)))
         b, _, t, h, w = seen.shape
         if heard is None:
             heard = seen.new_zeros(b, self.audio.num_features, t)

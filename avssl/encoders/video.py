@@ -230,13 +230,14 @@ class VideoResNet(TorchvisionEncoder):
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         net = self.net
-        x = net.stem(self._channels_first(clips))
+        x = net.stem(self.channels_first(clips))
         return net.layer4(net.layer3(net.layer2(net.layer1(x))))
 
-    def _channels_first(self, clips: Tensor) -> Tensor:
+    def channels_first(self, clips: Tensor) -> Tensor:
+        """What the stem sees of clips ``[B, T, 3, H, W]``: ``[B, 3, T or T - 1, H, W]``."""
         self.check_clips(clips)
         seen = clips.diff(dim=1) if self.differences else clips
-        return seen.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)  # [B, 3, T, H, W]
+        return seen.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
 
 
 class R3D(VideoResNet):

@@ -25,6 +25,9 @@ from avssl.encoders.inference import for_inference
 from avssl.media import VideoInfo, open_video
 
 VIEWS_AT_ONCE = 64  # views a forward pass
+VIEWS_A_WORKER = (
+    16  # the same in a worker that decodes and encodes: few, so that all workers end at about the same time
+)
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,8 @@ def check_fits(encoder: Encoder, views: Views) -> None:
 class FeatureDataset(Dataset[Tensor]):
     """Features of all views of each video, ``[M, S, D]``: on a CPU the workers also run the encoder, a core each.
 
-    That is faster than one process that encodes with all cores while others decode, and no pixels are moved.
+    That is faster than one process that encodes with all cores while others decode, and no pixels are moved. The videos
+    of a batch are encoded together.
 
     Args:
         pixels: the views.
@@ -204,7 +208,12 @@ class FeatureDataset(Dataset[Tensor]):
         return len(self.pixels)
 
     def __getitem__(self, index: int) -> Tensor:
-        return encode(self.encoder, self.pixels[index], self.pixels.views, self.normalise, self.machine)
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[Tensor]:
+        pixels = torch.cat([self.pixels[index] for index in indices])
+        found = encode(self.encoder, pixels, self.pixels.views, self.normalise, self.machine)
+        return list(found.unflatten(0, (len(indices), -1)))
 
 
 def encode(encoder: Encoder, pixels: Tensor, views: Views, normalise: Normalise, machine: Machine) -> Tensor:
@@ -219,11 +228,11 @@ def stream_features(
 ) -> Iterator[Tensor]:
     """Features of one video after the other, ``[M, S, D]`` float32 on the CPU, in the order of ``rows``."""
     device = machine.target
-    encoder = for_inference(encoder.to(device))
+    encoder = for_inference(encoder.to(device), machine.half)
     pixels = ViewDataset(videos, rows, views)
     if device.type == "cpu":
-        for found in machine.loader(FeatureDataset(pixels, encoder, machine)):
-            yield found[0]
+        for found in machine.loader(FeatureDataset(pixels, encoder, machine), max(1, VIEWS_A_WORKER // views.count)):
+            yield from found
         return
     normalise = Normalise(encoder.card["mean"], encoder.card["std"], device)
     for batch in machine.loader(pixels, max(1, VIEWS_AT_ONCE // views.count)):

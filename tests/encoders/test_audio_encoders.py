@@ -78,9 +78,10 @@ def test_early_fusion_of_a_long_clip_is_that_of_its_windows():
     torch.testing.assert_close(encoder.maps(windows)[:, :, 0], encoder.maps(clip)[0].transpose(0, 1))
 
 
-def test_the_fused_network_hears_and_can_do_without(tmp_path):
+@pytest.mark.parametrize("differences", [False, True])
+def test_the_fused_network_hears_and_can_do_without(tmp_path, differences):
     torch.manual_seed(0)
-    encoder = Fused(8).eval()
+    encoder = Fused(8, differences=differences).eval()
     clips, sound = torch.randn(2, 8, 3, 32, 32), 0.1 * torch.randn(2, 8000)
     assert encoder(clips).shape == (2, encoder.num_features)
     assert not torch.allclose(encoder.fused(clips, sound), encoder.fused(clips, sound.flip(0)))

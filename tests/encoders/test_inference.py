@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from avssl.encoders import MC3, R3D, S3D, R2Plus1D, ResNet
+from avssl.encoders import MC3, R3D, S3D, R2Plus1D, ResNet, ViT
 from avssl.encoders.inference import for_inference
 
 
@@ -22,3 +22,13 @@ def test_the_quick_copy_gives_the_same_features_without_batch_normalisation(make
         for network in (quick, encoder)
     )
     assert left <= (before // 2 if isinstance(encoder, R2Plus1D) else 0)  # there, half of them follow a block
+
+
+@pytest.mark.parametrize("make", [R3D, S3D, lambda width: ResNet(18, width), lambda w: ViT(4 * w, depth=1, patch=8)])
+def test_weights_held_in_bfloat16_change_nothing_under_autocast(make):
+    torch.manual_seed(0)
+    encoder = make(8)
+    clips = torch.randn(2, 8, 3, 32, 32)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = for_inference(encoder)(clips)
+        torch.testing.assert_close(for_inference(encoder, half=True)(clips), expected, rtol=0, atol=0)
