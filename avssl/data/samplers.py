@@ -81,6 +81,16 @@ def random_start(info: VideoInfo, span: float, rng: torch.Generator, motion_weig
     return uniform(latest * chosen / steps, latest * (chosen + 1) / steps, rng)
 
 
+def on_frames(starts: Tensor, info: VideoInfo) -> Tensor:
+    """``[...]`` seconds moved back to when the frame on show appeared.
+
+    A frame is shown for 1/fps seconds; without this, pictures would be half of that late against their sound, and the
+    distances between the frames of a clip would depend on where it begins. Recordings with a varying rate are left as
+    they are.
+    """
+    return starts if info.vfr else (starts * info.fps + 1e-6).floor() / info.fps
+
+
 def clip_times(starts: Tensor, frames: int, step: float) -> Tensor:
     """``[N]`` starts to ``[N, T]`` times, ``step`` seconds apart."""
     return starts[:, None] + torch.arange(frames, dtype=torch.float64) * step
@@ -156,6 +166,9 @@ class UniformClips:
 class ConsecutiveClips:
     """Clips that follow one another with the same gap between them, in their true order.
 
+    Each begins with a frame (`on_frames`): steps that are no whole number of frames are rounded alike in all of them,
+    and the pattern of the rounding doesn't tell which comes first.
+
     Args:
         clips: clips a video (N).
         frames: frames a clip (T).
@@ -179,7 +192,7 @@ class ConsecutiveClips:
         """Times ``[N, T]``, clip after clip."""
         start = random_start(info, self.seconds, rng, self.motion_weighted)
         offsets = torch.arange(self.clips, dtype=torch.float64) * (self.frames * self.step + self.gap)
-        return ClipTimes(clip_times(start + offsets, self.frames, self.step))
+        return ClipTimes(clip_times(on_frames(start + offsets, info), self.frames, self.step))
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from avssl.data.samplers import clip_times
+from avssl.data.samplers import clip_times, on_frames
 from avssl.encoders.export import load
 from avssl.media import MediaError, VideoInfo, VideoReader, open_video
-from avssl.methods.audiovisual.streams import Synchroniser, on_frames
+from avssl.methods.audiovisual.streams import Synchroniser
 
 AT_ONCE = 64  # windows a forward pass
 TOLERANCE = 0.001  # seconds by which a sound may reach beyond the recording's

@@ -85,6 +85,14 @@ def test_shuffled_clips_show_every_order_alike():
     assert min(counts) > 140
 
 
+@pytest.mark.parametrize("step", [0.13, 0.11, 0.05])
+def test_where_a_clip_lies_does_not_change_the_distances_between_its_frames(step):
+    sampler = ShuffledClips(3, 8, step, 0.02)
+    for seed in range(20):
+        shown = (sampler(info(4.0), rng(seed)).frames * 25 + 0.015).floor()  # as a reader finds frames: 0.6 ms of grace
+        assert (shown - shown[:, :1] == shown[0] - shown[0, 0]).all()
+
+
 def test_motion_weighting_prefers_windows_in_which_something_moves():
     motion = torch.zeros(80)
     motion[40:48] = 1.0  # from 5 s to 6 s of 10 s

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import clip_times, sound_of, uniform
+from avssl.data.samplers import clip_times, on_frames, sound_of, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import (
@@ -20,7 +20,6 @@ from avssl.methods.audiovisual.streams import (
     TwoStream,
     TwoStreamMethod,
     apart,
-    on_frames,
     shared_stretch,
     shifts,
 )

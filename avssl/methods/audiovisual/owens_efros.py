@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import clip_times, uniform
+from avssl.data.samplers import clip_times, on_frames, uniform
 from avssl.data.transforms import coloured
 from avssl.encoders import Fused
 from avssl.encoders.base import Exportable
@@ -27,7 +27,6 @@ from avssl.methods.audiovisual.streams import (
     apart,
     in_words,
     late,
-    on_frames,
     shared_stretch,
     sound,
 )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import clip_times, sound_of, uniform
+from avssl.data.samplers import clip_times, on_frames, sound_of, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
@@ -34,15 +34,6 @@ def shared_stretch(info: VideoInfo, needed: float) -> tuple[float, float]:
     if not info.vfr:
         begin = math.ceil(begin * info.fps - 1e-6) / info.fps
     return (begin, end) if end - begin >= needed else (0.0, info.duration)
-
-
-def on_frames(starts: Tensor, info: VideoInfo) -> Tensor:
-    """``[...]`` seconds moved back to when the frame on show appeared.
-
-    A frame is shown for 1/fps seconds; without this, pictures would be half of that late against their sound.
-    Recordings with a varying rate are left as they are.
-    """
-    return starts if info.vfr else (starts * info.fps + 1e-6).floor() / info.fps
 
 
 @dataclass(frozen=True)
