@@ -49,7 +49,8 @@ def main() -> None:
     for seed in plan["seeds"]:
         for name in plan["methods"] if args.only is None else args.only:
             run, kept = folder / f"{name}-{seed}", results / f"{name}-{seed}"
-            settings = {"method": plan["methods"][name], "cpu_budget": plan.get("cpu_minutes")}
+            method = plan["methods"][name]
+            settings = {"method": method, "cpu_budget": method.get("cpu_minutes", plan.get("cpu_minutes"))}
             if (kept / "cost.json").exists():
                 check_same(kept / "cost.json", settings)
                 continue
@@ -96,8 +97,8 @@ def check_same(cost: Path, settings: dict[str, Any]) -> None:
 def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str]) -> None:
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
-    A run that was broken off begins anew: its cost would not be known otherwise. Where the plan has a budget of
-    ``cpu_minutes``, two short trials tell how many steps that is.
+    A run that was broken off begins anew: its cost would not be known otherwise. Where the plan, or the method in it,
+    has a budget of ``cpu_minutes``, two short trials tell how many steps that is.
     """
     if (run / "cost.json").exists():
         check_same(run / "cost.json", settings)
