@@ -25,9 +25,7 @@ from avssl.encoders.inference import for_inference
 from avssl.media import VideoInfo, open_video
 
 VIEWS_AT_ONCE = 64  # views a forward pass
-VIEWS_A_WORKER = (
-    16  # the same in a worker that decodes and encodes: few, so that all workers end at about the same time
-)
+VIEWS_A_WORKER = 16  # the same in a worker that also decodes: few, so that all end at about the same time
 
 
 @dataclass(frozen=True)
