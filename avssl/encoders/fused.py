@@ -53,6 +53,7 @@ class Fused(Encoder):
         return self._maps(clips, self.audio.maps(sound))
 
     def _maps(self, clips: Tensor, heard: Tensor | None) -> Tensor:
+        self.check_clips(clips)  # here, so that what is wrong is said of this network, not of its picture stream
         net = self.video.net
         seen = net.layer1(net.stem(self.video.channels_first(clips)))
         b, _, t, h, w = seen.shape
