@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset, Failure, collate, key
+from avssl.data.parallel import keep_memory
 
 RESTARTS = 3  # times that the workers of one pass are started again after a hang or a crash
 DYING = 5.0  # seconds within which the death of a worker whose pipe has closed becomes known
@@ -253,3 +254,4 @@ def _context() -> str:
 def _start_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's affair
     torch.set_num_threads(1)
+    keep_memory()

@@ -6,20 +6,22 @@ import copy
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from avssl.encoders.base import Encoder
 
 CONVS = (nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+MAX_POOL = repr(nn.MaxPool2d(3, stride=2, padding=1))
 
 
 def for_inference(encoder: Encoder, half: bool = False) -> Encoder:
     """A copy in eval mode whose batch normalisations are part of the convolutions before them.
 
-    Only where the network's definition lets the one follow the other directly, as in torchvision's networks; all else
-    stays as it is. The result is that of ``encoder.eval()`` up to rounding.
+    Only where the network's definition lets the one follow the other directly, as in torchvision's networks. On a CPU
+    the max-pooling of residual networks is a quicker one (`MaxPool`). All else stays as it is. The result is that of
+    ``encoder.eval()`` up to rounding.
 
     Args:
         encoder: on any device; left as it is.
@@ -27,13 +29,31 @@ def for_inference(encoder: Encoder, half: bool = False) -> Encoder:
             at each call are converted here.
     """
     quick = copy.deepcopy(encoder).eval()
+    on_gpu = any(weight.is_cuda for weight in quick.parameters())
     for module in list(quick.modules()):
         for (first, conv), (second, norm) in pairwise(list(module.named_children())):
             if isinstance(conv, CONVS) and isinstance(norm, NORMS) and conv.out_channels == norm.num_features:
                 setattr(module, first, fuse_conv_bn_eval(conv, norm))
                 setattr(module, second, nn.Identity())
+        for name, pool in list(module.named_children()):
+            if repr(pool) == MAX_POOL and not on_gpu:
+                setattr(module, name, MaxPool())
     if half:
         for layer in quick.modules():
             if isinstance(layer, (*CONVS, nn.Linear)):
                 layer.to(torch.bfloat16)
     return quick
+
+
+class MaxPool(nn.Module):
+    """``nn.MaxPool2d(3, stride=2, padding=1)`` without gradients: rows first, then columns, a quarter of the time."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, C, ceil(H / 2), ceil(W / 2)]``."""
+        for dim in (2, 3):
+            lines = maps.movedim(dim, 0)
+            best, odd = lines[::2].clone(), lines[1::2]  # line 2 i, with 2 i + 1 and 2 i - 1
+            for part, beside in ((best[: len(odd)], odd), (best[1:], odd[: len(best) - 1])):
+                torch.maximum(part, beside, out=part)
+            maps = best.movedim(0, dim)
+        return maps

@@ -20,6 +20,7 @@ from avssl.data.index import build_index, open_manifest
 from avssl.data.journal import write_text
 from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.manifest import Manifest
+from avssl.data.parallel import keep_memory
 from avssl.data.synthetic import GROUP, VIEW, World, write_world
 from avssl.data.transforms import MEAN, STD, ClipTransform
 from avssl.encoders import save_encoder
@@ -264,6 +265,7 @@ def pretrain(
     step = int(checkpoint.stem[5:]) if checkpoint else 0
     module = Pretraining(method, optimizer, schedule, warmup, seed)
     hush()
+    keep_memory()
     told = progress()
     online = None if probe is None else OnlineProbe(probe, method.encoder)
     own = [Metrics(loaders, measure_every, online), Checkpointing(folder / "checkpoints", checkpoint_minutes)]

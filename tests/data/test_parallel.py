@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
+import torch
 
-from avssl.data.parallel import Failure, run_parallel
+from avssl.data.parallel import Failure, keep_memory, run_parallel
 
 
 def behave(how: str) -> str:
@@ -60,3 +63,21 @@ def test_nothing_to_do_and_no_workers():
     assert list(run_parallel(behave, [])) == []
     with pytest.raises(ValueError, match="workers=0"):
         list(run_parallel(behave, ["a"], workers=0))
+
+
+def fresh_pages(keep: bool) -> int:
+    """Pages that the system clears while tensors of 40 MB are made and freed."""
+    if keep:
+        keep_memory()
+    for _ in range(20):
+        torch.ones(10_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(10_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only GNU's C library is told")
+def test_freed_memory_is_used_again():
+    pages = dict(run_parallel(fresh_pages, [False, True], workers=2))
+    assert pages[1] < pages[0] / 5

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from avssl.encoders import MC3, R3D, S3D, R2Plus1D, ResNet, ViT
-from avssl.encoders.inference import for_inference
+from avssl.encoders.inference import MaxPool, for_inference
 
 
 @pytest.mark.parametrize("make", [R3D, R2Plus1D, MC3, S3D, lambda width: ResNet(18, width), lambda w: ResNet(50, w)])
@@ -32,3 +32,10 @@ def test_weights_held_in_bfloat16_change_nothing_under_autocast(make):
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         expected = for_inference(encoder)(clips)
         torch.testing.assert_close(for_inference(encoder, half=True)(clips), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (1, 5), (16, 7), (9, 12)])
+def test_the_quick_max_pooling_is_torchs(size):
+    maps = torch.randn(3, 8, *size).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(MaxPool()(maps), nn.MaxPool2d(3, stride=2, padding=1)(maps))
+    assert any(isinstance(module, MaxPool) for module in for_inference(ResNet(18, 8)).modules())
