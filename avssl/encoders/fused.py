@@ -30,35 +30,36 @@ class Fused(Encoder):
         super().__init__(8 * width, {"width": width, "rate": rate, "differences": differences})
         self.video, self.audio = R3D(width, differences), Waveform(width, rate)
         self.min_clip = self.video.min_clip
-        self.fuse = nn.Sequential(
-            Conv3d(width + self.audio.num_features, width, 1, bias=False), nn.BatchNorm3d(width), nn.ReLU()
-        )
+        self.join = Conv3d(width + self.audio.num_features, width, 1, bias=False)
+        self.norm = nn.BatchNorm3d(width)
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         return self._maps(clips, None)
 
-    def fused(self, clips: Tensor, sound: Tensor) -> Tensor:
-        """Maps of pictures with the sound of the same seconds.
+    def fused(self, clips: Tensor, sounds: Tensor) -> Tensor:
+        """Maps of pictures with sounds of as many seconds. What the pictures give before sound joins is computed once.
 
         Args:
             clips: ``[B, T, 3, H, W]`` float, normalised.
-            sound: ``[B, S]`` float mono in [-1, 1].
+            sounds: ``[B * K, S]`` float mono in [-1, 1], K of them for each clip, clip by clip.
 
         Returns:
-            ``[B, D, T', H', W']``.
+            ``[B * K, D, T', H', W']``.
 
         Raises:
             ValueError: as in `Encoder.maps` and `AudioEncoder.maps`.
         """
-        return self._maps(clips, self.audio.maps(sound))
+        return self._maps(clips, self.audio.maps(sounds))
 
     def _maps(self, clips: Tensor, heard: Tensor | None) -> Tensor:
         self.check_clips(clips)  # here, so that what is wrong is said of this network, not of its picture stream
         net = self.video.net
-        seen = net.layer1(net.stem(self.video.channels_first(clips)))
-        b, _, t, h, w = seen.shape
-        if heard is None:
-            heard = seen.new_zeros(b, self.audio.num_features, t)
-        heard = F.adaptive_avg_pool1d(heard, t)[..., None, None].expand(-1, -1, -1, h, w)  # [B, D_a, T, H', W']
-        both = self.fuse(torch.cat([seen, heard.to(seen.dtype)], 1))
-        return net.layer4(net.layer3(net.layer2(both)))
+        seen = net.layer1(net.stem(self.video.channels_first(clips)))  # [B, C, T, H', W']
+        # the convolution over both is the sum of one over each: the sound need not be repeated over the picture
+        pictures, sounds = self.join.weight.split([seen.shape[1], self.audio.num_features], 1)
+        both = F.conv3d(seen, pictures, self.join.bias)
+        if heard is not None:
+            heard = F.conv1d(F.adaptive_avg_pool1d(heard, seen.shape[2]), sounds[..., 0, 0])  # [B K, C, T]
+            both = (both[:, None] + heard.unflatten(0, (len(clips), -1))[..., None, None]).flatten(0, 1)
+        both = both.contiguous(memory_format=torch.channels_last_3d)
+        return net.layer4(net.layer3(net.layer2(F.relu(self.norm(both)))))

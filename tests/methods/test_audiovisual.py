@@ -147,6 +147,21 @@ def test_the_target_is_in_the_times_alone():
     assert drawn.max() <= 1
 
 
+def test_early_fusion_convolves_picture_and_sound_side_by_side():
+    torch.manual_seed(0)
+    net = Fused(8).eval()
+    clips, sounds = torch.randn(2, 8, 3, 32, 32), 0.1 * torch.randn(6, 5120)
+    found = net.fused(clips, sounds)
+    seen = net.video.net.layer1(net.video.net.stem(net.video.channels_first(clips))).repeat_interleave(3, 0)
+    heard = F.adaptive_avg_pool1d(net.audio.maps(sounds), 8)[..., None, None].expand(-1, -1, -1, *seen.shape[3:])
+    rest = torch.nn.Sequential(
+        net.join, net.norm, torch.nn.ReLU(), net.video.net.layer2, net.video.net.layer3, net.video.net.layer4
+    )
+    torch.testing.assert_close(found, rest(torch.cat([seen, heard], 1)), rtol=1e-4, atol=1e-5)
+    silent = rest(torch.cat([seen[::3], torch.zeros_like(heard[::3])], 1))
+    torch.testing.assert_close(net.maps(clips), silent, rtol=1e-4, atol=1e-5)
+
+
 def test_syncnet_averages_along_diagonals_and_reads_the_target_off_the_times(monkeypatch):
     method = SyncNet(EarlyFusion(8), VGG(8), AlignedClips(frames=10, step=0.04), hidden=16, out=6, reach=0.08).eval()
     clips = clips_of(n=1, frames=10)

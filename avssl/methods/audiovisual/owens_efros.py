@@ -85,12 +85,12 @@ class Alignment(Synchroniser):
         self.classifier = nn.Linear(encoder.num_features, 1)
 
     def forward(self, clips: Tensor, sounds: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``[B]`` and maps ``[B, D, T', H', W']`` of pictures ``[B, T, 3, H, W]`` and sounds ``[B, S]``."""
+        """Logits ``[B K]`` and maps ``[B K, D, T', H', W']`` of ``[B, T, 3, H, W]`` with ``[B K, S]``, K each."""
         maps = self.encoder.fused(clips, sounds)
         return self.classifier(maps.mean((2, 3, 4), dtype=torch.float32)).squeeze(1).float(), maps
 
     def distances(self, clips: Tensor, sounds: Tensor, which: Tensor) -> Tensor:  # noqa: D102
-        return torch.stack([-self(clips, sounds[column])[0] for column in which.T], dim=1)  # [P, O]
+        return torch.stack([-self(clip[None], sounds[row])[0] for clip, row in zip(clips, which, strict=True)])
 
 
 class OwensEfros(Method):
@@ -141,7 +141,7 @@ class OwensEfros(Method):
         _, maps = self._score(clips)
         weights = self.alignment.classifier.weight[0]  # [D]
         heat = torch.einsum("bdthw,d->bthw", maps.float(), weights)  # [B N, T', H', W']
-        video = clips.video.flatten(0, 1)  # [B N, T, 3, H, W]
+        video = clips.video[:, :1].expand_as(clips.video).flatten(0, 1)  # [B N, T, 3, H, W], as `_score` sees it
         heat = F.interpolate(heat, size=video.shape[3:], mode="bilinear")
         low, high = heat.amin((1, 2, 3), keepdim=True), heat.amax((1, 2, 3), keepdim=True)
         heat = ((heat - low) / (high - low + 1e-6))[:, :, None]  # [B N, T', 1, H, W]
@@ -158,7 +158,7 @@ class OwensEfros(Method):
 
     def _score(self, clips: Clips) -> tuple[Tensor, Tensor]:
         samples = sound(clips, self.encoder.audio).flatten(0, 1)
-        return self.alignment(clips.video.flatten(0, 1), samples)
+        return self.alignment(clips.video[:, 0], samples)  # both clips of a video are the same pictures
 
 
 def aligned(clips: Clips) -> Tensor:
