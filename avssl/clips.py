@@ -113,7 +113,7 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     scale, shift = 1 / (255 * std), mean / std
     last = pixels.movedim(-3, -1)
     if not last.is_contiguous():
-        return pixels.float().mul_(scale.view(3, 1, 1)).sub_(shift.view(3, 1, 1))
+        return torch.addcmul(-shift.view(3, 1, 1), pixels.float(), scale.view(3, 1, 1))
     width = pixels.shape[-1]  # a row of the picture at a time: three numbers at a time take four times as long
-    rows = last.flatten(-2).float().mul_(scale.repeat(width)).sub_(shift.repeat(width))
+    rows = torch.addcmul(-shift.repeat(width), last.flatten(-2).float(), scale.repeat(width))
     return rows.unflatten(-1, (width, 3)).movedim(-1, -3)

@@ -153,7 +153,9 @@ class ResNet(TorchvisionEncoder):
         self.check_clips(clips)
         net = self.net
         x = clips.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B*T, 3, H, W]
-        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        x = net.relu(
+            net.maxpool(net.bn1(net.conv1(x)))
+        )  # torchvision's the other way round: the same, of 4 times as much
         found = []
         for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
             x = stage(x)
@@ -204,7 +206,7 @@ class EarlyFusion(TorchvisionEncoder):
         net = self.net
         x = net.conv1(clips.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))  # [B, C, T', H', W']
         x = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B*T', C, H', W']
-        x = net.maxpool(net.relu(net.bn1(x)))
+        x = net.relu(net.maxpool(net.bn1(x)))
         x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
         return x.unflatten(0, (len(clips), -1)).transpose(1, 2)
 

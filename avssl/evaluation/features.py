@@ -73,17 +73,18 @@ class Views:
         return sampler(replace(info, duration=sampler.seconds), torch.Generator()).frames % info.duration
 
     def read(self, info: VideoInfo, times: Tensor, size: int) -> Tensor:
-        """Views as uint8 ``[N * crops, T, 3, size, size]`` of the clips at ``[N, T]`` seconds."""
+        """Views as uint8 ``[N * crops, T, 3, size, size]``, channels last, of the clips at ``[N, T]`` seconds."""
         height, width = info.size
         factor = size / min(info.size)
         shape = (size, size) if self.fit == "squash" else (round(height * factor), round(width * factor))
         with open_video(info.path, info=info) as reader:
-            frames = reader.frames(times.flatten(), size=shape).unflatten(0, tuple(times.shape))  # [N, T, 3, h, w]
+            frames = reader.frames(times.flatten(), size=shape).movedim(1, 3)  # [N T, h, w, 3], as they lie in memory
         room = (shape[0] - size, shape[1] - size)
         shares = (0.5,) if self.crops == 1 else (0.0, 0.5, 1.0)
         corners = [(round(room[0] * share), round(room[1] * share)) for share in shares]
-        cuts = [frames[..., top : top + size, left : left + size] for top, left in corners]
-        return torch.stack(cuts, dim=1).flatten(0, 1)
+        cuts = [frames[:, top : top + size, left : left + size] for top, left in corners]
+        clips = [cut.unflatten(0, tuple(times.shape)) for cut in cuts]  # crops x [N, T, S, S, 3]
+        return torch.stack(clips, dim=1).flatten(0, 1).movedim(4, 2)
 
 
 class ViewDataset(Dataset[Tensor]):
@@ -216,7 +217,7 @@ class FeatureDataset(Dataset[Tensor]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[Tensor]:
-        pixels = torch.cat([self.pixels[index] for index in indices])
+        pixels = torch.cat([self.pixels[index].movedim(2, 4) for index in indices]).movedim(4, 2)  # stays channels last
         found = encode(self.encoder, pixels, self.pixels.views, self.normalise, self.machine)
         return list(found.unflatten(0, (len(indices), -1)))
 
