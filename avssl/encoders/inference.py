@@ -46,7 +46,7 @@ def for_inference(encoder: Encoder, half: bool = False) -> Encoder:
 
 
 class MaxPool(nn.Module):
-    """``nn.MaxPool2d(3, stride=2, padding=1)`` without gradients: rows first, then columns, a quarter of the time."""
+    """``nn.MaxPool2d(3, stride=2, padding=1)`` without gradients: rows first, then columns; less than half the time."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """``[N, C, H, W]`` to ``[N, C, ceil(H / 2), ceil(W / 2)]``."""

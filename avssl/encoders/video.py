@@ -155,7 +155,7 @@ class ResNet(TorchvisionEncoder):
         x = clips.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B*T, 3, H, W]
         x = net.relu(
             net.maxpool(net.bn1(net.conv1(x)))
-        )  # torchvision's the other way round: the same, of 4 times as much
+        )  # in torchvision ReLU comes first: the same, on 4 times as much
         found = []
         for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
             x = stage(x)
