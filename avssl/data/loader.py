@@ -189,7 +189,7 @@ class ClipLoader:
             num_workers=self.workers,
             collate_fn=collate,
             timeout=self.timeout,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             multiprocessing_context=_context(),
             pin_memory=self.pin_memory,
             generator=torch.Generator(),  # the workers' base seed; leaves the global random numbers alone
@@ -251,7 +251,8 @@ def _context() -> str:
     return "forkserver"
 
 
-def _start_worker(worker: int) -> None:
+def start_worker(worker: int) -> None:
+    """What every process that reads for a `DataLoader` begins with (``worker_init_fn``)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's affair
     torch.set_num_threads(1)
     keep_memory()

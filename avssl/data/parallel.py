@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 NEVER = float("inf")
 EXECUTOR_WINDOW = 256  # items handed to an executor at a time
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-KEPT = 256 << 20
+KEPT = 256 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ def keep_memory() -> None:
     """Let this process use memory again that it has freed, up to `KEPT` bytes, instead of giving it back each time.
 
     Tensors of pictures are larger than what the C library keeps by itself, and fresh memory is slow: the system clears
-    every page of it. Extracting features gains a tenth, training a few per cent (`benchmarks/evaluation.py`). Does
-    nothing where the C library is not GNU's.
+    every page of it. Does nothing where the C library is not GNU's.
     """
     if sys.platform != "linux":
         return

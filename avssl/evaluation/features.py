@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 import avssl
 from avssl.clips import normalised
 from avssl.data.journal import write_atomically
+from avssl.data.loader import start_worker
 from avssl.data.manifest import Manifest, user_cache
-from avssl.data.parallel import keep_memory
 from avssl.data.progress import Tally
 from avssl.data.samplers import UniformClips
 from avssl.encoders import Encoder, weights_hash
@@ -151,12 +151,8 @@ class Machine:
         """Items in order, read by the workers."""
         pin = self.target.type == "cuda"
         return DataLoader(
-            dataset, batch_size=batch, num_workers=self.workers, pin_memory=pin, worker_init_fn=_start_worker
+            dataset, batch_size=batch, num_workers=self.workers, pin_memory=pin, worker_init_fn=start_worker
         )
-
-
-def _start_worker(worker: int) -> None:
-    keep_memory()
 
 
 class Normalise:

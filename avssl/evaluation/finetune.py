@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from avssl.data.loader import start_worker
 from avssl.data.manifest import Manifest
 from avssl.encoders import Encoder
 from avssl.evaluation.features import VIEWS_AT_ONCE, Machine, Normalise, ViewDataset, Views
@@ -179,7 +180,12 @@ def fit(
     """
     order = list(_batches(rows, budget, data.seed))
     workers = machine.workers if data.decoded is None else 0  # shifting is cheap; workers would compete for the cores
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(data, batch_sampler=order, num_workers=workers)  # type: ignore[arg-type]
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        data,  # type: ignore[arg-type]
+        batch_sampler=order,
+        num_workers=workers,
+        worker_init_fn=start_worker,
+    )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=budget.lr, weight_decay=budget.weight_decay)
     warmup = max(1, round(budget.warmup * budget.steps))
