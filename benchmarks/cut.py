@@ -1,6 +1,7 @@
-"""Cut a recording that has a camera pose for every frame into pieces, each with its own poses beside it.
+"""Cut a recording with a camera pose for every frame into pieces, each with its own poses (and depth maps) beside it.
 
     python benchmarks/cut.py VIDEO POSES -o runs/pieces
+    python benchmarks/cut.py VIDEO POSES -o runs/rgbd --depth=DEPTH --every=10 --frames=8
 
 A single long recording can't be split into videos to train on and videos to measure on; its pieces can. What a network
 learns of them holds for this room: neighbouring pieces show the same things.
@@ -9,6 +10,7 @@ learns of them holds for this room: neighbouring pieces show the same things.
 from __future__ import annotations
 
 import argparse
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,23 +18,29 @@ import torch
 from av.video.frame import VideoFrame
 
 from avssl.data.encode import Movie, write_movie
+from avssl.labels import recorded_maps
 from avssl.media import open_video
 
 
 def main() -> None:
-    """Write ``<out>/<number>.mp4`` and ``<out>/<number>.poses.txt``."""
+    """Write ``<out>/<number>.mp4``, ``<out>/<number>.poses.txt`` and ``<out>/<number>.depth``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("poses", type=Path, help="a row for each frame")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=40, help="of a piece; what is left over at the end is left out")
+    parser.add_argument(
+        "--every", type=int, default=1, help="keep only every so manieth frame, at as much lower a rate"
+    )
+    parser.add_argument("--depth", type=Path, help="folder of depth maps, named by the number of their frame")
     args = parser.parse_args()
-    rows = args.poses.read_text().splitlines()
+    rows = args.poses.read_text().splitlines()[:: args.every]
+    maps = {} if args.depth is None else recorded_maps(args.depth)
     args.out.mkdir(parents=True, exist_ok=True)
     with open_video(args.video) as reader:
-        rate = Fraction(reader.info.fps).limit_denominator(1001)
+        rate = Fraction(reader.info.fps).limit_denominator(1001) / args.every
         movie = Movie(rate, reader.info.size, 12, 16000)
-        starts = range(0, min(len(rows), reader.info.frames) - args.frames + 1, args.frames)
+        starts = range(0, min(len(rows), reader.info.frames // args.every) - args.frames + 1, args.frames)
         for number, first in enumerate(starts):
             times = (torch.arange(first, first + args.frames, dtype=torch.float64) + 0.5) / float(rate)
             pictures = []
@@ -43,6 +51,11 @@ def main() -> None:
             target = args.out / f"{number:03d}.mp4"
             write_movie(target, iter(pictures), iter(()), movie, {"preset": "medium", "crf": "18"})
             target.with_suffix(".poses.txt").write_text("\n".join(rows[first : first + args.frames]) + "\n")
+            for place in range(args.frames):
+                if (first + place) * args.every in maps:
+                    target.with_suffix(".depth").mkdir(exist_ok=True)
+                    copy = target.with_suffix(".depth") / f"{place:06d}.png"
+                    shutil.copyfile(maps[(first + place) * args.every], copy)
     print(f"{len(starts)} pieces of {args.frames} frames in {args.out}")
 
 

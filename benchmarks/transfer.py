@@ -31,6 +31,9 @@ MADE = ("cost.json", "held_out.json", "encoder/encoder.json", "eval/*/results.js
 SYNC = ("auc", "accuracy", "auc_other_video", "within_a_frame", "within_200_ms")
 WIDE = re.compile(r"R@(10|20|50)|(R@|neigh).*_ordered.*")  # columns that tools/table.py alone shows
 TRIAL = (10, 40)  # steps of two short runs, from which the processor time of a step is found
+APART = (
+    0.4  # minutes that the two must differ by, as starting up varies by seconds: the second is made longer otherwise
+)
 
 
 def main() -> None:
@@ -57,7 +60,8 @@ def main() -> None:
             videos = [
                 prepared(root, folder / "videos" / Path(root).name, plan.get("prepare")) for root in plan["videos"]
             ]
-            pretrain(run, settings, seed, videos)
+            others = sorted(path.parent for path in results.glob(f"{name}-*/cost.json"))
+            pretrain(run, settings, seed, videos, others)
             for number, words in enumerate(plan["judge"]):
                 command = [word.format(run=run, videos=",".join(videos)) for word in words.split()]
                 measured([sys.executable, *command], run / f"judge{number}.log")
@@ -94,11 +98,12 @@ def check_same(cost: Path, settings: dict[str, Any]) -> None:
         raise SystemExit(f"{cost.parent} was made with {made}, the plan says {settings}: delete it to make it anew")
 
 
-def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str]) -> None:
+def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], others: list[Path]) -> None:
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
     A run that was broken off begins anew: its cost would not be known otherwise. Where the plan, or the method in it,
-    has a budget of ``cpu_minutes``, two short trials tell how many steps that is.
+    has a budget of ``cpu_minutes``, what the result of another seed cost tells how many steps that is, or else short
+    trials do.
     """
     if (run / "cost.json").exists():
         check_same(run / "cost.json", settings)
@@ -113,12 +118,20 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str]) -
         return measured([*command, f"--name={run.name}", *words], run / "pretraining.log")
 
     words = []
-    if budget is not None:
+    if budget is not None and others:
+        check_same(others[0] / "cost.json", settings)
+        steps = json.loads((others[0] / "encoder/encoder.json").read_text())["steps"]
+        cost = json.loads((others[0] / "cost.json").read_text())["cpu_minutes"]
+        words = [f"--trainer.max_steps={int(steps * budget / cost)}"]
+    elif budget is not None:
         trial = run.with_name(f"{run.name}-trial")
-        short, longer = (trained(trial, f"--trainer.max_steps={steps}") for steps in TRIAL)
+        first, steps = TRIAL
+        short = trained(trial, f"--trainer.max_steps={first}")
+        while (longer := trained(trial, f"--trainer.max_steps={steps}")) - short < min(APART, budget / 8):
+            steps *= 3
         shutil.rmtree(trial)
-        a_step = (longer - short) / (TRIAL[1] - TRIAL[0])
-        words = [f"--trainer.max_steps={int((budget - short) / a_step) + TRIAL[0]}"]
+        a_step = (longer - short) / (steps - first)
+        words = [f"--trainer.max_steps={int((budget - short) / a_step) + first}"]
     minutes = trained(run, *words)
     write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes, "settings": settings}))
 

@@ -48,3 +48,9 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_world(World(videos=16, seconds=3.0, size=64, views=2), tmp_path_factory.mktemp("views"))
     build_index(root, root / "videos.parquet", group=GROUP, view=VIEW)
     return root / "videos.parquet"
+
+
+@pytest.fixture(scope="session")
+def depths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A little synthetic world with depth maps: 16 videos of 2 s."""
+    return write_world(World(videos=16, seconds=2.0, size=64, depth=True), tmp_path_factory.mktemp("depths"))

@@ -36,9 +36,10 @@ def config(request):
 
 @pytest.fixture
 def world(config, world, request):
-    """The world that a config is for: with one camera or with two."""
+    """The world that a config is for: with one camera, with two, or with depth maps."""
     root = yaml.safe_load(config.read_text())["data"]["root"]
-    return request.getfixturevalue("views") if root == "synthetic_views" else world
+    other = {"synthetic_views": "views", "synthetic_depth": "depths"}
+    return request.getfixturevalue(other[root]) if root in other else world
 
 
 def build(config, world, **overrides):

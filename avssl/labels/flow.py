@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from itertools import pairwise, product
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avssl.data.transforms import LUMA
+from avssl.labels.recorded import RecordedDepth
 from avssl.media import VideoInfo
 
 Array = NDArray[np.float32]
@@ -109,12 +110,96 @@ class AtomicFlow:
         sector = sector.round().long() % self.directions
         return torch.where(speed > 0, 1 + (speed - 1) * self.directions + sector, 0)
 
-    def velocities(self, device: torch.device | None = None) -> Tensor:
+    def velocities(self) -> Tensor:
         """``[classes, 2]`` picture widths a second: the middle direction of each class at 1.5 times its least speed."""
         angle = torch.arange(self.directions) * (2 * math.pi / self.directions)
-        unit = torch.stack([angle.cos(), angle.sin()], dim=1)  # [directions, 2]
-        moving = [1.5 * speed * unit for speed in self.speeds]
-        return torch.cat([torch.zeros(1, 2), *moving]).to(device)
+        return _centres(torch.stack([angle.cos(), angle.sin()], dim=1), self.speeds)
+
+    def drawn(self, classes: Tensor) -> Tensor:
+        """``[..., g, g]`` classes to ``[..., 3, g, g]`` RGB in [0, 1]: hue for direction, brightness for speed."""
+        flow = self.velocities().to(classes.device)[classes].movedim(-1, -3)
+        return flow_picture(flow, 1.5 * self.speeds[-1])
+
+
+@dataclass(frozen=True)
+class AtomicSceneFlow:
+    """Flow in space, quantised in place, direction and speed, where depth is known (Luo et al., CVPR 2017, section 3).
+
+    The picture is divided into cells; the median velocity of what each shows (`scene_flow`) is class 0 where it is
+    slower than the first of ``speeds``, otherwise one of the 26 ways from a cube of 27 to its neighbours for each
+    interval of speed. Of a cell in which no depth is known nothing is known: it counts as still.
+
+    Args:
+        grid: cells on a side; the picture's sides must be multiples of it.
+        speeds: where the intervals of speed begin, in metres a second, rising.
+        focal: focal length in picture widths.
+        depth: where the depth maps are.
+    """
+
+    grid: int = 16
+    speeds: tuple[float, ...] = (0.5,)
+    focal: float = 1.0
+    depth: RecordedDepth = field(default_factory=RecordedDepth)
+
+    @property
+    def classes(self) -> int:
+        """Standing still, and each direction at each speed."""
+        return 1 + len(WAYS) * len(self.speeds)
+
+    def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
+        """``[N, T, 3, H, W]`` uint8 frames to ``[N, T - 1, grid, grid]`` int64 classes, from each frame to the next.
+
+        Raises:
+            ValueError: where the picture can't be divided into the cells, and as `RecordedDepth`.
+        """
+        height, width = frames.shape[-2:]
+        if height % self.grid or width % self.grid:
+            raise ValueError(
+                f"AtomicSceneFlow: {width} x {height} pixels can't be divided into {self.grid} x {self.grid} equal "
+                "cells: give the transform a size that is a multiple of the labeller's grid"
+            )
+        flow = OpticalFlow()(frames, times, info).numpy()
+        depth = self.depth(frames, times, info).numpy()
+        focal = self.focal * width
+        view = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+        moved = np.stack(
+            [
+                [scene_flow(step, pair, (view, view)) for step, pair in zip(steps, pairwise(maps), strict=True)]
+                for steps, maps in zip(flow, depth, strict=True)
+            ]
+        )  # [N, T - 1, 3, H, W]
+        seconds = times.diff(dim=1).float()[..., None, None, None]  # [N, T - 1, 1, 1, 1]
+        return self.quantised(self.by_cells(torch.from_numpy(moved)) / seconds)
+
+    def by_cells(self, moved: Tensor) -> Tensor:
+        """``[..., H, W]`` to the median of what is known in each cell, ``[..., grid, grid]``; NaN where nothing is."""
+        cells = moved.unflatten(-1, (self.grid, -1)).unflatten(-3, (self.grid, -1)).transpose(-3, -2)
+        return cells.flatten(-2).nanmedian(-1).values
+
+    def quantised(self, velocity: Tensor) -> Tensor:
+        """``[..., 3, g, g]`` metres a second, right, down and ahead, NaN not known, to ``[..., g, g]`` int64 classes."""
+        velocity = velocity.nan_to_num(0)
+        speed = torch.bucketize(velocity.norm(dim=-3), velocity.new_tensor(self.speeds), right=True)
+        way = torch.einsum("...chw,kc->...khw", velocity, WAYS).argmax(-3)
+        return torch.where(speed > 0, 1 + (speed - 1) * len(WAYS) + way, 0)
+
+    def velocities(self) -> Tensor:
+        """``[classes, 3]`` metres a second: the direction of each class at 1.5 times its least speed."""
+        return _centres(WAYS, self.speeds)
+
+    def drawn(self, classes: Tensor) -> Tensor:
+        """``[..., g, g]`` classes to ``[..., 3, g, g]`` RGB in [0, 1]: velocity right, down and ahead about grey."""
+        velocity = self.velocities().to(classes.device)[classes].movedim(-1, -3)
+        return 0.5 + velocity / (3 * self.speeds[-1])
+
+
+WAYS = torch.tensor([way for way in product((-1.0, 0.0, 1.0), repeat=3) if any(way)])
+WAYS = WAYS / WAYS.norm(dim=1, keepdim=True)  # [26, 3] x right, y down, z ahead
+
+
+def _centres(ways: Tensor, speeds: tuple[float, ...]) -> Tensor:
+    """``[classes, 2 or 3]`` the velocity that stands for each class: its direction at 1.5 times its least speed."""
+    return torch.cat([ways.new_zeros(1, ways.shape[1]), *(1.5 * speed * ways for speed in speeds)])
 
 
 def scene_flow(flow: Array, depth: tuple[Array, Array], intrinsics: tuple[NDArray, NDArray]) -> Array:

@@ -18,6 +18,7 @@ from avssl.methods.frame import (
     RotNet,
     Selfie,
     SplitBrain,
+    SplitBrainDepth,
 )
 from avssl.methods.temporal import (
     BYOL,
@@ -91,6 +92,7 @@ __all__ = [
     "SlowFeatures",
     "SparseSync",
     "SplitBrain",
+    "SplitBrainDepth",
     "SyncNet",
     "TrackByColour",
     "UnsupervisedLSTM",

@@ -32,7 +32,11 @@ from avssl.training.module import Measured, OptimizerFactory, Pretraining, Sched
 from avssl.training.probe import OnlineProbe
 
 SYNTHETIC = "synthetic"
-WORLDS = {SYNTHETIC: World(videos=480), "synthetic_views": World(videos=240, views=2)}
+WORLDS = {
+    SYNTHETIC: World(videos=480),
+    "synthetic_views": World(videos=240, views=2),
+    "synthetic_depth": World(videos=120, depth=True),
+}
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Data:
     Args:
         transform: what is done to the pixels of a clip.
         root: a folder of videos, a manifest (``.parquet``), a list of these, or a built-in world: ``synthetic``, or
-            ``synthetic_views`` with two cameras.
+            ``synthetic_views`` with two cameras, or ``synthetic_depth`` with depth maps.
         batch_size: videos a batch, over all processes.
         workers: processes that read videos, for each training process; 0 reads in the training process.
         held_out: share of the groups (of the videos, where there are no groups) on which the pretext task is measured.

@@ -21,10 +21,12 @@ from avssl.methods import (
     MultiTask,
     Ranking,
     SplitBrain,
+    SplitBrainDepth,
 )
 from avssl.methods.frame.coach import threshold
 from avssl.methods.frame.colourisation import hypercolumns, inferred, rarity
 from avssl.methods.frame.context_encoder import ChannelWise, Reversed, hidden_error, random_regions
+from avssl.methods.frame.split_brain import nearest_bin
 from avssl.methods.maps import likeliest
 
 
@@ -153,6 +155,32 @@ def test_a_colouring_network_does_not_see_what_it_must_tell():
     assert not torch.allclose(seen(other_light)[0][-1], light[-1], atol=1e-2)
 
 
+def test_over_rgbd_neither_half_sees_what_it_must_tell_and_unknown_depth_does_not_count():
+    torch.manual_seed(0)
+    method = SplitBrainDepth(ResNet(18, 8), width=8, near=1.0, far=4.0, levels=4).eval()
+    clips, other = of(torch.rand(4, 3, 32, 32)), of(torch.rand(4, 3, 32, 32))
+    clips.target = other.target = 1 + 3 * torch.rand(4, 1, 1, 32, 32)
+    shallow = of(torch.rand(4, 3, 32, 32))
+    shallow.video, shallow.target = clips.video, clips.target / 2
+    found, elsewhere, nearer = (method.crossings(each) for each in (clips, other, shallow))
+    assert torch.equal(found["depth"].scores, nearer["depth"].scores)
+    assert not torch.allclose(found["depth"].scores, elsewhere["depth"].scores)
+    for name in ("colour", "light"):
+        assert torch.equal(found[name].scores, elsewhere[name].scores)
+        assert not torch.allclose(found[name].scores, nearer[name].scores)
+
+    for metres, level in ((0.5, 0), (1.3, 0), (1.5, 1), (2.5, 2), (3.9, 3), (9.0, 3)):
+        clips.target = torch.full((4, 1, 1, 32, 32), metres)
+        assert (method.crossings(clips)["depth"].target == level).all()  # even in the logarithm: 1, 1.41, 2, 2.83
+    clips.target[:, ..., :16] = 0
+    assert method.crossings(clips)["depth"].counted.flatten(0, 1).float().mean(0).tolist() == [0] * 4 + [1] * 4
+    before = method(clips)
+    clips.video[..., :16] += 1  # where no depth is known, it does not matter how light it is
+    assert torch.equal(before["chance/light"], method(clips)["chance/light"])
+    clips.target[:] = 0
+    assert method(clips)["loss"] == 0
+
+
 def test_the_split_encoder_is_exported_with_both_halves(tmp_path):
     encoder = SplitResNet(18, 8).eval()
     save_encoder(encoder, tmp_path, {"mean": list(MEAN), "std": list(STD), "size": [32, 32]})
@@ -171,7 +199,7 @@ def test_a_colour_is_put_into_the_nearest_bin():
     method = SplitBrain(SplitResNet(18, 8), width=8)
     torch.manual_seed(0)
     ab = rgb_to_lab(torch.rand(2, 3, 4, 4))[:, 1:]
-    found = method.bins[method.nearest(ab)].permute(0, 3, 1, 2)
+    found = method.bins[nearest_bin(ab, method.bins)].permute(0, 3, 1, 2)
     assert torch.equal(found, (ab / 10).round() * 10)  # every colour of the screen is in a bin of its own
 
 

@@ -30,6 +30,7 @@ class World:
         rate: samples a second of the sound.
         views: 1, or 2 for two synchronised cameras on every scene.
         seed: another seed gives other scenes.
+        depth: whether a folder ``<id>.depth`` of depth maps, one for each frame, lies beside each video.
 
     Raises:
         ValueError: where a setting is out of range.
@@ -42,6 +43,7 @@ class World:
     rate: int = 16000
     views: int = 1
     seed: int = 0
+    depth: bool = False
 
     def __post_init__(self) -> None:
         if self.videos < 1 or self.seconds < 1 or self.fps < 1 or self.rate < 8000 or self.seed < 0:

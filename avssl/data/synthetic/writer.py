@@ -121,9 +121,16 @@ def _render(world: World, root: Path, jobs: list[tuple[int, int]], workers: int)
 def write_video(scene: Scene, path: Path) -> None:
     """Write one scene as one camera sees it: picture k at exactly ``k / fps`` seconds, sound from exactly 0 seconds.
 
-    The mp4 edit list takes the 1024 samples by which the AAC encoder is late off the start of the sound.
+    The mp4 edit list takes the 1024 samples by which the AAC encoder is late off the start of the sound. Depth maps,
+    where the world has them, are written before the video, whose presence says that a scene is complete.
     """
     world = scene.world
+    if world.depth:
+        folder = path.with_suffix(".depth")
+        folder.mkdir(exist_ok=True)
+        for k in range(world.frames):
+            millimetres = np.rint(1000 * scene.depth(k / world.fps)).astype(np.uint16)
+            cv2.imwrite(str(folder / f"{k:06d}.png"), millimetres)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
         options = {"preset": "veryfast", "crf": "20", "bf": "0", "g": str(KEYFRAMES), "threads": "1"}

@@ -14,7 +14,7 @@ from avssl.methods.frame.ranking import Ranking
 from avssl.methods.frame.rotnet import RotNet
 from avssl.methods.frame.s4l import S4L
 from avssl.methods.frame.selfie import Selfie
-from avssl.methods.frame.split_brain import SplitBrain
+from avssl.methods.frame.split_brain import SplitBrain, SplitBrainDepth
 
 __all__ = [
     "AET",
@@ -32,4 +32,5 @@ __all__ = [
     "RotNet",
     "Selfie",
     "SplitBrain",
+    "SplitBrainDepth",
 ]

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.labels import AtomicFlow, flow_picture
+from avssl.labels import AtomicFlow, AtomicSceneFlow
 from avssl.methods.base import Method
 from avssl.methods.maps import chance, share
 
@@ -32,13 +32,13 @@ class FlowPrediction(Method):
     ``moving``, over the cells that move, of the most probable class among those that move. Chance is the share of the
     batch's most frequent class, or what the prediction for another video reaches, whichever is more.
 
-    The paper's flow is in 3D, from depth; here it is in 2D, from RGB. The paper shows two frames; more may be seen
-    here, because the encoder that is kept reads clips.
+    The paper's flow is in 3D, from recorded depth (`AtomicSceneFlow`); where there is none it is in 2D, from RGB
+    (`AtomicFlow`). The paper shows two frames; more may be seen here, because the encoder that is kept reads clips.
 
     Args:
         encoder: frame or clip encoder.
         sampler: ``seen`` frames and, from them on, one more for each step of the future.
-        labeller: makes the atomic flows.
+        labeller: makes the atomic flows, in 2D where None.
         seen: frames that are shown (the paper: 2).
         width: channels of the recurrent and the upsampling layers.
         still: weight of a cell that stands still, against 1 of one that moves.
@@ -47,14 +47,14 @@ class FlowPrediction(Method):
         ValueError: where the sampler draws no frame beyond those seen.
     """
 
-    labeller: AtomicFlow
+    labeller: AtomicFlow | AtomicSceneFlow
     sampler: RandomClips
 
     def __init__(
         self,
         encoder: Encoder,
         sampler: RandomClips | None = None,
-        labeller: AtomicFlow | None = None,
+        labeller: AtomicFlow | AtomicSceneFlow | None = None,
         seen: int = 2,
         width: int = 64,
         still: float = 0.2,
@@ -134,15 +134,11 @@ class FlowPrediction(Method):
         return [[f"{share:.0%} of cells move in {steps} steps" for share in row] for row in moving.tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """Atomic flows as colours: hue for direction, brightness for speed."""
-        velocities = self.labeller.velocities(clips.video.device)
-        predicted = self.likely(self.scores(clips))
-
-        def drawn(classes: Tensor) -> Tensor:
-            flow = velocities[classes].movedim(-1, -3)  # [B N, S, 2, g, g]
-            return flow_picture(flow, 1.5 * self.labeller.speeds[-1]).unflatten(0, clips.video.shape[:2])
-
-        return {"target": drawn(self.wanted(clips)), "prediction": drawn(predicted)}
+        """Atomic flows as colours; see the labeller's ``drawn``."""
+        several = {"target": self.wanted(clips), "prediction": self.likely(self.scores(clips))}
+        return {
+            name: self.labeller.drawn(classes).unflatten(0, clips.video.shape[:2]) for name, classes in several.items()
+        }
 
 
 class ConvLSTM(nn.Module):
