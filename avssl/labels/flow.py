@@ -177,7 +177,7 @@ class AtomicSceneFlow:
         return cells.flatten(-2).nanmedian(-1).values
 
     def quantised(self, velocity: Tensor) -> Tensor:
-        """``[..., 3, g, g]`` metres a second, right, down and ahead, NaN not known, to ``[..., g, g]`` int64 classes."""
+        """``[..., 3, g, g]`` metres a second, right, down and ahead (NaN: not known), to ``[..., g, g]`` classes."""
         velocity = velocity.nan_to_num(0)
         speed = torch.bucketize(velocity.norm(dim=-3), velocity.new_tensor(self.speeds), right=True)
         way = torch.einsum("...chw,kc->...khw", velocity, WAYS).argmax(-3)
