@@ -244,7 +244,7 @@ class SplitBrainDepth(CrossChannel):
         """How far the middle of the known depths is."""
         assert clips.target is not None
         middles = clips.target.flatten(2).where(clips.target.flatten(2) > 0, torch.nan).nanmedian(2).values
-        return [[f"depth from picture, picture from depth: {middle:.1f} m" for middle in row] for row in middles]
+        return [[f"middle at {middle:.1f} m" for middle in row] for row in middles.tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Depth and what is told from the picture, near is dark, and the picture told from depth."""
