@@ -82,6 +82,14 @@ def normal(clips):
     return clips.normalised(torch.tensor(MEAN), torch.tensor(STD))
 
 
+def test_the_config_that_a_run_keeps_says_the_same(config, tmp_path):
+    made, parsed = parse([str(config)])
+    kept = tmp_path / "config.yaml"
+    kept.write_text(made.dump(parsed, skip_none=True))
+    _, again = parse([str(kept)])
+    assert again == parsed
+
+
 def test_every_parameter_gets_a_gradient(config, world):
     built = build(config, world)
     built.method(normal(batch_of(built, world)))["loss"].backward()

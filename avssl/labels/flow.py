@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise, product
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -133,13 +134,15 @@ class AtomicSceneFlow:
         grid: cells on a side; the picture's sides must be multiples of it.
         speeds: where the intervals of speed begin, in metres a second, rising.
         focal: focal length in picture widths.
-        depth: where the depth maps are.
+        maps: where the depth maps are, see `RecordedDepth`.
+        unit: metres a step of theirs.
     """
 
     grid: int = 16
     speeds: tuple[float, ...] = (0.5,)
     focal: float = 1.0
-    depth: RecordedDepth = field(default_factory=RecordedDepth)
+    maps: Path | None = None
+    unit: float = 0.001
 
     @property
     def classes(self) -> int:
@@ -159,7 +162,7 @@ class AtomicSceneFlow:
                 "cells: give the transform a size that is a multiple of the labeller's grid"
             )
         flow = OpticalFlow()(frames, times, info).numpy()
-        depth = self.depth(frames, times, info).numpy()
+        depth = RecordedDepth(self.maps, self.unit)(frames, times, info).numpy()
         focal = self.focal * width
         view = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
         moved = np.stack(

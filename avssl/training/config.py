@@ -47,7 +47,9 @@ class Parser(ArgumentParser):
     """jsonargparse's parser, which suggests a name for a key it does not know."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print what is wrong and exit with status 2."""
+        """Print what is wrong and exit with status 2, unless jsonargparse only tries one of several types."""
+        if not self.exit_on_error:
+            super().error(message, ex)
         unknown = re.search(r"(?:does not accept option|Option) '([^']+)'|unrecognized arguments: --([^ =]+)", message)
         if unknown:
             key = unknown.group(1) or unknown.group(2)
