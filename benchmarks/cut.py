@@ -29,9 +29,7 @@ def main() -> None:
     parser.add_argument("poses", type=Path, help="a row for each frame")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=40, help="of a piece; what is left over at the end is left out")
-    parser.add_argument(
-        "--every", type=int, default=1, help="keep only every so manieth frame, at as much lower a rate"
-    )
+    parser.add_argument("--every", type=int, default=1, help="N keeps every Nth frame, at an Nth of the rate")
     parser.add_argument("--depth", type=Path, help="folder of depth maps, named by the number of their frame")
     args = parser.parse_args()
     rows = args.poses.read_text().splitlines()[:: args.every]
@@ -42,7 +40,8 @@ def main() -> None:
         movie = Movie(rate, reader.info.size, 12, 16000)
         starts = range(0, min(len(rows), reader.info.frames // args.every) - args.frames + 1, args.frames)
         for number, first in enumerate(starts):
-            times = (torch.arange(first, first + args.frames, dtype=torch.float64) + 0.5) / float(rate)
+            places = torch.arange(first, first + args.frames, dtype=torch.float64) * args.every
+            times = (places + 0.5) / reader.info.fps
             pictures = []
             for place, pixels in enumerate(reader.frames(times).permute(0, 2, 3, 1).contiguous().numpy()):
                 picture = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
