@@ -117,14 +117,18 @@ def comparison(
             if scores(result, who):
                 groups[who.replace("_", " "), network][:] = [scores(result, who)]
     names = list({name: None for rows in groups.values() for row in rows for name in row})
-    headings = ["method", "encoder", "runs", *names, *(["published, under its own protocol"] if known else [])]
+    headings = ["method", "encoder", "runs", *names]
     rows = []
     for (method, network), found in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0])):
         baseline = method in ("random init", "from scratch")
         cells = [_over_runs([row[name] for row in found if name in row]) for name in names]
-        rows.append([method, network, "" if baseline else str(len(found)), *cells, known.get(method, "")])
-    rows.append(["chance", "", "", *(f"{guess(results[0], name):.3f}" for name in names), ""])
-    return headings, [row[: len(headings)] for row in rows]
+        rows.append([method, network, "" if baseline else str(len(found)), *cells])
+    rows.append(["chance", "", "", *(f"{guess(results[0], name):.3f}" for name in names)])
+    if known:
+        headings.append("published, under its own protocol")
+        for row in rows:
+            row.append(known.get(row[0], ""))
+    return headings, rows
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

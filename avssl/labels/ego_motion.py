@@ -14,6 +14,7 @@ from torch import Tensor
 
 from avssl.labels.camera import fit_camera
 from avssl.labels.flow import dis_flow, grey
+from avssl.labels.recorded import shown_frames
 from avssl.media import VideoInfo
 
 AXES = ("up", "right turn", "clockwise", "to the right", "down", "ahead")  # rotation and translation: x right, y down
@@ -52,11 +53,7 @@ class EgoMotionFromPoses:
         path = self._path(Path(info.path))
         seconds, poses = _poses(path, path.stat().st_mtime_ns)
         ends = times[:, [0, -1]].numpy()
-        rows = (
-            np.floor(ends * info.fps + 1e-3).astype(int)
-            if seconds is None
-            else np.searchsorted(seconds, ends + 1e-6, side="right") - 1
-        )
+        rows = shown_frames(ends, info) if seconds is None else np.searchsorted(seconds, ends + 1e-6, side="right") - 1
         if rows.max() >= len(poses):
             raise ValueError(f"{path}: {len(poses)} poses, but the clip ends at {ends.max():.2f} s, row {rows.max()}")
         motions = np.stack([relative_motion(poses[first], poses[last]) for first, last in rows])

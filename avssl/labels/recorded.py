@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avssl.media import VideoInfo
@@ -46,7 +47,7 @@ class RecordedDepth:
         known = _maps(folder, folder.stat().st_mtime_ns)
         height, width = frames.shape[-2:]
         depth = np.zeros((*times.shape, height, width), np.float32)
-        for place, number in np.ndenumerate(np.floor(times.numpy() * info.fps + 1e-3).astype(int)):
+        for place, number in np.ndenumerate(shown_frames(times.numpy(), info)):
             if number in known:
                 steps = cv2.imread(str(known[number]), cv2.IMREAD_UNCHANGED)
                 if steps is None or steps.dtype != np.uint16 or steps.ndim != 2:
@@ -63,6 +64,11 @@ class RecordedDepth:
         if not folder.is_dir():
             raise ValueError(f"{video}: no depth maps in {folder}; put them there, or set the labeller's maps")
         return folder
+
+
+def shown_frames(seconds: NDArray[np.float64], info: VideoInfo) -> NDArray[np.int64]:
+    """The number of the frame that is shown at each time, counted from 0 at the video's rate."""
+    return np.floor(seconds * info.fps + 1e-3).astype(np.int64)
 
 
 @lru_cache(maxsize=1024)

@@ -21,7 +21,7 @@ from avssl.labels import RecordedDepth, ab_bins, lab_to_rgb, rgb_to_lab
 from avssl.methods.base import Method
 from avssl.methods.maps import MapHead, by_cells, chance, likeliest, share
 
-BRIGHT = 4.0  # L units within which two cells count as equally bright, for the chance level
+BRIGHT = 25  # bins of L within which two cells count as equally bright, for the chance level
 MOST = 0.5  # the share of a cell whose depth must be known for the cell to count
 
 
@@ -137,10 +137,9 @@ class SplitBrain(CrossChannel):
     def crossings(self, clips: Clips) -> dict[str, Crossing]:  # noqa: D102
         colour, light, lab = self._predicted(clips)
         cells, bright = nearest_bin(lab[:, 1:], self.bins), brightness(lab, self.levels)
-        given = (lab[:, 0].clamp(0, 100) / BRIGHT).long()
         everywhere = torch.ones_like(cells, dtype=torch.bool)
         return {
-            "colour": Crossing(colour, cells, given, everywhere),
+            "colour": Crossing(colour, cells, brightness(lab, BRIGHT), everywhere),
             "light": Crossing(light, bright, cells, everywhere),
         }
 
