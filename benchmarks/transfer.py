@@ -24,7 +24,7 @@ import psutil  # type: ignore[import-untyped]
 import yaml
 
 from avssl.data.journal import write_text
-from avssl.evaluation.report import collect, comparison, markdown
+from avssl.evaluation.report import advantage, collect, comparison, markdown
 
 ROOT = Path(__file__).parents[1]
 MADE = ("cost.json", "held_out.json", "encoder/encoder.json", "eval/*/results.json", "sync_*.json")
@@ -164,10 +164,12 @@ def tables(done: list[Path]) -> str:
     for name in sorted({path.parent.name for run in done for path in run.glob("eval/*/results.json")}):
         judged = [run for run in done if (run / "eval" / name).exists()]
         published = None if name.startswith("stages") else ROOT / "configs/eval/published.yaml"  # of videos
-        headings, rows = comparison(collect(judged, name), published)
-        shown = [place for place, heading in enumerate(headings) if not WIDE.fullmatch(heading)]
-        narrow = [[line[place] for place in shown] for line in (headings, *rows)]
-        parts.append(markdown(narrow[0], narrow[1:]))
+        results = collect(judged, name)
+        for headings, rows in (comparison(results, published), advantage(results)):
+            if rows:
+                shown = [place for place, heading in enumerate(headings) if not WIDE.fullmatch(heading)]
+                narrow = [[line[place] for place in shown] for line in (headings, *rows)]
+                parts.append(markdown(narrow[0], narrow[1:]))
     sync = [[run.name, *synchrony(json.loads(path.read_text()))] for run in done for path in run.glob("sync_*.json")]
     if sync:
         parts.append(markdown(["run", "videos", *SYNC, "median error, ms"], sync))

@@ -1,6 +1,7 @@
 """Runs of one protocol in one table; refuses to mix protocols.
 
     python tools/table.py runs/* --protocol ut_interaction -o results.md
+    python tools/table.py runs/* --protocol ut_interaction --gain         # over the same network untrained
 
 Published numbers stand in a column of their own: they come from other data, networks and budgets.
 """
@@ -13,7 +14,7 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from avssl.evaluation.report import collect, comma_separated, comparison, markdown
+from avssl.evaluation.report import advantage, collect, comma_separated, comparison, markdown
 
 PUBLISHED = Path(__file__).parents[1] / "configs" / "eval" / "published.yaml"
 
@@ -24,9 +25,13 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="run folders")
     parser.add_argument("--protocol", type=str, default=None, help="where the runs have results of several")
     parser.add_argument("-o", "--output", type=Path, default=None, help="write Markdown (.md) or CSV (.csv)")
+    parser.add_argument(
+        "--gain", action="store_true", help="what pretraining adds to no training, or to training from scratch"
+    )
     args = parser.parse_args()
     try:
-        headings, rows = comparison(collect(args.runs, args.protocol), PUBLISHED)
+        results = collect(args.runs, args.protocol)
+        headings, rows = advantage(results) if args.gain else comparison(results, PUBLISHED)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
     table = Table(*headings)

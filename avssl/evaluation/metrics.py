@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +45,10 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
 
     Returns:
         JSON values: ``video`` and ``clip`` with ``top1`` and ``top5`` (and ``mean_per_class`` for videos), each with
-        value, pooled, per_seed, per_fold, ci95_bootstrap (over groups and seeds), for several folds ci95_folds; and
-        ``confusion[true][predicted]``, counts of videos over all seeds.
+        value, pooled, per_seed, per_fold, ci95_bootstrap (over groups and seeds), for several folds ci95_folds;
+        ``confusion[true][predicted]``, counts of videos over all seeds; and what `gain` needs: ``hits``, for each seed
+        a string with 1 for every tested video that was right, and ``units``, the number of each one's group, null
+        where each is its own.
     """
     classes = runs[0][0].scores.shape[2]
     result: dict[str, Any] = {"video": {}, "clip": {}}
@@ -62,7 +64,43 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
     seen = confusion.sum(1)
     result["video"]["mean_per_class"] = {"value": float((confusion.diagonal()[seen > 0] / seen[seen > 0]).mean())}
     result["confusion"] = confusion.tolist()
+    right = [np.concatenate([_hits(prediction, "video", 1) for prediction in run]) for run in runs]
+    result["hits"] = ["".join(map(str, row.astype(int))) for row in right]
+    units = _units([groups[index] for prediction in runs[0] for index in prediction.videos])
+    result["units"] = units.tolist() if len(np.unique(units)) < len(units) else None
     return result
+
+
+def gain(ours: Sequence[Mapping[str, Any]], base: Mapping[str, Any], seed: int = 0) -> dict[str, Any] | None:
+    """How much better the runs of a method are than a baseline that was tested on the same videos.
+
+    Whether a video is easy counts on both sides, so that this interval is narrower than two intervals beside each
+    other suggest.
+
+    Args:
+        ours: for each run what `summarise` gave.
+        base: the same of the baseline.
+        seed: of the resampling.
+
+    Returns:
+        ``value``, the difference of the video top-1 accuracies, and ``ci95_bootstrap``: groups are drawn for both at
+        once, runs and the baseline's seeds apart. None where a result is of before ``hits`` were kept.
+
+    Raises:
+        ValueError: where they were not tested on the same groups of videos.
+    """
+    if not all("hits" in summary for summary in (*ours, base)):
+        return None
+    if any(one["units"] != base["units"] or len(one["hits"][0]) != len(base["hits"][0]) for one in ours):
+        raise ValueError("accuracies can only be compared on the same videos")
+    runs = np.array([[int(mark) for mark in row] for one in ours for row in one["hits"]], dtype=np.float64)
+    fresh = np.array([[int(mark) for mark in row] for row in base["hits"]], dtype=np.float64)
+    units = np.arange(runs.shape[1]) if base["units"] is None else np.array(base["units"])
+    rng = np.random.default_rng(seed)
+    drawn = _draws(units, rng)
+    low, high = np.percentile(_resampled(runs, units, drawn, rng) - _resampled(fresh, units, drawn, rng), [2.5, 97.5])
+    means = [np.mean([one["video"]["top1"]["value"] for one in side]) for side in (ours, [base])]
+    return {"value": float(means[0] - means[1]), "ci95_bootstrap": (float(low), float(high))}
 
 
 def bootstrap(values: NDArray[np.float64], groups: Sequence[str], seed: int) -> tuple[float, float]:
@@ -73,14 +111,8 @@ def bootstrap(values: NDArray[np.float64], groups: Sequence[str], seed: int) -> 
         groups: V names of the units that videos are drawn in.
         seed: of the draws.
     """
-    _, unit = np.unique(np.asarray(groups), return_inverse=True)
-    counts = np.bincount(unit)
-    sums = np.stack([np.bincount(unit, row) for row in values])  # [S, G]
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(counts), size=(RESAMPLES, len(counts)))
-    runs = rng.integers(len(values), size=(RESAMPLES, len(values)))
-    means = [sums[run].mean(0)[group].sum() / counts[group].sum() for run, group in zip(runs, drawn, strict=True)]
-    low, high = np.percentile(means, [2.5, 97.5])
+    units, rng = _units(groups), np.random.default_rng(seed)
+    low, high = np.percentile(_resampled(values, units, _draws(units, rng), rng), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -164,6 +196,28 @@ def over_folds(values: Sequence[float]) -> tuple[float, float]:
     """95 % Student-t interval of a mean over folds. Folds share training videos, so it is only a guide."""
     spread = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
     return float(np.mean(values) - spread), float(np.mean(values) + spread)
+
+
+def _units(groups: Sequence[str]) -> NDArray[np.int64]:
+    """``[V]`` names to numbers."""
+    return np.unique(np.asarray(groups), return_inverse=True)[1]
+
+
+def _draws(units: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """``[2000, G]``: as many of G units as there are, drawn with replacement."""
+    number = len(np.unique(units))
+    return rng.integers(number, size=(RESAMPLES, number))
+
+
+def _resampled(
+    values: NDArray[np.float64], units: NDArray[np.int64], drawn: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """``[2000]`` means of ``values [S, V]`` over the videos of the units that were drawn, and over seeds drawn here."""
+    counts = np.bincount(units)
+    sums = np.stack([np.bincount(units, row) for row in values])  # [S, G]
+    runs = rng.integers(len(values), size=(RESAMPLES, len(values)))
+    means = [sums[run].mean(0)[group].sum() / counts[group].sum() for run, group in zip(runs, drawn, strict=True)]
+    return np.array(means)
 
 
 def _hits(prediction: Prediction, level: str, rank: int) -> NDArray[np.float64]:

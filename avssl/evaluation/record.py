@@ -34,6 +34,7 @@ def remembered(
         "protocol": facts["hash"],
         "settings": settings,
         "avssl": avssl.__version__,
+        "hits": True,  # baselines of before these were kept are made anew
     }
     path = machine.folder / "baselines" / f"{digest(identity)}.json"
     if path.exists():

@@ -15,8 +15,27 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from avssl.evaluation.metrics import gain
+
 WHO = ("pretrained", "random_init", "from_scratch")
 SEVERAL = ("retrieval", "retrieval_ordered", "svm")  # read-outs of several numbers, each with its own name
+
+
+def summaries(results: Mapping[str, Any], who: str) -> dict[str, dict[str, Any]]:
+    """The read-outs that say a class for every video: name to what `avssl.evaluation.metrics.summarise` gave.
+
+    Args:
+        results: as in ``results.json``.
+        who: ``"pretrained"``, ``"random_init"`` or ``"from_scratch"``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in results["results"].get(who, {}).items():
+        if "video" in value:
+            found[f"{name} top1"] = value
+        elif name not in SEVERAL:  # few labels
+            words = name.replace("_", " ")
+            found |= {f"{words} {shots}": row for shots, row in value.items() if "video" in row}
+    return found
 
 
 def scores(results: Mapping[str, Any], who: str) -> dict[str, dict[str, Any]]:
@@ -26,17 +45,30 @@ def scores(results: Mapping[str, Any], who: str) -> dict[str, dict[str, Any]]:
         results: as in ``results.json``.
         who: ``"pretrained"``, ``"random_init"`` or ``"from_scratch"``.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for name, value in results["results"].get(who, {}).items():
-        if "video" in value:
-            found[f"{name} top1"] = value["video"]["top1"]
-        elif name in SEVERAL:
-            ordered = "_ordered" if name.endswith("_ordered") else ""
-            found |= {f"{row}{ordered}": number for row, number in value.items()}
-        else:  # few labels
-            words = name.replace("_", " ")
-            found |= {f"{words} {shots}": row["video"]["top1"] for shots, row in value.items() if "video" in row}
+    found = {name: summary["video"]["top1"] for name, summary in summaries(results, who).items()}
+    for name in SEVERAL:
+        ordered = "_ordered" if name.endswith("_ordered") else ""
+        rows = results["results"].get(who, {}).get(name, {})
+        found |= {f"{row}{ordered}": number for row, number in rows.items()}
     return found
+
+
+def gains(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What pretraining adds to each read-out: name to ``value`` and ``ci95_bootstrap`` (see `gain` of metrics).
+
+    The baseline is the same network at random initialisation; where the network is trained, the same from scratch.
+
+    Args:
+        results: of one method and network under one protocol, a run each.
+    """
+    ours = [summaries(result, "pretrained") for result in results]
+    base = {who: summaries(results[-1], who) for who in ("from_scratch", "random_init")}
+    found = {}
+    for name in {name: None for row in ours for name in row}:
+        baseline = base["random_init"].get(name) or base["from_scratch"].get(name)
+        if baseline is not None and all(name in row for row in ours):
+            found[name] = gain([row[name] for row in ours], baseline)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def guess(results: Mapping[str, Any], name: str) -> float:
@@ -49,12 +81,12 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
     """One run beside its baselines: accuracies of videos (or what a read-out is called), with 95 % intervals."""
     protocol = results["protocol"]
     table = Table(title=f"{results['run']} on {protocol['name']} ({protocol['videos']} recordings)")
-    for heading in ("read-out", "pretrained", "random init", "from scratch", "chance"):
+    for heading in ("read-out", "pretrained", "random init", "from scratch", "chance", "gain"):
         table.add_column(heading)
-    columns = {who: scores(results, who) for who in WHO}
+    columns, gained = {who: scores(results, who) for who in WHO}, gains([results])
     for name in {name: None for column in columns.values() for name in column}:
         cells = [_cell(columns[who].get(name)) for who in WHO]
-        table.add_row(name, *cells, f"{guess(results, name):.3f}")
+        table.add_row(name, *cells, f"{guess(results, name):.3f}", _cell(gained.get(name), "+"))
     (console or Console()).print(table)
 
 
@@ -110,9 +142,8 @@ def comparison(
     known: dict[str, str] = {} if published is None else yaml.safe_load(published.read_text())
     groups: dict[tuple[str, str], list[dict[str, dict[str, Any]]]] = defaultdict(list)
     for result in results:
-        card = result["encoder"]
-        network = f"{card['class'].rpartition('.')[2]}({', '.join(f'{k}={v}' for k, v in card['config'].items())})"
-        groups[card.get("method", result["run"]), network].append(scores(result, "pretrained"))
+        method, network = _row(result)
+        groups[method, network].append(scores(result, "pretrained"))
         for who in ("random_init", "from_scratch"):
             if scores(result, who):
                 groups[who.replace("_", " "), network][:] = [scores(result, who)]
@@ -131,6 +162,28 @@ def comparison(
     return headings, rows
 
 
+def advantage(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Method x read-out: `gains` over the untrained network, over training from scratch where networks are trained.
+
+    Args:
+        results: of one protocol, see `collect`; runs of one method and network share a row.
+
+    Returns:
+        Headings, and rows of cells; a result of before hits were kept leaves its row out.
+    """
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for result in results:
+        groups[_row(result)].append(result)
+    found = {key: gains(rows) for key, rows in sorted(groups.items(), key=lambda item: item[0][::-1])}
+    names = list({name: None for row in found.values() for name in row})
+    rows = [
+        [*key, str(len(groups[key])), *(_cell(row.get(name), "+") for name in names)]
+        for key, row in found.items()
+        if row
+    ]
+    return ["gain of", "encoder", "runs", *names], rows
+
+
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [headings, ["---"] * len(headings), *rows]
@@ -144,11 +197,18 @@ def comma_separated(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> s
     return text.getvalue()
 
 
-def _cell(score: Mapping[str, Any] | None) -> str:
+def _row(result: Mapping[str, Any]) -> tuple[str, str]:
+    """Method and network."""
+    card = result["encoder"]
+    network = f"{card['class'].rpartition('.')[2]}({', '.join(f'{k}={v}' for k, v in card['config'].items())})"
+    return card.get("method", result["run"]), network
+
+
+def _cell(score: Mapping[str, Any] | None, sign: str = "") -> str:
     if score is None:
         return ""
     low, high = score["ci95_bootstrap"]
-    return f"{score['value']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{score['value']:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 def _over_runs(found: Sequence[Mapping[str, Any]]) -> str:

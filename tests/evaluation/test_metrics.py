@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avssl.evaluation.metrics import Prediction, bootstrap, summarise
+from avssl.evaluation.metrics import Prediction, bootstrap, gain, summarise
 
 
 def prediction(scores, labels, fold="f", part="", videos=None):
@@ -54,3 +54,39 @@ def test_bootstrap_interval_has_the_width_of_theory_and_widens_with_groups_and_s
     assert high - low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(40), rel=0.25)
     seeds = np.stack([np.zeros(400), np.ones(400)])
     assert bootstrap(seeds, [str(i) for i in range(400)], seed=0) == (0, 1)
+
+
+def said(right, groups=None):
+    """A summary of one prediction a row of ``right``: ``[S, V]`` of 0 and 1, of videos of class 0."""
+    runs = [[prediction([[[1.0, 0.0]] if hit else [[0.0, 1.0]] for hit in row], [0] * len(row))] for row in right]
+    return summarise(runs, groups or [str(i) for i in range(len(right[0]))])
+
+
+def test_gain_is_the_difference_and_its_interval_that_of_the_differences_of_videos():
+    rng = np.random.default_rng(0)
+    base = (rng.random((1, 900)) < 0.5).astype(int)
+    ours = base | (rng.random((1, 900)) < 0.1)  # a tenth of what was wrong is right
+    found = gain([said(ours)], said(base))
+    low, high = found["ci95_bootstrap"]
+    difference = (ours - base)[0]
+    assert found["value"] == pytest.approx(difference.mean())
+    assert high - low == pytest.approx(2 * 1.96 * difference.std() / 30, rel=0.1)
+    apart = [said(each)["video"]["top1"]["ci95_bootstrap"] for each in (ours, base)]
+    assert apart[0][0] < apart[1][1]  # beside each other the intervals overlap
+    assert low > 0
+
+
+def test_gain_draws_whole_groups_and_runs():
+    base = np.zeros((2, 40), dtype=int)
+    groups = [str(i // 20) for i in range(40)]
+    half = np.repeat([[1, 0]], 20, axis=1)
+    assert gain([said(half, groups)], said(base, groups)) == {"value": 0.5, "ci95_bootstrap": (0.0, 1.0)}
+    runs = [said(np.full((1, 40), hit), groups) for hit in (0, 1)]
+    assert gain(runs, said(base, groups)) == {"value": 0.5, "ci95_bootstrap": (0.0, 1.0)}
+
+
+def test_gain_refuses_other_videos_and_knows_results_without_hits():
+    three, four = said([[1, 0, 1]]), said([[1, 0, 1, 1]])
+    with pytest.raises(ValueError, match="on the same videos"):
+        gain([three], four)
+    assert gain([three], {name: value for name, value in three.items() if name != "hits"}) is None

@@ -19,7 +19,7 @@ from avssl.evaluation.features import Machine, Views
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.protocol import Data, LowShot, Protocol, Task
-from avssl.evaluation.report import collect, comma_separated, comparison, markdown, print_results
+from avssl.evaluation.report import advantage, collect, comma_separated, comparison, markdown, print_results
 from avssl.evaluation.splits import LeaveOneGroupOut
 
 ROOT = Path(__file__).parents[2]
@@ -152,6 +152,11 @@ def test_table_of_methods_baselines_chance_and_published(manifest, tmp_path):
     console = Console(record=True, width=120)
     print_results(results, console)
     assert "random init" in console.export_text()
+    names, gained = advantage(collect(runs))
+    assert [(row[0], row[2]) for row in gained] == [("V", "1"), ("Tiny", "2")]
+    gain = float(gained[1][names.index("linear top1")].split()[0])
+    means = [float(row[headings.index("linear top1")].split()[0]) for row in rows[2:4]]
+    assert gain == pytest.approx(means[0] - means[1], abs=0.0011)
 
 
 def test_the_command(manifest, tmp_path):
@@ -169,6 +174,8 @@ def test_the_command(manifest, tmp_path):
     table = [sys.executable, str(ROOT / "tools" / "table.py"), str(run), "-o", "table.csv"]
     subprocess.run(table, cwd=tmp_path, capture_output=True, check=True)
     assert (tmp_path / "table.csv").read_text().splitlines()[-1].startswith("chance,")
+    subprocess.run([*table, "--gain"], cwd=tmp_path, capture_output=True, check=True)
+    assert (tmp_path / "table.csv").read_text().startswith("gain of,encoder,runs,linear top1")
     broken = [*command, "--split.init_args.pattern=(?P<group>scene[0-9])"]
     failed = subprocess.run(broken, cwd=tmp_path, capture_output=True, text=True)
     assert failed.returncode == 1
