@@ -185,7 +185,7 @@ class _Worker:
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
     """What a worker process does: say that it is ready, then answer each item, until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    follow_parent()
     connection.send(None)
     while True:
         try:
@@ -198,12 +198,16 @@ def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
             connection.send(_failure(error))
 
 
-def _follow_parent() -> None:
-    """End this process, even in the middle of an item, when the process that started it is killed."""
+def follow_parent() -> None:
+    """From here on, end this process, even in the middle of an item, when the process that started it is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _failure(error: Exception) -> Failure:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -76,8 +77,11 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(world, tmp_p
     while not any(int(path.stem[5:]) >= wanted for path in steps_saved(folder / "checkpoints")):
         assert process.poll() is None, process.stdout.read().decode()
         time.sleep(0.01)
+    children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(how)
     code = process.wait(60)
+    _, orphans = psutil.wait_procs(children, timeout=20)
+    assert not orphans
     assert code == (75 if how == signal.SIGTERM else -signal.SIGKILL)
     assert not (folder / "encoder").exists()
     code, said = run(world, tmp_path, f"--data.workers={workers}")
