@@ -24,6 +24,7 @@ import psutil  # type: ignore[import-untyped]
 import yaml
 
 from avssl.data.journal import write_text
+from avssl.evaluation.features import Machine
 from avssl.evaluation.report import advantage, collect, comparison, markdown
 
 ROOT = Path(__file__).parents[1]
@@ -60,8 +61,7 @@ def main() -> None:
             videos = [
                 prepared(root, folder / "videos" / Path(root).name, plan.get("prepare")) for root in plan["videos"]
             ]
-            others = sorted(path.parent for path in results.glob(f"{name}-*/cost.json"))
-            pretrain(run, settings, seed, videos, others)
+            pretrain(run, settings, seed, videos, sorted(path.parent for path in results.glob("*/cost.json")))
             for number, words in enumerate(plan["judge"]):
                 command = [word.format(run=run, videos=",".join(videos)) for word in words.split()]
                 measured([sys.executable, *command], run / f"judge{number}.log")
@@ -98,12 +98,28 @@ def check_same(cost: Path, settings: dict[str, Any]) -> None:
         raise SystemExit(f"{cost.parent} was made with {made}, the plan says {settings}: delete it to make it anew")
 
 
-def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], others: list[Path]) -> None:
+def check_fast(kept: list[Path], fast: bool) -> None:
+    """Refuse to turn minutes into steps on another kind of processor than the plan's other results were made on.
+
+    Raises:
+        SystemExit: naming one of them.
+    """
+    for path in kept:
+        made = json.loads((path / "cost.json").read_text()).get("bfloat16", fast)
+        if made != fast:
+            other, this = ("with", "without") if made else ("without", "with")
+            raise SystemExit(
+                f"{path} was made on a processor {other} bfloat16, this is one {this}: minutes are not as many steps. "
+                "Go on on such a one, or make all of it here with --results=FOLDER"
+            )
+
+
+def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], kept: list[Path]) -> None:
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
     A run that was broken off begins anew: its cost would not be known otherwise. Where the plan, or the method in it,
     has a budget of ``cpu_minutes``, what the result of another seed cost tells how many steps that is, or else short
-    trials do.
+    trials do, on the kind of processor that the other results in ``kept`` were made on.
     """
     if (run / "cost.json").exists():
         check_same(run / "cost.json", settings)
@@ -117,13 +133,15 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], o
         shutil.rmtree(run, ignore_errors=True)
         return measured([*command, f"--name={run.name}", *words], run / "pretraining.log")
 
-    words = []
+    words, fast, name = [], Machine().half, run.name.rpartition("-")[0]
+    others = [path for path in kept if path.name.rpartition("-")[0] == name]
     if budget is not None and others:
         check_same(others[0] / "cost.json", settings)
         steps = json.loads((others[0] / "encoder/encoder.json").read_text())["steps"]
         cost = json.loads((others[0] / "cost.json").read_text())["cpu_minutes"]
         words = [f"--trainer.max_steps={int(steps * budget / cost)}"]
     elif budget is not None:
+        check_fast(kept, fast)
         trial = run.with_name(f"{run.name}-trial")
         first, steps = TRIAL
         short = trained(trial, f"--trainer.max_steps={first}")
@@ -133,7 +151,7 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], o
         a_step = (longer - short) / (steps - first)
         words = [f"--trainer.max_steps={int((budget - short) / a_step) + first}"]
     minutes = trained(run, *words)
-    write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes, "settings": settings}))
+    write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes, "bfloat16": fast, "settings": settings}))
 
 
 def measured(command: list[str], log: Path) -> float:
@@ -176,15 +194,16 @@ def tables(done: list[Path]) -> str:
     rows = []
     for run in done:
         held_out = json.loads((run / "held_out.json").read_text())
-        cost = json.loads((run / "cost.json").read_text())["cpu_minutes"]
+        cost = json.loads((run / "cost.json").read_text())
         card = json.loads((run / "encoder" / "encoder.json").read_text())
         for metric, value in held_out["metrics"].items():
             chance = held_out["metrics"].get(f"chance/{metric}")
             if chance is not None:
                 words = [run.name, metric, number(value["mean"], value["low"], value["high"]), f"{chance['mean']:.3f}"]
                 rank = f"{held_out['collapse']['rankme']:.1f} of {card['num_features']}"
-                rows.append([*words, str(card["steps"]), f"{cost:.1f}", rank])
-    headings = ["run", "metric", "held-out videos", "chance", "steps", "CPU minutes", "RankMe"]
+                fast = {True: "yes", False: "no", None: ""}[cost.get("bfloat16")]
+                rows.append([*words, str(card["steps"]), f"{cost['cpu_minutes']:.1f}", fast, rank])
+    headings = ["run", "metric", "held-out videos", "chance", "steps", "CPU minutes", "bfloat16", "RankMe"]
     return "\n".join([*parts, markdown(headings, rows)])
 
 

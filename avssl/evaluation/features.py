@@ -22,7 +22,7 @@ from avssl.data.manifest import Manifest, user_cache
 from avssl.data.progress import Tally
 from avssl.data.samplers import UniformClips
 from avssl.encoders import Encoder, weights_hash
-from avssl.encoders.inference import for_inference
+from avssl.encoders.inference import for_inference, native_bfloat16
 from avssl.media import VideoInfo, open_video
 
 VIEWS_AT_ONCE = 64  # views a forward pass
@@ -134,9 +134,7 @@ class Machine:
     @property
     def half(self) -> bool:
         """Whether the device computes bfloat16 natively."""
-        if self.target.type == "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.cpu._is_avx512_bf16_supported()
+        return native_bfloat16(self.target)
 
     @property
     def folder(self) -> Path:

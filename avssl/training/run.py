@@ -24,6 +24,7 @@ from avssl.data.parallel import keep_memory
 from avssl.data.synthetic import GROUP, VIEW, World, write_world
 from avssl.data.transforms import MEAN, STD, ClipTransform
 from avssl.encoders import save_encoder
+from avssl.evaluation.features import Machine
 from avssl.evaluation.protocol import Protocol
 from avssl.methods import Method
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
@@ -327,7 +328,4 @@ def precision(wanted: str) -> str:
     """``auto`` is bfloat16 autocast where the processor has it in hardware, else float32."""
     if wanted != "auto":
         return wanted
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    native = torch.cpu.get_capabilities()
-    return "bf16-mixed" if native.get("avx512_bf16") or native.get("amx_bf16") or native.get("bf16") else "32-true"
+    return "bf16-mixed" if Machine().half else "32-true"
