@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,10 @@ class Journal:
     Args:
         path: the file; made where it doesn't exist.
 
+    Raises:
+        RuntimeError: in a worker that imports a script whose work is not under ``if __name__ == "__main__":``: the
+            process that started it has the lock and waits for the worker, which would wait for the lock.
+
     Attributes:
         entries: what was read from the file and appended since, by name.
     """
@@ -29,6 +34,11 @@ class Journal:
         self.entries: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Journal:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+            raise RuntimeError(
+                f"{self.path} is being written by the process that started this one, which runs the same script while "
+                'importing it: put what the script does under `if __name__ == "__main__":`'
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:  # whoever held the lock may have removed or replaced the file while we waited
             self._file = open(self.path, "a+b")

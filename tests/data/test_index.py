@@ -165,6 +165,16 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
     assert "classes: 3" in done.stdout
 
 
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    root = tmp_path_with_films(tmp_path)
+    script = tmp_path / "script.py"
+    script.write_text(f"from avssl.data.index import open_manifest\nopen_manifest({str(root)!r})\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert 'put what the script does under `if __name__ == "__main__":`' in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("RuntimeError: A worker process died")
+
+
 def test_real_files_and_odd_ones(tmp_path, shared_data):
     videos = open_manifest([shared_data / "odd_files", tmp_path_with_films(tmp_path)])
     names = {info.path.name for info in videos}
