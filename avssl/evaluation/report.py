@@ -80,9 +80,10 @@ def guess(results: Mapping[str, Any], name: str) -> float:
 def print_results(results: Mapping[str, Any], console: Console | None = None) -> None:
     """One run beside its baselines: accuracies of videos (or what a read-out is called), with 95 % intervals."""
     protocol = results["protocol"]
-    table = Table(title=f"{results['run']} on {protocol['name']} ({protocol['videos']} recordings)")
+    title = f"{results['run']} on {protocol['name']} ({protocol['videos']} recordings)"
+    table = Table(title=title, show_edge=False, pad_edge=False)  # whole headings in 80 columns
     for heading in ("read-out", "pretrained", "random init", "from scratch", "chance", "gain"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "read-out", min_width=10 if heading == "pretrained" else None)
     columns, gained = {who: scores(results, who) for who in WHO}, gains([results])
     for name in {name: None for column in columns.values() for name in column}:
         cells = [_cell(columns[who].get(name)) for who in WHO]
