@@ -34,6 +34,8 @@ def main() -> None:
         headings, rows = advantage(results) if args.gain else comparison(results, PUBLISHED)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
+    if not rows:
+        raise SystemExit("error: these results are of before the gain could be told: run tools/evaluate.py again")
     table = Table(*headings)
     for row in rows:
         table.add_row(*row)

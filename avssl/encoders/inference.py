@@ -16,14 +16,6 @@ NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 MAX_POOL = repr(nn.MaxPool2d(3, stride=2, padding=1))
 
 
-def native_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes bfloat16 in hardware, several times as fast as float32; others only emulate it."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
 def for_inference(encoder: Encoder, half: bool = False) -> Encoder:
     """A copy in eval mode whose batch normalisations are part of the convolutions before them.
 

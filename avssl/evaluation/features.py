@@ -22,7 +22,7 @@ from avssl.data.manifest import Manifest, user_cache
 from avssl.data.progress import Tally
 from avssl.data.samplers import UniformClips
 from avssl.encoders import Encoder, weights_hash
-from avssl.encoders.inference import for_inference, native_bfloat16
+from avssl.encoders.inference import for_inference
 from avssl.media import VideoInfo, open_video
 
 VIEWS_AT_ONCE = 64  # views a forward pass
@@ -134,7 +134,10 @@ class Machine:
     @property
     def half(self) -> bool:
         """Whether the device computes bfloat16 natively."""
-        return native_bfloat16(self.target)
+        if self.target.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        found = torch.cpu.get_capabilities()
+        return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
     @property
     def folder(self) -> Path:

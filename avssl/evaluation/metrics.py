@@ -57,6 +57,8 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
             if rank < classes:
                 hits = [[_hits(prediction, level, rank) for prediction in run] for run in runs]
                 result[level][name] = _accuracy(runs, hits, groups, seed)
+                if (level, rank) == ("video", 1):
+                    result["hits"] = ["".join(map(str, np.concatenate(run).astype(int))) for run in hits]
     confusion = np.zeros((classes, classes), dtype=np.int64)
     for run in runs:
         for prediction in run:
@@ -64,8 +66,6 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
     seen = confusion.sum(1)
     result["video"]["mean_per_class"] = {"value": float((confusion.diagonal()[seen > 0] / seen[seen > 0]).mean())}
     result["confusion"] = confusion.tolist()
-    right = [np.concatenate([_hits(prediction, "video", 1) for prediction in run]) for run in runs]
-    result["hits"] = ["".join(map(str, row.astype(int))) for row in right]
     units = _units([groups[index] for prediction in runs[0] for index in prediction.videos])
     result["units"] = units.tolist() if len(np.unique(units)) < len(units) else None
     return result
