@@ -98,60 +98,86 @@ def check_same(cost: Path, settings: dict[str, Any]) -> None:
         raise SystemExit(f"{cost.parent} was made with {made}, the plan says {settings}: delete it to make it anew")
 
 
-def check_fast(kept: list[Path], fast: bool) -> None:
-    """Refuse to turn minutes into steps on another kind of processor than the plan's other results were made on.
-
-    Raises:
-        SystemExit: naming one of them.
-    """
-    for path in kept:
-        made = json.loads((path / "cost.json").read_text()).get("bfloat16", fast)
-        if made != fast:
-            other, this = ("with", "without") if made else ("without", "with")
-            raise SystemExit(
-                f"{path} was made on a processor {other} bfloat16, this is one {this}: minutes are not as many steps. "
-                "Go on on such a one, or make all of it here with --results=FOLDER"
-            )
-
-
 def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], kept: list[Path]) -> None:
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
     A run that was broken off begins anew: its cost would not be known otherwise. Where the plan, or the method in it,
     has a budget of ``cpu_minutes``, what the result of another seed cost tells how many steps that is, or else short
-    trials do, on the kind of processor that the other results in ``kept`` were made on.
+    trials do. On another kind of processor than the results in ``kept``, the budget is that of a `comparable` one here.
     """
     if (run / "cost.json").exists():
         check_same(run / "cost.json", settings)
         return
-    method, budget = settings["method"], settings["cpu_budget"]
+    budget = settings["cpu_budget"]
     videos = f"--data.root=[{','.join(roots)}]" if len(roots) > 1 else f"--data.root={roots[0]}"
-    command = [sys.executable, "tools/train.py", method["config"], videos, f"--runs={run.parent}", f"--seed={seed}"]
-    command += method.get("changes", [])
 
-    def trained(run: Path, *words: str) -> float:
+    def trained(run: Path, method: dict[str, Any], *words: str) -> float:
         shutil.rmtree(run, ignore_errors=True)
-        return measured([*command, f"--name={run.name}", *words], run / "pretraining.log")
+        command = [sys.executable, "tools/train.py", method["config"], videos, f"--runs={run.parent}", f"--seed={seed}"]
+        command += [*method.get("changes", []), f"--name={run.name}", *words]
+        return measured(command, run / "pretraining.log")
 
-    words, fast, name = [], Machine().half, run.name.rpartition("-")[0]
-    others = [path for path in kept if path.name.rpartition("-")[0] == name]
-    if budget is not None and others:
-        check_same(others[0] / "cost.json", settings)
-        steps = json.loads((others[0] / "encoder/encoder.json").read_text())["steps"]
-        cost = json.loads((others[0] / "cost.json").read_text())["cpu_minutes"]
-        words = [f"--trainer.max_steps={int(steps * budget / cost)}"]
-    elif budget is not None:
-        check_fast(kept, fast)
+    def trials(method: dict[str, Any]) -> tuple[float, float]:
+        """Minutes of starting up and of one step."""
         trial = run.with_name(f"{run.name}-trial")
         first, steps = TRIAL
-        short = trained(trial, f"--trainer.max_steps={first}")
-        while (longer := trained(trial, f"--trainer.max_steps={steps}")) - short < min(APART, budget / 8):
+        short = trained(trial, method, f"--trainer.max_steps={first}")
+        while (longer := trained(trial, method, f"--trainer.max_steps={steps}")) - short < min(APART, budget / 8):
             steps *= 3
         shutil.rmtree(trial)
         a_step = (longer - short) / (steps - first)
-        words = [f"--trainer.max_steps={int((budget - short) / a_step) + first}"]
-    minutes = trained(run, *words)
-    write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes, "bfloat16": fast, "settings": settings}))
+        return short - first * a_step, a_step
+
+    words, facts = [], {"bfloat16": Machine().half, "settings": settings}
+    others = [path for path in kept if path.name.rpartition("-")[0] == run.name.rpartition("-")[0]]
+    if budget is not None and others:
+        check_same(others[0] / "cost.json", settings)
+        steps = json.loads((others[0] / "encoder/encoder.json").read_text())["steps"]
+        cost = json.loads((others[0] / "cost.json").read_text())
+        words = [f"--trainer.max_steps={int(steps * budget * cost.get('dearer', 1) / cost['cpu_minutes'])}"]
+        facts["like"] = others[0].name
+    elif "steps" in settings["method"]:
+        words = [f"--trainer.max_steps={settings['method']['steps']}"]
+    elif budget is not None:
+        if (like := comparable(settings["method"], kept, facts["bfloat16"])) is not None:
+            facts["like"] = like.name
+            costs = [json.loads((path / "cost.json").read_text()) for path in kept]
+            known = [cost["dearer"] for cost in costs if "dearer" in cost and cost["like"] == like.name]
+            if not known:
+                there = json.loads((like / "cost.json").read_text())
+                start, a_step = trials(there["settings"]["method"])
+                steps = json.loads((like / "encoder/encoder.json").read_text())["steps"]
+                known = [(start + steps * a_step) / there["cpu_minutes"]]
+            facts["dearer"] = known[0]
+        start, a_step = trials(settings["method"])
+        words = [f"--trainer.max_steps={int((budget * facts.get('dearer', 1) - start) / a_step)}"]
+    minutes = trained(run, settings["method"], *words)
+    write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes, **facts}))
+
+
+def comparable(method: dict[str, Any], kept: list[Path], fast: bool) -> Path | None:
+    """The kept result that tells how much dearer a step is here; None where it was made on this kind of processor.
+
+    bfloat16 makes the steps of a large network several times as cheap and those of a small one hardly: the result is
+    one of the same class of encoder.
+
+    Raises:
+        SystemExit: where there is none.
+    """
+    made = {path: json.loads((path / "cost.json").read_text()) for path in kept}
+    measured = [path for path in kept if "like" not in made[path] and "bfloat16" in made[path]]
+    if all(made[path]["bfloat16"] == fast for path in measured):
+        return None
+    encoder = yaml.safe_load((ROOT / method["config"]).read_text())["method"]["init_args"]["encoder"]["class_path"]
+    for path in measured:
+        card = json.loads((path / "encoder/encoder.json").read_text())
+        if made[path]["bfloat16"] != fast and card["class"].rpartition(".")[2] == encoder.rpartition(".")[2]:
+            return path
+    raise SystemExit(
+        f"{method['config']}: the plan's results were made on a processor with{'out' if fast else ''} bfloat16, where "
+        f"minutes are another number of steps than on this one, and none of them has a {encoder} to compare with. Go "
+        "on on such a processor, or make all of it here with --results=FOLDER"
+    )
 
 
 def measured(command: list[str], log: Path) -> float:
@@ -202,6 +228,7 @@ def tables(done: list[Path]) -> str:
                 words = [run.name, metric, number(value["mean"], value["low"], value["high"]), f"{chance['mean']:.3f}"]
                 rank = f"{held_out['collapse']['rankme']:.1f} of {card['num_features']}"
                 fast = {True: "yes", False: "no", None: ""}[cost.get("bfloat16")]
+                fast += f" (x {cost['dearer']:.1f})" if "dearer" in cost else ""
                 rows.append([*words, str(card["steps"]), f"{cost['cpu_minutes']:.1f}", fast, rank])
     headings = ["run", "metric", "held-out videos", "chance", "steps", "CPU minutes", "bfloat16", "RankMe"]
     return "\n".join([*parts, markdown(headings, rows)])
