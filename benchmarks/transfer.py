@@ -102,8 +102,8 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], k
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
     A run that was broken off begins anew: its cost would not be known otherwise. Where the plan, or the method in it,
-    has a budget of ``cpu_minutes``, what the result of another seed cost tells how many steps that is, or else short
-    trials do. On another kind of processor than the results in ``kept``, the budget is that of a `comparable` one here.
+    has a budget of ``cpu_minutes``, the method's ``steps`` in the plan, what the result of another seed cost, or else
+    short trials tell how many steps that is. On another kind of processor than the results in ``kept``, the budget is that of a `comparable` one here.
     """
     if (run / "cost.json").exists():
         check_same(run / "cost.json", settings)
@@ -128,16 +128,17 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], k
         a_step = (longer - short) / (steps - first)
         return short - first * a_step, a_step
 
-    words, facts = [], {"bfloat16": Machine().half, "settings": settings}
+    words: list[str] = []
+    facts: dict[str, Any] = {"bfloat16": Machine().half, "settings": settings}
     others = [path for path in kept if path.name.rpartition("-")[0] == run.name.rpartition("-")[0]]
-    if budget is not None and others:
+    if "steps" in settings["method"]:
+        words = [f"--trainer.max_steps={settings['method']['steps']}"]
+    elif budget is not None and others:
         check_same(others[0] / "cost.json", settings)
         steps = json.loads((others[0] / "encoder/encoder.json").read_text())["steps"]
         cost = json.loads((others[0] / "cost.json").read_text())
         words = [f"--trainer.max_steps={int(steps * budget * cost.get('dearer', 1) / cost['cpu_minutes'])}"]
         facts["like"] = others[0].name
-    elif "steps" in settings["method"]:
-        words = [f"--trainer.max_steps={settings['method']['steps']}"]
     elif budget is not None:
         if (like := comparable(settings["method"], kept, facts["bfloat16"])) is not None:
             facts["like"] = like.name
@@ -165,7 +166,8 @@ def comparable(method: dict[str, Any], kept: list[Path], fast: bool) -> Path | N
         SystemExit: where there is none.
     """
     made = {path: json.loads((path / "cost.json").read_text()) for path in kept}
-    measured = [path for path in kept if "like" not in made[path] and "bfloat16" in made[path]]
+    given = [path for path in kept if "like" in made[path] or "steps" in made[path]["settings"]["method"]]
+    measured = [path for path in kept if path not in given and "bfloat16" in made[path]]
     if all(made[path]["bfloat16"] == fast for path in measured):
         return None
     encoder = yaml.safe_load((ROOT / method["config"]).read_text())["method"]["init_args"]["encoder"]["class_path"]
