@@ -103,7 +103,8 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], k
 
     A run that was broken off begins anew: its cost would not be known otherwise. Where the plan, or the method in it,
     has a budget of ``cpu_minutes``, the method's ``steps`` in the plan, what the result of another seed cost, or else
-    short trials tell how many steps that is. On another kind of processor than the results in ``kept``, the budget is that of a `comparable` one here.
+    short trials tell how many steps that is. On another kind of processor than the results in ``kept``, the budget is
+    what a `comparable` one costs here.
     """
     if (run / "cost.json").exists():
         check_same(run / "cost.json", settings)

@@ -1,0 +1,82 @@
+"""How a plan of trainings turns minutes into steps: benchmarks/transfer.py."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+FILE = Path(__file__).parents[2] / "benchmarks/transfer.py"
+
+
+@pytest.fixture(scope="module")
+def transfer():
+    spec = importlib.util.spec_from_file_location("transfer", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def kept(folder: Path, encoder: str, **cost) -> Path:
+    (folder / "encoder").mkdir(parents=True)
+    (folder / "encoder/encoder.json").write_text(json.dumps({"class": f"avssl.encoders.video.{encoder}"}))
+    (folder / "cost.json").write_text(json.dumps({"settings": {"method": {}}, **cost}))
+    return folder
+
+
+def test_a_result_of_the_same_network_tells_how_much_dearer_a_step_is_here(transfer, tmp_path):
+    frames = kept(tmp_path / "opn-0", "ResNet", bfloat16=True)
+    clips = kept(tmp_path / "pace-0", "R3D", bfloat16=True)
+    kept(tmp_path / "vcop-0", "R3D", bfloat16=False, like="pace-0", dearer=4.0)  # its budget is pace's
+    kept(tmp_path / "old-0", "R3D")
+    results = sorted(path for path in tmp_path.iterdir())
+    assert transfer.comparable({"config": "configs/simclr.yaml"}, results, fast=False) == clips
+    assert transfer.comparable({"config": "configs/edges.yaml"}, results, fast=False) == frames
+    assert transfer.comparable({"config": "configs/simclr.yaml"}, results, fast=True) is None
+
+
+def test_minutes_of_a_network_that_was_trained_on_neither_are_refused(transfer, tmp_path):
+    results = [kept(tmp_path / "pace-0", "R3D", bfloat16=True)]
+    with pytest.raises(SystemExit, match=r"with bfloat16.*none of them has a avssl.encoders.ViT"):
+        transfer.comparable({"config": "configs/videomae.yaml"}, results, fast=False)
+
+
+def test_steps_that_a_plan_gives_say_nothing_of_the_processor(transfer, tmp_path):
+    given = kept(tmp_path / "vjepa-0", "ViT", bfloat16=False, settings={"method": {"steps": 700}})
+    clips = kept(tmp_path / "pace-0", "R3D", bfloat16=True)
+    assert transfer.comparable({"config": "configs/simclr.yaml"}, [clips, given], fast=True) is None
+
+
+@pytest.mark.parametrize(
+    ("plan", "first", "asked"),
+    [
+        ({}, None, 50),  # 0.5 minutes of starting up, 0.15 a step
+        ({"steps": 7}, None, 7),
+        ({}, {"cpu_minutes": 8.0, "bfloat16": True}, 30),  # as many steps as the first seed
+        (
+            {},
+            {"cpu_minutes": 32.0, "bfloat16": False, "like": "pace-0", "dearer": 4.0},
+            30,
+        ),  # a step was dearer there
+    ],
+)
+def test_steps_of_a_budget(transfer, tmp_path, monkeypatch, plan, first, asked):
+    steps = []
+
+    def measured(command, log):
+        given = next(int(word.partition("=")[2]) for word in command if word.startswith("--trainer.max_steps"))
+        steps.append(given)
+        (tmp_path / "runs" / log.parent.name).mkdir(parents=True, exist_ok=True)
+        return 0.5 + 0.15 * given
+
+    monkeypatch.setattr(transfer, "measured", measured)
+    monkeypatch.setattr(transfer.Machine, "half", True, raising=False)
+    settings = {"method": {"config": "configs/pace.yaml", **plan}, "cpu_budget": 8}
+    results = []
+    if first is not None:
+        results.append(kept(tmp_path / "kept/pace-0", "R3D", **{**first, "settings": settings}))
+        (results[0] / "encoder/encoder.json").write_text(json.dumps({"class": "R3D", "steps": 30}))
+    run = tmp_path / "runs/pace-1"
+    transfer.pretrain(run, settings, 1, ["videos"], results)
+    assert steps[-1] == asked
+    assert json.loads((run / "cost.json").read_text())["settings"] == settings
