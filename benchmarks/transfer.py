@@ -102,9 +102,9 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], k
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
     A run that was broken off begins anew: its cost would not be known otherwise. Where the plan, or the method in it,
-    has a budget of ``cpu_minutes``, the method's ``steps`` in the plan, what the result of another seed cost, or else
-    short trials tell how many steps that is. On another kind of processor than the results in ``kept``, the budget is
-    what a `comparable` one costs here.
+    has a budget of ``cpu_minutes``, what the result of another seed cost tells how many steps that is, or else short
+    trials do. On another kind of processor than the results in ``kept``, the budget is what a `comparable` one costs
+    here.
     """
     if (run / "cost.json").exists():
         check_same(run / "cost.json", settings)
@@ -132,9 +132,7 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], k
     words: list[str] = []
     facts: dict[str, Any] = {"bfloat16": Machine().half, "settings": settings}
     others = [path for path in kept if path.name.rpartition("-")[0] == run.name.rpartition("-")[0]]
-    if "steps" in settings["method"]:
-        words = [f"--trainer.max_steps={settings['method']['steps']}"]
-    elif budget is not None and others:
+    if budget is not None and others:
         check_same(others[0] / "cost.json", settings)
         steps = json.loads((others[0] / "encoder/encoder.json").read_text())["steps"]
         cost = json.loads((others[0] / "cost.json").read_text())
@@ -167,8 +165,7 @@ def comparable(method: dict[str, Any], kept: list[Path], fast: bool) -> Path | N
         SystemExit: where there is none.
     """
     made = {path: json.loads((path / "cost.json").read_text()) for path in kept}
-    given = [path for path in kept if "like" in made[path] or "steps" in made[path]["settings"]["method"]]
-    measured = [path for path in kept if path not in given and "bfloat16" in made[path]]
+    measured = [path for path in kept if "like" not in made[path] and "bfloat16" in made[path]]
     if all(made[path]["bfloat16"] == fast for path in measured):
         return None
     encoder = yaml.safe_load((ROOT / method["config"]).read_text())["method"]["init_args"]["encoder"]["class_path"]

@@ -20,8 +20,6 @@ HEAD = 64  # channels of an attention head, where the width allows it
 class ViT(Encoder):
     """A transformer whose tokens are tubelets of the clip; D is ``width``, T' = T / tubelet, H' = H / patch.
 
-    With ``differences`` the clip is what changes from each frame to the next, T - 1 pictures, as in `VideoResNet`.
-
     Positions are sines and cosines of a token's place in time, height and width, computed for whatever size comes, so
     that one network takes clips of any length and size (`positions`). Frames and pixels beyond the last whole token
     are left out. There is no class token: `forward` averages over the tokens.
@@ -31,19 +29,16 @@ class ViT(Encoder):
         depth: blocks.
         patch: height and width of a token in pixels.
         tubelet: frames of a token.
-        differences: see above.
 
     Raises:
         ValueError: where the width is not a multiple of 8, or not one of its number of heads.
     """
 
-    def __init__(
-        self, width: int = 384, depth: int = 12, patch: int = 16, tubelet: int = 2, differences: bool = False
-    ) -> None:
-        sizes = {"width": width, "depth": depth, "patch": patch, "tubelet": tubelet}
-        super().__init__(num_features=width, config={**sizes, "differences": differences})
-        self.patch, self.tubelet, self.differences = patch, tubelet, differences
-        self.min_clip = (tubelet + differences, patch, patch)
+    def __init__(self, width: int = 384, depth: int = 12, patch: int = 16, tubelet: int = 2) -> None:
+        config = {"width": width, "depth": depth, "patch": patch, "tubelet": tubelet}
+        super().__init__(num_features=width, config=config)
+        self.patch, self.tubelet = patch, tubelet
+        self.min_clip = (tubelet, patch, patch)
         self.embed = nn.Linear(3 * tubelet * patch**2, width)
         self.embed.apply(_initialise)
         self.blocks = Blocks(width, depth)
@@ -54,11 +49,10 @@ class ViT(Encoder):
 
     def grid(self, clips: Tensor) -> tuple[int, int, int]:
         """How many tokens a clip ``[B, T, 3, H, W]`` has in time, height and width: (T', H', W')."""
-        pictures = clips.shape[1] - self.differences
-        return pictures // self.tubelet, clips.shape[3] // self.patch, clips.shape[4] // self.patch
+        return clips.shape[1] // self.tubelet, clips.shape[3] // self.patch, clips.shape[4] // self.patch
 
     def patches(self, clips: Tensor) -> Tensor:
-        """The pixels of each token, or how they change.
+        """The pixels of each token.
 
         Args:
             clips: ``[B, T, 3, H, W]`` float, normalised.
@@ -72,14 +66,13 @@ class ViT(Encoder):
         """
         self.check_clips(clips)
         t, h, w = self.grid(clips)
-        seen = clips.diff(dim=1) if self.differences else clips
-        whole = seen[:, : t * self.tubelet, :, : h * self.patch, : w * self.patch]
+        whole = clips[:, : t * self.tubelet, :, : h * self.patch, : w * self.patch]
         parts = whole.unflatten(4, (w, self.patch)).unflatten(3, (h, self.patch)).unflatten(1, (t, self.tubelet))
         # [B, T', tubelet, 3, H', patch, W', patch] -> [B, T', H', W', tubelet, patch, patch, 3]
         return parts.permute(0, 1, 4, 6, 2, 5, 7, 3).flatten(4).flatten(1, 3)
 
     def pixels(self, patches: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """``[B, L, P]`` as `patches` gives them to pictures ``[B, T' tubelet, 3, H' patch, W' patch]``."""
+        """``[B, L, P]`` as `patches` gives them to clips ``[B, T' tubelet, 3, H' patch, W' patch]``."""
         parts = patches.unflatten(2, (self.tubelet, self.patch, self.patch, 3)).unflatten(1, grid)
         return parts.permute(0, 1, 4, 7, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(1, 2)
 

@@ -53,17 +53,6 @@ def test_only_the_visible_tokens_are_looked_at_and_their_order_does_not_matter()
     assert not torch.allclose(whole[:, visible], features)  # those see more
 
 
-def test_differences_are_blind_to_what_stays():
-    torch.manual_seed(0)
-    encoder = ViT(8, 1, patch=4, tubelet=2, differences=True).eval()
-    clips = torch.rand(2, 7, 3, 8, 12)
-    assert encoder.grid(clips) == (3, 2, 3)
-    torch.testing.assert_close(encoder(clips + torch.rand(2, 1, 3, 8, 12)), encoder(clips))
-    assert torch.equal(encoder.pixels(encoder.patches(clips), encoder.grid(clips)), clips.diff(dim=1))
-    with pytest.raises(ValueError, match=r"at least \(3, 4, 4\)"):
-        encoder(clips[:, :2])
-
-
 def test_an_export_is_built_again(tmp_path):
     encoder = ViT(8, 1, patch=8, tubelet=4).eval()
     save_encoder(encoder, tmp_path, {"mean": [0.4] * 3, "std": [0.2] * 3, "size": [32, 32]})
