@@ -21,7 +21,7 @@ from avssl.methods import (
     TrackByColour,
 )
 from avssl.methods.maps import chance, share
-from avssl.methods.temporal.ego_motion import NearAndFar
+from avssl.methods.temporal.ego_motion import EitherWay, NearAndFar
 from avssl.methods.temporal.moving_objects import wanted
 from avssl.methods.temporal.track_by_colour import clustered, pointed
 
@@ -175,6 +175,15 @@ def test_unknown_axes_of_ego_motion_teach_nothing():
     assert one != other
     with pytest.raises(ValueError, match="R3D mixes frames"):
         EgoMotion(R3D(8))
+
+
+def test_pairs_of_ego_motion_are_played_backwards_half_of_the_time():
+    draw = EitherWay(clips=200, frames=3, step=0.2)
+    times = draw(VideoInfo("x.mp4", duration=10.0, fps=25.0, size=(8, 8)), torch.Generator().manual_seed(0)).frames
+    steps = times.diff(dim=1)
+    backwards = steps[:, 0] < 0
+    assert 70 < backwards.sum() < 130
+    torch.testing.assert_close(steps, torch.where(backwards, -0.2, 0.2)[:, None].double().expand(-1, 2))
 
 
 def test_slow_features_loss_is_that_of_the_paper():

@@ -20,6 +20,20 @@ from avssl.methods.base import Method, needs_frames
 from avssl.methods.maps import chance, share
 
 
+@dataclass(frozen=True)
+class EitherWay(RandomClips):
+    """Random clips, each played forwards or backwards.
+
+    A camera that passes a place once tells its motion by the place; backwards it moves the other way there.
+    """
+
+    def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
+        """Times ``[N, T]``, rising or falling."""
+        times = super().__call__(info, rng).frames
+        backwards = torch.rand(len(times), 1, generator=rng) < 0.5
+        return ClipTimes(torch.where(backwards, times.flip(1), times))
+
+
 class EgoMotion(Method):
     """How did the camera turn and move between these two frames?
 
@@ -43,14 +57,14 @@ class EgoMotion(Method):
     def __init__(
         self,
         encoder: Encoder,
-        sampler: RandomClips | None = None,
+        sampler: EitherWay | None = None,
         labeller: EgoMotionFromPoses | EgoMotionFromVideo | None = None,
         width: int = 128,
     ) -> None:
         super().__init__()
         needs_frames(self, encoder)
         self.encoder = encoder
-        self.sampler = sampler or RandomClips(frames=2, step=0.24)
+        self.sampler = sampler or EitherWay(frames=2, step=0.24)
         self.labeller = labeller or EgoMotionFromVideo()
         self.top = nn.Sequential(
             nn.Conv2d(2 * encoder.num_features, width, 3, padding=1),
