@@ -42,8 +42,8 @@ class EgoMotion(Method):
     recorded poses or estimated from the video. The base network is kept.
 
     Metrics: ``accuracy``, the share of axes whose bin is right, and ``sign``, of those whose bin lies on the right side
-    of zero. Chance is the most frequent bin (sign) of each axis, or what the answer to another pair of the batch
-    reaches, whichever is more.
+    of zero. Chance is each axis's most frequent bin (sign) in the other videos of the batch, or what the answer to
+    another pair reaches, whichever is more.
 
     Args:
         encoder: base network, a frame encoder.
@@ -91,15 +91,14 @@ class EgoMotion(Method):
         known = target >= 0
         middle = (bins - 1) / 2
         signed = known & (target != middle)
-        counts = torch.stack([(target == value).sum((0, 1)) for value in range(bins)])  # [bins, 6]
         positive = target > middle
-        major = (positive & signed).sum((0, 1)) * 2 > signed.sum((0, 1))  # [6]
+        counts = torch.stack([(target == value).sum(1) for value in range(bins)], 1)  # [B, bins, 6]
+        common = in_others(counts).argmax(1)[:, None]  # [B, 1, 6]
+        major = in_others(2 * (positive & signed).sum(1) - signed.sum(1))[:, None] > 0  # [B, 1, 6]
         return {
             "loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=-1),
             "accuracy": share(answer == target, known),
-            "chance/accuracy": chance(
-                lambda guess: share(guess == target, known), answer, counts.argmax(0).expand_as(target)
-            ),
+            "chance/accuracy": chance(lambda guess: share(guess == target, known), answer, common.expand_as(target)),
             "sign": share(right.view_as(target) == positive, signed),
             "chance/sign": chance(
                 lambda guess: share(guess == positive, signed), right.view_as(target), major.expand_as(target)
@@ -116,6 +115,11 @@ class EgoMotion(Method):
             return ", ".join(f"{axis} {number - middle:+g}" for axis, number in known)
 
         return [[words(pair) for pair in row] for row in clips.target.tolist()]
+
+
+def in_others(counts: Tensor) -> Tensor:
+    """``[B, ...]`` counts of each video to those of all others; a single video answers for itself."""
+    return counts.sum(0) - counts if len(counts) > 1 else counts
 
 
 @dataclass(frozen=True)
