@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,37 +130,46 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], k
         a_step = (longer - short) / (steps - first)
         return short - first * a_step, a_step
 
-    words: list[str] = []
     facts: dict[str, Any] = {"bfloat16": Machine().half, "settings": settings}
-    others = [path for path in kept if path.name.rpartition("-")[0] == run.name.rpartition("-")[0]]
-    if budget is not None and others:
-        check_same(others[0] / "cost.json", settings)
-        steps = json.loads((others[0] / "encoder/encoder.json").read_text())["steps"]
-        cost = json.loads((others[0] / "cost.json").read_text())
-        words = [f"--trainer.max_steps={int(steps * budget * cost.get('dearer', 1) / cost['cpu_minutes'])}"]
-        facts["like"] = others[0].name
-    elif budget is not None:
-        if (like := comparable(settings["method"], kept, facts["bfloat16"])) is not None:
-            facts["like"] = like.name
-            costs = [json.loads((path / "cost.json").read_text()) for path in kept]
-            known = [cost["dearer"] for cost in costs if "dearer" in cost and cost["like"] == like.name]
-            if not known:
-                there = json.loads((like / "cost.json").read_text())
-                start, a_step = trials(there["settings"]["method"])
-                steps = json.loads((like / "encoder/encoder.json").read_text())["steps"]
-                known = [(start + steps * a_step) / there["cpu_minutes"]]
-            facts["dearer"] = known[0]
-        start, a_step = trials(settings["method"])
-        words = [f"--trainer.max_steps={int((budget * facts.get('dearer', 1) - start) / a_step)}"]
+    words = []
+    if budget is not None:
+        others = [path for path in kept if path.name.rpartition("-")[0] == run.name.rpartition("-")[0]]
+        if others:
+            check_same(others[0] / "cost.json", settings)
+            cost, steps = spent(others[0])
+            steps *= budget * cost.get("dearer", 1) / cost["cpu_minutes"]
+            facts["like"] = others[0].name
+        else:
+            if (like := comparable(settings["method"], kept, facts["bfloat16"])) is not None:
+                facts |= {"like": like.name, "dearer": dearer(like, kept, trials)}
+            start, a_step = trials(settings["method"])
+            steps = (budget * facts.get("dearer", 1) - start) / a_step
+        words = [f"--trainer.max_steps={int(steps)}"]
     minutes = trained(run, settings["method"], *words)
     write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes, **facts}))
 
 
-def comparable(method: dict[str, Any], kept: list[Path], fast: bool) -> Path | None:
-    """The kept result that tells how much dearer a step is here; None where it was made on this kind of processor.
+def spent(kept: Path) -> tuple[dict[str, Any], float]:
+    """What a kept result cost, and for how many steps."""
+    card = json.loads((kept / "encoder/encoder.json").read_text())
+    return json.loads((kept / "cost.json").read_text()), card["steps"]
 
-    bfloat16 makes the steps of a large network several times as cheap and those of a small one hardly: the result is
-    one of the same class of encoder.
+
+def dearer(like: Path, kept: list[Path], trials: Callable[[dict[str, Any]], tuple[float, float]]) -> float:
+    """How many times as many minutes as it took the steps of a kept result take here; asked for once a plan."""
+    for other in kept:
+        cost, _ = spent(other)
+        if "dearer" in cost and cost["like"] == like.name:
+            return cost["dearer"]
+    cost, steps = spent(like)
+    start, a_step = trials(cost["settings"]["method"])
+    return (start + steps * a_step) / cost["cpu_minutes"]
+
+
+def comparable(method: dict[str, Any], kept: list[Path], fast: bool) -> Path | None:
+    """The kept result that tells how much dearer a step is here; None where they were made on this kind of processor.
+
+    What bfloat16 saves depends on the network: the result is one of the same class of encoder.
 
     Raises:
         SystemExit: where there is none.
