@@ -100,7 +100,7 @@ def likeliest(classes: Tensor, given: Tensor | None = None) -> Tensor:
     """A blind answer for `chance`: the class that is most frequent in other videos wherever ``given`` is the same.
 
     Args:
-        classes: ``[B, P]`` int64, what is right at P places of each video.
+        classes: ``[B, P]`` int64, what is right at P places of each video; -1, not known, counts for nothing.
         given: ``[B, P]`` int64, what is known of each place without a network; None where nothing is.
 
     Returns:
@@ -109,10 +109,11 @@ def likeliest(classes: Tensor, given: Tensor | None = None) -> Tensor:
     """
     rows = len(classes)
     given = torch.zeros_like(classes) if given is None else given
-    kinds, cases = int(classes.max()) + 1, int(given.max()) + 1
+    kinds, cases = max(1, int(classes.max()) + 1), int(given.max()) + 1
+    classes = torch.where(classes < 0, kinds, classes)  # beyond the last one, left out below
     row = torch.arange(rows, device=classes.device)[:, None]
-    places = ((row * cases + given) * kinds + classes).flatten()
-    counts = torch.bincount(places, minlength=rows * cases * kinds).view(rows, cases, kinds)
+    places = ((row * cases + given) * (kinds + 1) + classes).flatten()
+    counts = torch.bincount(places, minlength=rows * cases * (kinds + 1)).view(rows, cases, kinds + 1)[..., :kinds]
     others = (counts.sum(0) - counts if rows > 1 else counts).double()  # [B, cases, kinds]
     anywhere = others.sum(1, keepdim=True)
     return (others + anywhere / (1 + anywhere.sum(2, keepdim=True))).argmax(2).gather(1, given)

@@ -45,6 +45,7 @@ def test_minutes_of_a_network_that_was_trained_on_neither_are_refused(transfer, 
     ("first", "asked"),
     [
         (None, 50),  # 0.5 minutes of starting up, 0.15 a step
+        ({"name": "arrow-0", "cpu_minutes": 2.5, "bfloat16": False}, 103),  # its 30 steps take twice as long here
         ({"cpu_minutes": 8.0, "bfloat16": True}, 30),  # as many steps as the first seed
         # of which each step was four times as dear
         ({"cpu_minutes": 32.0, "bfloat16": False, "like": "pace-0", "dearer": 4.0}, 30),
@@ -60,11 +61,12 @@ def test_steps_of_a_budget(transfer, tmp_path, monkeypatch, first, asked):
         return 0.5 + 0.15 * given
 
     monkeypatch.setattr(transfer, "measured", measured)
-    monkeypatch.setattr(transfer.Machine, "half", True, raising=False)
+    monkeypatch.setattr(transfer.Machine, "half", True)
     settings = {"method": {"config": "configs/pace.yaml"}, "cpu_budget": 8}
     results = []
     if first is not None:
-        results.append(kept(tmp_path / "kept/pace-0", "R3D", **{**first, "settings": settings}))
+        name = first.get("name", "pace-0")
+        results.append(kept(tmp_path / "kept" / name, "R3D", **{**first, "settings": settings}))
         (results[0] / "encoder/encoder.json").write_text(json.dumps({"class": "R3D", "steps": 30}))
     run = tmp_path / "runs/pace-1"
     transfer.pretrain(run, settings, 1, ["videos"], results)

@@ -75,6 +75,9 @@ def test_the_likeliest_class_is_counted_in_other_videos_under_the_same_condition
     given = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 3]])
     assert likeliest(classes, given).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [0, 0, 2, 2]]
     assert likeliest(classes).tolist() == [[1] * 4, [1] * 4, [2] * 4]
+    unknown = torch.where(classes == 1, -1, classes)
+    assert (likeliest(unknown) != 1).all()
+    assert likeliest(torch.full_like(classes, -1)).tolist() == [[0] * 4] * 3
 
 
 def test_a_hypercolumn_is_all_maps_enlarged():

@@ -17,7 +17,7 @@ from avssl.encoders import Encoder
 from avssl.labels import AXES, EgoMotionFromPoses, EgoMotionFromVideo
 from avssl.media import VideoInfo
 from avssl.methods.base import Method, needs_frames
-from avssl.methods.maps import chance, share
+from avssl.methods.maps import chance, likeliest, share
 
 
 @dataclass(frozen=True)
@@ -92,17 +92,15 @@ class EgoMotion(Method):
         middle = (bins - 1) / 2
         signed = known & (target != middle)
         positive = target > middle
-        counts = torch.stack([(target == value).sum(1) for value in range(bins)], 1)  # [B, bins, 6]
-        common = in_others(counts).argmax(1)[:, None]  # [B, 1, 6]
-        major = in_others(2 * (positive & signed).sum(1) - signed.sum(1))[:, None] > 0  # [B, 1, 6]
+        axis = torch.arange(len(AXES), device=target.device).expand_as(target).flatten(1)
+        common = likeliest(target.flatten(1), axis).view_as(target)
+        major = likeliest(torch.where(signed, positive.long(), -1).flatten(1), axis).view_as(target) == 1
         return {
             "loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=-1),
             "accuracy": share(answer == target, known),
-            "chance/accuracy": chance(lambda guess: share(guess == target, known), answer, common.expand_as(target)),
+            "chance/accuracy": chance(lambda guess: share(guess == target, known), answer, common),
             "sign": share(right.view_as(target) == positive, signed),
-            "chance/sign": chance(
-                lambda guess: share(guess == positive, signed), right.view_as(target), major.expand_as(target)
-            ),
+            "chance/sign": chance(lambda guess: share(guess == positive, signed), right.view_as(target), major),
         }
 
     def describe(self, clips: Clips) -> list[list[str]]:
@@ -115,11 +113,6 @@ class EgoMotion(Method):
             return ", ".join(f"{axis} {number - middle:+g}" for axis, number in known)
 
         return [[words(pair) for pair in row] for row in clips.target.tolist()]
-
-
-def in_others(counts: Tensor) -> Tensor:
-    """``[B, ...]`` counts of each video to those of all others; a single video answers for itself."""
-    return counts.sum(0) - counts if len(counts) > 1 else counts
 
 
 @dataclass(frozen=True)
