@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,6 +39,19 @@ class Bank:
     labels: Ints
     groups: Ints
     classes: int
+
+    def in_sequence(self, crops: int) -> Bank:
+        """A video as a sequence: the features of all its clips laid end to end, so that their order counts.
+
+        Args:
+            crops: views of one clip, which follow each other (`avssl.evaluation.features.Views`).
+
+        Returns:
+            Features ``[V, crops, M / crops * D]``.
+        """
+        videos, _, width = self.features.shape
+        clips = self.features.reshape(videos, -1, crops, width)
+        return replace(self, features=clips.swapaxes(1, 2).reshape(videos, crops, -1))
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def remembered(
         "protocol": facts["hash"],
         "settings": settings,
         "avssl": avssl.__version__,
-        "hits": True,  # baselines of before these were kept are made anew
+        "sequence": True,  # baselines of before it was read are made anew
     }
     path = machine.folder / "baselines" / f"{digest(identity)}.json"
     if path.exists():

@@ -18,7 +18,7 @@ from avssl.evaluation.features import Machine, Normalise, features
 from avssl.evaluation.finetune import AttentiveClassifier, Budget, Classifier, LabelledClips, fit, predict
 from avssl.evaluation.metrics import Prediction, bootstrap, summarise
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
-from avssl.evaluation.probes import Bank, LinearProbe, draw_labels, retrieval_hits
+from avssl.evaluation.probes import Bank, LinearProbe, NearestNeighbours, draw_labels, retrieval_hits
 from avssl.evaluation.protocol import Protocol, Task
 from avssl.evaluation.record import record, remembered
 from avssl.evaluation.splits import Fold
@@ -51,7 +51,7 @@ def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) 
     folder = Path(run) / "eval" / protocol.name
     pretrained = results["results"]["pretrained"]
     for name, summary in pretrained.items():
-        if name in ("linear", "linear_ordered", "fine_tune", "attentive"):
+        if name in ("linear", "linear_ordered", "linear_sequence", "fine_tune", "attentive"):
             confusion_picture(summary["confusion"], task.videos.classes, folder / f"confusion_{name}.png")
     if protocol.low_shot is not None:
         low_shot_picture(results, folder / "low_shot.png")
@@ -99,6 +99,9 @@ def judge(task: Task, encoders: Sequence[Encoder], machine: Machine, frozen_only
     for kind, banks in kinds.items():
         found |= {f"{name}{kind}": value for name, value in frozen(task, banks).items()}
     protocol = task.protocol
+    if protocol.linear is not None and protocol.views.clips > 1:
+        sequences = [values.in_sequence(protocol.views.crops) for values in kinds[""]]
+        found["linear_sequence"] = probed(task, sequences, protocol.linear)
     if protocol.low_shot is not None:
         found["low_shot"] = {str(shots): low_shot(task, kinds[""], shots) for shots in protocol.low_shot.shots}
     if protocol.attentive is not None:
@@ -135,14 +138,7 @@ def frozen(task: Task, banks: Sequence[Bank]) -> dict[str, Any]:
     protocol, folds, found = task.protocol, task.folds.folds, {}
     for name, probe in (("linear", protocol.linear), ("neighbours", protocol.neighbours)):
         if probe is not None:
-            runs, chosen = [], []
-            for values in banks:
-                outcomes = [probe.scores(values, fold) for fold in folds]
-                runs.append(
-                    [_prediction(task, fold, scores) for fold, (scores, _) in zip(folds, outcomes, strict=True)]
-                )
-                chosen.append([choice for _, choice in outcomes])
-            found[name] = summarise(runs, task.folds.groups) | {"chosen": chosen}
+            found[name] = probed(task, banks, probe)
     if protocol.retrieval:
         hits = np.stack(
             [np.concatenate([retrieval_hits(values, fold, protocol.retrieval) for fold in folds]) for values in banks]
@@ -153,6 +149,18 @@ def frozen(task: Task, banks: Sequence[Bank]) -> dict[str, Any]:
             for i, rank in enumerate(protocol.retrieval)
         }
     return found
+
+
+def probed(task: Task, banks: Sequence[Bank], probe: LinearProbe | NearestNeighbours) -> dict[str, Any]:
+    """A read-out of every fold, with what it chose there; one bank a seed."""
+    runs, chosen = [], []
+    for values in banks:
+        outcomes = [probe.scores(values, fold) for fold in task.folds.folds]
+        runs.append(
+            [_prediction(task, fold, scores) for fold, (scores, _) in zip(task.folds.folds, outcomes, strict=True)]
+        )
+        chosen.append([choice for _, choice in outcomes])
+    return summarise(runs, task.folds.groups) | {"chosen": chosen}
 
 
 def low_shot(task: Task, banks: Sequence[Bank], shots: int) -> dict[str, Any]:

@@ -56,6 +56,24 @@ def test_choosing_needs_two_groups_in_training():
     LinearProbe(strengths=(1.0,)).scores(alone, FOLD)
 
 
+def test_classes_that_differ_in_the_order_of_clips_are_told_apart_in_sequence_only():
+    rng = np.random.default_rng(0)
+    labels = np.arange(64) % 2
+    early, late = 4 * rng.normal(size=(2, 8))
+    clips = np.where((labels == 0)[:, None, None], [early, late], [late, early])  # [V, clips, D]
+    features = np.repeat(clips, 3, axis=1) + rng.normal(size=(64, 6, 8))  # 3 crops of each clip
+    values = Bank(features.astype(np.float32), labels, np.arange(64) // 2, 2)
+    fold = Fold("f", tuple(range(32)), tuple(range(32, 64)))
+    accuracy = {}
+    for name, seen in (("views", values), ("sequence", values.in_sequence(crops=3))):
+        scores = LinearProbe().scores(seen, fold)[0]
+        accuracy[name] = (scores.mean(1).argmax(1) == labels[32:]).mean()
+    assert values.in_sequence(3).features.shape == (64, 3, 16)
+    np.testing.assert_array_equal(values.in_sequence(3).features[:, 1, 8:], values.features[:, 4])
+    assert accuracy["views"] < 0.8
+    assert accuracy["sequence"] == 1
+
+
 def test_linear_probe_does_not_depend_on_the_scale_of_features():
     values = bank(separation=1)
     scaled = Bank(values.features * 1000 + 5, values.labels, values.groups, 3)

@@ -81,7 +81,7 @@ def test_a_result_carries_its_protocol_baselines_and_chance(evaluated):
     assert written["chance"]["R@1"] == pytest.approx(0.5)
     assert written["results"].keys() == {"pretrained", "random_init", "from_scratch"}
     frozen = {"linear", "neighbours", "retrieval", "linear_ordered", "neighbours_ordered", "retrieval_ordered"}
-    assert written["results"]["random_init"].keys() == frozen | {"low_shot", "attentive"}
+    assert written["results"]["random_init"].keys() == frozen | {"linear_sequence", "low_shot", "attentive"}
     assert written["results"]["from_scratch"].keys() == {"fine_tune", "low_shot_fine_tune"}
     assert len(written["results"]["random_init"]["linear"]["video"]["top1"]["per_seed"]) == 2
     assert "fewer than 10" in written["results"]["pretrained"]["low_shot"]["10"]["skipped"]
