@@ -33,9 +33,7 @@ MADE = ("cost.json", "held_out.json", "encoder/encoder.json", "eval/*/results.js
 SYNC = ("auc", "accuracy", "auc_other_video", "within_a_frame", "within_200_ms")
 WIDE = re.compile(r"R@(10|20|50)|(R@|neigh).*_ordered.*")  # columns that tools/table.py alone shows
 TRIAL = (10, 40)  # steps of two short runs, from which the processor time of a step is found
-APART = (
-    0.4  # minutes that the two must differ by, as starting up varies by seconds: the second is made longer otherwise
-)
+APART = 0.4  # minutes that the two must differ by, since starting up varies by seconds; else the second is made longer
 
 
 def main() -> None:
