@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class MomentumCopy(nn.Module):
@@ -20,7 +21,9 @@ class MomentumCopy(nn.Module):
 
     Running statistics of batch normalisation follow in the same way, and the copy always normalises by them (Cai et
     al., Exponential Moving Average Normalization, CVPR 2021): what it says of a clip does not depend on which other
-    clips are in the batch, which else gives positive pairs away (He et al., section 3.3).
+    clips are in the batch, which else gives positive pairs away (He et al., section 3.3). The zero and one that they
+    begin with are no statistics and never counted: an untrained network that normalises by them says nearly the same of
+    every clip, and one that learns to predict that has collapsed before its copy is any better.
 
     Args:
         network: what is followed; the copy has a memory of its own.
@@ -53,14 +56,31 @@ class MomentumCopy(nn.Module):
             progress: of the run, in (0, 1].
         """
         self.steps += 1
-        start = min(self.momentum, 1 - 1 / (self.steps.item() + 1))
-        kept = momentum_at(start, progress)
-        own, other = self.network.state_dict(), network.state_dict()
-        for name, tensor in own.items():
-            if tensor.is_floating_point():
-                tensor.lerp_(other[name], 1 - kept)
-            else:
-                tensor.copy_(other[name])
+        steps = self.steps.item()
+        kept = momentum_at(min(self.momentum, 1 - 1 / (steps + 1)), progress)
+        for own, other in zip(self.network.parameters(), network.parameters(), strict=True):
+            own.lerp_(other, 1 - kept)
+        kept = momentum_at(min(self.momentum, 1 - 1 / steps), progress)  # of the first, nothing that was before
+        for layer, trained in zip(self.network.modules(), network.modules(), strict=True):
+            if isinstance(layer, _BatchNorm) and isinstance(trained, _BatchNorm):
+                for statistic, now in zip((layer.running_mean, layer.running_var), seen_by(trained), strict=True):
+                    assert statistic is not None
+                    statistic.lerp_(now, 1 - kept)
+
+
+def seen_by(layer: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Mean and variance ``[C]`` of the batches that a layer of batch normalisation was trained on.
+
+    Its running statistics are an average that begins with mean 0 and variance 1; here that beginning is taken out, as
+    Adam does with its moments (Kingma & Ba, ICLR 2015, section 3).
+
+    Args:
+        layer: with running statistics; where it has seen no batch, they are given as they are.
+    """
+    mean, variance, batches = layer.running_mean, layer.running_var, layer.num_batches_tracked
+    assert mean is not None and variance is not None and batches is not None and layer.momentum is not None  # noqa: PT018
+    start = (1 - layer.momentum) ** batches.clamp(min=1)  # what is left of the beginning
+    return mean / (1 - start), (variance - start) / (1 - start)
 
 
 def momentum_at(start: float, progress: float) -> float:
