@@ -146,8 +146,9 @@ def comparison(
         method, network = _row(result)
         groups[method, network].append(scores(result, "pretrained"))
         for who in ("random_init", "from_scratch"):
-            if scores(result, who):
-                groups[who.replace("_", " "), network][:] = [scores(result, who)]
+            if numbers := scores(result, who):
+                shared = groups[who.replace("_", " "), network]  # of every run with this network, one row
+                shared[:] = [{**(shared[0] if shared else {}), **numbers}]
     names = list({name: None for rows in groups.values() for row in rows for name in row})
     headings = ["method", "encoder", "runs", *names]
     rows = []
