@@ -58,29 +58,34 @@ class MomentumCopy(nn.Module):
         self.steps += 1
         steps = self.steps.item()
         kept = momentum_at(min(self.momentum, 1 - 1 / (steps + 1)), progress)
-        for own, other in zip(self.network.parameters(), network.parameters(), strict=True):
-            own.lerp_(other, 1 - kept)
-        kept = momentum_at(min(self.momentum, 1 - 1 / steps), progress)  # of the first, nothing that was before
-        for layer, trained in zip(self.network.modules(), network.modules(), strict=True):
-            if isinstance(layer, _BatchNorm) and isinstance(trained, _BatchNorm):
-                for statistic, now in zip((layer.running_mean, layer.running_var), seen_by(trained), strict=True):
-                    assert statistic is not None
-                    statistic.lerp_(now, 1 - kept)
+        kept_seen = momentum_at(min(self.momentum, 1 - 1 / steps), progress)  # at the first step, nothing of before
+        now, seen = network.state_dict(), statistics(network)
+        for name, tensor in self.network.state_dict().items():
+            if name in seen:
+                tensor.lerp_(seen[name], 1 - kept_seen)
+            elif tensor.is_floating_point():
+                tensor.lerp_(now[name], 1 - kept)
+            else:
+                tensor.copy_(now[name])
 
 
-def seen_by(layer: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Mean and variance ``[C]`` of the batches that a layer of batch normalisation was trained on.
+def statistics(network: nn.Module) -> dict[str, Tensor]:
+    """Means and variances of what the layers of batch normalisation were trained on, by their names in the state.
 
-    Its running statistics are an average that begins with mean 0 and variance 1; here that beginning is taken out, as
-    Adam does with its moments (Kingma & Ba, ICLR 2015, section 3).
+    Running statistics are an average that begins with mean 0 and variance 1; here that beginning is taken out, as Adam
+    does with its moments (Kingma & Ba, ICLR 2015, section 3). Those of a layer that has seen no batch are as they are.
 
     Args:
-        layer: with running statistics; where it has seen no batch, they are given as they are.
+        network: layers without a moving average, which keep nothing of the beginning, are not in the result.
     """
-    mean, variance, batches = layer.running_mean, layer.running_var, layer.num_batches_tracked
-    assert mean is not None and variance is not None and batches is not None and layer.momentum is not None  # noqa: PT018
-    start = (1 - layer.momentum) ** batches.clamp(min=1)  # what is left of the beginning
-    return mean / (1 - start), (variance - start) / (1 - start)
+    found: dict[str, Tensor] = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, _BatchNorm) and layer.num_batches_tracked is not None and layer.momentum is not None:
+            start = (1 - layer.momentum) ** layer.num_batches_tracked.clamp(min=1)  # what is left of the beginning
+            state = layer.state_dict()
+            found[f"{name}.running_mean"] = state["running_mean"] / (1 - start)
+            found[f"{name}.running_var"] = (state["running_var"] - start) / (1 - start)
+    return found
 
 
 def momentum_at(start: float, progress: float) -> float:
