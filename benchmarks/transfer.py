@@ -1,4 +1,4 @@
-"""Pretrain, judge and tabulate every method of a plan; what is already there is not made again.
+"""Pretrain, judge and tabulate every method of a plan; what is already there is not made again, what was begun goes on.
 
     python benchmarks/transfer.py benchmarks/ut_interaction.yaml -o docs/results.md
 
@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 MADE = ("cost.json", "held_out.json", "encoder/encoder.json", "eval/*/results.json", "sync_*.json")
 SYNC = ("auc", "accuracy", "auc_other_video", "within_a_frame", "within_200_ms")
 WIDE = re.compile(r"R@(10|20|50)|(R@|neigh).*_ordered.*")  # columns that tools/table.py alone shows
+BEGUN = "begun.json"  # in a run's folder: how many steps it is to have, and what it has cost so far
 TRIAL = (10, 40)  # steps of two short runs, from which the processor time of a step is found
 APART = 0.4  # minutes that the two must differ by, since starting up varies by seconds; else the second is made longer
 
@@ -100,51 +101,83 @@ def check_same(cost: Path, settings: dict[str, Any]) -> None:
 def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], kept: list[Path]) -> None:
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
-    A run that was broken off begins anew: its cost would not be known otherwise. Where the plan, or the method in it,
-    has a budget of ``cpu_minutes``, what the result of another seed cost tells how many steps that is, or else short
-    trials do. On another kind of processor than the results in ``kept``, the budget is what a `comparable` one costs
-    here.
+    A run that was broken off goes on. What it cost before counts, the steps that are made again included.
+
+    Raises:
+        SystemExit: where it was begun with other settings, or on another kind of processor, whose minutes are others.
     """
     if (run / "cost.json").exists():
         check_same(run / "cost.json", settings)
         return
-    budget = settings["cpu_budget"]
     videos = f"--data.root=[{','.join(roots)}]" if len(roots) > 1 else f"--data.root={roots[0]}"
 
-    def trained(run: Path, method: dict[str, Any], *words: str) -> float:
-        shutil.rmtree(run, ignore_errors=True)
-        command = [sys.executable, "tools/train.py", method["config"], videos, f"--runs={run.parent}", f"--seed={seed}"]
-        command += [*method.get("changes", []), f"--name={run.name}", *words]
-        return measured(command, run / "pretraining.log")
+    def command(run: Path, method: dict[str, Any]) -> list[str]:
+        words = [sys.executable, "tools/train.py", method["config"], videos, f"--runs={run.parent}", f"--seed={seed}"]
+        return [*words, *method.get("changes", []), f"--name={run.name}"]
 
     def trials(method: dict[str, Any]) -> tuple[float, float]:
         """Minutes of starting up and of one step."""
         trial = run.with_name(f"{run.name}-trial")
+
+        def minutes(steps: int) -> float:
+            shutil.rmtree(trial, ignore_errors=True)
+            return measured([*command(trial, method), f"--trainer.max_steps={steps}"], trial / "pretraining.log")
+
         first, steps = TRIAL
-        short = trained(trial, method, f"--trainer.max_steps={first}")
-        while (longer := trained(trial, method, f"--trainer.max_steps={steps}")) - short < min(APART, budget / 8):
+        short = minutes(first)
+        while (longer := minutes(steps)) - short < min(APART, settings["cpu_budget"] / 8):
             steps *= 3
         shutil.rmtree(trial)
         a_step = (longer - short) / (steps - first)
         return short - first * a_step, a_step
 
     facts: dict[str, Any] = {"bfloat16": Machine().half, "settings": settings}
-    words = []
-    if budget is not None:
-        others = [path for path in kept if path.name.rpartition("-")[0] == run.name.rpartition("-")[0]]
-        if others:
-            check_same(others[0] / "cost.json", settings)
-            cost, steps = spent(others[0])
-            steps *= budget * cost.get("dearer", 1) / cost["cpu_minutes"]
-            facts["like"] = others[0].name
-        else:
-            if (like := comparable(settings["method"], kept, facts["bfloat16"])) is not None:
-                facts |= {"like": like.name, "dearer": dearer(like, kept, trials)}
-            start, a_step = trials(settings["method"])
-            steps = (budget * facts.get("dearer", 1) - start) / a_step
-        words = [f"--trainer.max_steps={int(steps)}"]
-    minutes = trained(run, settings["method"], *words)
-    write_text(run / "cost.json", json.dumps({"cpu_minutes": minutes, **facts}))
+    if (run / BEGUN).exists():
+        check_same(run / BEGUN, settings)
+        begun = json.loads((run / BEGUN).read_text())
+        if begun["bfloat16"] != facts["bfloat16"]:
+            kind = "with" if begun["bfloat16"] else "without"
+            raise SystemExit(f"{run} was begun on a processor {kind} bfloat16: go on there, or delete it to begin anew")
+    else:
+        shutil.rmtree(run, ignore_errors=True)
+        begun = {"cpu_minutes": 0.0, **facts, **budgeted(run.name, settings, facts["bfloat16"], kept, trials)}
+    before = begun["cpu_minutes"]
+
+    def keep(minutes: float) -> None:
+        begun["cpu_minutes"] = before + minutes
+        write_text(run / BEGUN, json.dumps(begun))
+
+    keep(0.0)
+    words = [f"--trainer.max_steps={begun['steps']}"] if "steps" in begun else []
+    keep(measured([*command(run, settings["method"]), *words], run / "pretraining.log", keep))
+    (run / BEGUN).rename(run / "cost.json")
+
+
+def budgeted(
+    name: str,
+    settings: dict[str, Any],
+    fast: bool,
+    kept: list[Path],
+    trials: Callable[[dict[str, Any]], tuple[float, float]],
+) -> dict[str, Any]:
+    """For how many ``steps`` the budget of ``cpu_minutes`` lasts, and how that was found; empty without a budget.
+
+    What the result of another seed cost tells, or else short trials do. On another kind of processor than the results
+    in ``kept``, the budget is what a `comparable` one costs here.
+    """
+    budget = settings["cpu_budget"]
+    if budget is None:
+        return {}
+    others = [path for path in kept if path.name.rpartition("-")[0] == name.rpartition("-")[0]]
+    if others:
+        check_same(others[0] / "cost.json", settings)
+        cost, steps = spent(others[0])
+        return {"like": others[0].name, "steps": int(steps * budget * cost.get("dearer", 1) / cost["cpu_minutes"])}
+    facts: dict[str, Any] = {}
+    if (like := comparable(settings["method"], kept, fast)) is not None:
+        facts = {"like": like.name, "dearer": dearer(like, kept, trials)}
+    start, a_step = trials(settings["method"])
+    return {**facts, "steps": int((budget * facts.get("dearer", 1) - start) / a_step)}
 
 
 def spent(kept: Path) -> tuple[dict[str, Any], float]:
@@ -188,8 +221,13 @@ def comparable(method: dict[str, Any], kept: list[Path], fast: bool) -> Path | N
     )
 
 
-def measured(command: list[str], log: Path) -> float:
+def measured(command: list[str], log: Path, keep: Callable[[float], None] | None = None) -> float:
     """Run a command and give the processor time, in minutes, of it and all processes below it.
+
+    Args:
+        command: its words.
+        log: where what it prints is added.
+        keep: told the minutes so far, again and again.
 
     Raises:
         SystemExit: where it fails; the end of its log is in the message.
@@ -197,13 +235,15 @@ def measured(command: list[str], log: Path) -> float:
     print("$", " ".join(["python", *command[1:]]), flush=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     spent: dict[int, float] = {}
-    with log.open("w") as file, psutil.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT) as process:
+    with log.open("a") as file, psutil.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT) as process:
         while process.poll() is None:
             try:
                 for one in (process, *process.children(recursive=True)):
                     spent[one.pid] = max(spent.get(one.pid, 0.0), sum(one.cpu_times()[:2]))
             except psutil.NoSuchProcess:
                 pass
+            if keep is not None:
+                keep(sum(spent.values()) / 60)
             time.sleep(0.5)
     if process.returncode:
         raise SystemExit(f"{log}: status {process.returncode}\n{log.read_text()[-2000:]}")

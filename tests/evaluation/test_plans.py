@@ -54,7 +54,7 @@ def test_minutes_of_a_network_that_was_trained_on_neither_are_refused(transfer, 
 def test_steps_of_a_budget(transfer, tmp_path, monkeypatch, first, asked):
     steps = []
 
-    def measured(command, log):
+    def measured(command, log, keep=None):
         given = next(int(word.partition("=")[2]) for word in command if word.startswith("--trainer.max_steps"))
         steps.append(given)
         (tmp_path / "runs" / log.parent.name).mkdir(parents=True, exist_ok=True)
@@ -72,3 +72,35 @@ def test_steps_of_a_budget(transfer, tmp_path, monkeypatch, first, asked):
     transfer.pretrain(run, settings, 1, ["videos"], results)
     assert steps[-1] == asked
     assert json.loads((run / "cost.json").read_text())["settings"] == settings
+
+
+def test_a_run_that_was_broken_off_goes_on_and_all_it_cost_counts(transfer, tmp_path, monkeypatch):
+    settings = {"method": {"config": "configs/pace.yaml"}, "cpu_budget": 8}
+    first = kept(tmp_path / "kept/pace-0", "R3D", cpu_minutes=4.0, bfloat16=True, settings=settings)
+    (first / "encoder/encoder.json").write_text(json.dumps({"class": "R3D", "steps": 30}))
+    run, asked = tmp_path / "runs/pace-1", []
+
+    def broken_off(command, log, keep):
+        asked.append(command)
+        (run / "checkpoint").touch()
+        keep(3.0)
+        raise KeyboardInterrupt
+
+    def whole(command, log, keep):
+        asked.append(command)
+        assert (run / "checkpoint").exists()
+        return 5.5
+
+    monkeypatch.setattr(transfer.Machine, "half", True)
+    monkeypatch.setattr(transfer, "measured", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        transfer.pretrain(run, settings, 1, ["videos"], [first])
+    monkeypatch.setattr(transfer.Machine, "half", False)
+    with pytest.raises(SystemExit, match="with bfloat16: go on there"):
+        transfer.pretrain(run, settings, 1, ["videos"], [first])
+    monkeypatch.setattr(transfer.Machine, "half", True)
+    monkeypatch.setattr(transfer, "measured", whole)
+    transfer.pretrain(run, settings, 1, ["videos"], [])
+    assert asked[0] == asked[1]
+    assert "--trainer.max_steps=60" in asked[0]
+    assert json.loads((run / "cost.json").read_text())["cpu_minutes"] == 8.5
