@@ -3,8 +3,8 @@
     python benchmarks/unseen.py benchmarks/longer.yaml
 
 A plan pretrains, without labels, on the clips that its judge tests. Those that pretraining held out, to measure the
-pretext task on them, are the only tested clips that no encoder has seen. They are few: mind the intervals. Of the others,
-methods that need long videos have left out some too.
+pretext task on them, are the only tested clips that no encoder has seen. They are few: mind the intervals. Methods that
+need long videos have left out some of the others too.
 """
 
 from __future__ import annotations
