@@ -34,6 +34,7 @@ SYNC = ("auc", "accuracy", "auc_other_video", "within_a_frame", "within_200_ms")
 WIDE = re.compile(r"R@(10|20|50)|(R@|neigh).*_ordered.*")  # columns that tools/table.py alone shows
 BEGUN = "begun.json"  # in a run's folder: how many steps it is to have, and what it has cost so far
 TRIAL = (10, 40)  # steps of two short runs, from which the processor time of a step is found
+EVERY = 10.0  # seconds between two notes of what a run has cost so far
 APART = 0.4  # minutes that the two must differ by, since starting up varies by seconds; else the second is made longer
 
 
@@ -227,7 +228,7 @@ def measured(command: list[str], log: Path, keep: Callable[[float], None] | None
     Args:
         command: its words.
         log: where what it prints is added.
-        keep: told the minutes so far, again and again.
+        keep: told the minutes so far, every few seconds.
 
     Raises:
         SystemExit: where it fails; the end of its log is in the message.
@@ -235,6 +236,7 @@ def measured(command: list[str], log: Path, keep: Callable[[float], None] | None
     print("$", " ".join(["python", *command[1:]]), flush=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     spent: dict[int, float] = {}
+    due = time.monotonic()
     with log.open("a") as file, psutil.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT) as process:
         while process.poll() is None:
             try:
@@ -242,8 +244,9 @@ def measured(command: list[str], log: Path, keep: Callable[[float], None] | None
                     spent[one.pid] = max(spent.get(one.pid, 0.0), sum(one.cpu_times()[:2]))
             except psutil.NoSuchProcess:
                 pass
-            if keep is not None:
+            if keep is not None and time.monotonic() >= due:
                 keep(sum(spent.values()) / 60)
+                due = time.monotonic() + EVERY
             time.sleep(0.5)
     if process.returncode:
         raise SystemExit(f"{log}: status {process.returncode}\n{log.read_text()[-2000:]}")

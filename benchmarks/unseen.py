@@ -21,7 +21,7 @@ from transfer import ROOT, prepared
 
 from avssl.data.index import open_manifest
 from avssl.evaluation.command import parse, parser
-from avssl.evaluation.metrics import bootstrap
+from avssl.evaluation.metrics import bootstrap, marks
 from avssl.evaluation.protocol import Task
 from avssl.training.run import Data, split
 
@@ -37,19 +37,22 @@ def main(plan: Path, runs: Path = Path("runs"), results: Path = ROOT / "benchmar
         results: what is kept of its runs.
     """
     words = yaml.safe_load(plan.read_text())
+    if "--data.held_out" in plan.read_text():
+        raise SystemExit(f"{plan} changes data.held_out; which clips that leaves out is not worked out here")
     copies = [
-        prepared(root, runs / plan.stem / "videos" / Path(root).name, words["prepare"]) for root in words["videos"]
+        prepared(root, runs / plan.stem / "videos" / Path(root).name, words.get("prepare")) for root in words["videos"]
     ]
     _, held_out = split(open_manifest([Path(copy) for copy in copies]), Data.held_out)
     unseen = {Path(path).stem for path in held_out.column("path").to_pylist()}
     protocol, _ = parse(parser(None), [words["judge"][0].split()[1], "--run="])
     task = Task(protocol)
     paths = task.videos.column("path").to_pylist()
-    tested = [Path(paths[row]).stem for fold in task.folds.folds for row in fold.test]
-    rows = np.array([name in unseen for name in tested])
+    tested = [row for fold in task.folds.folds for row in fold.test]
+    rows = np.array([Path(paths[row]).stem in unseen for row in tested])
+    groups = np.array([task.folds.groups[row] for row in tested])
 
     table = Table(title=f"video top-1: {rows.sum()} clips that pretraining held out, {(~rows).sum()} that it saw")
-    for heading in ("run", "read-out", "held out", "seen", "untrained, held out", "untrained, seen"):
+    for heading in ("run", "read-out", "held out", "seen", "untrained, held out", "untrained, seen", "chance"):
         table.add_column(heading)
     for file in sorted((results / plan.stem).glob(f"*/eval/{protocol.name}/results.json")):
         found = json.loads(file.read_text())
@@ -61,12 +64,11 @@ def main(plan: Path, runs: Path = Path("runs"), results: Path = ROOT / "benchmar
                 continue
             cells = []
             for hits in both:
-                marks = np.array([[int(mark) for mark in row] for row in hits], dtype=np.float64)  # [seeds, clips]
+                right = marks(hits)
                 for chosen in (rows, ~rows):
-                    names = [name for name, take in zip(tested, chosen, strict=True) if take]
-                    low, high = bootstrap(marks[:, chosen], names, 0)
-                    cells.append(f"{marks[:, chosen].mean():.3f} [{low:.3f}, {high:.3f}]")
-            table.add_row(file.parents[2].name, name, *cells)
+                    low, high = bootstrap(right[:, chosen], list(groups[chosen]), 0)
+                    cells.append(f"{right[:, chosen].mean():.3f} [{low:.3f}, {high:.3f}]")
+            table.add_row(file.parents[2].name, name, *cells, f"{found['chance']['top1']:.3f}")
     Console(width=140).print(table)
 
 

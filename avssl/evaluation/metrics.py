@@ -93,14 +93,18 @@ def gain(ours: Sequence[Mapping[str, Any]], base: Mapping[str, Any], seed: int =
         return None
     if any(one["units"] != base["units"] or len(one["hits"][0]) != len(base["hits"][0]) for one in ours):
         raise ValueError("accuracies can only be compared on the same videos")
-    runs = np.array([[int(mark) for mark in row] for one in ours for row in one["hits"]], dtype=np.float64)
-    fresh = np.array([[int(mark) for mark in row] for row in base["hits"]], dtype=np.float64)
+    runs, fresh = marks([row for one in ours for row in one["hits"]]), marks(base["hits"])
     units = np.arange(runs.shape[1]) if base["units"] is None else np.array(base["units"])
     rng = np.random.default_rng(seed)
     drawn = _draws(units, rng)
     low, high = np.percentile(_resampled(runs, units, drawn, rng) - _resampled(fresh, units, drawn, rng), [2.5, 97.5])
     means = [np.mean([one["video"]["top1"]["value"] for one in side]) for side in (ours, [base])]
     return {"value": float(means[0] - means[1]), "ci95_bootstrap": (float(low), float(high))}
+
+
+def marks(hits: Sequence[str]) -> NDArray[np.float64]:
+    """``hits`` as `summarise` gives them, S strings, to ``[S, V]``: 1 where a tested video was right."""
+    return np.array([[int(mark) for mark in row] for row in hits], dtype=np.float64)
 
 
 def bootstrap(values: NDArray[np.float64], groups: Sequence[str], seed: int) -> tuple[float, float]:
