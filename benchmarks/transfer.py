@@ -59,9 +59,7 @@ def main() -> None:
             if (kept / "cost.json").exists():
                 check_same(kept / "cost.json", settings)
                 continue
-            videos = [
-                prepared(root, folder / "videos" / Path(root).name, plan.get("prepare")) for root in plan["videos"]
-            ]
+            videos = prepared(plan, folder)
             pretrain(run, settings, seed, videos, sorted(path.parent for path in results.glob("*/cost.json")))
             for number, words in enumerate(plan["judge"]):
                 command = [word.format(run=run, videos=",".join(videos)) for word in words.split()]
@@ -78,14 +76,23 @@ def main() -> None:
         write_text(args.out, f"{before}{mark}{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
 
 
-def prepared(root: str, out: Path, options: dict[str, Any] | None) -> str:
-    """The manifest of training-ready copies of a folder; the folder itself where the plan makes none."""
-    if options is None:
-        return root
-    if not (out / "videos.parquet").exists():
-        words = [f"--{name}={value}" for name, value in options.items()]
-        measured([sys.executable, "tools/prepare.py", root, "-o", str(out), *words], out.with_suffix(".log"))
-    return str(out / "videos.parquet")
+def prepared(plan: dict[str, Any], folder: Path) -> list[str]:
+    """What a plan trains on: manifests of training-ready copies; the folders themselves where it makes none."""
+    if "prepare" not in plan:
+        return plan["videos"]
+    words = [f"--{name}={value}" for name, value in plan["prepare"].items()]
+    made = []
+    for source in plan["videos"]:
+        out = folder / "videos" / Path(source).name
+        if not (out / "videos.parquet").exists():
+            if "group" in plan:
+                groups = out.with_suffix(".parquet")
+                index = ["tools/index.py", source, "-o", str(groups), f"--group={plan['group']}"]
+                measured([sys.executable, *index], out.with_suffix(".log"))
+                source = str(groups)
+            measured([sys.executable, "tools/prepare.py", source, "-o", str(out), *words], out.with_suffix(".log"))
+        made.append(str(out / "videos.parquet"))
+    return made
 
 
 def check_same(cost: Path, settings: dict[str, Any]) -> None:

@@ -1,27 +1,30 @@
 """Do the encoders of a plan know clips that their pretraining has not seen as well as those it has?
 
-    python benchmarks/unseen.py benchmarks/longer.yaml
+    python benchmarks/unseen.py benchmarks/unseen.yaml
 
 A plan pretrains, without labels, on the clips that its judge tests. Those that pretraining held out, to measure the
-pretext task on them, are the only tested clips that no encoder has seen. They are few: mind the intervals. Methods that
-need long videos have left out some of the others too.
+pretext task on them, are the only tested clips that no encoder has seen. Plans without groups hold out a few clips of
+recordings whose others are seen: mind the intervals. Methods that need long videos have left out some clips too.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 from jsonargparse import auto_cli
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from transfer import ROOT, prepared
+from transfer import ROOT, number, prepared
 
 from avssl.data.index import open_manifest
 from avssl.evaluation.command import parse, parser
-from avssl.evaluation.metrics import bootstrap, marks
+from avssl.evaluation.metrics import bootstrap, gain, marks
 from avssl.evaluation.protocol import Task
 from avssl.training.run import Data, split
 
@@ -29,7 +32,7 @@ READ_OUTS = ("linear", "neighbours", "linear_sequence")
 
 
 def main(plan: Path, runs: Path = Path("runs"), results: Path = ROOT / "benchmarks/results") -> None:
-    """Print top-1 over clips that pretraining held out and over the others, and that of the untrained network.
+    """Print, for clips that pretraining held out and for the others, top-1 and what pretraining adds to it.
 
     Args:
         plan: a YAML file that benchmarks/transfer.py has worked on, whose first judge is tools/evaluate.py.
@@ -37,39 +40,50 @@ def main(plan: Path, runs: Path = Path("runs"), results: Path = ROOT / "benchmar
         results: what is kept of its runs.
     """
     words = yaml.safe_load(plan.read_text())
-    if "--data.held_out" in plan.read_text():
-        raise SystemExit(f"{plan} changes data.held_out; which clips that leaves out is not worked out here")
-    copies = [
-        prepared(root, runs / plan.stem / "videos" / Path(root).name, words.get("prepare")) for root in words["videos"]
-    ]
-    _, held_out = split(open_manifest([Path(copy) for copy in copies]), Data.held_out)
-    unseen = {Path(path).stem for path in held_out.column("path").to_pylist()}
+    videos = open_manifest([Path(copy) for copy in prepared(words, runs / plan.stem)])
     protocol, _ = parse(parser(None), [words["judge"][0].split()[1], "--run="])
     task = Task(protocol)
     paths = task.videos.column("path").to_pylist()
-    tested = [row for fold in task.folds.folds for row in fold.test]
-    rows = np.array([Path(paths[row]).stem in unseen for row in tested])
-    groups = np.array([task.folds.groups[row] for row in tested])
+    tested = [Path(paths[row]).stem for fold in task.folds.folds for row in fold.test]
 
-    table = Table(title=f"video top-1: {rows.sum()} clips that pretraining held out, {(~rows).sum()} that it saw")
-    for heading in ("run", "read-out", "held out", "seen", "untrained, held out", "untrained, seen", "chance"):
+    table = Table(title=f"video top-1 (chance {task.chance()['top1']:.3f}) and the gain over the untrained network")
+    for heading in ("method", "runs", "read-out", "clips held out", "top-1", "gain", "clips seen", "top-1", "gain"):
         table.add_column(heading)
-    for file in sorted((results / plan.stem).glob(f"*/eval/{protocol.name}/results.json")):
-        found = json.loads(file.read_text())
-        if found["protocol"]["hash"] != task.facts["hash"]:
-            raise SystemExit(f"{file} was measured on other videos or folds than {protocol.data.root} holds")
-        for name in READ_OUTS:
-            both = [found["results"][side].get(name, {}).get("hits") for side in ("pretrained", "random_init")]
-            if None in both:  # of before `hits` were kept
+    for name, method in words["methods"].items():
+        shares = [float(word.partition("=")[2]) for word in method.get("changes", []) if "data.held_out=" in word]
+        _, held_out = split(videos, (shares or [Data.held_out])[-1])
+        unseen = np.isin(tested, [Path(path).stem for path in held_out.column("path").to_pylist()])
+        found = []
+        for file in sorted((results / plan.stem).glob(f"{name}-[0-9]*/eval/{protocol.name}/results.json")):
+            found.append(json.loads(file.read_text()))
+            if found[-1]["protocol"]["hash"] != task.facts["hash"]:
+                raise SystemExit(f"{file} was measured on other videos or folds than {protocol.data.root} holds")
+        for read_out in READ_OUTS:
+            ours = [one["results"]["pretrained"].get(read_out, {}) for one in found]
+            ours = [one for one in ours if "hits" in one]  # which older results lack
+            if not ours:
                 continue
+            base = found[-1]["results"]["random_init"][read_out]
             cells = []
-            for hits in both:
-                right = marks(hits)
-                for chosen in (rows, ~rows):
-                    low, high = bootstrap(right[:, chosen], list(groups[chosen]), 0)
-                    cells.append(f"{right[:, chosen].mean():.3f} [{low:.3f}, {high:.3f}]")
-            table.add_row(file.parents[2].name, name, *cells, f"{found['chance']['top1']:.3f}")
-    Console(width=140).print(table)
+            for chosen in (unseen, ~unseen):
+                these = [part(one, chosen) for one in ours]
+                more = gain(these, part(base, chosen))
+                value = np.mean([one["video"]["top1"]["value"] for one in these])
+                interval = bootstrap(marks([row for one in these for row in one["hits"]]), these[0]["units"], 0)
+                cells += [str(chosen.sum()), number(value, *interval)]
+                cells.append(number(more["value"], *more["ci95_bootstrap"]) if more else "")
+            table.add_row(name, str(len(ours)), read_out, *cells)
+    Console(width=160).print(table)
+
+
+def part(summary: Mapping[str, Any], chosen: NDArray[np.bool_]) -> dict[str, Any]:
+    """Of a read-out's summary what `gain` needs, on some of the tested clips alone."""
+    hits = ["".join(np.array(list(row))[chosen]) for row in summary["hits"]]
+    return {
+        "hits": hits,
+        "units": list(np.array(summary["units"])[chosen]),
+        "video": {"top1": {"value": marks(hits).mean()}},
+    }
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def gain(ours: Sequence[Mapping[str, Any]], base: Mapping[str, Any], seed: int =
     if any(one["units"] != base["units"] or len(one["hits"][0]) != len(base["hits"][0]) for one in ours):
         raise ValueError("accuracies can only be compared on the same videos")
     runs, fresh = marks([row for one in ours for row in one["hits"]]), marks(base["hits"])
-    units = np.arange(runs.shape[1]) if base["units"] is None else np.array(base["units"])
+    units = np.arange(runs.shape[1]) if base["units"] is None else _units(base["units"])
     rng = np.random.default_rng(seed)
     drawn = _draws(units, rng)
     low, high = np.percentile(_resampled(runs, units, drawn, rng) - _resampled(fresh, units, drawn, rng), [2.5, 97.5])

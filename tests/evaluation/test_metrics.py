@@ -85,6 +85,17 @@ def test_gain_draws_whole_groups_and_runs():
     assert gain(runs, said(base, groups)) == {"value": 0.5, "ci95_bootstrap": (0.0, 1.0)}
 
 
+def test_gain_on_some_of_the_videos_does_not_depend_on_the_numbers_of_their_groups():
+    rng = np.random.default_rng(0)
+    ours, base = ((rng.random((1, 60)) < share).astype(int) for share in (0.7, 0.5))
+    groups = [str(i // 6) for i in range(60)]
+    sides = said(ours, groups), said(base, groups)
+    found = gain([sides[0]], sides[1])
+    for side in sides:
+        side["units"] = [3 * unit + 1 for unit in side["units"]]
+    assert gain([sides[0]], sides[1]) == found
+
+
 def test_gain_refuses_other_videos_and_knows_results_without_hits():
     three, four = said([[1, 0, 1]]), said([[1, 0, 1, 1]])
     with pytest.raises(ValueError, match="on the same videos"):

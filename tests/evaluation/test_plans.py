@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+
+from avssl.data.index import open_manifest
 
 FILE = Path(__file__).parents[2] / "benchmarks/transfer.py"
 
@@ -104,3 +107,15 @@ def test_a_run_that_was_broken_off_goes_on_and_all_it_cost_counts(transfer, tmp_
     assert asked[0] == asked[1]
     assert "--trainer.max_steps=60" in asked[0]
     assert json.loads((run / "cost.json").read_text())["cpu_minutes"] == 8.5
+
+
+def test_clips_of_one_recording_are_one_group_of_a_plans_copies(transfer, world, tmp_path):
+    (tmp_path / "clips").mkdir()
+    videos = sorted(world.rglob("*.mp4"))[:3]
+    for video, name in zip(videos, ("seq01_kick", "seq01_hug", "seq02_hug"), strict=True):
+        shutil.copy(video, tmp_path / f"clips/{name}.mp4")
+    plan = {"videos": [str(tmp_path / "clips")], "group": r"seq0?(\d+)", "prepare": {"short_side": 32}}
+    (copies,) = transfer.prepared(plan, tmp_path / "run")
+    manifest = open_manifest(Path(copies))
+    groups = dict(zip(*(manifest.column(name).to_pylist() for name in ("path", "group")), strict=True))
+    assert groups == {"seq01_kick.mp4": "1", "seq01_hug.mp4": "1", "seq02_hug.mp4": "2"}

@@ -1,0 +1,98 @@
+"""What hand-made features reach under the protocol that judges encoders, and what each encoder gains over them.
+
+    python benchmarks/motion_energy.py
+
+Motion energy is the mean absolute difference of neighbouring grey frames in the squares of an 8 x 8 grid, in decibels.
+It is made from the clips that encoders are shown and read by the same linear probe: once the mean over each clip, once
+every difference by itself; each clip by clip (`linear`) and with the clips of a video laid end to end
+(`linear_sequence`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from jsonargparse import auto_cli
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+from transfer import ROOT, number
+
+from avssl.data.progress import Tally
+from avssl.evaluation.command import parse, parser
+from avssl.evaluation.features import Machine, ViewDataset
+from avssl.evaluation.metrics import gain
+from avssl.evaluation.probes import Bank
+from avssl.evaluation.protocol import Task
+from avssl.evaluation.run import probed
+
+GRID = 8
+NOISE = 0.5  # grey levels, added before the logarithm: what rounding alone makes
+
+
+def main(config: str = "configs/eval/ut_interaction.yaml", results: Path = ROOT / "benchmarks/results") -> None:
+    """Print top-1 of the hand-made features, then the gains over them of every method in the results kept.
+
+    Args:
+        config: the protocol.
+        results: what benchmarks/transfer.py has kept: PLAN/METHOD-SEED.
+    """
+    protocol, _ = parse(parser(None), [config, "--run="])
+    assert protocol.linear is not None
+    task, machine = Task(protocol), Machine()
+    energies = torch.zeros(len(task.videos), protocol.views.count, protocol.views.frames - 1, GRID * GRID)
+    with Tally("motion energy", len(task.rows)) as tally:
+        for row, views in zip(
+            task.rows, machine.loader(ViewDataset(task.videos, task.rows, protocol.views)), strict=True
+        ):
+            energies[row] = energy(views[0])
+            tally.add("videos")
+
+    table = Table(title=f"motion energy on {protocol.name}: video top-1, chance {task.chance()['top1']:.3f}")
+    for heading in ("features of a clip", "read-out", "top-1"):
+        table.add_column(heading)
+    base = {}
+    for kind, values in (("mean", energies.mean(2)), ("every difference", energies.flatten(2))):
+        bank = Bank(values.numpy(), task.labels, task.groups, task.classes)
+        for read_out, read in (("linear", bank), ("linear_sequence", bank.in_sequence(protocol.views.crops))):
+            base[kind, read_out] = probed(task, [read], protocol.linear)
+            top1 = base[kind, read_out]["video"]["top1"]
+            table.add_row(kind, read_out, number(top1["value"], *top1["ci95_bootstrap"]))
+    console = Console(width=140)
+    console.print(table)
+
+    best = max(base, key=lambda name: base[name]["video"]["top1"]["value"])
+    table = Table(title=f"gain over the best of these ({', '.join(best)})")
+    for heading in ("plan", "method", "runs", "linear", "linear_sequence"):
+        table.add_column(heading)
+    found = defaultdict(list)
+    for file in sorted(results.glob(f"*/*/eval/{protocol.name}/results.json")):
+        one = json.loads(file.read_text())
+        if one["protocol"]["hash"] != task.facts["hash"]:
+            raise SystemExit(f"{file} was measured on other videos or folds than {protocol.data.root} holds")
+        run = file.parents[2]
+        found[run.parent.name, run.name.rpartition("-")[0]].append(one["results"]["pretrained"])
+    for (plan, method), runs in found.items():
+        cells = []
+        for read_out in ("linear", "linear_sequence"):
+            ours = [run[read_out] for run in runs if "hits" in run.get(read_out, {})]  # which older results lack
+            more = gain(ours, base[best]) if ours else None
+            cells.append(number(more["value"], *more["ci95_bootstrap"]) if more else "")
+        if any(cells):
+            table.add_row(plan, method, str(len(runs)), *cells)
+    console.print(table)
+
+
+def energy(views: Tensor) -> Tensor:
+    """uint8 ``[M, T, 3, S, S]`` to decibels ``[M, T - 1, GRID * GRID]``."""
+    grey = views.float().mean(2)
+    change = grey.diff(dim=1).abs()
+    return 10 * (avg_pool2d(change, change.shape[-1] // GRID) + NOISE).log10().flatten(2)
+
+
+if __name__ == "__main__":
+    auto_cli(main)
