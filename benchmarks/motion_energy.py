@@ -10,7 +10,6 @@ every difference by itself; each clip by clip (`linear`) and with the clips of a
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from transfer import ROOT, number
+from unseen import comparable
 
 from avssl.data.progress import Tally
 from avssl.evaluation.command import parse, parser
@@ -72,17 +72,15 @@ def main(config: str = "configs/eval/ut_interaction.yaml", results: Path = ROOT 
         table.add_column(heading)
     found = defaultdict(list)
     for file in sorted(results.glob(f"*/*/eval/{protocol.name}/results.json")):
-        one = json.loads(file.read_text())
-        if one["protocol"]["hash"] != task.facts["hash"]:
-            raise SystemExit(f"{file} was measured on other videos or folds than {protocol.data.root} holds")
         run = file.parents[2]
-        found[run.parent.name, run.name.rpartition("-")[0]].append(one["results"]["pretrained"])
+        found[run.parent.name, run.name.rpartition("-")[0]].append(comparable(file, task)["results"]["pretrained"])
     for (plan, method), runs in found.items():
         cells = []
         for read_out, theirs in pairs:
             ours = [run[read_out] for run in runs if "hits" in run.get(read_out, {})]  # which older results lack
             more = gain(ours, best[theirs]) if ours else None
-            cells.append(number(more["value"], *more["ci95_bootstrap"]) if more else "")
+            few = f", {len(ours)} run(s)" if len(ours) < len(runs) else ""
+            cells.append(number(more["value"], *more["ci95_bootstrap"]) + few if more else "")
         if any(cells):
             table.add_row(plan, method, str(len(runs)), *cells)
     console.print(table)

@@ -53,11 +53,8 @@ def main(plan: Path, runs: Path = Path("runs"), results: Path = ROOT / "benchmar
         shares = [float(word.partition("=")[2]) for word in method.get("changes", []) if "data.held_out=" in word]
         _, held_out = split(videos, (shares or [Data.held_out])[-1])
         unseen = np.isin(tested, [Path(path).stem for path in held_out.column("path").to_pylist()])
-        found = []
-        for file in sorted((results / plan.stem).glob(f"{name}-[0-9]*/eval/{protocol.name}/results.json")):
-            found.append(json.loads(file.read_text()))
-            if found[-1]["protocol"]["hash"] != task.facts["hash"]:
-                raise SystemExit(f"{file} was measured on other videos or folds than {protocol.data.root} holds")
+        files = sorted((results / plan.stem).glob(f"{name}-[0-9]*/eval/{protocol.name}/results.json"))
+        found = [comparable(file, task) for file in files]
         for read_out in READ_OUTS:
             ours = [one["results"]["pretrained"].get(read_out, {}) for one in found]
             ours = [one for one in ours if "hits" in one]  # which older results lack
@@ -74,6 +71,18 @@ def main(plan: Path, runs: Path = Path("runs"), results: Path = ROOT / "benchmar
                 cells.append(number(more["value"], *more["ci95_bootstrap"]) if more else "")
             table.add_row(name, str(len(ours)), read_out, *cells)
     Console(width=160).print(table)
+
+
+def comparable(file: Path, task: Task) -> dict[str, Any]:
+    """A result that was kept.
+
+    Raises:
+        SystemExit: where it was measured on other videos or folds than the task's.
+    """
+    found = json.loads(file.read_text())
+    if found["protocol"]["hash"] != task.facts["hash"]:
+        raise SystemExit(f"{file} was measured on other videos or folds than {task.protocol.data.root} holds")
+    return found
 
 
 def part(summary: Mapping[str, Any], chosen: NDArray[np.bool_]) -> dict[str, Any]:
