@@ -148,8 +148,9 @@ class Block(nn.Module):
 def space_time_code(grid: tuple[int, int, int], width: int, device: torch.device | str = "cpu") -> Tensor:
     """Sines and cosines of each token's place: a third of the channels each for time, height and width.
 
-    Within a third, the wavelengths run geometrically from 2 pi to nearly 20000 pi tokens, as in Vaswani et al.
-    (NeurIPS 2017, section 3.5). Channels that don't divide by six are left at zero.
+    Within a third, the wavelengths run geometrically from 2 pi to nearly 20 pi tokens. Those of Vaswani et al. (NeurIPS
+    2017, section 3.5) run to 20000 pi; over the few tokens that a clip has along an axis, two thirds of them would hardly
+    change. Channels that don't divide by six are left at zero.
 
     Args:
         grid: tokens in time, height and width.
@@ -160,7 +161,7 @@ def space_time_code(grid: tuple[int, int, int], width: int, device: torch.device
         ``[L, D]`` float32, time first.
     """
     half = width // 6
-    wave = torch.exp(torch.arange(half, device=device) * (-math.log(10000.0) / max(1, half)))  # [D / 6]
+    wave = torch.exp(torch.arange(half, device=device) * (-math.log(10.0) / max(1, half)))  # [D / 6]
     places = torch.cartesian_prod(*(torch.arange(size, device=device, dtype=torch.float32) for size in grid))  # [L, 3]
     angles = places[:, :, None] * wave  # [L, 3, D / 6]
     code = torch.cat([angles.sin(), angles.cos()], 2).flatten(1)  # [L, 6 * (D / 6)]

@@ -52,6 +52,7 @@ class VideoMAE(Method):
         self.blank = nn.Parameter(torch.randn(hidden) * 0.02)
         self.decoder = Blocks(hidden, depth)
         self.pixels = nn.Linear(hidden, 3 * encoder.tubelet * encoder.patch**2)
+        nn.init.normal_(self.pixels.weight, std=0.002)  # a large random guess is unlearnt by silencing the decoder
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metric over B·N clips."""
