@@ -183,7 +183,7 @@ def budgeted(
         return {"like": others[0].name, "steps": int(steps * budget * cost.get("dearer", 1) / cost["cpu_minutes"])}
     facts: dict[str, Any] = {}
     if (like := comparable(settings["method"], kept, fast)) is not None:
-        facts = {"like": like.name, "dearer": dearer(like, kept, trials)}
+        facts = {"like": like.name, "dearer": dearer(like, trials)}
     start, a_step = trials(settings["method"])
     return {**facts, "steps": int((budget * facts.get("dearer", 1) - start) / a_step)}
 
@@ -194,13 +194,11 @@ def spent(kept: Path) -> tuple[dict[str, Any], float]:
     return json.loads((kept / "cost.json").read_text()), card["steps"]
 
 
-def dearer(like: Path, kept: list[Path], trials: Callable[[dict[str, Any]], tuple[float, float]]) -> float:
-    """How many times as many minutes as it took the steps of a kept result take here; asked for once a plan."""
-    for other in kept:
-        cost, _ = spent(other)
-        if "dearer" in cost and cost["like"] == like.name:
-            return cost["dearer"]
+def dearer(like: Path, trials: Callable[[dict[str, Any]], tuple[float, float]]) -> float:
+    """How many times as many minutes as it took the steps of a `comparable` result take here."""
     cost, steps = spent(like)
+    if "dearer" in cost:
+        return cost["dearer"]
     start, a_step = trials(cost["settings"]["method"])
     return (start + steps * a_step) / cost["cpu_minutes"]
 
@@ -208,7 +206,8 @@ def dearer(like: Path, kept: list[Path], trials: Callable[[dict[str, Any]], tupl
 def comparable(method: dict[str, Any], kept: list[Path], fast: bool) -> Path | None:
     """The kept result that tells how much dearer a step is here; None where they were made on this kind of processor.
 
-    What bfloat16 saves depends on the network: the result is one of the same class of encoder.
+    What bfloat16 saves depends on the network: the result is one of the same class of encoder, and rather one made
+    here, for which it was found out already.
 
     Raises:
         SystemExit: where there is none.
@@ -217,10 +216,11 @@ def comparable(method: dict[str, Any], kept: list[Path], fast: bool) -> Path | N
     measured = [path for path in kept if "like" not in made[path] and "bfloat16" in made[path]]
     if all(made[path]["bfloat16"] == fast for path in measured):
         return None
+    known = [path for path in kept if "dearer" in made[path] and made[path]["bfloat16"] == fast]
     encoder = yaml.safe_load((ROOT / method["config"]).read_text())["method"]["init_args"]["encoder"]["class_path"]
-    for path in measured:
+    for path in [*known, *(path for path in measured if made[path]["bfloat16"] != fast)]:
         card = json.loads((path / "encoder/encoder.json").read_text())
-        if made[path]["bfloat16"] != fast and card["class"].rpartition(".")[2] == encoder.rpartition(".")[2]:
+        if card["class"].rpartition(".")[2] == encoder.rpartition(".")[2]:
             return path
     raise SystemExit(
         f"{method['config']}: the plan's results were made on a processor with{'out' if fast else ''} bfloat16, where "

@@ -29,11 +29,13 @@ def kept(folder: Path, encoder: str, **cost) -> Path:
 
 def test_a_result_of_the_same_network_tells_how_much_dearer_a_step_is_here(transfer, tmp_path):
     frames = kept(tmp_path / "opn-0", "ResNet", bfloat16=True)
-    clips = kept(tmp_path / "pace-0", "R3D", bfloat16=True)
-    kept(tmp_path / "vcop-0", "R3D", bfloat16=False, like="pace-0", dearer=4.0)  # its budget is pace's
+    kept(tmp_path / "pace-0", "R3D", bfloat16=True)
+    here = kept(tmp_path / "vcop-0", "R3D", bfloat16=False, like="pace-0", dearer=4.0)  # found out by trials of pace
+    (here / "encoder/encoder.json").write_text(json.dumps({"class": "R3D", "steps": 30}))
     kept(tmp_path / "old-0", "R3D")
     results = sorted(path for path in tmp_path.iterdir())
-    assert transfer.comparable({"config": "configs/simclr.yaml"}, results, fast=False) == clips
+    assert transfer.comparable({"config": "configs/simclr.yaml"}, results, fast=False) == here
+    assert transfer.dearer(here, trials=None) == 4.0
     assert transfer.comparable({"config": "configs/edges.yaml"}, results, fast=False) == frames
     assert transfer.comparable({"config": "configs/simclr.yaml"}, results, fast=True) is None
 
