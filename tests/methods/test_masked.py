@@ -59,6 +59,12 @@ def test_videomae_is_the_error_on_hidden_tokens_normalised_by_channel():
     assert out["loss"].item() == pytest.approx(total / count, rel=1e-3)
 
 
+def test_videomae_begins_with_the_same_guess_for_all_tokens():
+    method = mae()
+    _, predicted = method._predict(clips_of(2, 1, 4).video[:, 0], torch.rand(2, 32, 384))
+    assert 0 < (predicted - method.pixels.bias).square().mean() < 1e-3  # of a target with variance 1
+
+
 def test_a_flat_token_has_nothing_to_say():
     flat, _, _ = normalised(torch.full((1, 2, 12), 0.3))
     assert flat.abs().max() < 1e-3
