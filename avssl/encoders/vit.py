@@ -149,7 +149,7 @@ def space_time_code(grid: tuple[int, int, int], width: int, device: torch.device
     """Sines and cosines of each token's place: a third of the channels each for time, height and width.
 
     Within a third, the wavelengths run geometrically from 2 pi to nearly 20 pi tokens. Those of Vaswani et al. (NeurIPS
-    2017, section 3.5) run to 20000 pi; over the few tokens that a clip has along an axis, two thirds of them would hardly
+    2017, section 3.5) run to 20000 pi; over the few tokens that a clip has along an axis, most of them would hardly
     change. Channels that don't divide by six are left at zero.
 
     Args:
