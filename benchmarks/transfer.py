@@ -170,8 +170,9 @@ def budgeted(
 ) -> dict[str, Any]:
     """For how many ``steps`` the budget of ``cpu_minutes`` lasts, and how that was found; empty without a budget.
 
-    What the result of another seed cost tells, or else short trials do. On another kind of processor than the results
-    in ``kept``, the budget is what a `comparable` one costs here.
+    What the result of another seed cost tells, or else short trials do; one that was itself given the steps of another
+    seed, maybe of another kind of processor, hands them on. On another kind of processor than the results in ``kept``,
+    the budget is what a `comparable` one costs here.
     """
     budget = settings["cpu_budget"]
     if budget is None:
@@ -180,6 +181,8 @@ def budgeted(
     if others:
         check_same(others[0] / "cost.json", settings)
         cost, steps = spent(others[0])
+        if "like" in cost and "dearer" not in cost:
+            return {"like": others[0].name, "steps": steps}
         return {"like": others[0].name, "steps": int(steps * budget * cost.get("dearer", 1) / cost["cpu_minutes"])}
     facts: dict[str, Any] = {}
     if (like := comparable(settings["method"], kept, fast)) is not None:
@@ -214,9 +217,9 @@ def comparable(method: dict[str, Any], kept: list[Path], fast: bool) -> Path | N
     """
     made = {path: json.loads((path / "cost.json").read_text()) for path in kept}
     measured = [path for path in kept if "like" not in made[path] and "bfloat16" in made[path]]
-    if all(made[path]["bfloat16"] == fast for path in measured):
-        return None
     known = [path for path in kept if "dearer" in made[path] and made[path]["bfloat16"] == fast]
+    if not known and all(made[path]["bfloat16"] == fast for path in measured):
+        return None
     encoder = yaml.safe_load((ROOT / method["config"]).read_text())["method"]["init_args"]["encoder"]["class_path"]
     for path in [*known, *(path for path in measured if made[path]["bfloat16"] != fast)]:
         card = json.loads((path / "encoder/encoder.json").read_text())

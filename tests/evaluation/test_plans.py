@@ -38,6 +38,7 @@ def test_a_result_of_the_same_network_tells_how_much_dearer_a_step_is_here(trans
     assert transfer.dearer(here, trials=None) == 4.0
     assert transfer.comparable({"config": "configs/edges.yaml"}, results, fast=False) == frames
     assert transfer.comparable({"config": "configs/simclr.yaml"}, results, fast=True) is None
+    assert transfer.comparable({"config": "configs/simclr.yaml"}, [here], fast=False) == here  # pace is made anew
 
 
 def test_minutes_of_a_network_that_was_trained_on_neither_are_refused(transfer, tmp_path):
@@ -53,7 +54,8 @@ def test_minutes_of_a_network_that_was_trained_on_neither_are_refused(transfer, 
         ({"name": "arrow-0", "cpu_minutes": 2.5, "bfloat16": False}, 103),  # its 30 steps take twice as long here
         ({"cpu_minutes": 8.0, "bfloat16": True}, 30),  # as many steps as the first seed
         # of which each step was four times as dear
-        ({"cpu_minutes": 32.0, "bfloat16": False, "like": "pace-0", "dearer": 4.0}, 30),
+        ({"cpu_minutes": 32.0, "bfloat16": False, "like": "arrow-0", "dearer": 4.0}, 30),
+        ({"cpu_minutes": 32.0, "bfloat16": False, "like": "pace-2"}, 30),  # had another seed's steps, as this one will
     ],
 )
 def test_steps_of_a_budget(transfer, tmp_path, monkeypatch, first, asked):

@@ -28,6 +28,9 @@ class VideoMAE(Method):
     decoder, which gets their features and a learned token for each hidden place, predicts the pixels there. The error
     is the mean square over hidden tokens, each normalised by its own mean and deviation, channel by channel.
 
+    The layer that predicts pixels begins near zero instead of with Xavier's weights: unlearning a large random guess
+    silences the decoder, and the encoder is given no gradient.
+
     Metric: ``identified``, how often a prediction is nearer to the pixels of its own token than to those of another
     hidden token of the same clip; chance 1/2.
 
@@ -52,7 +55,7 @@ class VideoMAE(Method):
         self.blank = nn.Parameter(torch.randn(hidden) * 0.02)
         self.decoder = Blocks(hidden, depth)
         self.pixels = nn.Linear(hidden, 3 * encoder.tubelet * encoder.patch**2)
-        nn.init.normal_(self.pixels.weight, std=0.002)  # a large random guess is unlearnt by silencing the decoder
+        nn.init.normal_(self.pixels.weight, std=0.002)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metric over B·N clips."""
