@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, RandomClips, random_start, uniform
-from avssl.encoders import Encoder
+from avssl.encoders import Encoder, ResNet
 from avssl.labels import AXES, EgoMotionFromPoses, EgoMotionFromVideo
 from avssl.media import VideoInfo
 from avssl.methods.base import Method, needs_frames
-from avssl.methods.maps import chance, likeliest, share
+from avssl.methods.maps import MapHead, chance, cost_volume, likeliest, share
 
 
 @dataclass(frozen=True)
@@ -37,37 +37,45 @@ class EitherWay(RandomClips):
 class EgoMotion(Method):
     """How did the camera turn and move between these two frames?
 
-    A siamese base network encodes the frames one by one; a top network sees both maps, stacked, and classifies each
-    axis of the camera's motion into bins (section 3, figure 2): three of rotation and three of translation, from
-    recorded poses or estimated from the video. The base network is kept.
+    A siamese base network encodes the frames one by one; a top network sees both and classifies each axis of the
+    camera's motion into bins (section 3, figure 2): three of rotation and three of translation, from recorded poses or
+    estimated from the video. The base network is kept.
+
+    The paper's top network convolves both maps, stacked, at a 16th of the picture. Within hundreds of steps it then
+    finds no motion, but learns pairs by heart. Here it sees how alike the cells of both frames are, at an eighth of the
+    picture (`cost_volume`), and nothing else, so that features have to be told apart and found again.
 
     Metrics: ``accuracy``, the share of axes whose bin is right, and ``sign``, of those whose bin lies on the right side
     of zero. Chance is each axis's most frequent bin (sign) in the other videos of the batch, or what the answer to
     another pair reaches, whichever is more.
 
     Args:
-        encoder: base network, a frame encoder.
+        encoder: base network, a frame encoder with stages.
         sampler: clips whose first and last frame make a pair (the paper: at most 7 frames apart).
         labeller: classes from the poses or from the video.
         width: channels of the top network.
+        reach: how far things may move to be found again, in cells of 8 pixels.
     """
 
+    encoder: ResNet
     labeller: EgoMotionFromPoses | EgoMotionFromVideo
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: ResNet,
         sampler: EitherWay | None = None,
         labeller: EgoMotionFromPoses | EgoMotionFromVideo | None = None,
         width: int = 128,
+        reach: int = 2,
     ) -> None:
         super().__init__()
-        needs_frames(self, encoder)
         self.encoder = encoder
-        self.sampler = sampler or EitherWay(frames=2, step=0.24)
+        self.reach = reach
+        self.head = MapHead(encoder, 32, hidden=32)
+        self.sampler = sampler or EitherWay(frames=2, step=0.32)
         self.labeller = labeller or EgoMotionFromVideo()
         self.top = nn.Sequential(
-            nn.Conv2d(2 * encoder.num_features, width, 3, padding=1),
+            nn.Conv2d((2 * reach + 1) ** 2, width, 3, padding=1),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(3),
@@ -82,8 +90,9 @@ class EgoMotion(Method):
         assert clips.target is not None
         target = clips.target  # [B, N, 6]
         ends = clips.video[:, :, [0, -1]].flatten(0, 1)  # [B N, 2, 3, H, W]
-        both = self.encoder.maps(ends).transpose(1, 2).flatten(1, 2)  # [B N, 2 D, h, w]
-        scores = self.top(both).float().unflatten(1, (len(AXES), -1))  # [B N, 6, bins]
+        maps = F.avg_pool2d(self.head(self.encoder.stages(ends)), 2).unflatten(0, (-1, 2))  # [B N, 2, C, h, w]
+        alike = cost_volume(maps[:, 0], maps[:, 1], self.reach)
+        scores = self.top(alike).float().unflatten(1, (len(AXES), -1))  # [B N, 6, bins]
         bins = scores.shape[2]
         answer = scores.argmax(2).view_as(target)
         likely = scores.softmax(2)
