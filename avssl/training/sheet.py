@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from avssl.training.config import parse
 from avssl.training.run import Data, split
 
 COLUMNS = 12  # frames of a clip that are drawn at most
+LETTERS = 24  # of a target's description that fit below a frame
 
 
 def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None = None) -> Path:
@@ -94,7 +96,7 @@ def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Te
             axes = _picture(figure, grid[row, column], clips.video[video, clip, frame])
             axes.set_title(f"{clips.times[video, clip, frame]:.2f} s", fontsize=8)
             if column == 0:
-                _label(axes, words[video][clip])
+                _label(axes, fill(words[video][clip], LETTERS * columns))
         for below, (name, drawn) in enumerate(pictures.items(), start=1):
             for column, number in enumerate(some(drawn.shape[2])):
                 axes = _picture(figure, grid[row + below, column], drawn[video, clip, number].float().clamp(0, 1))
@@ -125,7 +127,7 @@ def _picture(figure: Any, place: Any, pixels: Tensor) -> Any:
 
 
 def _label(axes: Any, words: str) -> None:
-    """Words in the lower left corner; long ones lie over the pictures to the right."""
+    """Words in the lower left corner; long lines lie over the pictures to the right."""
     style = {"fontsize": 8, "color": "white", "backgroundcolor": "black", "va": "bottom", "in_layout": False}
     axes.text(0, 0, words, **style, transform=axes.transAxes)
     axes.set_zorder(9)
