@@ -82,6 +82,7 @@ class EgoMotion(Method):
             nn.Flatten(),
             nn.Linear(9 * width, width),
             nn.ReLU(),
+            nn.Dropout(0.5),
             nn.Linear(width, len(AXES) * self.labeller.bins),
         )
 
