@@ -55,6 +55,7 @@ class EgoMotion(Method):
         labeller: classes from the poses or from the video.
         width: channels of the top network.
         reach: how far things may move to be found again, in cells of 8 pixels.
+        dropout: share of the top network's last features that are left out in training.
     """
 
     encoder: ResNet
@@ -67,6 +68,7 @@ class EgoMotion(Method):
         labeller: EgoMotionFromPoses | EgoMotionFromVideo | None = None,
         width: int = 128,
         reach: int = 2,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -82,7 +84,7 @@ class EgoMotion(Method):
             nn.Flatten(),
             nn.Linear(9 * width, width),
             nn.ReLU(),
-            nn.Dropout(0.5),
+            nn.Dropout(dropout),
             nn.Linear(width, len(AXES) * self.labeller.bins),
         )
 
