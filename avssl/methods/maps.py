@@ -1,4 +1,4 @@
-"""What methods share that look at maps: a head over all stages of a frame encoder, matching, an honest chance level."""
+"""What methods share whose target is a map: a head over all stages of a frame encoder, and an honest chance level."""
 
 from __future__ import annotations
 
@@ -70,25 +70,6 @@ def by_cells(maps: Tensor, size: Sequence[int]) -> Tensor:
     """``[..., H, W]`` to the mean of each of (h, w) cells, ``[..., h, w]``."""
     flat = maps.flatten(0, -3)[:, None].float()
     return F.adaptive_avg_pool2d(flat, (size[0], size[1])).view(*maps.shape[:-2], size[0], size[1])
-
-
-def cost_volume(first: Tensor, second: Tensor, reach: int) -> Tensor:
-    """How alike each cell of one frame and the cells around it in another are.
-
-    Source: FlowNet's correlation layer (Dosovitskiy et al., ICCV 2015, section 3, equation 1), of single cells.
-
-    Args:
-        first: ``[M, C, h, w]``.
-        second: ``[M, C, h, w]``.
-        reach: cells up, down, left and right that are looked at; beyond the picture nothing is alike.
-
-    Returns:
-        ``[M, (2 reach + 1)^2, h, w]`` cosines, row by row.
-    """
-    first, around = F.normalize(first, dim=1), F.pad(F.normalize(second, dim=1), [reach] * 4)
-    height, width = first.shape[-2:]
-    shifts = [(y, x) for y in range(2 * reach + 1) for x in range(2 * reach + 1)]
-    return torch.stack([(first * around[..., y : y + height, x : x + width]).sum(1) for y, x in shifts], 1)
 
 
 def drawn(maps: Tensor) -> Tensor:

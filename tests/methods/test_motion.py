@@ -20,8 +20,8 @@ from avssl.methods import (
     SlowFeatures,
     TrackByColour,
 )
-from avssl.methods.maps import chance, cost_volume, share
-from avssl.methods.temporal.ego_motion import EitherWay, NearAndFar
+from avssl.methods.maps import chance, share
+from avssl.methods.temporal.ego_motion import EitherWay, NearAndFar, cost_volume
 from avssl.methods.temporal.moving_objects import wanted
 from avssl.methods.temporal.track_by_colour import clustered, pointed
 
@@ -173,6 +173,8 @@ def test_unknown_axes_of_ego_motion_teach_nothing():
     both, one, other = (method(Clips(video, times, target=known))["loss"].item() for known in (target, turn, shift))
     assert both == pytest.approx((one + other) / 2)
     assert one != other
+    with pytest.raises(ValueError, match="R3D mixes frames"):
+        EgoMotion(R3D(8))
 
 
 def test_a_cost_volume_tells_where_cells_are_found_again():

@@ -17,7 +17,9 @@ from avssl.encoders import Encoder, ResNet
 from avssl.labels import AXES, EgoMotionFromPoses, EgoMotionFromVideo
 from avssl.media import VideoInfo
 from avssl.methods.base import Method, needs_frames
-from avssl.methods.maps import MapHead, chance, cost_volume, likeliest, share
+from avssl.methods.maps import MapHead, chance, likeliest, share
+
+REACH = 2  # how far things may move to be found again, in cells of 8 pixels
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,6 @@ class EgoMotion(Method):
         sampler: clips whose first and last frame make a pair (the paper: at most 7 frames apart).
         labeller: classes from the poses or from the video.
         width: channels of the top network.
-        reach: how far things may move to be found again, in cells of 8 pixels.
         dropout: share of the top network's last features that are left out in training.
     """
 
@@ -67,17 +68,16 @@ class EgoMotion(Method):
         sampler: EitherWay | None = None,
         labeller: EgoMotionFromPoses | EgoMotionFromVideo | None = None,
         width: int = 128,
-        reach: int = 2,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
+        needs_frames(self, encoder)
         self.encoder = encoder
-        self.reach = reach
         self.head = MapHead(encoder, 32, hidden=32)
         self.sampler = sampler or EitherWay(frames=2, step=0.32)
         self.labeller = labeller or EgoMotionFromVideo()
         self.top = nn.Sequential(
-            nn.Conv2d((2 * reach + 1) ** 2, width, 3, padding=1),
+            nn.Conv2d((2 * REACH + 1) ** 2, width, 3, padding=1),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(3),
@@ -94,7 +94,7 @@ class EgoMotion(Method):
         target = clips.target  # [B, N, 6]
         ends = clips.video[:, :, [0, -1]].flatten(0, 1)  # [B N, 2, 3, H, W]
         maps = F.avg_pool2d(self.head(self.encoder.stages(ends)), 2).unflatten(0, (-1, 2))  # [B N, 2, C, h, w]
-        alike = cost_volume(maps[:, 0], maps[:, 1], self.reach)
+        alike = cost_volume(maps[:, 0], maps[:, 1], REACH)
         scores = self.top(alike).float().unflatten(1, (len(AXES), -1))  # [B N, 6, bins]
         bins = scores.shape[2]
         answer = scores.argmax(2).view_as(target)
@@ -125,6 +125,25 @@ class EgoMotion(Method):
             return ", ".join(f"{axis} {number - middle:+g}" for axis, number in known)
 
         return [[words(pair) for pair in row] for row in clips.target.tolist()]
+
+
+def cost_volume(first: Tensor, second: Tensor, reach: int) -> Tensor:
+    """How alike each cell of one frame and the cells around it in another are.
+
+    Source: FlowNet's correlation layer (Dosovitskiy et al., ICCV 2015, section 3, equation 1), of single cells.
+
+    Args:
+        first: ``[M, C, h, w]``.
+        second: ``[M, C, h, w]``.
+        reach: cells up, down, left and right that are looked at; beyond the picture nothing is alike.
+
+    Returns:
+        ``[M, (2 reach + 1)^2, h, w]`` cosines, row by row.
+    """
+    first, around = F.normalize(first, dim=1), F.pad(F.normalize(second, dim=1), [reach] * 4)
+    height, width = first.shape[-2:]
+    shifts = [(y, x) for y in range(2 * reach + 1) for x in range(2 * reach + 1)]
+    return torch.stack([(first * around[..., y : y + height, x : x + width]).sum(1) for y, x in shifts], 1)
 
 
 @dataclass(frozen=True)
