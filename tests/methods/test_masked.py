@@ -65,6 +65,18 @@ def test_videomae_begins_with_the_same_guess_for_all_tokens():
     assert 0 < (predicted - method.pixels.bias).square().mean() < 1e-3  # of a target with variance 1
 
 
+def test_videomae_that_is_right_is_identified_among_64_tokens_or_a_few_more(monkeypatch):
+    method = mae()
+    clips = clips_of(2, 1, 8, size=64)  # 4 x 58 hidden tokens, of which every third is compared
+    patches = method.encoder.patches(clips.video[:, 0])
+    _, hidden = tubes(2, (4, 8, 8), 0.9, torch.device("cpu"))
+    truth, _, _ = normalised(patches.gather(1, hidden[..., None].expand(-1, -1, patches.shape[2])))
+    monkeypatch.setattr(method, "_predict", lambda video, patches: (hidden, truth))
+    assert method(clips)["identified"].tolist() == pytest.approx([1 - 0.5 / 78] * 2)
+    monkeypatch.setattr(method, "_predict", lambda video, patches: (hidden, truth.roll(1, 0)))  # of another clip
+    assert method(clips)["identified"].tolist() == pytest.approx([0.5] * 2, abs=0.1)
+
+
 def test_a_flat_token_has_nothing_to_say():
     flat, _, _ = normalised(torch.full((1, 2, 12), 0.3))
     assert flat.abs().max() < 1e-3

@@ -18,6 +18,7 @@ from avssl.methods.base import Method, a_video
 from avssl.methods.losses import squared_distances, told_apart
 
 EPSILON = 1e-6  # added to the standard deviation of a patch
+COMPARED = 64  # hidden tokens of a clip that the metric looks at; with all 464 it is a sixth of a small network's step
 
 
 class VideoMAE(Method):
@@ -64,7 +65,8 @@ class VideoMAE(Method):
         hidden, predicted = self._predict(video, patches)  # [B N, M], [B N, M, P]
         wanted, _, _ = normalised(_take(patches, hidden))
         with torch.no_grad():
-            identified = told_apart(squared_distances(predicted, wanted)).mean(1)  # [B N]
+            some = slice(None, None, max(1, wanted.shape[1] // COMPARED))  # of all times; places are in random order
+            identified = told_apart(squared_distances(predicted[:, some], wanted[:, some])).mean(1)  # [B N]
         score = a_video(identified, clips)
         return {
             "loss": F.mse_loss(predicted, wanted),
