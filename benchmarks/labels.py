@@ -8,6 +8,7 @@ where one is absent. Under three minutes on one core.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
@@ -20,8 +21,10 @@ from torch import Tensor
 
 from avssl.data.synthetic import Scene, World
 from avssl.labels import (
+    EgoMotionFromVideo,
     MotionEdges,
     MotionSegmentation,
+    OpticalFlow,
     RelativeDepth,
     boundary_f,
     dis_flow,
@@ -49,6 +52,7 @@ def main(root: Path | None = None, scenes: int = 32, size: int = 96) -> None:
     """
     world = [Scene(World(videos=scenes, size=size), index) for index in range(scenes)]
     rows = flow_rows(world) + object_rows(world) + edge_rows(world) + depth_rows(world) + motion_rows(world)
+    rows += cost_rows(world)
     if root is not None and (root / "flying_chairs").is_dir():
         rows += chairs_rows(root / "flying_chairs")
     if root is not None and (root / "seven_scenes").is_dir():
@@ -166,6 +170,29 @@ def depth_rows(world: list[Scene]) -> Rows:
     return [
         ("depth: ordinal agreement, synthetic", f"{np.mean(every):.3f}", beside),
         ("  of what stands", f"{np.mean(standing):.3f}", "chance 0.5"),
+    ]
+
+
+def cost_rows(world: list[Scene]) -> Rows:
+    """Processor time of each labeller on its clip, the median over scenes, and in flows between two frames."""
+    labellers = {
+        "flow": (OpticalFlow(), [1.0, 1.08]),
+        "moving objects": (MotionSegmentation(), [1.0, 1.08, 1.16, 1.24, 1.32]),
+        "edges": (MotionEdges(), [1.0, 1.08, 1.16]),
+        "depth": (RelativeDepth(), [0.6, 1.0, 1.4]),
+        "ego-motion": (EgoMotionFromVideo(), [1.0, 1.4]),
+    }
+    spent: dict[str, list[float]] = {name: [] for name in labellers}
+    for scene in world:
+        for name, (labeller, times) in labellers.items():
+            frames, seconds = shown(scene, times)
+            began = time.process_time()
+            labeller(frames[None], seconds[None], INFO)
+            spent[name].append(1000 * (time.process_time() - began))
+    median = {name: float(np.median(values)) for name, values in spent.items()}
+    return [
+        (f"cost: {name} (ms of processor time)", f"{value:.1f}", f"{value / median['flow']:.1f} flows")
+        for name, value in median.items()
     ]
 
 

@@ -101,22 +101,22 @@ def _explained(
     turning: NDArray[np.float64], shifting: NDArray[np.float64], moved: NDArray[np.float64], unit: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of directions ``[D, 3]`` the one that leaves the least, with its turn ``[4]``."""
-    along = np.einsum("pij,dj->dpi", shifting, unit)  # [D, P, 2]
-    length = np.linalg.norm(along, axis=2, keepdims=True)
-    across = np.stack([-along[..., 1], along[..., 0]], axis=2) / np.maximum(length, 1e-6)
-    left = np.einsum("dpi,pij->dpj", across, turning)  # [D, P, 4]
-    right = np.einsum("dpi,pi->dp", across, moved)  # [D, P]
+    along_x, along_y = (unit @ shifting[:, axis].T for axis in (0, 1))  # [D, P]
+    length = np.maximum(np.hypot(along_x, along_y), 1e-6)
+    x, y = -along_y / length, along_x / length  # across
+    left = x[:, None] * turning[:, 0].T + y[:, None] * turning[:, 1].T  # [D, 4, P]
+    right = x * moved[:, 0] + y * moved[:, 1]  # [D, P]
     weight = np.ones_like(right)
-    little = np.zeros((4, 4))  # a zoom can't be told from a translation straight ahead: then it is none
-    little[3, 3] = 5e-5 * np.square(turning[..., 3]).sum()
+    little = 1e-6 * np.eye(4)
+    little[3, 3] += 5e-5 * np.square(turning[..., 3]).sum()  # a zoom can't be told from a translation straight ahead
     for _ in range(ROUNDS):
-        weighted = left * weight[..., None]
-        normal = weighted.transpose(0, 2, 1) @ left + little + 1e-6 * np.eye(4)
-        turns = np.linalg.solve(normal, (weighted.transpose(0, 2, 1) @ right[..., None]))[..., 0]  # [D, 4]
-        misses = np.abs(right - np.einsum("dpj,dj->dp", left, turns))
-        weight = 1 / (1 + (misses / (1.5 * np.median(misses, axis=1, keepdims=True) + 1e-3)) ** 2) ** 2
-    best = int(np.median(misses, axis=1).argmin())
-    return turns[best], unit[best]
+        weighted = left * weight[:, None]
+        turns = np.linalg.solve(weighted @ left.transpose(0, 2, 1) + little, weighted @ right[..., None])  # [D, 4, 1]
+        misses = np.abs(right - (turns.transpose(0, 2, 1) @ left)[:, 0])
+        median = np.median(misses, axis=1, keepdims=True)
+        weight = 1 / np.square(1 + np.square(misses / (1.5 * median + 1e-3)))
+    best = int(median.argmin())
+    return turns[best, :, 0], unit[best]
 
 
 def _sampled(flow: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
