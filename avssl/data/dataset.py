@@ -188,7 +188,7 @@ class ClipDataset(Dataset[Item]):
                     frames[clip] = shown.unflatten(0, (len(chosen), -1))[place]  # [T, 3, h, w]
                     sound[clip] = heard[place] if heard else sound[clip]
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)  # seeding all devices costs a millisecond
                 video = torch.stack([self.transform(clip) for clip in frames])  # [N, T, 3, H, W]
             target = None if self.labeller is None else self.labeller(video, drawn.frames, info)
         except MediaError as error:
