@@ -1,9 +1,10 @@
-"""Pictures of results: confusion matrices, curves over labels, maps of the embedding, neighbours, offsets."""
+"""Pictures of results: methods side by side, confusion matrices, curves over labels, maps, neighbours, offsets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avssl.evaluation.report import BASELINES, grouped, guess
+
 if TYPE_CHECKING:
     from avssl.evaluation.sync import Offset
 
+COMPARED = ("linear top1", "neighbours top1", "linear_sequence top1", "fine_tune top1", "attentive top1")
 NAMED = 30  # classes that still fit on an axis
 CURVES = {
     ("pretrained", "low_shot"): ("pretrained, linear on frozen features", "C0", "-"),
@@ -22,6 +26,68 @@ CURVES = {
     ("pretrained", "low_shot_fine_tune"): ("pretrained, fine-tuned", "C0", "--"),
     ("from_scratch", "low_shot_fine_tune"): ("from scratch, same budget", "C1", "--"),
 }
+
+
+def comparison_picture(results: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Methods side by side, those with the same network together, the best by the first read-out first.
+
+    A dot is a run, with its 95 % interval; the grey band is the interval of the network untrained, or trained from
+    scratch where a read-out trains the network.
+
+    Args:
+        results: of one protocol, see `avssl.evaluation.report.collect`.
+        path: PNG to write.
+
+    Raises:
+        ValueError: where no read-out is one that says a class for every video.
+    """
+    groups = grouped(results)
+    names = [name for name in COMPARED if any(name in run for runs in groups.values() for run in runs)]
+    if not names:
+        raise ValueError(f"a picture needs one of {', '.join(COMPARED)}; none is in these results")
+    networks: dict[str, list[str]] = {}
+    for method, network in groups:
+        networks.setdefault(network, [])
+        if method not in BASELINES:
+            networks[network].append(method)
+
+    def score(method: str, network: str) -> float:
+        return mean([run[names[0]]["value"] for run in groups[method, network] if names[0] in run] or [0.0])
+
+    figure = Figure(figsize=(2 + 2.4 * len(names), 0.6 + 0.22 * (len(groups) + len(networks))), dpi=110)
+    figure.set_layout_engine("constrained")
+    panels = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
+    labels, line = [], 0
+    for network, methods in networks.items():
+        labels.append((line, network))
+        rows = sorted(methods, key=lambda method: -score(method, network))
+        for axes, name in zip(panels, names, strict=True):
+            bands = [run[name] for who in BASELINES for run in groups.get((who, network), []) if name in run]
+            if bands:
+                height = [line + 0.4, line + len(rows) + 0.6]
+                axes.fill_betweenx(height, *bands[0]["ci95_bootstrap"], color="0.85", lw=0)
+                axes.plot([bands[0]["value"]] * 2, height, color="0.5", lw=1)
+            for place, method in enumerate(rows, line + 1):
+                found = [run[name] for run in groups[method, network] if name in run]
+                for number, dot in enumerate(found):
+                    y = place + 0.3 * (number - (len(found) - 1) / 2)
+                    axes.plot(dot["ci95_bootstrap"], [y, y], color="C0", lw=0.8)
+                    axes.plot(dot["value"], y, "o", color="C0", ms=3)
+        labels += list(enumerate(rows, line + 1))
+        line += len(rows) + 1
+    panels[0].set_yticks([place for place, _ in labels], [word for _, word in labels], size=7)
+    panels[0].set_ylim(line, -0.6)
+    for tick, (_, word) in zip(panels[0].get_yticklabels(), labels, strict=True):
+        tick.set_weight("bold" if word in networks else "normal")
+    for axes, name in zip(panels, names, strict=True):
+        axes.axvline(guess(results[0], name), color="black", lw=0.8, ls=":")
+        axes.set_title(name, size=8)
+        axes.tick_params(axis="x", labelsize=7)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", lw=0.3)
+    words = "accuracy over videos; grey: the network untrained, where it is trained here, from scratch; dotted: chance"
+    figure.supxlabel(words, size=8)
+    _save(figure, path)
 
 
 def confusion_picture(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:

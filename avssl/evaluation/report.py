@@ -18,6 +18,7 @@ from rich.table import Table
 from avssl.evaluation.metrics import gain
 
 WHO = ("pretrained", "random_init", "from_scratch")
+BASELINES = ("random init", "from scratch")
 SEVERAL = ("retrieval", "retrieval_ordered", "svm")  # read-outs of several numbers, each with its own name
 
 
@@ -128,6 +129,25 @@ def collect(runs: Sequence[Path], protocol: str | None = None) -> list[dict[str,
     return loaded
 
 
+def grouped(results: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[dict[str, dict[str, Any]]]]:
+    """The `scores` of every run, by method and network, sorted by network.
+
+    `BASELINES` are methods of one run, which all runs with their network share.
+
+    Args:
+        results: of one protocol, see `collect`.
+    """
+    groups: dict[tuple[str, str], list[dict[str, dict[str, Any]]]] = defaultdict(list)
+    for result in results:
+        method, network = _row(result)
+        groups[method, network].append(scores(result, "pretrained"))
+        for baseline in BASELINES:
+            if numbers := scores(result, baseline.replace(" ", "_")):
+                shared = groups[baseline, network]
+                shared[:] = [{**(shared[0] if shared else {}), **numbers}]
+    return dict(sorted(groups.items(), key=lambda item: item[0][::-1]))
+
+
 def comparison(
     results: Sequence[Mapping[str, Any]], published: Path | None = None
 ) -> tuple[list[str], list[list[str]]]:
@@ -141,19 +161,12 @@ def comparison(
         Headings, and rows of cells.
     """
     known: dict[str, str] = {} if published is None else yaml.safe_load(published.read_text())
-    groups: dict[tuple[str, str], list[dict[str, dict[str, Any]]]] = defaultdict(list)
-    for result in results:
-        method, network = _row(result)
-        groups[method, network].append(scores(result, "pretrained"))
-        for who in ("random_init", "from_scratch"):
-            if numbers := scores(result, who):
-                shared = groups[who.replace("_", " "), network]  # of every run with this network, one row
-                shared[:] = [{**(shared[0] if shared else {}), **numbers}]
+    groups = grouped(results)
     names = list({name: None for rows in groups.values() for row in rows for name in row})
     headings = ["method", "encoder", "runs", *names]
     rows = []
-    for (method, network), found in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0])):
-        baseline = method in ("random init", "from scratch")
+    for (method, network), found in groups.items():
+        baseline = method in BASELINES
         cells = [_over_runs([row[name] for row in found if name in row]) for name in names]
         rows.append([method, network, "" if baseline else str(len(found)), *cells])
     rows.append(["chance", "", "", *(f"{guess(results[0], name):.3f}" for name in names)])

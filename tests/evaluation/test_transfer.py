@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from avssl.encoders import R3D, ResNet, save_encoder
+from avssl.evaluation import pictures
 from avssl.evaluation import run as evaluation
 from avssl.evaluation.command import parse, parser
 from avssl.evaluation.embedding import embed, project
@@ -19,7 +20,7 @@ from avssl.evaluation.features import Machine, Views
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.protocol import Data, LowShot, Protocol, Task
-from avssl.evaluation.report import advantage, collect, comma_separated, comparison, markdown, print_results
+from avssl.evaluation.report import advantage, collect, comma_separated, comparison, markdown, print_results, scores
 from avssl.evaluation.splits import LeaveOneGroupOut
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +133,7 @@ def test_the_table_refuses_to_mix_protocols(evaluated, manifest, tmp_path):
         collect([tmp_path / "nothing"], "tiny")
 
 
-def test_table_of_methods_baselines_chance_and_published(manifest, tmp_path):
+def test_table_and_picture_of_methods_baselines_chance_and_published(manifest, tmp_path, monkeypatch):
     machine = Machine(device="cpu", workers=0, cache=tmp_path / "cache")
     runs = [export(tmp_path / f"r{seed}", seed=seed) for seed in range(2)] + [export(tmp_path / "v", R3D, method="V")]
     for run in runs:
@@ -160,6 +161,20 @@ def test_table_of_methods_baselines_chance_and_published(manifest, tmp_path):
     older = collect(runs)
     del older[1]["results"]["random_init"]["linear_sequence"]  # from before it was read; another run has it
     assert comparison(older, published)[1] == rows
+    kept = []
+    monkeypatch.setattr(pictures, "_save", lambda figure, path: kept.append(figure))
+    pictures.comparison_picture(collect(runs), tmp_path / "methods.png")
+    panels = kept[0].axes
+    assert [axes.get_title() for axes in panels] == ["linear top1", "neighbours top1", "linear_sequence top1"]
+    words = [tick.get_text() for tick in panels[0].get_yticklabels()]
+    assert [word.partition("(")[0] for word in words] == ["R3D", "V", "ResNet", "Tiny"]
+    dots = [line.get_xdata()[0] for line in panels[0].lines if line.get_marker() == "o"]
+    values = [scores(result, "pretrained")["linear top1"]["value"] for result in collect(runs)]
+    assert sorted(dots) == sorted(values)
+    for result in (broken := collect(runs)):
+        result["results"] = {"pretrained": {"retrieval": result["results"]["pretrained"]["retrieval"]}}
+    with pytest.raises(ValueError, match="a picture needs one of linear top1"):
+        pictures.comparison_picture(broken, tmp_path / "methods.png")
 
 
 def test_the_command(manifest, tmp_path):
@@ -177,6 +192,10 @@ def test_the_command(manifest, tmp_path):
     table = [sys.executable, str(ROOT / "tools" / "table.py"), str(run), "-o", "table.csv"]
     subprocess.run(table, cwd=tmp_path, capture_output=True, check=True)
     assert (tmp_path / "table.csv").read_text().splitlines()[-1].startswith("chance,")
+    subprocess.run([*table[:-1], "table.png"], cwd=tmp_path, capture_output=True, check=True)
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
+    refused = subprocess.run([*table[:-1], "table.png", "--gain"], cwd=tmp_path, capture_output=True, text=True)
+    assert "leave --gain out" in refused.stderr
     subprocess.run([*table, "--gain"], cwd=tmp_path, capture_output=True, check=True)
     assert (tmp_path / "table.csv").read_text().startswith("gain of,encoder,runs,linear top1")
     broken = [*command, "--split.init_args.pattern=(?P<group>scene[0-9])"]
