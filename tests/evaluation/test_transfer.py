@@ -173,7 +173,7 @@ def test_table_and_picture_of_methods_baselines_chance_and_published(manifest, t
     assert sorted(dots) == sorted(values)
     for result in (broken := collect(runs)):
         result["results"] = {"pretrained": {"retrieval": result["results"]["pretrained"]["retrieval"]}}
-    with pytest.raises(ValueError, match="a picture needs one of linear top1"):
+    with pytest.raises(ValueError, match="a picture needs a read-out"):
         pictures.comparison_picture(broken, tmp_path / "methods.png")
 
 
