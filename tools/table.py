@@ -15,7 +15,6 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from avssl.evaluation.pictures import comparison_picture
 from avssl.evaluation.report import advantage, collect, comma_separated, comparison, markdown
 
 PUBLISHED = Path(__file__).parents[1] / "configs" / "eval" / "published.yaml"
@@ -40,6 +39,8 @@ def main() -> None:
         results = collect(args.runs, args.protocol)
         headings, rows = advantage(results) if args.gain else comparison(results, PUBLISHED)
         if drawn:
+            from avssl.evaluation.pictures import comparison_picture
+
             comparison_picture(results, args.output)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error

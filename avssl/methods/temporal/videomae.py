@@ -18,7 +18,7 @@ from avssl.methods.base import Method, a_video
 from avssl.methods.losses import squared_distances, told_apart
 
 EPSILON = 1e-6  # added to the standard deviation of a patch
-COMPARED = 64  # hidden tokens of a clip that the metric looks at; with all 464 it is a sixth of a small network's step
+COMPARED = 64  # hidden tokens of a clip that the metric looks at, or a few more; all are a sixth of a small step
 
 
 class VideoMAE(Method):
