@@ -6,12 +6,13 @@ from avssl.encoders.channels import GreyResNet, SplitResNet
 from avssl.encoders.export import load_audio_encoder, load_encoder, read_card, save_encoder, weights_hash
 from avssl.encoders.fused import Fused
 from avssl.encoders.lstm import FrameLSTM
-from avssl.encoders.video import MC3, R3D, S3D, EarlyFusion, R2Plus1D, ResNet
+from avssl.encoders.video import MC3, R3D, RMC, S3D, EarlyFusion, R2Plus1D, ResNet
 from avssl.encoders.vit import ViT
 
 __all__ = [
     "MC3",
     "R3D",
+    "RMC",
     "S3D",
     "VGG",
     "AudioEncoder",

@@ -15,6 +15,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18, s3d
+from torchvision.models.video.resnet import BasicBlock as BasicBlock3d
+from torchvision.models.video.resnet import BasicStem, Conv3DNoTemporal, Conv3DSimple
+from torchvision.models.video.resnet import VideoResNet as TorchvisionVideoResNet
 
 from avssl.encoders.base import Encoder
 from avssl.encoders.conv import Conv2d, Conv3d
@@ -212,7 +215,7 @@ class EarlyFusion(TorchvisionEncoder):
 
 
 class VideoResNet(TorchvisionEncoder):
-    """18-layer residual network over space and time; D is 8 x width, T' = T / 8 (in MC3 T' = T).
+    """Residual network over space and time; D is 8 x width, T' = T / 8 (in MC3 T' = T).
 
     With ``differences`` it sees what changes from each frame to the next, and of T frames T - 1 differences: "residual
     frames" (Tao, Wang, Yamasaki: Rethinking Motion Representation, 2020), which say little of scene and clothes and
@@ -273,6 +276,25 @@ class MC3(VideoResNet):
     """
 
     constructor = staticmethod(mc3_18)
+
+
+class RMC(VideoResNet):
+    """Reversed mixed convolutions: 2D ones in the first of four stages, where maps are large, 3D ones above and below.
+
+    After rMC3 (Tran et al., CVPR 2018, section 3) and the top-heavy networks of Xie et al. (ECCV 2018), with two
+    changes: the stem stays 3D, and there is one residual block a stage, 10 layers in all. A training step costs half
+    of one of R3D's. It has no counterpart in torchvision; weights of width 64 go to and from `RMC.constructor` only.
+
+    Args:
+        width: channels of the first layer; 16 suits a CPU.
+        differences: see the differences between frames, not the frames (`VideoResNet`).
+    """
+
+    @staticmethod
+    def constructor() -> nn.Module:
+        """Torchvision's network of these blocks."""
+        stages = [Conv3DNoTemporal, Conv3DSimple, Conv3DSimple, Conv3DSimple]
+        return TorchvisionVideoResNet(BasicBlock3d, stages, [1, 1, 1, 1], BasicStem)
 
 
 class S3D(TorchvisionEncoder):

@@ -2,11 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from avssl.encoders import MC3, R3D, S3D, R2Plus1D, ResNet, ViT
+from avssl.encoders import MC3, R3D, RMC, S3D, R2Plus1D, ResNet, ViT
 from avssl.encoders.inference import MaxPool, for_inference
 
 
-@pytest.mark.parametrize("make", [R3D, R2Plus1D, MC3, S3D, lambda width: ResNet(18, width), lambda w: ResNet(50, w)])
+@pytest.mark.parametrize(
+    "make", [R3D, R2Plus1D, MC3, RMC, S3D, lambda width: ResNet(18, width), lambda w: ResNet(50, w)]
+)
 def test_the_quick_copy_gives_the_same_features_without_batch_normalisation(make):
     torch.manual_seed(0)
     encoder = make(8)

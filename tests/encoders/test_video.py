@@ -5,13 +5,14 @@ import torch
 import torchvision
 from torchvision.models import video as tv
 
-from avssl.encoders import MC3, R3D, S3D, R2Plus1D, ResNet, ViT
+from avssl.encoders import MC3, R3D, RMC, S3D, R2Plus1D, ResNet, ViT
 
 SMALL = [
     (ResNet, {"width": 8}),
     (R3D, {"width": 8}),
     (R2Plus1D, {"width": 8}),
     (MC3, {"width": 8}),
+    (RMC, {"width": 8}),
     (R3D, {"width": 8, "differences": True}),
     (S3D, {"width": 8}),
     (ViT, {"width": 8, "depth": 2}),
@@ -22,6 +23,7 @@ FULL = [
     (R3D, tv.r3d_18, "fc"),
     (R2Plus1D, tv.r2plus1d_18, "fc"),
     (MC3, tv.mc3_18, "fc"),
+    (RMC, RMC.constructor, "fc"),
     (S3D, tv.s3d, "classifier"),
 ]
 
@@ -104,7 +106,7 @@ def test_frames_are_independent_and_their_mean_is_forward():
     assert encoder.maps(clips).shape[2] == 3
 
 
-@pytest.mark.parametrize("encoder_class", [R3D, R2Plus1D, MC3, S3D])
+@pytest.mark.parametrize("encoder_class", [R3D, R2Plus1D, MC3, RMC, S3D])
 def test_video_networks_see_the_order_of_frames(encoder_class):
     torch.manual_seed(0)
     encoder = encoder_class(width=8).eval()
