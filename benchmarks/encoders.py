@@ -1,9 +1,9 @@
 """What a training step costs with each of the clip encoders, one process on one core.
 
-    python benchmarks/encoders.py [--size 56] [--frames 8] [--rounds 5]
+    python benchmarks/encoders.py [--rounds 5]
 
 Every contestant takes the same clips forward and backward; they take turns, and medians over rounds are compared. What
-counts is processor time, in float32. The width is that of the configs, 16.
+counts is processor time, in float32. Widths are those of the configs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from avssl.encoders import MC3, R3D, RMC, S3D, EarlyFusion, Encoder, R2Plus1D, ResNet, ViT
 
 WIDTH = 16
+CLIPS, FRAMES, SIZE = 16, 8, 56
 CONTESTANTS: dict[str, Callable[[], Encoder]] = {
     "R3D": lambda: R3D(WIDTH, differences=True),
     "RMC": lambda: RMC(WIDTH, differences=True),
@@ -33,23 +34,20 @@ CONTESTANTS: dict[str, Callable[[], Encoder]] = {
 def main() -> None:
     """Parse, measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=56, help="height and width of the clips")
-    parser.add_argument("--frames", type=int, default=8, help="frames of a clip")
-    parser.add_argument("--clips", type=int, default=16, help="clips a step")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="turns that count, after one that warms up")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    clips = torch.randn(args.clips, args.frames, 3, args.size, args.size)
+    clips = torch.randn(CLIPS, FRAMES, 3, SIZE, SIZE)
     encoders = {name: make().train() for name, make in CONTESTANTS.items()}
     spent: dict[str, list[float]] = {name: [] for name in encoders}
-    for _ in range(1 + args.rounds):  # the first warms up
+    for _ in range(1 + args.rounds):
         for name, encoder in encoders.items():
             began = time.process_time()
             encoder(clips).square().mean().backward()
             spent[name].append(time.process_time() - began)
-    cost = {name: statistics.median(times[1:]) / args.clips for name, times in spent.items()}
-    print(f"clips of {args.frames} frames, {args.size} x {args.size} pixels, {args.clips} a step\n")
+    cost = {name: statistics.median(times[1:]) / CLIPS for name, times in spent.items()}
+    print(f"clips of {FRAMES} frames, {SIZE} x {SIZE} pixels, {CLIPS} a step\n")
     print("| encoder | parameters | processor time, ms a clip | R3D's |\n| --- | --- | --- | --- |")
     for name, seconds in cost.items():
         count = sum(parameter.numel() for parameter in encoders[name].parameters())

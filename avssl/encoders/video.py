@@ -282,8 +282,9 @@ class RMC(VideoResNet):
     """Reversed mixed convolutions: 2D ones in the first of four stages, where maps are large, 3D ones above and below.
 
     After rMC3 (Tran et al., CVPR 2018, section 3) and the top-heavy networks of Xie et al. (ECCV 2018), with two
-    changes: the stem stays 3D, and there is one residual block a stage, 10 layers in all. A training step costs half
-    of one of R3D's. It has no counterpart in torchvision; weights of width 64 go to and from `RMC.constructor` only.
+    changes: the stem stays 3D, and there is one residual block a stage, 10 layers in all. A training step costs less
+    than half of one of R3D's. It has no counterpart in torchvision; weights of width 64 go to and from
+    `RMC.constructor` only.
 
     Args:
         width: channels of the first layer; 16 suits a CPU.

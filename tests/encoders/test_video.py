@@ -114,6 +114,16 @@ def test_video_networks_see_the_order_of_frames(encoder_class):
     assert not torch.allclose(encoder(clips), encoder(clips.flip(1)), rtol=1e-3)
 
 
+def test_rmc_mixes_frames_in_all_stages_but_the_first():
+    net = RMC(width=8).net
+    kernels = [
+        {layer.kernel_size for layer in stage.modules() if isinstance(layer, torch.nn.Conv3d)} - {(1, 1, 1)}
+        for stage in (net.stem, net.layer1, net.layer2, net.layer3, net.layer4)
+    ]
+    assert kernels == [{(3, 7, 7)}, {(1, 3, 3)}, *[{(3, 3, 3)}] * 3]
+    assert [len(stage) for stage in (net.layer1, net.layer2, net.layer3, net.layer4)] == [1, 1, 1, 1]
+
+
 def test_wrong_input_is_named():
     with pytest.raises(ValueError, match=r"\[B, T, 3, H, W\], got \[2, 3, 8, 32, 32\]"):
         R3D(width=8)(torch.zeros(2, 3, 8, 32, 32))
