@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from avssl.encoders.base import Encoder
 
 HEAD = 64  # channels of an attention head, where the width allows it
+GAIN = 4  # of differences between frames, which makes them about as large as frames are
 
 
 class ViT(Encoder):
@@ -24,21 +25,27 @@ class ViT(Encoder):
     that one network takes clips of any length and size (`positions`). Frames and pixels beyond the last whole token
     are left out. There is no class token: `forward` averages over the tokens.
 
+    With ``differences`` it sees what changes from each frame to the next, times `GAIN`, and of T frames T - 1 of these
+    (as `VideoResNet` does); a background at rest is then zero.
+
     Args:
         width: channels of a token, a multiple of 8; ViT-S has 384, ViT-B 768. There is an attention head for every 64.
         depth: blocks.
         patch: height and width of a token in pixels.
-        tubelet: frames of a token.
+        tubelet: frames of a token, or differences.
+        differences: see above.
 
     Raises:
         ValueError: where the width is not a multiple of 8, or not one of its number of heads.
     """
 
-    def __init__(self, width: int = 384, depth: int = 12, patch: int = 16, tubelet: int = 2) -> None:
-        config = {"width": width, "depth": depth, "patch": patch, "tubelet": tubelet}
+    def __init__(
+        self, width: int = 384, depth: int = 12, patch: int = 16, tubelet: int = 2, differences: bool = False
+    ) -> None:
+        config = {"width": width, "depth": depth, "patch": patch, "tubelet": tubelet, "differences": differences}
         super().__init__(num_features=width, config=config)
-        self.patch, self.tubelet = patch, tubelet
-        self.min_clip = (tubelet, patch, patch)
+        self.patch, self.tubelet, self.differences = patch, tubelet, differences
+        self.min_clip = (tubelet + differences, patch, patch)
         self.embed = nn.Linear(3 * tubelet * patch**2, width)
         self.embed.apply(_initialise)
         self.blocks = Blocks(width, depth)
@@ -49,7 +56,8 @@ class ViT(Encoder):
 
     def grid(self, clips: Tensor) -> tuple[int, int, int]:
         """How many tokens a clip ``[B, T, 3, H, W]`` has in time, height and width: (T', H', W')."""
-        return clips.shape[1] // self.tubelet, clips.shape[3] // self.patch, clips.shape[4] // self.patch
+        frames = clips.shape[1] - self.differences
+        return frames // self.tubelet, clips.shape[3] // self.patch, clips.shape[4] // self.patch
 
     def patches(self, clips: Tensor) -> Tensor:
         """The pixels of each token.
@@ -66,7 +74,8 @@ class ViT(Encoder):
         """
         self.check_clips(clips)
         t, h, w = self.grid(clips)
-        whole = clips[:, : t * self.tubelet, :, : h * self.patch, : w * self.patch]
+        seen = GAIN * clips.diff(dim=1) if self.differences else clips
+        whole = seen[:, : t * self.tubelet, :, : h * self.patch, : w * self.patch]
         parts = whole.unflatten(4, (w, self.patch)).unflatten(3, (h, self.patch)).unflatten(1, (t, self.tubelet))
         # [B, T', tubelet, 3, H', patch, W', patch] -> [B, T', H', W', tubelet, patch, patch, 3]
         return parts.permute(0, 1, 4, 6, 2, 5, 7, 3).flatten(4).flatten(1, 3)

@@ -1,0 +1,87 @@
+"""Muon: momentum whose steps are orthogonal matrices.
+
+K. Jordan et al.: Muon: An optimizer for hidden layers in neural networks. 2024. https://kellerjordan.github.io/posts/muon/
+J. Liu et al.: Muon is Scalable for LLM Training. 2025. https://arxiv.org/abs/2502.16982
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.95  # Nesterov's, of the matrices
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's, of the vectors
+SIZE = 0.2  # root mean square of an update before the learning rate, about that of Adam's (Liu, section 2.2)
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of the quintic; steep at 0, so that five rounds are enough
+ROUNDS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for weight matrices, Adam for biases, norms and tokens, with one learning rate for both.
+
+    The momentum of a matrix is replaced by the orthogonal matrix next to it, so that directions of little gradient, by
+    which attention is first learnt, move as much as the others. Updates have the size of Adam's (Liu et al., equation
+    4). Kernels of convolutions count as matrices, [out, in x kernel].
+
+    `torch.optim.Muon` takes matrices alone and computes in bfloat16, which many processors emulate; this one takes what
+    is left too and computes in float32.
+
+    Args:
+        params: what is trained.
+        lr: learning rate; two to four times that of AdamW has been right.
+        weight_decay: of the matrices, decoupled; nothing else decays.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1e-3, weight_decay: float = 0.05) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update; returns what ``closure`` does, which is called first."""
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                if parameter.ndim > 1:
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                update = _matrix if parameter.ndim > 1 else _vector
+                parameter.sub_(update(parameter.grad, self.state[parameter]), alpha=group["lr"])
+        return loss
+
+
+def _matrix(grad: Tensor, state: dict[str, Any]) -> Tensor:
+    """The update of a matrix or kernel, before the learning rate."""
+    if not state:
+        state["momentum"] = torch.zeros_like(grad)
+    momentum = state["momentum"].lerp_(grad, 1 - MOMENTUM)
+    flat = grad.lerp(momentum, MOMENTUM).flatten(1)
+    return (SIZE * max(flat.shape) ** 0.5 * orthogonal(flat)).view_as(grad)
+
+
+def _vector(grad: Tensor, state: dict[str, Any]) -> Tensor:
+    """Adam's update, before the learning rate."""
+    if not state:
+        state.update(step=torch.zeros(()), mean=torch.zeros_like(grad), square=torch.zeros_like(grad))
+    state["step"] += 1
+    mean, square = state["mean"].lerp_(grad, 1 - BETAS[0]), state["square"].lerp_(grad.square(), 1 - BETAS[1])
+    rest = [1 - beta ** state["step"].item() for beta in BETAS]
+    return mean / rest[0] / ((square / rest[1]).sqrt() + EPSILON)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """About the orthogonal matrix next to ``[m, n]``: the same singular vectors, singular values between 0.7 and 1.2.
+
+    Newton-Schulz iteration of degree five (Jordan). Of a matrix of zeros: zeros.
+    """
+    a, b, c = NEWTON_SCHULZ
+    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = wide / (wide.norm() + 1e-7)
+    for _ in range(ROUNDS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if wide is not matrix else x
