@@ -16,6 +16,7 @@ SMALL = [
     (R3D, {"width": 8, "differences": True}),
     (S3D, {"width": 8}),
     (ViT, {"width": 8, "depth": 2}),
+    (ViT, {"width": 8, "depth": 2, "differences": True}),
 ]
 FULL = [
     (lambda: ResNet(18), torchvision.models.resnet18, "fc"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avssl.encoders import ViT, load_encoder, save_encoder
-from avssl.encoders.vit import space_time_code
+from avssl.encoders.vit import GAIN, space_time_code
 
 
 def test_patches_and_pixels_are_inverse_and_a_token_is_a_tubelet():
@@ -26,6 +26,17 @@ def test_one_network_takes_clips_of_any_size():
         assert maps.shape == (1, 8, frames // 2, height // 8, width // 8)
     with pytest.raises(ValueError, match=r"at least \(2, 8, 8\)"):
         encoder.maps(torch.rand(1, 1, 3, 8, 8))
+
+
+def test_with_differences_a_still_clip_is_nothing_and_a_token_holds_what_changes():
+    encoder = ViT(8, 1, patch=4, tubelet=2, differences=True)
+    clips = torch.rand(2, 8, 3, 8, 12)
+    changes = GAIN * (clips[:, 1:7] - clips[:, :6])  # seven differences make three tokens
+    assert encoder.grid(clips) == (3, 2, 3)
+    torch.testing.assert_close(encoder.pixels(encoder.patches(clips), (3, 2, 3)), changes)
+    assert encoder.patches(clips[:, :1].expand(-1, 8, -1, -1, -1)).eq(0).all()
+    with pytest.raises(ValueError, match=r"at least \(3, 4, 4\)"):
+        encoder.maps(clips[:, :2])
 
 
 def test_places_are_told_apart_and_the_same_in_clips_of_any_length():
