@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from avssl.encoders.base import Encoder
 
 HEAD = 64  # channels of an attention head, where the width allows it
-GAIN = 4  # of differences between frames, which makes them about as large as frames are
+GAIN = 4  # of differences between frames, which are smaller than frames, so that they count beside the code of places
 
 
 class ViT(Encoder):
