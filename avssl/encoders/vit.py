@@ -141,15 +141,16 @@ class Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
+        # three layers, not one of three times the width: Muon makes each of their updates orthogonal by itself
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, L, D]`` to ``[B, L, D]``."""
-        parts = self.qkv(self.norm1(tokens)).unflatten(2, (3, self.heads, -1))  # [B, L, 3, heads, D / heads]
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # [B, heads, L, D / heads] each
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        seen = self.norm1(tokens)
+        parts = (layer(seen).unflatten(2, (self.heads, -1)) for layer in (self.query, self.key, self.value))
+        mixed = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in parts))  # [B, heads, L, D / heads]
         tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.norm2(tokens))
 

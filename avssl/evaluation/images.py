@@ -29,8 +29,8 @@ from avssl.evaluation.lists import ManyLabels, csv_labels, voc_labels
 from avssl.evaluation.metrics import average_precisions, mean_average_precision
 from avssl.evaluation.probes import LinearProbe, LinearSVMs
 from avssl.evaluation.protocol import Data, Protocol, Task, digest, identify, plain
-from avssl.evaluation.record import record, remembered
-from avssl.evaluation.run import bank, frozen, train_once, untrained
+from avssl.evaluation.record import record, remembered, untrained
+from avssl.evaluation.run import bank, frozen, train_once
 from avssl.evaluation.splits import TrainTest, check_apart
 
 FEATURES = 9000  # numbers that describe a stage, about

@@ -13,7 +13,7 @@ import torch
 
 import avssl
 from avssl.data.journal import write_text
-from avssl.encoders import Encoder
+from avssl.encoders import Encoder, weights_hash
 from avssl.encoders.export import source_commit
 from avssl.evaluation.features import Machine
 from avssl.evaluation.protocol import digest
@@ -26,7 +26,10 @@ def remembered(
     machine: Machine,
     make: Callable[[], dict[str, Any]],
 ) -> dict[str, Any]:
-    """What ``make`` finds out about a network under a protocol, whatever its weights; kept in the cache."""
+    """What ``make`` finds out about a network under a protocol, whatever its weights; kept in the cache.
+
+    Found again only where the network is still initialised as it was then.
+    """
     identity = {
         "class": encoder.card["class"],
         "config": encoder.config,
@@ -34,7 +37,7 @@ def remembered(
         "protocol": facts["hash"],
         "settings": settings,
         "avssl": avssl.__version__,
-        "sequence": True,  # baselines of before it was read are made anew
+        "initial": weights_hash(untrained(encoder, 0)),
     }
     path = machine.folder / "baselines" / f"{digest(identity)}.json"
     if path.exists():
@@ -42,6 +45,15 @@ def remembered(
     found = make()
     write_text(path, json.dumps(found, indent=1))
     return found
+
+
+def untrained(encoder: Encoder, seed: int) -> Encoder:
+    """The same network at random initialisation."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = type(encoder)(**encoder.config)
+    fresh.card = encoder.card
+    return fresh.eval()
 
 
 def record(

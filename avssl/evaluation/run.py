@@ -20,7 +20,7 @@ from avssl.evaluation.metrics import Prediction, bootstrap, summarise
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
 from avssl.evaluation.probes import Bank, LinearProbe, NearestNeighbours, draw_labels, retrieval_hits
 from avssl.evaluation.protocol import Protocol, Task
-from avssl.evaluation.record import record, remembered
+from avssl.evaluation.record import record, remembered, untrained
 from avssl.evaluation.splits import Fold
 
 Factory = Callable[[int], Encoder]  # seed -> the encoder to start from
@@ -71,15 +71,6 @@ def baselines(task: Task, encoder: Encoder, machine: Machine) -> dict[str, Any]:
         return found | ({"from_scratch": scratch} if scratch else {})
 
     return remembered(encoder, task.facts, task.settings, machine, make)
-
-
-def untrained(encoder: Encoder, seed: int) -> Encoder:
-    """The same network at random initialisation."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = type(encoder)(**encoder.config)
-    fresh.card = encoder.card
-    return fresh.eval()
 
 
 def judge(task: Task, encoders: Sequence[Encoder], machine: Machine, frozen_only: bool = False) -> dict[str, Any]:
