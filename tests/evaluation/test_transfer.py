@@ -100,6 +100,30 @@ def test_the_same_run_gives_the_same_numbers_and_shares_its_baselines(evaluated,
     assert json.dumps(again["results"]) == json.dumps(results["results"])
 
 
+def test_baselines_of_a_network_that_is_now_initialised_otherwise_are_made_anew(evaluated, monkeypatch):
+    protocol, machine, run, _ = evaluated
+    encoder, task = evaluation.load_encoder(run), Task(protocol)
+    asked = []
+    monkeypatch.setattr(evaluation, "judge", lambda *args, **kwargs: asked.append(1) or {})
+    monkeypatch.setattr(evaluation, "trained", lambda *args: {})
+    monkeypatch.setattr(type(encoder), "__init__", otherwise(type(encoder).__init__))
+    evaluation.baselines(task, encoder, machine)
+    evaluation.baselines(task, encoder, machine)
+    assert len(asked) == 1
+
+
+def otherwise(build):
+    """A network's ``__init__`` that halves the weights it draws."""
+
+    def init(self, **config):
+        build(self, **config)
+        with torch.no_grad():
+            for weights in self.parameters():
+                weights.div_(2)
+
+    return init
+
+
 def test_fine_tuning_starts_from_the_pretrained_weights(evaluated):
     protocol, machine, run, _ = evaluated
     started = []
