@@ -121,6 +121,9 @@ class Blocks(nn.Module):
         self.layers = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.apply(_initialise)
+        for block in self.layers:
+            for layer in (block.query, block.key, block.value):
+                nn.init.xavier_uniform_(layer.weight, gain=0.5**0.5)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, L, D]`` to ``[B, L, D]``."""
