@@ -121,9 +121,6 @@ class Blocks(nn.Module):
         self.layers = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.apply(_initialise)
-        for block in self.layers:
-            for layer in (block.query, block.key, block.value):
-                nn.init.xavier_uniform_(layer.weight, gain=0.5**0.5)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, L, D]`` to ``[B, L, D]``."""
@@ -182,7 +179,13 @@ def space_time_code(grid: tuple[int, int, int], width: int, device: torch.device
 
 
 def _initialise(layer: nn.Module) -> None:
-    """As in MAE (He et al., CVPR 2022, appendix A.1) and VideoMAE: Xavier's uniform weights, no bias."""
+    """As in MAE (He et al., CVPR 2022, appendix A.1) and VideoMAE: Xavier's uniform weights, no bias.
+
+    Query, key and value are as small as if they were one layer of three times the width, which they are there.
+    """
     if isinstance(layer, nn.Linear):
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
+    elif isinstance(layer, Block):  # after its layers
+        for part in (layer.query, layer.key, layer.value):
+            nn.init.xavier_uniform_(part.weight, gain=0.5**0.5)
