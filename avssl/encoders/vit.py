@@ -141,16 +141,15 @@ class Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        # three layers, not one of three times the width: Muon makes each of their updates orthogonal by itself
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, L, D]`` to ``[B, L, D]``."""
-        seen = self.norm1(tokens)
-        parts = (layer(seen).unflatten(2, (self.heads, -1)) for layer in (self.query, self.key, self.value))
-        mixed = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in parts))  # [B, heads, L, D / heads]
+        parts = self.qkv(self.norm1(tokens)).unflatten(2, (3, self.heads, -1))  # [B, L, 3, heads, D / heads]
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # [B, heads, L, D / heads] each
+        mixed = F.scaled_dot_product_attention(query, key, value)
         tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.norm2(tokens))
 
@@ -179,13 +178,7 @@ def space_time_code(grid: tuple[int, int, int], width: int, device: torch.device
 
 
 def _initialise(layer: nn.Module) -> None:
-    """As in MAE (He et al., CVPR 2022, appendix A.1) and VideoMAE: Xavier's uniform weights, no bias.
-
-    Query, key and value are as small as if they were one layer of three times the width, which they are there.
-    """
+    """As in MAE (He et al., CVPR 2022, appendix A.1) and VideoMAE: Xavier's uniform weights, no bias."""
     if isinstance(layer, nn.Linear):
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
-    elif isinstance(layer, Block):  # after its layers
-        for part in (layer.query, layer.key, layer.value):
-            nn.init.xavier_uniform_(part.weight, gain=0.5**0.5)

@@ -23,15 +23,15 @@ class Muon(torch.optim.Optimizer):
     """Muon for weight matrices, Adam for biases, norms and tokens, with one learning rate for both.
 
     The momentum of a matrix is replaced by the orthogonal matrix next to it, so that directions of little gradient
-    move as much as the others. Layers stacked in one matrix count as one. Updates have the size of Adam's (Liu et al.,
-    equation 4). Kernels of convolutions count as matrices, [out, in x kernel].
+    move as much as the others. Layers stacked in one matrix, as query, key and value are, count as one. Updates have
+    the size of Adam's (Liu et al., equation 4). Kernels of convolutions count as matrices, [out, in x kernel].
 
     `torch.optim.Muon` takes matrices alone and computes in bfloat16, which many processors emulate; this one takes what
     is left too and computes in float32.
 
     Args:
         params: what is trained.
-        lr: learning rate; VideoMAE's and V-JEPA's are four and three times those they had with AdamW.
+        lr: learning rate; VideoMAE's is four times that which it had with AdamW.
         weight_decay: of the matrices, decoupled; nothing else decays.
     """
 

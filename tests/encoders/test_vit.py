@@ -65,15 +65,6 @@ def test_only_the_visible_tokens_are_looked_at_and_their_order_does_not_matter()
     assert not torch.allclose(whole[:, visible], features)  # those see more
 
 
-def test_query_key_and_value_begin_as_if_stacked_in_one_layer():
-    torch.manual_seed(0)
-    block = ViT(64, 1).blocks.layers[0]
-    stacked = torch.nn.init.xavier_uniform_(torch.empty(3 * 64, 64))
-    for layer in (block.query, block.key, block.value):
-        torch.testing.assert_close(layer.weight.abs().max(), stacked.abs().max(), rtol=0.01, atol=0)
-        assert layer.bias.eq(0).all()
-
-
 def test_an_export_is_built_again(tmp_path):
     encoder = ViT(8, 1, patch=8, tubelet=4).eval()
     save_encoder(encoder, tmp_path, {"mean": [0.4] * 3, "std": [0.2] * 3, "size": [32, 32]})
