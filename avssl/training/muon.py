@@ -31,7 +31,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: what is trained.
-        lr: learning rate; VideoMAE's is four times that which it had with AdamW.
+        lr: learning rate; VideoMAE's is four times, V-JEPA's three times that which they had with AdamW.
         weight_decay: of the matrices, decoupled; nothing else decays.
     """
 
