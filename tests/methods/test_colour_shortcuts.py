@@ -1,5 +1,8 @@
 """What colours and brightness tell of a place, and what is done against it."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import torch
 from made import numbered
@@ -110,3 +113,12 @@ def test_shifted_channels_are_cut_each_at_a_place_of_its_own():
     corner = shift_channels(numbered(10).expand(500, -1, -1, -1), 2)[:, :, 0, 0]  # [500, 3]
     assert set(corner.flatten().tolist()) == {10.0 * y + x for y in range(5) for x in range(5)}
     assert (corner[:, 0] == corner[:, 1]).double().mean() < 0.1
+
+
+def test_shortcut_colours_of_a_room_tell_which_clips_are_of_one_video(shared_data):
+    spec = importlib.util.spec_from_file_location("colours", Path(__file__).parents[2] / "benchmarks/colours.py")
+    colours = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(colours)
+    roots = [shared_data / "ut_interaction"]
+    assert colours.scores("simclr", roots, 1, colours.PLAIN)["histogram"].item() > 0.4  # chance is 1/63
+    assert colours.scores("simclr", roots, 1, [])["histogram"].item() < 0.2
