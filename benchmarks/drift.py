@@ -1,33 +1,36 @@
-"""How well do trivial cues that drift answer Shuffle & Learn's question, and what does a jitter of single frames leave?
+"""How well do trivial cues that drift answer questions about order, and what does a jitter of single frames leave?
 
-    python benchmarks/drift.py "[runs/temporal/videos/ut_interaction,runs/temporal/videos/ut_unlabelled]"
+    python benchmarks/drift.py benchmarks/temporal.yaml
 
-A tuple is said to be in order where the cue of its middle frame lies between those of the outer two. The videos are
-those which ``python benchmarks/transfer.py benchmarks/temporal.yaml`` trains on.
+Frames (clips) are put in order by a cue alone: by brightness, by that of the border, by sharpness. The videos and the
+samplers are those of the plan, which ``python benchmarks/transfer.py benchmarks/temporal.yaml`` prepares and trains on.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from transfer import ROOT, prepared
 
 from avssl.data.dataset import ClipDataset, collate
 from avssl.data.index import open_manifest
 from avssl.methods.temporal.shuffle_learn import TUPLES
 from avssl.training.config import parse
 
-CONFIG = Path(__file__).parents[1] / "configs/shuffle_learn.yaml"
+CHANCE = {"shuffle_learn": 1 / 2, "opn": 1 / 12, "vcop": 1 / 6}
 JITTERS = (0.0, 0.5)
 BORDER = 4  # pixels
 
 
 def cues(frames: Tensor) -> dict[str, Tensor]:
-    """``[..., 3, H, W]`` to ``[...]``: what a network that knows nothing of things could see of a frame."""
+    """``[..., C, H, W]`` to ``[...]``: what a network that knows nothing of things could see of a frame."""
     inner = frames[..., BORDER:-BORDER, BORDER:-BORDER].sum((-3, -2, -1))
     return {
         "brightness": frames.mean((-3, -2, -1)),
@@ -36,42 +39,67 @@ def cues(frames: Tensor) -> dict[str, Tensor]:
     }
 
 
-def between(cue: Tensor) -> Tensor:
-    """``[N, 5]`` of frames in order to ``[N]``: balanced accuracy over the tuples of a window."""
-    right = []
-    for first, middle, last in TUPLES:
-        said = (cue[:, middle] - cue[:, first]) * (cue[:, last] - cue[:, middle]) > 0
-        right.append((said if first < middle < last else ~said).double())
-    return right[0] / 2 + (right[1] + right[2]) / 4
+def seen(name: str, video: Tensor) -> Tensor:
+    """``[windows, frames, 3, H, W]`` as the network sees them, OPN's one channel drawn for each frame."""
+    if name != "opn":
+        return video
+    channel = torch.randint(3, (*video.shape[:2], 1, 1, 1)).expand(-1, -1, 1, *video.shape[-2:])
+    return video.gather(2, channel)
 
 
-def main(roots: list[Path], windows: int = 4) -> None:
-    """Print the balanced accuracy by each cue, without and with ``frame_jitter``; chance is 0.5.
+def accuracy(name: str, cue: Tensor) -> Tensor:
+    """How often a cue that is taken to grow or to shrink evenly finds the answer; a direction is guessed.
 
     Args:
-        roots: collections of videos.
-        windows: of five frames each, drawn from every video.
+        name: of the method.
+        cue: ``[windows, moments]``, in the order of time.
     """
-    table = Table(title="balanced accuracy, mean and standard error over videos (chance 0.5)")
-    table.add_column("cue")
-    columns: list[dict[str, Tensor]] = []
-    for jitter in JITTERS:
-        words = [f"--data.transform.init_args.frame_jitter={jitter}", f"--method.init_args.sampler.windows={windows}"]
-        made, parsed = parse([str(CONFIG), *words])
-        built = made.instantiate(parsed)
-        videos = ClipDataset(open_manifest(roots), built.method.sampler, built.data.transform)
-        scores: dict[str, list[Tensor]] = {}
-        for row in range(len(videos)):
-            clips = collate([videos[0, row]])[0]
-            order = clips.times[0].argsort(1)  # [windows, 5]
-            frames = clips.video[0].double()[torch.arange(windows)[:, None], order]
-            for name, cue in cues(frames).items():
-                scores.setdefault(name, []).append(between(cue).mean())
-        columns.append({name: torch.stack(of) for name, of in scores.items()})
-        table.add_column(f"frame_jitter {jitter}")
-    for name in columns[0]:
-        cells = [f"{of[name].mean():.3f} ± {of[name].std() / len(of[name]) ** 0.5:.3f}" for of in columns]
-        table.add_row(name, *cells)
+    if name == "shuffle_learn":  # balanced: as many tuples in order as not
+        said = [(cue[:, middle] - cue[:, a]) * (cue[:, b] - cue[:, middle]) > 0 for a, middle, b in TUPLES]
+        return said[0].double().mean() / 2 + (~torch.stack(said[1:])).double().mean() / 2
+    steps = cue.diff(dim=1)
+    found = ((steps > 0).all(1) | (steps < 0).all(1)).double().mean()
+    return found / 2 if name == "vcop" else found  # OPN's orders count as their reverses
+
+
+def measured(name: str, method: dict[str, Any], roots: list[Path], jitter: float) -> dict[str, Tensor]:
+    """``[videos]`` of `accuracy` by each cue."""
+    words = [*method.get("changes", []), f"--data.transform.init_args.frame_jitter={jitter}"]
+    made, parsed = parse([str(ROOT / method["config"]), *words])
+    built = made.instantiate(parsed)
+    videos = ClipDataset(open_manifest(roots), built.method.sampler, built.data.transform)
+    torch.manual_seed(0)
+    scores: dict[str, list[Tensor]] = {}
+    for row in range(len(videos)):
+        clips = collate([videos[0, row]])[0]
+        frames, times = clips.video[0].double(), clips.times[0]  # [clips, frames, 3, H, W], [clips, frames]
+        order = times[:, 0].argsort() if name == "vcop" else times.argsort(1)
+        if name == "vcop":
+            values = {cue: of.mean(1)[order][None] for cue, of in cues(frames).items()}
+        else:
+            values = cues(seen(name, frames[torch.arange(len(frames))[:, None], order]))
+        for cue, of in values.items():
+            scores.setdefault(cue, []).append(accuracy(name, of))
+    return {cue: torch.stack(of) for cue, of in scores.items()}
+
+
+def main(plan: Path, runs: Path = Path("runs")) -> None:
+    """Print how often each cue answers, without and with ``frame_jitter``, beside chance.
+
+    Args:
+        plan: a YAML file that benchmarks/transfer.py works on, with Shuffle & Learn, OPN and VCOP.
+        runs: where its prepared videos are, or are made.
+    """
+    words = yaml.safe_load(plan.read_text())
+    roots = [Path(root) for root in prepared(words, runs / plan.stem)]
+    table = Table(title="answers by a cue alone, mean and standard error over videos")
+    for heading in ("method", "cue", *(f"frame_jitter {jitter}" for jitter in JITTERS), "chance"):
+        table.add_column(heading)
+    for name, chance in CHANCE.items():
+        columns = [measured(name, words["methods"][name], roots, jitter) for jitter in JITTERS]
+        for cue in columns[0]:
+            cells = [f"{of[cue].mean():.3f} ± {of[cue].std() / len(of[cue]) ** 0.5:.3f}" for of in columns]
+            table.add_row(name, cue, *cells, f"{chance:.3f}")
     Console().print(table)
 
 
