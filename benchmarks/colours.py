@@ -75,4 +75,4 @@ def main(name: str, roots: list[Path], batches: int = 8) -> None:
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=True)
+    auto_cli(main)

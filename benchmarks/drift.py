@@ -2,8 +2,9 @@
 
     python benchmarks/drift.py benchmarks/temporal.yaml
 
-Frames (clips) are put in order by a cue alone: by brightness, by that of the border, by sharpness. The videos and the
-samplers are those of the plan, which ``python benchmarks/transfer.py benchmarks/temporal.yaml`` prepares and trains on.
+Frames (clips) are put in order by a cue alone: by brightness, by that of the border, by sharpness; OPN's frames as its
+network sees them. The videos and the samplers are those of the plan, which
+``python benchmarks/transfer.py benchmarks/temporal.yaml`` prepares and trains on.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from transfer import ROOT, prepared
 
 from avssl.data.dataset import ClipDataset, collate
 from avssl.data.index import open_manifest
+from avssl.methods import OPN
 from avssl.methods.temporal.shuffle_learn import TUPLES
 from avssl.training.config import parse
 
@@ -39,14 +41,6 @@ def cues(frames: Tensor) -> dict[str, Tensor]:
     }
 
 
-def seen(name: str, video: Tensor) -> Tensor:
-    """``[windows, frames, 3, H, W]`` as the network sees them, OPN's one channel drawn for each frame."""
-    if name != "opn":
-        return video
-    channel = torch.randint(3, (*video.shape[:2], 1, 1, 1)).expand(-1, -1, 1, *video.shape[-2:])
-    return video.gather(2, channel)
-
-
 def accuracy(name: str, cue: Tensor) -> Tensor:
     """How often a cue that is taken to grow or to shrink evenly finds the answer; a direction is guessed.
 
@@ -62,22 +56,23 @@ def accuracy(name: str, cue: Tensor) -> Tensor:
     return found / 2 if name == "vcop" else found  # OPN's orders count as their reverses
 
 
-def measured(name: str, method: dict[str, Any], roots: list[Path], jitter: float) -> dict[str, Tensor]:
+def measured(name: str, words: dict[str, Any], roots: list[Path], jitter: float) -> dict[str, Tensor]:
     """``[videos]`` of `accuracy` by each cue."""
-    words = [*method.get("changes", []), f"--data.transform.init_args.frame_jitter={jitter}"]
-    made, parsed = parse([str(ROOT / method["config"]), *words])
+    changes = [*words.get("changes", []), f"--data.transform.init_args.frame_jitter={jitter}"]
+    made, parsed = parse([str(ROOT / words["config"]), *changes])
     built = made.instantiate(parsed)
-    videos = ClipDataset(open_manifest(roots), built.method.sampler, built.data.transform)
+    method = built.method
+    videos = ClipDataset(open_manifest(roots), method.sampler, built.data.transform)
     torch.manual_seed(0)
     scores: dict[str, list[Tensor]] = {}
     for row in range(len(videos)):
         clips = collate([videos[0, row]])[0]
         frames, times = clips.video[0].double(), clips.times[0]  # [clips, frames, 3, H, W], [clips, frames]
-        order = times[:, 0].argsort() if name == "vcop" else times.argsort(1)
         if name == "vcop":
-            values = {cue: of.mean(1)[order][None] for cue, of in cues(frames).items()}
+            values = {cue: of.mean(1)[times[:, 0].argsort()][None] for cue, of in cues(frames).items()}
         else:
-            values = cues(seen(name, frames[torch.arange(len(frames))[:, None], order]))
+            frames = frames[torch.arange(len(frames))[:, None], times.argsort(1)]
+            values = cues(method.disguised(frames) if isinstance(method, OPN) else frames)
         for cue, of in values.items():
             scores.setdefault(cue, []).append(accuracy(name, of))
     return {cue: torch.stack(of) for cue, of in scores.items()}
