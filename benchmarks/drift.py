@@ -1,9 +1,9 @@
-"""How well do trivial cues that drift answer questions about order, and what does a jitter of single frames leave?
+"""How well do trivial cues that drift answer questions about time, and what does a jitter of single frames leave?
 
     python benchmarks/drift.py benchmarks/temporal.yaml
 
-Frames (clips) are put in order by a cue alone: by brightness, by that of the border, by sharpness; OPN's frames as its
-network sees them. The videos and the samplers are those of the plan, which
+Frames (clips) are told apart by one number alone: their brightness, that of the border, their sharpness; OPN's frames
+as its network sees them. The videos and the samplers are those of the plan, which
 ``python benchmarks/transfer.py benchmarks/temporal.yaml`` prepares and trains on.
 """
 
@@ -24,10 +24,11 @@ from avssl.data.dataset import ClipDataset, collate
 from avssl.data.index import open_manifest
 from avssl.methods import OPN
 from avssl.methods.temporal.shuffle_learn import TUPLES
+from avssl.methods.temporal.tcn import kendall
 from avssl.training.config import parse
 
-CHANCE = {"shuffle_learn": 1 / 2, "opn": 1 / 12, "vcop": 1 / 6}
-JITTERS = (0.0, 0.5)
+CHANCE = {"shuffle_learn": 1 / 2, "opn": 1 / 12, "vcop": 1 / 6, "tcn_single_view": 1 / 2, "slow_features": 1 / 2}
+COLUMNS = {"without frame_jitter": ["--data.transform.init_args.frame_jitter=0"], "as configured": []}
 BORDER = 4  # pixels
 
 
@@ -41,25 +42,34 @@ def cues(frames: Tensor) -> dict[str, Tensor]:
     }
 
 
-def accuracy(name: str, cue: Tensor) -> Tensor:
-    """How often a cue that is taken to grow or to shrink evenly finds the answer; a direction is guessed.
+def accuracy(name: str, cue: Tensor, times: Tensor) -> Tensor:
+    """How often a cue finds the answer, as the method's metric counts it.
+
+    One that is taken to grow or to shrink evenly orders frames (clips), in a direction that is guessed; frames of which
+    it is alike are taken for the same moment.
 
     Args:
         name: of the method.
-        cue: ``[windows, moments]``, in the order of time.
+        cue: ``[windows, moments]``, in the order of time; TCN's anchors and positives, slow features' pairs.
+        times: ``[windows, moments]`` seconds.
     """
     if name == "shuffle_learn":  # balanced: as many tuples in order as not
         said = [(cue[:, middle] - cue[:, a]) * (cue[:, b] - cue[:, middle]) > 0 for a, middle, b in TUPLES]
         return said[0].double().mean() / 2 + (~torch.stack(said[1:])).double().mean() / 2
+    if name == "tcn_single_view":  # ordered
+        nearest = (cue[0, :, None] - cue[1]).abs().argmin(1)
+        return (1 + kendall(times[:1], times[1:, nearest])[0]) / 2
+    if name == "slow_features":  # near pairs and far ones take turns
+        apart = cue.diff(dim=1).abs().squeeze(1)
+        return (apart[0::2, None] < apart[1::2]).double().mean()
     steps = cue.diff(dim=1)
     found = ((steps > 0).all(1) | (steps < 0).all(1)).double().mean()
     return found / 2 if name == "vcop" else found  # OPN's orders count as their reverses
 
 
-def measured(name: str, words: dict[str, Any], roots: list[Path], jitter: float) -> dict[str, Tensor]:
+def measured(name: str, words: dict[str, Any], roots: list[Path], changes: list[str]) -> dict[str, Tensor]:
     """``[videos]`` of `accuracy` by each cue."""
-    changes = [*words.get("changes", []), f"--data.transform.init_args.frame_jitter={jitter}"]
-    made, parsed = parse([str(ROOT / words["config"]), *changes])
+    made, parsed = parse([str(ROOT / words["config"]), *words.get("changes", []), *changes])
     built = made.instantiate(parsed)
     method = built.method
     videos = ClipDataset(open_manifest(roots), method.sampler, built.data.transform)
@@ -69,29 +79,32 @@ def measured(name: str, words: dict[str, Any], roots: list[Path], jitter: float)
         clips = collate([videos[0, row]])[0]
         frames, times = clips.video[0].double(), clips.times[0]  # [clips, frames, 3, H, W], [clips, frames]
         if name == "vcop":
-            values = {cue: of.mean(1)[times[:, 0].argsort()][None] for cue, of in cues(frames).items()}
+            times = times[:, 0][None]  # of clips
+            values = {cue: of.mean(1)[None] for cue, of in cues(frames).items()}
         else:
-            frames = frames[torch.arange(len(frames))[:, None], times.argsort(1)]
             values = cues(method.disguised(frames) if isinstance(method, OPN) else frames)
+        if name != "tcn_single_view":
+            order = times.argsort(1)
+            times, values = times.gather(1, order), {cue: of.gather(1, order) for cue, of in values.items()}
         for cue, of in values.items():
-            scores.setdefault(cue, []).append(accuracy(name, of))
+            scores.setdefault(cue, []).append(accuracy(name, of, times))
     return {cue: torch.stack(of) for cue, of in scores.items()}
 
 
 def main(plan: Path, runs: Path = Path("runs")) -> None:
-    """Print how often each cue answers, without and with ``frame_jitter``, beside chance.
+    """Print how often each cue answers, without ``frame_jitter`` and as the plan configures it, beside chance.
 
     Args:
-        plan: a YAML file that benchmarks/transfer.py works on, with Shuffle & Learn, OPN and VCOP.
+        plan: a YAML file that benchmarks/transfer.py works on, with the methods of `CHANCE`.
         runs: where its prepared videos are, or are made.
     """
     words = yaml.safe_load(plan.read_text())
     roots = [Path(root) for root in prepared(words, runs / plan.stem)]
     table = Table(title="answers by a cue alone, mean and standard error over videos")
-    for heading in ("method", "cue", *(f"frame_jitter {jitter}" for jitter in JITTERS), "chance"):
+    for heading in ("method", "cue", *COLUMNS, "chance"):
         table.add_column(heading)
     for name, chance in CHANCE.items():
-        columns = [measured(name, words["methods"][name], roots, jitter) for jitter in JITTERS]
+        columns = [measured(name, words["methods"][name], roots, changes) for changes in COLUMNS.values()]
         for cue in columns[0]:
             cells = [f"{of[cue].mean():.3f} ± {of[cue].std() / len(of[cue]) ** 0.5:.3f}" for of in columns]
             table.add_row(name, cue, *cells, f"{chance:.3f}")

@@ -1,0 +1,49 @@
+"""What brightness and sharpness that drift tell of time (`benchmarks/drift.py`), and what configs do against it."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+MOMENTS = {"shuffle_learn": 5, "opn": 4, "vcop": 3, "tcn_single_view": 12, "slow_features": 2}
+
+
+@pytest.fixture
+def drift(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("drift")
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_a_picture_that_fades_evenly_answers_every_question(drift, name):
+    torch.manual_seed(0)
+    times = torch.rand(2, MOMENTS[name], dtype=torch.float64).cumsum(1)
+    if name == "tcn_single_view":
+        times = times[:1] + torch.tensor([[0.0], [1e-3]])
+    if name == "slow_features":
+        times = torch.tensor([[0.0, 0.1], [3.0, 5.0]]).double()
+    found = drift.accuracy(name, 100 - 3 * times, times).item()
+    assert found == (0.5 if name == "vcop" else 1)  # whether it fades or brightens tells VCOP's two orders apart
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_a_cue_that_means_nothing_is_at_chance(drift, name):
+    generator = torch.Generator().manual_seed(0)
+    times = torch.arange(MOMENTS[name]).double().expand(2, -1)
+    trials = [drift.accuracy(name, torch.rand(times.shape, generator=generator), times) for _ in range(4000)]
+    assert torch.stack(trials).mean().item() == pytest.approx(drift.CHANCE[name], abs=0.02)
+
+
+@pytest.mark.parametrize(("name", "least"), [("shuffle_learn", 0.6), ("opn", 0.15), ("slow_features", 0.8)])
+def test_shortcut_drift_of_brightness_or_sharpness_on_real_video(drift, shared_data, name, least):
+    words = yaml.safe_load((BENCHMARKS / "temporal.yaml").read_text())["methods"][name]
+    plain, configured = (
+        drift.measured(name, words, [shared_data / "ut_interaction"], changes) for changes in drift.COLUMNS.values()
+    )
+    chance = drift.CHANCE[name]
+    assert max(of.mean() for of in plain.values()) > least
+    for of in configured.values():
+        assert of.mean() < chance + (least - chance) / 2
