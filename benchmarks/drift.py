@@ -3,7 +3,7 @@
     python benchmarks/drift.py benchmarks/temporal.yaml
 
 Frames (clips) are told apart by one number alone: their brightness, that of the border, their sharpness; OPN's frames
-as its network sees them. The videos and the samplers are those of the plan, which
+as its network sees them. Odd-One-Out's sub-sequences are told apart by how much changes in them. The videos and the samplers are those of the plan, which
 ``python benchmarks/transfer.py benchmarks/temporal.yaml`` prepares and trains on.
 """
 
@@ -23,11 +23,13 @@ from transfer import ROOT, prepared
 from avssl.data.dataset import ClipDataset, collate
 from avssl.data.index import open_manifest
 from avssl.methods import OPN
+from avssl.methods.temporal.odd_one_out import odd
 from avssl.methods.temporal.shuffle_learn import TUPLES
 from avssl.methods.temporal.tcn import kendall
 from avssl.training.config import parse
 
 CHANCE = {"shuffle_learn": 1 / 2, "opn": 1 / 12, "vcop": 1 / 6, "tcn_single_view": 1 / 2, "slow_features": 1 / 2}
+CHANCE |= {"odd_one_out": 1 / 6}
 COLUMNS = {"without frame_jitter": ["--data.transform.init_args.frame_jitter=0"], "as configured": []}
 BORDER = 4  # pixels
 
@@ -50,8 +52,9 @@ def accuracy(name: str, cue: Tensor, times: Tensor) -> Tensor:
 
     Args:
         name: of the method.
-        cue: ``[windows, moments]``, in the order of time; TCN's anchors and positives, slow features' pairs.
-        times: ``[windows, moments]`` seconds.
+        cue: ``[windows, moments]``, in the order of time; TCN's anchors and positives, slow features' pairs;
+            ``[sub-sequences, 1]`` of Odd-One-Out, least in the odd one.
+        times: ``[windows, moments]`` seconds, Odd-One-Out's as they are shown.
     """
     if name == "shuffle_learn":  # balanced: as many tuples in order as not
         said = [(cue[:, middle] - cue[:, a]) * (cue[:, b] - cue[:, middle]) > 0 for a, middle, b in TUPLES]
@@ -59,6 +62,8 @@ def accuracy(name: str, cue: Tensor, times: Tensor) -> Tensor:
     if name == "tcn_single_view":  # ordered
         nearest = (cue[0, :, None] - cue[1]).abs().argmin(1)
         return (1 + kendall(times[:1], times[1:, nearest])[0]) / 2
+    if name == "odd_one_out":
+        return (cue.argmin() == odd(times[None])).double().mean()
     if name == "slow_features":  # near pairs and far ones take turns
         apart = cue.diff(dim=1).abs().squeeze(1)
         return (apart[0::2, None] < apart[1::2]).double().mean()
@@ -81,9 +86,12 @@ def measured(name: str, words: dict[str, Any], roots: list[Path], changes: list[
         if name == "vcop":
             times = times[:, 0][None]  # of clips
             values = {cue: of.mean(1)[None] for cue, of in cues(frames).items()}
+        elif name == "odd_one_out":
+            change = frames.diff(dim=1).abs().mean((1, 2, 3, 4))[:, None]
+            values = {"least change": change, "most change": -change}
         else:
             values = cues(method.disguised(frames) if isinstance(method, OPN) else frames)
-        if name != "tcn_single_view":
+        if name not in ("tcn_single_view", "odd_one_out"):
             order = times.argsort(1)
             times, values = times.gather(1, order), {cue: of.gather(1, order) for cue, of in values.items()}
         for cue, of in values.items():

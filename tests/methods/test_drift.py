@@ -47,3 +47,13 @@ def test_shortcut_drift_of_brightness_or_sharpness_on_real_video(drift, shared_d
     assert max(of.mean() for of in plain.values()) > least
     for of in configured.values():
         assert of.mean() < chance + (least - chance) / 2
+
+
+def test_shortcut_how_much_an_odd_sub_sequence_changes_on_real_video(drift, shared_data):
+    words = yaml.safe_load((BENCHMARKS / "temporal.yaml").read_text())["methods"]["odd_one_out"]
+    plain, disguised = (
+        drift.measured("odd_one_out", words, [shared_data / "ut_interaction"], [f"--method.sampler.disguise={on}"])
+        for on in (False, True)
+    )
+    assert plain["most change"].mean() > 0.6  # chance is 1/6
+    assert max(of.mean() for of in disguised.values()) < 0.55
