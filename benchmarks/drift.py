@@ -3,8 +3,8 @@
     python benchmarks/drift.py benchmarks/temporal.yaml
 
 Frames (clips) are told apart by one number alone: their brightness, that of the border, their sharpness; OPN's frames
-as its network sees them. Odd-One-Out's sub-sequences are told apart by how much changes in them. The videos and the samplers are those of the plan, which
-``python benchmarks/transfer.py benchmarks/temporal.yaml`` prepares and trains on.
+as its network sees them. Odd-One-Out's sub-sequences are told apart by how much changes in them. The videos and the
+samplers are those of the plan, which ``python benchmarks/transfer.py benchmarks/temporal.yaml`` prepares and trains on.
 """
 
 from __future__ import annotations
