@@ -28,8 +28,14 @@ from avssl.methods.temporal.shuffle_learn import TUPLES
 from avssl.methods.temporal.tcn import kendall
 from avssl.training.config import parse
 
-CHANCE = {"shuffle_learn": 1 / 2, "opn": 1 / 12, "vcop": 1 / 6, "tcn_single_view": 1 / 2, "slow_features": 1 / 2}
-CHANCE |= {"odd_one_out": 1 / 6}
+CHANCE = {
+    "shuffle_learn": 1 / 2,
+    "odd_one_out": 1 / 6,
+    "opn": 1 / 12,
+    "vcop": 1 / 6,
+    "tcn_single_view": 1 / 2,
+    "slow_features": 1 / 2,
+}
 COLUMNS = {"without frame_jitter": ["--data.transform.init_args.frame_jitter=0"], "as configured": []}
 BORDER = 4  # pixels
 
