@@ -143,7 +143,8 @@ class ClipDataset(Dataset[Item]):
             place = index if attempt == 0 else key(self.seed, epoch, index, attempt) % len(self.kept)
             rows = self._cameras(int(self.kept[place]), seed)
             known = [self.quarantined[row] for row in rows if row in self.quarantined]
-            read = known or self._read(rows, seed)
+            with torch.autocast("cpu", enabled=False):  # the caller's, which it would have in this process alone
+                read = known or self._read(rows, seed)
             if isinstance(read, Clips):
                 return Item(read, failures)
             failures += read

@@ -32,6 +32,13 @@ def test_an_item_is_a_function_of_seed_epoch_and_index(world):
         assert not torch.equal(item.times, make(videos, seed=seed)[epoch, index].clips.times)
 
 
+def test_an_item_does_not_depend_on_the_autocast_of_the_process_that_reads_it(world):
+    dataset = ClipDataset(open_manifest(world), RandomClips(2, 4, 0.1), Augment(32, jitter=0.8, frame_jitter=0.5))
+    plain = dataset[0, 0].clips
+    with torch.autocast("cpu", torch.bfloat16):
+        assert same(dataset[0, 0].clips, plain)
+
+
 def test_reading_an_item_leaves_the_global_random_numbers_alone(world):
     dataset = make(open_manifest(world))
     torch.manual_seed(0)
