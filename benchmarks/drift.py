@@ -3,8 +3,9 @@
     python benchmarks/drift.py benchmarks/temporal.yaml
 
 Frames (clips) are told apart by one number alone: their brightness, that of the border, their sharpness; OPN's frames
-as its network sees them. Odd-One-Out's sub-sequences are told apart by how much changes in them. The videos and the
-samplers are those of the plan, which ``python benchmarks/transfer.py benchmarks/temporal.yaml`` prepares and trains on.
+as its network sees them. Odd-One-Out's sub-sequences are told apart by how much changes in them, and by how steadily
+that number grows or shrinks. The videos and the samplers are those of the plan, which
+``python benchmarks/transfer.py benchmarks/temporal.yaml`` prepares and trains on.
 """
 
 from __future__ import annotations
@@ -95,6 +96,9 @@ def measured(name: str, words: dict[str, Any], roots: list[Path], changes: list[
         elif name == "odd_one_out":
             change = frames.diff(dim=1).abs().mean((1, 2, 3, 4))[:, None]
             values = {"least change": change, "most change": -change}
+            for cue, of in cues(frames).items():
+                steps = of.diff(dim=1)
+                values[cue] = steps.sum(1, keepdim=True).abs() / steps.abs().sum(1, keepdim=True)  # 1: all one way
         else:
             values = cues(method.disguised(frames) if isinstance(method, OPN) else frames)
         if name not in ("tcn_single_view", "odd_one_out"):
