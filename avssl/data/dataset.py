@@ -143,7 +143,7 @@ class ClipDataset(Dataset[Item]):
             place = index if attempt == 0 else key(self.seed, epoch, index, attempt) % len(self.kept)
             rows = self._cameras(int(self.kept[place]), seed)
             known = [self.quarantined[row] for row in rows if row in self.quarantined]
-            with torch.autocast("cpu", enabled=False):  # the caller's, which it would have in this process alone
+            with torch.autocast("cpu", enabled=False):  # a caller's reaches this process but no worker
                 read = known or self._read(rows, seed)
             if isinstance(read, Clips):
                 return Item(read, failures)

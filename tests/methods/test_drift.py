@@ -57,6 +57,7 @@ def test_shortcut_an_odd_sub_sequence_changes_or_drifts_otherwise_on_real_video(
         for changes in (["--method.sampler.disguise=false", *bare], bare, configured)
     )
     assert plain["most change"].mean() > 0.6  # chance is 1/6
-    assert disguised["least change"].mean() > 0.3
+    assert 0.3 < disguised["least change"].mean() < 0.55
+    assert disguised["most change"].mean() < 0.55
     assert disguised["brightness"].mean() > 0.3
     assert max(of.mean() for of in both.values()) < 0.25
