@@ -1,20 +1,9 @@
-"""avssl: video and audio-visual self-supervised learning."""
+"""avssl: video and audio-visual self-supervised learning.
 
-from __future__ import annotations
+What is listed in ``__init__.pyi`` is imported when it is first used, so that ``import avssl`` takes no time.
+"""
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from avssl.encoders import load_encoder
+import lazy_loader
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_encoder"]
-
-
-def __getattr__(name: str) -> Any:
-    """Bring what needs torch when it is first asked for, so that ``import avssl`` is quick."""
-    if name == "load_encoder":
-        from avssl.encoders import load_encoder
-
-        return load_encoder
-    raise AttributeError(f"module 'avssl' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,18 +9,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from avssl.pixels import normalised
+
 
 class ClipTimes(NamedTuple):
     """The seconds of one video that a pretext task wants, in the order in which it wants to see them.
 
     Attributes:
-        frames: ``[N, T]`` float64 seconds from the first shown frame: T frames for each of N clips.
+        times: ``[N, T]`` float64 seconds from the first shown frame: T frames for each of N clips.
         audio: ``[N, 2]`` float64 seconds, start and stop of the sound that goes with each clip.
         view: ``[N]`` int64, which of the item's synchronised cameras each clip is read from, counted from 0; None where
             there is one (see `avssl.data.samplers.ViewSampler`).
     """
 
-    frames: Tensor
+    times: Tensor
     audio: Tensor | None = None
     view: Tensor | None = None
 
@@ -97,23 +99,3 @@ class Clips:
             value = getattr(self, field.name)
             setattr(moved, field.name, None if value is None else function(value))
         return moved
-
-
-def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Pixels scaled to [0, 1] and standardised by channel, in the memory format they come in.
-
-    Args:
-        pixels: ``[..., 3, H, W]`` uint8.
-        mean: ``[3]`` channel means of pixels in [0, 1].
-        std: ``[3]`` channel standard deviations.
-
-    Returns:
-        ``[..., 3, H, W]`` float32.
-    """
-    scale, shift = 1 / (255 * std), mean / std
-    last = pixels.movedim(-3, -1)
-    if not last.is_contiguous():
-        return torch.addcmul(-shift.view(3, 1, 1), pixels.float(), scale.view(3, 1, 1))
-    width = pixels.shape[-1]  # a row of the picture at a time: three numbers at a time take four times as long
-    rows = torch.addcmul(-shift.repeat(width), last.flatten(-2).float(), scale.repeat(width))
-    return rows.unflatten(-1, (width, 3)).movedim(-1, -3)

@@ -34,7 +34,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from avssl.avsync.build import Machine, build
+from avssl.avsync.builder import Machine, build
 from avssl.avsync.clips import Span
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Accept, Cut, Normal, Options, Shots, Split, Sync
@@ -64,7 +64,7 @@ def built(sources: list[Path], out: Path, options: Options) -> list[dict]:
 def apart(source: Path, clip: Path, start: float) -> tuple[float, int]:
     """Seconds by which the sound of a clip is late, and frames by which its picture is, each against the source."""
     with open_video(source, "pyav") as before, open_video(clip, "pyav") as after:
-        count = after.info.frames
+        count = after.info.num_frames
         margin = 0.05
         wide = before.audio(start - margin, start + count / 25 + margin, RATE).samples.numpy()
         own = after.audio(0.0, count / 25, RATE).samples.numpy()
@@ -223,7 +223,7 @@ def audit(faces: Path, files: int) -> None:
             with open_video(path, "pyav", info) as reader:
                 sound = reader.audio(0.0, info.duration, RATE).samples.numpy()
             length = round(SPLIT.crop * RATE)
-            for trial in trials_of(row["clip"], info.frames, Fraction(25), SPLIT):
+            for trial in trials_of(row["clip"], info.num_frames, Fraction(25), SPLIT):
                 place = round((trial.start - trial.offset) * RATE)
                 for cue, feature in CUES.items():
                     ours[cue].append(feature(sound[place : place + length]))

@@ -27,9 +27,9 @@ from av.video.reformatter import Interpolation
 from avssl.avsync.options import Accept, Cut, Normal, Options
 from avssl.avsync.score import OnsetScorer
 from avssl.avsync.source import Job, process
-from avssl.data.encode import copy_size
-from avssl.data.index import digest_of
+from avssl.catalog.encode import copy_size
 from avssl.media import MediaError, VideoInfo, probe
+from avssl.runtime.files import digest_of
 
 NORMAL = Normal()
 X264 = {

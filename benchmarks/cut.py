@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from av.video.frame import VideoFrame
 
-from avssl.data.encode import Movie, write_movie
+from avssl.catalog.encode import Movie, write_movie
 from avssl.labels import recorded_maps
 from avssl.media import open_video
 
@@ -38,7 +38,7 @@ def main() -> None:
     with open_video(args.video) as reader:
         rate = Fraction(reader.info.fps).limit_denominator(1001) / args.every
         movie = Movie(rate, reader.info.size, 12, 16000)
-        starts = range(0, min(len(rows), reader.info.frames // args.every) - args.frames + 1, args.frames)
+        starts = range(0, min(len(rows), reader.info.num_frames // args.every) - args.frames + 1, args.frames)
         for number, first in enumerate(starts):
             places = torch.arange(first, first + args.frames, dtype=torch.float64) * args.every
             times = (places + 0.5) / reader.info.fps

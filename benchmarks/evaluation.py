@@ -17,10 +17,11 @@ from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 
-from avssl.data.index import open_manifest
-from avssl.data.transforms import MEAN, STD
+from avssl.catalog.index import open_manifest
 from avssl.encoders import R3D, S3D, Encoder, ResNet
-from avssl.evaluation.features import VIEWS_AT_ONCE, Machine, ViewDataset, Views, stream_features
+from avssl.evaluation.features import VIEWS_AT_ONCE, ViewDataset, Views, stream_features
+from avssl.pixels import MEAN, STD
+from avssl.runtime.device import Machine
 
 
 def main(
@@ -39,7 +40,7 @@ def main(
     """
     videos = open_manifest(root)
     rows = range(len(videos))
-    views, machine = Views(clips=clips, frames=frames, step=step, size=size), Machine(workers=workers)
+    views, machine = Views(clips=clips, num_frames=frames, step=step, size=size), Machine(workers=workers)
     encoders: dict[str, Encoder] = {
         "R3D(width=8)": R3D(8),
         "R3D(width=16)": R3D(16),

@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from avssl.data.synthetic import Scene, World
 from avssl.labels import (
     EgoMotionFromVideo,
     MotionEdges,
@@ -37,6 +36,7 @@ from avssl.labels import (
 from avssl.labels.edges import jumps
 from avssl.labels.flow import grey, one_thread
 from avssl.media import VideoInfo, open_video
+from avssl.synthetic import Scene, World
 
 INFO = VideoInfo(Path("computed.mp4"), 4.0, 25.0, (96, 96))
 Rows = list[tuple[str, str, str]]

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from avssl.catalog.index import open_manifest
 from avssl.data.dataset import ClipDataset
-from avssl.data.index import open_manifest
 from avssl.data.loader import ClipLoader, Steps
 from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Augment

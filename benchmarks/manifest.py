@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from avssl.data.manifest import Manifest
-from avssl.data.table import SCHEMA, normalised, row_from_info
+from avssl.catalog.manifest import Manifest
+from avssl.catalog.table import SCHEMA, normalised, row_from_info
 from avssl.media.info import AudioInfo, VideoInfo
 
 ITEMS = 10_000
@@ -29,7 +29,7 @@ ITEMS = 10_000
 def made_up(rows: int) -> pa.Table:
     """A manifest table of ten-second videos in 400 classes."""
     sound = AudioInfo(rate=16000, channels=1, start=0.0, duration=10.0, codec="flac")
-    info = VideoInfo(Path(), 10.0, 30.0, (128, 176), audio=sound, frames=300, codec="h264", sync_grade="exact")
+    info = VideoInfo(Path(), 10.0, 30.0, (128, 176), audio=sound, num_frames=300, codec="h264", sync_grade="exact")
     same = row_from_info(info) | {"root": "/data/kinetics", "reader": "avssl", "size_bytes": 1, "mtime_ns": 1}
     columns = {name: pa.repeat(pa.scalar(same.get(name), SCHEMA.field(name).type), rows) for name in SCHEMA.names}
     noise = np.random.default_rng(0).random((rows, 80), np.float32).astype(np.float16)

@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avssl.clips import Clips
-from avssl.data.synthetic import Scene, World
-from avssl.data.transforms import MEAN, STD
 from avssl.labels import dis_flow
 from avssl.labels.edges import carried
 from avssl.labels.flow import grey
 from avssl.methods import TrackByColour
+from avssl.pixels import MEAN, STD
+from avssl.synthetic import Scene, World
 from avssl.training.config import parse
 from avssl.training.sheet import load_method
 

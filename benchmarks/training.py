@@ -20,9 +20,9 @@ import torch
 
 from avssl.clips import Clips
 from avssl.data.samplers import NearbyClips
-from avssl.data.transforms import MEAN, STD
 from avssl.encoders import R3D
 from avssl.methods import SimCLR
+from avssl.pixels import MEAN, STD
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints
 from avssl.training.logs import MetricsCSV, hush
 from avssl.training.module import Pretraining

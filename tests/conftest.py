@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from avssl.data.index import build_index
-from avssl.data.synthetic import GROUP, VIEW, World, write_world
+from avssl.catalog.index import build_index
+from avssl.synthetic import GROUP, VIEW, World, write_world
 
 
 @pytest.fixture(scope="session")

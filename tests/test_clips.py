@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from avssl.clips import Clips, normalised
+from avssl.clips import Clips
+from avssl.pixels import normalised
 
 
 def batch(**values):

@@ -7,12 +7,12 @@ import pytest
 import torch
 import yaml
 
+from avssl.catalog.index import open_manifest
 from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset, Item, collate
-from avssl.data.index import open_manifest
 from avssl.data.loader import Steps
-from avssl.data.transforms import MEAN, STD
 from avssl.encoders import load_encoder, weights_hash
+from avssl.pixels import MEAN, STD
 from avssl.training import pretrain
 from avssl.training.checkpoints import latest
 from avssl.training.config import parse

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from avssl.avsync.build import Machine, build
+from avssl.avsync.builder import Machine, build
 from avssl.avsync.executors import open_executor, parse_share
 from avssl.avsync.options import Options
 from avssl.media import MediaError

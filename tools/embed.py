@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from avssl.evaluation.command import parse, parser
+from avssl.evaluation.config import parse, parser
 from avssl.evaluation.embedding import embed
 from avssl.media import MediaError
 

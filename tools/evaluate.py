@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from avssl.evaluation.command import parse, parser
+from avssl.evaluation.config import parse, parser
 from avssl.evaluation.report import print_results
 from avssl.evaluation.run import evaluate
 from avssl.media import MediaError

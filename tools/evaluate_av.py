@@ -11,12 +11,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from avssl.data.index import open_manifest
-from avssl.data.synthetic import World, write_world
+from avssl.catalog.index import open_manifest
 from avssl.evaluation.audio import audio_probe
 from avssl.evaluation.synchrony import synchrony
 from avssl.media import MediaError
-from avssl.training.run import SYNTHETIC, split
+from avssl.synthetic import World, write_world
+from avssl.training.data import SYNTHETIC, split
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from avssl.data.index import build_index
+from avssl.catalog.index import build_index
 from avssl.media import MediaError
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from avssl.data.encode import CopyOptions
-from avssl.data.index import open_manifest
-from avssl.data.prepare import prepare
+from avssl.catalog.copies import prepare
+from avssl.catalog.encode import CopyOptions
+from avssl.catalog.index import open_manifest
 from avssl.media import MediaError
 
 

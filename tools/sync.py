@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from avssl.evaluation.pictures import offset_picture
-from avssl.evaluation.sync import Offset, load_synchroniser, offset_of
 from avssl.media import MediaError
-from avssl.methods.audiovisual.streams import in_words
+from avssl.sync.offset import Offset, find_offset, in_words, load_synchroniser
 
 
 def main() -> None:
@@ -37,7 +36,7 @@ def main() -> None:
     table = Table("video", "offset (ms, + = sound late)", "confidence", "in words")
     for path in args.videos:
         try:
-            offset = offset_of(path, network, args.reach, args.resolution)
+            offset = find_offset(path, network, args.reach, args.resolution)
         except (MediaError, ValueError) as error:
             table.add_row(path.name, "", "", str(error))
             continue

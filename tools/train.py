@@ -5,7 +5,7 @@ import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: threads that wait leave the cores to the readers
 
-from avssl.training import run
+from avssl.training.config import run
 
 if __name__ == "__main__":
     run(sys.argv[1:])

@@ -21,8 +21,8 @@ from torchvision.io import encode_jpeg
 
 from avssl.avsync.reasons import REASONS
 from avssl.avsync.store import Record
-from avssl.data.journal import write_text
 from avssl.media import MediaError, open_video
+from avssl.runtime.files import write_text
 
 SHOWN = 24  # clips on the contact sheet
 SIDE = 96  # pixels of the shorter side of a picture on it

@@ -13,7 +13,7 @@ import numpy as np
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Cut
 from avssl.avsync.reasons import Rejection
-from avssl.data.encode import MUXING, pieces
+from avssl.catalog.encode import MUXING, pieces
 from avssl.media import VideoInfo, open_video
 from avssl.media.files import open_container
 

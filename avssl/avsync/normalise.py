@@ -15,7 +15,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from avssl.avsync.options import Normal
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import Record
-from avssl.data.encode import ROUNDING, Movie, copy_rate, copy_size, sound_frames, write_movie
+from avssl.catalog.encode import ROUNDING, Movie, copy_rate, copy_size, sound_frames, write_movie
 from avssl.media import MediaError, VideoInfo
 from avssl.media.motion import Difference
 from avssl.media.pyav import PyAVReader

@@ -23,10 +23,10 @@ from avssl.avsync.shards import write_shards
 from avssl.avsync.sources import Source
 from avssl.avsync.splits import SPLITS, split_of, trials_of
 from avssl.avsync.store import Record, Store
-from avssl.data.encode import copy_rate
-from avssl.data.index import digest_of, thawed
-from avssl.data.journal import write_atomically, write_text
-from avssl.data.manifest import Manifest
+from avssl.catalog.encode import copy_rate
+from avssl.catalog.index import thawed
+from avssl.catalog.manifest import Manifest
+from avssl.runtime.files import digest_of, write_atomically, write_text
 
 WORK = ".work"  # holds the store
 CLIPS = pa.schema(

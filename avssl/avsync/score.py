@@ -19,7 +19,7 @@ from avssl.avsync.store import key_of
 from avssl.media import VideoInfo
 
 if TYPE_CHECKING:
-    from avssl.methods.audiovisual.streams import Synchroniser
+    from avssl.sync.network import Synchroniser
 
 ONSETS_SURE = 6.0  # confidence that fewer than 1 % of mismatched pairs of 2.4 s reach
 FLOOR = 1e-3  # of full scale: loudness below it is silence
@@ -128,7 +128,7 @@ def sound_onsets(loudness: np.ndarray) -> np.ndarray:
 
 
 class RunScorer(NamedTuple):
-    """Estimates with a trained run, through ``avssl.evaluation.sync.offset_of``.
+    """Estimates with a trained run, through ``avssl.sync.offset.find_offset``.
 
     Attributes:
         run: its folder.
@@ -146,13 +146,13 @@ class RunScorer(NamedTuple):
 
     def __call__(self, clip: Heard) -> Score:
         """See :class:`Scorer`. Where the clip is too short for the network, nothing is known: the confidence is 0."""
-        from avssl.evaluation.sync import offset_of  # imports networks, which nothing else here needs
+        from avssl.sync.offset import find_offset  # imports networks, which nothing else here needs
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
             cut_clip(clip.info, clip.span, 0.0, clip.fps, path)
             try:
-                found = offset_of(path, _network(self.run), reach=self.max_offset)
+                found = find_offset(path, _network(self.run), reach=self.max_offset)
             except ValueError:
                 return Score(0.0, 0.0)
         return Score(found.seconds, found.confidence)
@@ -161,7 +161,7 @@ class RunScorer(NamedTuple):
 @functools.cache
 def _network(run: Path) -> Synchroniser:
     """The network of a run, loaded once a process."""
-    from avssl.evaluation.sync import load_synchroniser
+    from avssl.sync.offset import load_synchroniser
 
     return load_synchroniser(run)
 

@@ -18,11 +18,10 @@ from av.audio.frame import AudioFrame
 from avssl.avsync.options import Pack
 from avssl.avsync.splits import SPLITS
 from avssl.avsync.store import Record, key_of
-from avssl.data.encode import pieces
-from avssl.data.index import digest_of
-from avssl.data.journal import write_atomically, write_text
-from avssl.data.table import info_from_row
+from avssl.catalog.encode import pieces
+from avssl.catalog.table import info_from_row
 from avssl.media import open_video
+from avssl.runtime.files import digest_of, write_atomically, write_text
 
 IN_JSON = ("source", "start", "stop", "split", "offset", "confidence", "shift")
 IN_JSON_OF_ROW = ("duration", "fps", "height", "width", "frames", "audio_rate", "sync_grade", "label", "group")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import avssl
 from avssl.avsync.clips import Span, check_clip, cut_clip, find_clips, with_sound
 from avssl.avsync.normalise import normalise
 from avssl.avsync.observe import Observed, observe
@@ -22,11 +20,13 @@ from avssl.avsync.options import Options
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.score import Heard, Score, Scorer, decide
 from avssl.avsync.store import Record, Store, key_of
-from avssl.data.index import digest_of, frozen, reader_version
-from avssl.data.table import info_from_row, row_from_info
+from avssl.catalog.index import frozen, reader_version
+from avssl.catalog.table import info_from_row, row_from_info
 from avssl.media import MediaError, VideoInfo, probe
 from avssl.media.motion import profile
+from avssl.runtime.files import digest_of
 
+VERSIONS = {"normal": 1, "observed": 1, "scores": 1, "clips": 1}  # raise a stage's when what it makes changes
 FACTS = ("duration", "fps", "vfr", "height", "width", "codec", "container", "audio_rate", "audio_codec", "sync_grade")
 
 
@@ -97,14 +97,13 @@ def _stages(job: Job, store: Store) -> Record:
     if rejection is not None:
         return {"facts": facts, **rejection._asdict()}
 
-    made_by = _code("normalise", "../data/encode")
-    key = key_of(job.content, reader, made_by, asdict(options.normal), options.accept.broken)
+    key = key_of(job.content, reader, VERSIONS["normal"], asdict(options.normal), options.accept.broken)
     normal = store.record("normal", key, lambda: _normalise(info, store, key, options), ".mp4")
     if "reason" in normal:
         return {"facts": facts, **normal}
     copy = _info(normal["row"], store.path("normal", key, ".mp4"))
 
-    seen = key_of(key, _code("observe"), asdict(options.shots))
+    seen = key_of(key, VERSIONS["observed"], asdict(options.shots))
     store.record("observed", seen, lambda: _observe(copy, normal["motion"], store, seen, options), ".npz")
     observed = Observed.load(store.path("observed", seen, ".npz"))
     recording = _Recording(copy, key, Fraction(*normal["fps"]), observed, info.sync_grade, store)
@@ -120,7 +119,7 @@ def _scores(scorer: Scorer, recording: _Recording, seen: str, spans: list[Span])
     def estimate() -> Record:
         return {"scores": [scorer(Heard(recording.info, s, recording.fps, recording.observed)) for s in spans]}
 
-    found = recording.store.record("scores", key_of(seen, _code("score"), spans, scorer.name()), estimate)
+    found = recording.store.record("scores", key_of(seen, VERSIONS["scores"], spans, scorer.name()), estimate)
     return {span: Score(*score) for span, score in zip(spans, found["scores"], strict=True)}
 
 
@@ -136,7 +135,7 @@ def _clip(recording: _Recording, span: Span, judged: Rejection | Score, options:
     found = with_sound(recording.observed, span, verdict.shift, recording.fps, options.cut)
     if isinstance(found, Rejection):
         return clip | found._asdict()
-    key = key_of(recording.key, _code("clips"), found, verdict.shift, recording.grade)
+    key = key_of(recording.key, VERSIONS["clips"], found, verdict.shift, recording.grade)
     make = functools.partial(_cut, recording, found, verdict.shift, key)
     return clip | {**found._asdict(), "key": key, "row": recording.store.record("clips", key, make, ".mp4")["row"]}
 
@@ -206,15 +205,8 @@ def _cut(recording: _Recording, span: Span, shift: float, key: str) -> Record:
     with recording.store.growing("clips", key, ".mp4") as partial:
         cut_clip(recording.info, span, shift, recording.fps, partial)
         info = probe(partial)
-        times = torch.arange(info.frames, dtype=torch.float64) / info.fps
+        times = torch.arange(info.num_frames, dtype=torch.float64) / info.fps
         moved = torch.from_numpy(recording.observed.motion[span.start : span.stop])
         info = replace(info, motion=profile(times, moved, info.duration), sync_grade=recording.grade)
         row = row_from_info(info) | {"content": digest_of(partial), "size_bytes": os.path.getsize(partial)}
     return {"row": frozen(row | {"reader": reader_version(True)})}
-
-
-@functools.cache
-def _code(*names: str) -> str:
-    """What makes a record: when this changes, records made before are out of date."""
-    sources = [Path(__file__).parent / f"{name}.py" for name in names]
-    return f"{avssl.__version__} {hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()[:16]}"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import Record, Store, key_of
-from avssl.data.annotations import Annotation, annotate
-from avssl.data.index import digest_of, find_media
-from avssl.data.manifest import Manifest
+from avssl.catalog.annotations import Annotation, annotate
+from avssl.catalog.index import find_media
+from avssl.catalog.manifest import Manifest
+from avssl.runtime.files import digest_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def scan(roots: Sequence[Path], labels: str = "auto", group: str | None = None) 
 
     Args:
         roots: folders, single files, or manifests (``.parquet``), whose labels and groups are taken over.
-        labels: where the classes of a folder's files come from, see :func:`avssl.data.annotations.annotate`.
+        labels: where the classes of a folder's files come from, see :func:`avssl.catalog.annotations.annotate`.
         group: regular expression that finds the group in the relative path.
 
     Raises:

@@ -18,6 +18,7 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import ClipSampler, ViewSampler
 from avssl.data.transforms import ClipTransform
 from avssl.media import AudioClip, MediaError, VideoInfo, VideoReader, open_video
+from avssl.runtime.seeds import key
 
 Short = Literal["drop", "loop"]
 ATTEMPTS = 8  # replacements tried for one bad item before the run is stopped
@@ -53,11 +54,6 @@ class Item(NamedTuple):
 
     clips: Clips
     failures: list[Failure]
-
-
-def key(*numbers: int) -> int:
-    """A 63-bit seed that depends on every one of ``numbers`` (each at least 0)."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 class ClipDataset(Dataset[Item]):
@@ -170,7 +166,7 @@ class ClipDataset(Dataset[Item]):
         looped = self.short == "loop" and info.duration < self.sampler.seconds
         rng = torch.Generator().manual_seed(seed)
         drawn = self.sampler(replace(info, duration=self.sampler.seconds) if looped else info, rng)
-        n = len(drawn.frames)
+        n = len(drawn.times)
         view = [0] * n if drawn.view is None else drawn.view.tolist()
         frames, sound = [torch.empty(0)] * n, [AudioClip(torch.empty(0), (0.0, 0.0))] * n
         row = rows[0]
@@ -180,7 +176,7 @@ class ClipDataset(Dataset[Item]):
                 if not chosen:
                     continue
                 self._mark(row)
-                times = drawn.frames[chosen].flatten()  # [clips * T]
+                times = drawn.times[chosen].flatten()  # [clips * T]
                 with open_video(infos[camera].path, self.backend, info=infos[camera]) as reader:
                     size = self.transform.decode_size(infos[camera].size)
                     shown = reader.frames(times % info.duration if looped else times, size)
@@ -191,7 +187,7 @@ class ClipDataset(Dataset[Item]):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)  # seeding all devices costs a millisecond
                 video = torch.stack([self.transform(clip) for clip in frames])  # [N, T, 3, H, W]
-            target = None if self.labeller is None else self.labeller(video, drawn.frames, info)
+            target = None if self.labeller is None else self.labeller(video, drawn.times, info)
         except MediaError as error:
             return [Failure(row, str(self.videos[row].path), error.code, str(error))]
         finally:
@@ -199,7 +195,7 @@ class ClipDataset(Dataset[Item]):
         listens = drawn.audio is not None
         return Clips(
             video[None],
-            drawn.frames[None],
+            drawn.times[None],
             torch.stack([clip.samples for clip in sound])[None] if listens else None,
             None if drawn.audio is None else drawn.audio[None],
             torch.tensor([clip.valid for clip in sound], dtype=torch.float64)[None] if listens else None,

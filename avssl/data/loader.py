@@ -20,8 +20,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from avssl.clips import Clips
-from avssl.data.dataset import ClipDataset, Failure, collate, key
-from avssl.data.parallel import follow_parent, keep_memory
+from avssl.data.dataset import ClipDataset, Failure, collate
+from avssl.runtime.seeds import key
+from avssl.runtime.workers import start_worker
 
 RESTARTS = 3  # times that the workers of one pass are started again after a hang or a crash
 DYING = 5.0  # seconds within which the death of a worker whose pipe has closed becomes known
@@ -249,11 +250,3 @@ def _context() -> str:
         return "spawn"
     multiprocessing.set_forkserver_preload(["avssl.data.dataset"])
     return "forkserver"
-
-
-def start_worker(worker: int) -> None:
-    """What every process that reads for a `DataLoader` begins with (``worker_init_fn``)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's affair
-    follow_parent()  # torch's own watchdog looks at the fork server, which lives as long as its children
-    torch.set_num_threads(1)
-    keep_memory()

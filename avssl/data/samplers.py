@@ -91,9 +91,9 @@ def on_frames(starts: Tensor, info: VideoInfo) -> Tensor:
     return starts if info.vfr else (starts * info.fps + 1e-6).floor() / info.fps
 
 
-def clip_times(starts: Tensor, frames: int, step: float) -> Tensor:
+def clip_times(starts: Tensor, num_frames: int, step: float) -> Tensor:
     """``[N]`` starts to ``[N, T]`` times, ``step`` seconds apart."""
-    return starts[:, None] + torch.arange(frames, dtype=torch.float64) * step
+    return starts[:, None] + torch.arange(num_frames, dtype=torch.float64) * step
 
 
 def sound_of(times: Tensor, step: float) -> Tensor:
@@ -107,14 +107,14 @@ class RandomClips:
 
     Args:
         clips: clips a video (N).
-        frames: frames a clip (T).
+        num_frames: frames a clip (T).
         step: seconds between two frames of a clip.
         motion_weighted: prefer windows in which much moves.
         audio: read the sound that goes with each clip.
     """
 
     clips: int = 1
-    frames: int = 16
+    num_frames: int = 16
     step: float = 0.08
     motion_weighted: bool = False
     audio: bool = False
@@ -122,12 +122,12 @@ class RandomClips:
     @property
     def seconds(self) -> float:
         """One clip; a single frame without sound takes no time, so that an image is long enough."""
-        return self.frames * self.step if self.frames > 1 or self.audio else TINY
+        return self.num_frames * self.step if self.num_frames > 1 or self.audio else TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[N, T]``, starts drawn independently."""
         starts = [random_start(info, self.seconds, rng, self.motion_weighted) for _ in range(self.clips)]
-        times = clip_times(torch.tensor(starts, dtype=torch.float64), self.frames, self.step)
+        times = clip_times(torch.tensor(starts, dtype=torch.float64), self.num_frames, self.step)
         return ClipTimes(times, sound_of(times, self.step) if self.audio else None)
 
 
@@ -137,20 +137,20 @@ class UniformClips:
 
     Args:
         clips: clips a video (N); a single clip is taken from the middle.
-        frames: frames a clip (T).
+        num_frames: frames a clip (T).
         step: seconds between two frames of a clip.
         audio: read the sound that goes with each clip.
     """
 
     clips: int = 10
-    frames: int = 16
+    num_frames: int = 16
     step: float = 0.08
     audio: bool = False
 
     @property
     def seconds(self) -> float:
         """One clip; a single frame without sound takes no time, so that an image is long enough."""
-        return self.frames * self.step if self.frames > 1 or self.audio else TINY
+        return self.num_frames * self.step if self.num_frames > 1 or self.audio else TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[N, T]`` from the first to the last possible start."""
@@ -158,7 +158,7 @@ class UniformClips:
         share = (
             torch.linspace(0, 1, self.clips, dtype=torch.float64) if self.clips > 1 else torch.tensor([0.5]).double()
         )
-        times = clip_times(share * latest, self.frames, self.step)
+        times = clip_times(share * latest, self.num_frames, self.step)
         return ClipTimes(times, sound_of(times, self.step) if self.audio else None)
 
 
@@ -171,14 +171,14 @@ class ConsecutiveClips:
 
     Args:
         clips: clips a video (N).
-        frames: frames a clip (T).
+        num_frames: frames a clip (T).
         step: seconds between two frames of a clip.
         gap: seconds from the end of one clip to the start of the next.
         motion_weighted: prefer windows in which much moves.
     """
 
     clips: int = 3
-    frames: int = 16
+    num_frames: int = 16
     step: float = 0.08
     gap: float = 0.32
     motion_weighted: bool = False
@@ -186,13 +186,13 @@ class ConsecutiveClips:
     @property
     def seconds(self) -> float:
         """All clips and the gaps between them."""
-        return self.clips * self.frames * self.step + (self.clips - 1) * self.gap
+        return self.clips * self.num_frames * self.step + (self.clips - 1) * self.gap
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[N, T]``, clip after clip."""
         start = random_start(info, self.seconds, rng, self.motion_weighted)
-        offsets = torch.arange(self.clips, dtype=torch.float64) * (self.frames * self.step + self.gap)
-        return ClipTimes(clip_times(on_frames(start + offsets, info), self.frames, self.step))
+        offsets = torch.arange(self.clips, dtype=torch.float64) * (self.num_frames * self.step + self.gap)
+        return ClipTimes(clip_times(on_frames(start + offsets, info), self.num_frames, self.step))
 
 
 @dataclass(frozen=True)
@@ -201,14 +201,14 @@ class ShuffledClips:
 
     Args:
         clips: clips a video (N).
-        frames: frames a clip (T).
+        num_frames: frames a clip (T).
         step: seconds between two frames of a clip.
         gap: seconds from the end of one clip to the start of the next (the paper: 8 frames).
         motion_weighted: prefer windows in which much moves.
     """
 
     clips: int = 3
-    frames: int = 16
+    num_frames: int = 16
     step: float = 0.04
     gap: float = 0.32
     motion_weighted: bool = False
@@ -220,12 +220,12 @@ class ShuffledClips:
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[N, T]``, whole clips permuted."""
-        times = self._ordered(info, rng).frames
+        times = self._ordered(info, rng).times
         return ClipTimes(times[torch.randperm(self.clips, generator=rng)])
 
     @property
     def _ordered(self) -> ConsecutiveClips:
-        return ConsecutiveClips(self.clips, self.frames, self.step, self.gap, self.motion_weighted)
+        return ConsecutiveClips(self.clips, self.num_frames, self.step, self.gap, self.motion_weighted)
 
 
 @dataclass(frozen=True)
@@ -236,17 +236,17 @@ class NearbyClips:
     distance, the paper's best choice; then the first start is drawn evenly from what is left.
 
     Args:
-        frames: frames a clip (T).
+        num_frames: frames a clip (T).
         step: seconds between two frames of a clip.
     """
 
-    frames: int = 16
+    num_frames: int = 16
     step: float = 0.08
 
     @property
     def seconds(self) -> float:
         """One clip: the two may overlap."""
-        return self.frames * self.step
+        return self.num_frames * self.step
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[2, T]``, in random order."""
@@ -254,7 +254,7 @@ class NearbyClips:
         apart = room * (1 - math.sqrt(uniform(0, 1, rng)))  # inverse of the distribution function of 2 (1 - x)
         first = uniform(0, room - apart, rng)
         starts = torch.tensor([first, first + apart], dtype=torch.float64)
-        return ClipTimes(clip_times(starts[torch.randperm(2, generator=rng)], self.frames, self.step))
+        return ClipTimes(clip_times(starts[torch.randperm(2, generator=rng)], self.num_frames, self.step))
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-MEAN = (0.43216, 0.394666, 0.37645)  # of pixels in [0, 1]: Kinetics-400, as torchvision's video networks use
-STD = (0.22803, 0.22145, 0.216989)
-LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
-
-
-def coloured(video: Tensor) -> Tensor:
-    """``[..., 3, H, W]`` normalised pixels (`avssl.clips.Clips.normalised`) to RGB in [0, 1], float32."""
-    return video.float() * video.new_tensor(STD).view(3, 1, 1) + video.new_tensor(MEAN).view(3, 1, 1)
-
-
-def standardised(rgb: Tensor) -> Tensor:
-    """The inverse of `coloured`; a single channel is taken for all three."""
-    return (rgb - rgb.new_tensor(MEAN).view(3, 1, 1)) / rgb.new_tensor(STD).view(3, 1, 1)
+from avssl.pixels import LUMA
 
 
 class ClipTransform:

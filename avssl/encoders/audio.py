@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from avssl.data.audio import LogMel, Masks
 from avssl.encoders.base import AudioEncoder
+from avssl.encoders.spectrogram import LogMel, Masks
 from avssl.encoders.video import ResNet
 
 MEAN, STD = -7.0, 4.0  # of log-mel values, roughly, over speech and the synthetic world: a fixed scale, not a statistic

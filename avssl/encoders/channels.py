@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avssl.data.transforms import coloured, standardised
 from avssl.encoders.base import Encoder
 from avssl.encoders.video import FULL_WIDTH, ResNet
-from avssl.labels import rgb_to_lab
+from avssl.pixels import coloured, rgb_to_lab, standardised
 
 SPREAD = 25.0  # units of L, a and b that become 1
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import avssl
 from avssl.encoders.base import AudioEncoder, Encoder, Exportable
+from avssl.runtime.moved import current_arguments, current_class
 
 WEIGHTS = "encoder.safetensors"
 CARD = "encoder.json"
@@ -127,7 +128,8 @@ def build(plan: Mapping[str, Any], kind: type[Kind], where: str | Path = "a plan
     Raises:
         ValueError: where the class can't be imported or is another.
     """
-    return _class_of(plan, kind, where)(**plan["config"])
+    found = _class_of(plan, kind, where)
+    return found(**current_arguments(found, plan["config"]))
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -197,7 +199,7 @@ def _read(weights: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _class_of(plan: Mapping[str, Any], kind: type[Kind], where: str | Path) -> type[Kind]:
-    module, _, name = plan["class"].rpartition(".")
+    module, _, name = current_class(plan["class"]).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avssl.data.audio import LogMel
 from avssl.encoders import AudioEncoder, load_audio_encoder
 from avssl.encoders.export import build, plan
+from avssl.encoders.spectrogram import LogMel
 from avssl.evaluation.metrics import Prediction, summarise
 from avssl.evaluation.probes import Bank, LinearProbe
 from avssl.evaluation.splits import Fold

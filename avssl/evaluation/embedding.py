@@ -14,12 +14,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from avssl.encoders import load_encoder
-from avssl.evaluation.features import Machine
 from avssl.evaluation.pictures import map_picture, neighbours_picture
 from avssl.evaluation.probes import Bank, nearest_videos
 from avssl.evaluation.protocol import Protocol, Task
 from avssl.evaluation.run import bank
 from avssl.media import open_video
+from avssl.runtime.device import Machine
 
 SHOWN = 5  # neighbours of a query
 PICTURE = 112  # pixels

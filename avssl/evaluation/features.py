@@ -6,24 +6,23 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import IO, Literal
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 import avssl
-from avssl.clips import normalised
-from avssl.data.journal import write_atomically
-from avssl.data.loader import start_worker
-from avssl.data.manifest import Manifest, user_cache
-from avssl.data.progress import Tally
+from avssl.catalog.manifest import Manifest
 from avssl.data.samplers import UniformClips
 from avssl.encoders import Encoder, weights_hash
 from avssl.encoders.inference import for_inference
 from avssl.media import VideoInfo, open_video
+from avssl.pixels import normalised
+from avssl.runtime.device import Machine
+from avssl.runtime.files import write_atomically
+from avssl.runtime.progress import Tally
 
 VIEWS_AT_ONCE = 64  # views a forward pass
 VIEWS_A_WORKER = 16  # the same in a worker that also decodes: few, so that all end at about the same time
@@ -35,7 +34,7 @@ class Views:
 
     Args:
         clips: clips a video, spread evenly over it; a single one is taken from the middle.
-        frames: frames a clip (T). Videos shorter than a clip are played again from the start.
+        num_frames: frames a clip (T). Videos shorter than a clip are played again from the start.
         step: seconds between two frames.
         size: height and width of a view in pixels.
         fit: ``"squash"`` shows the whole picture as a square, so that the aspect ratio can't give a class away;
@@ -45,7 +44,7 @@ class Views:
     """
 
     clips: int = 5
-    frames: int = 16
+    num_frames: int = 16
     step: float = 0.1
     size: int = 112
     fit: Literal["squash", "crop"] = "squash"
@@ -55,10 +54,10 @@ class Views:
     def __post_init__(self) -> None:
         if self.fit == "squash" and self.crops != 1:
             raise ValueError("views: crops=3 needs fit=crop: a squashed picture is already whole")
-        if min(self.clips, self.frames, self.size, self.segments) < 1 or self.step <= 0:
+        if min(self.clips, self.num_frames, self.size, self.segments) < 1 or self.step <= 0:
             raise ValueError(f"views: clips, frames, size, segments and step must be positive, got {self}")
-        if self.frames % self.segments:
-            raise ValueError(f"views: {self.frames} frames can't be cut into {self.segments} equal segments")
+        if self.num_frames % self.segments:
+            raise ValueError(f"views: {self.num_frames} frames can't be cut into {self.segments} equal segments")
 
     @property
     def count(self) -> int:
@@ -67,10 +66,10 @@ class Views:
 
     def times(self, info: VideoInfo) -> Tensor:
         """Seconds ``[clips, T]`` at which a video is looked at."""
-        sampler = UniformClips(self.clips, self.frames, self.step)
+        sampler = UniformClips(self.clips, self.num_frames, self.step)
         if info.duration >= sampler.seconds:
-            return sampler(info, torch.Generator()).frames
-        return sampler(replace(info, duration=sampler.seconds), torch.Generator()).frames % info.duration
+            return sampler(info, torch.Generator()).times
+        return sampler(replace(info, duration=sampler.seconds), torch.Generator()).times % info.duration
 
     def read(self, info: VideoInfo, times: Tensor, size: int) -> Tensor:
         """Views as uint8 ``[N * crops, T, 3, size, size]``, channels last, of the clips at ``[N, T]`` seconds."""
@@ -108,54 +107,6 @@ class ViewDataset(Dataset[Tensor]):
         return self.views.read(info, self.views.times(info), self.size)
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where the work is done. Does not change results beyond rounding.
-
-    Args:
-        device: ``"auto"`` for the GPU where there is one.
-        workers: processes that decode.
-        cache: folder of the feature cache; None is ``avssl/`` in the user's cache. It can be deleted at any time.
-        memory: bytes of decoded training clips kept in memory while fine-tuning.
-    """
-
-    device: str = "auto"
-    workers: int = 2
-    cache: Path | None = None
-    memory: int = 2_000_000_000
-
-    @property
-    def target(self) -> torch.device:
-        """The device itself."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
-
-    @property
-    def half(self) -> bool:
-        """Whether the device computes bfloat16 natively."""
-        if self.target.type == "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        found = torch.cpu.get_capabilities()
-        return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-    @property
-    def folder(self) -> Path:
-        """The cache."""
-        return self.cache or user_cache()
-
-    def autocast(self) -> torch.autocast:
-        """bfloat16 where it is native."""
-        return torch.autocast(self.target.type, dtype=torch.bfloat16, enabled=self.half)
-
-    def loader(self, dataset: Dataset[Tensor], batch: int = 1) -> DataLoader[Tensor]:
-        """Items in order, read by the workers."""
-        pin = self.target.type == "cuda"
-        return DataLoader(
-            dataset, batch_size=batch, num_workers=self.workers, pin_memory=pin, worker_init_fn=start_worker
-        )
-
-
 class Normalise:
     """uint8 ``[..., 3, H, W]`` to float, by the statistics that the encoder was trained with."""
 
@@ -183,11 +134,12 @@ def check_fits(encoder: Encoder, views: Views) -> None:
     """
     try:
         with torch.inference_mode():
-            describe(encoder, torch.zeros(1, views.frames, 3, views.size, views.size), views.segments)
+            describe(encoder, torch.zeros(1, views.num_frames, 3, views.size, views.size), views.segments)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{type(encoder).__name__}({encoder.config}) does not fit the protocol's views of {views.frames} frames, "
-            f"{views.size} x {views.size} pixels: {error}. Change views.frames or views.size"
+            f"{type(encoder).__name__}({encoder.config}) does not fit the protocol's views of "
+            f"{views.num_frames} frames, {views.size} x {views.size} pixels: "
+            f"{error}. Change views.num_frames or views.size"
         ) from error
 
 

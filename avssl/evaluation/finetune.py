@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from avssl.data.loader import start_worker
-from avssl.data.manifest import Manifest
+from avssl.catalog.manifest import Manifest
 from avssl.encoders import Encoder
-from avssl.evaluation.features import VIEWS_AT_ONCE, Machine, Normalise, ViewDataset, Views
+from avssl.evaluation.features import VIEWS_AT_ONCE, Normalise, ViewDataset, Views
 from avssl.evaluation.splits import Fold
+from avssl.runtime.device import Machine
+from avssl.runtime.workers import start_worker
 
 POSITIONS = 10  # places in a video from which training clips are taken, spread evenly
 SHIFT = 1 / 8  # largest shift of a training clip, in picture sizes
@@ -153,7 +154,7 @@ def decode_all(videos: Manifest, rows: Sequence[int], views: Views, machine: Mac
         ``[len(videos), 10, T, 3, h, w]`` uint8; rows of videos that were not asked for are not filled.
     """
     wanted = training_views(views)
-    shape = (len(videos), wanted.clips, wanted.frames, 3, wanted.size, wanted.size)
+    shape = (len(videos), wanted.clips, wanted.num_frames, 3, wanted.size, wanted.size)
     if math.prod(shape) > machine.memory:
         return None
     decoded = torch.empty(shape, dtype=torch.uint8)

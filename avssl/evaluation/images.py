@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from avssl.data.index import open_manifest
+from avssl.catalog.index import open_manifest
 from avssl.encoders import Encoder, load_encoder
-from avssl.evaluation.features import Machine, Normalise, Views, features
+from avssl.evaluation.features import Normalise, Views, features
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.lists import ManyLabels, csv_labels, voc_labels
 from avssl.evaluation.metrics import average_precisions, mean_average_precision
@@ -32,6 +32,7 @@ from avssl.evaluation.protocol import Data, Protocol, Task, digest, identify, pl
 from avssl.evaluation.record import record, remembered, untrained
 from avssl.evaluation.run import bank, frozen, train_once
 from avssl.evaluation.splits import TrainTest, check_apart
+from avssl.runtime.device import Machine
 
 FEATURES = 9000  # numbers that describe a stage, about
 RANKINGS = 200  # random ones, for the chance of the 11-point average precision
@@ -87,7 +88,7 @@ def grid(channels: int, side: int) -> int:
 
 def still(size: int) -> Views:
     """One look at an image, squashed to a square."""
-    return Views(clips=1, frames=1, step=1 / 25, size=size, segments=1)
+    return Views(clips=1, num_frames=1, step=1 / 25, size=size, segments=1)
 
 
 def stages(

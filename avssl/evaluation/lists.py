@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avssl.data.index import open_manifest
-from avssl.data.manifest import Manifest
+from avssl.catalog.index import open_manifest
+from avssl.catalog.manifest import Manifest
 from avssl.evaluation.splits import Fold, Folds, TrainTest, check_apart, groups_of, search_group
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from avssl.evaluation.report import BASELINES, grouped, guess
 
 if TYPE_CHECKING:
-    from avssl.evaluation.sync import Offset
+    from avssl.sync.offset import Offset
 
 NAMED = 30  # classes that still fit on an axis
 CURVES = {

@@ -14,12 +14,13 @@ import numpy as np
 from scipy.stats import hypergeom
 from torch import Tensor
 
-from avssl.data.index import open_manifest
-from avssl.data.manifest import Manifest
-from avssl.evaluation.features import Machine, Views
+from avssl.catalog.index import open_manifest
+from avssl.catalog.manifest import Manifest
+from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, decode_all
 from avssl.evaluation.probes import Ints, LinearProbe, NearestNeighbours
 from avssl.evaluation.splits import Folds, Split, check_folds
+from avssl.runtime.device import Machine
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def identify(
         "classes": list(classes),
         "split": split,
         "folds": digest(listed),
-        "views": plain(views),
+        "views": _as_written(views),
         **({} if labels is None else {"labels": labels}),
     }
     return {
@@ -193,6 +194,11 @@ def identify(
         ],
         "duplicates": [list(pair) for pair in folds.duplicates],
     }
+
+
+def _as_written(views: Views) -> dict[str, Any]:
+    """Return views under the names that results have always had, so that hashes of earlier ones stay comparable."""
+    return {"frames" if name == "num_frames" else name: value for name, value in plain(views).items()}
 
 
 def plain(value: Any) -> Any:

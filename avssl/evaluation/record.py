@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 import avssl
-from avssl.data.journal import write_text
 from avssl.encoders import Encoder, weights_hash
 from avssl.encoders.export import source_commit
-from avssl.evaluation.features import Machine
 from avssl.evaluation.protocol import digest
+from avssl.runtime.device import Machine
+from avssl.runtime.files import write_text
 
 
 def remembered(

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avssl.data.progress import Tally
 from avssl.encoders import Encoder, load_encoder
-from avssl.evaluation.features import Machine, Normalise, features
+from avssl.evaluation.features import Normalise, features
 from avssl.evaluation.finetune import AttentiveClassifier, Budget, Classifier, LabelledClips, fit, predict
 from avssl.evaluation.metrics import Prediction, bootstrap, summarise
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
@@ -22,6 +21,8 @@ from avssl.evaluation.probes import Bank, LinearProbe, NearestNeighbours, draw_l
 from avssl.evaluation.protocol import Protocol, Task
 from avssl.evaluation.record import record, remembered, untrained
 from avssl.evaluation.splits import Fold
+from avssl.runtime.device import Machine
+from avssl.runtime.progress import Tally
 
 Factory = Callable[[int], Encoder]  # seed -> the encoder to start from
 Draw = Callable[[Fold, int], tuple[int, ...] | None]  # fold, seed -> training videos

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from avssl.data.manifest import Manifest
+from avssl.catalog.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from avssl.data.manifest import Manifest
-from avssl.data.progress import Tally
+from avssl.catalog.manifest import Manifest
 from avssl.evaluation.metrics import bootstrap
-from avssl.evaluation.sync import curve, load_synchroniser, offset_from, offset_grid
 from avssl.media import AudioClip, VideoInfo, VideoReader, open_video
-from avssl.methods.audiovisual.streams import Synchroniser
+from avssl.runtime.progress import Tally
+from avssl.sync.network import Synchroniser
+from avssl.sync.offset import curve, load_synchroniser, offset_from, offset_grid
 
 SHIFTED = 0.2  # seconds from which on sound counts as out of sync
 
@@ -77,8 +77,8 @@ def synchrony(
     Args:
         videos: recordings in sync; those too short or silent are counted in ``left_out``.
         run: see `load_synchroniser`; or the network itself.
-        reach: seconds, see `offset_of`.
-        resolution: seconds, see `offset_of`.
+        reach: seconds, see `find_offset`.
+        resolution: seconds, see `find_offset`.
         seed: of the offsets.
 
     Returns:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from avssl.data.transforms import LUMA
 from avssl.labels.recorded import RecordedDepth
 from avssl.media import VideoInfo
+from avssl.pixels import LUMA
 
 Array = NDArray[np.float32]
 

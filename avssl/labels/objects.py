@@ -43,7 +43,7 @@ class MotionSegmentation:
             ValueError: where a clip has fewer than two frames.
         """
         if frames.shape[1] < 2:
-            raise ValueError("MotionSegmentation: needs clips of at least 2 frames, got 1; set sampler.frames")
+            raise ValueError("MotionSegmentation: needs clips of at least 2 frames, got 1; set sampler.num_frames")
         pairs = zip(grey(frames), times.tolist(), strict=True)
         return torch.from_numpy(np.stack([self._trimap(clip, seconds) for clip, seconds in pairs]))
 

@@ -1,7 +1,5 @@
 """Real files on one time axis: seconds from the first shown frame."""
 
-from avssl.media.backends import open_video
-from avssl.media.info import AudioClip, AudioInfo, MediaError, VideoInfo, VideoReader
-from avssl.media.probe import probe
+import lazy_loader
 
-__all__ = ["AudioClip", "AudioInfo", "MediaError", "VideoInfo", "VideoReader", "open_video", "probe"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

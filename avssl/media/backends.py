@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from avssl.media.info import MediaError, VideoInfo, VideoReader
-from avssl.media.probe import probe
+from avssl.media.probing import probe
 
 
 def _pyav(info: VideoInfo, threads: int) -> VideoReader:

@@ -26,7 +26,7 @@ def probe_image(path: Path, max_pixels: int) -> VideoInfo:
     """
     image, codec = _decoded(path, max_pixels)
     size = (image.height, image.width)
-    return VideoInfo(path, 1 / FPS, FPS, size, frames=1, codec=codec, container="image", backends=("image",))
+    return VideoInfo(path, 1 / FPS, FPS, size, num_frames=1, codec=codec, container="image", backends=("image",))
 
 
 class ImageReader(Reader):

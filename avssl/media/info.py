@@ -64,7 +64,7 @@ class VideoInfo:
         motion: ``[ceil(8 * duration)]`` how much moves in each eighth of a second (mean absolute grey difference,
             0 to 1), or None where it was not measured.
         origin: container time in seconds of the first shown frame.
-        frames: number of *shown* frames.
+        num_frames: number of *shown* frames.
         vfr: True where frames are not evenly spaced.
         codec: FFmpeg's name of the video codec.
         container: FFmpeg's name of the container.
@@ -85,7 +85,7 @@ class VideoInfo:
     view: str | None = None
     motion: Tensor | None = None
     origin: float = 0.0
-    frames: int = 0
+    num_frames: int = 0
     vfr: bool = False
     codec: str = ""
     container: str = ""

@@ -60,11 +60,13 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
     if not ticks:
         why = f"no frame of its {info.codec} video decodes" + (f" ({type(failed[1]).__name__})" if failed else "")
         raise MediaError(path, "undecodable", why, "Fetch or convert it again")
-    if len(ticks) != info.frames or failed:
+    if len(ticks) != info.num_frames or failed:
         vfr, period = spacing(np.array(ticks), 1 / (info.fps * base))
         last = 1 if failed and vfr else period  # how long an unevenly spaced frame lasts shows only in the next one
         duration = (ticks[-1] - ticks[0] + last) * base
-        info = replace(info, frames=len(ticks), duration=duration, vfr=vfr, fps=1 / (period * base), backends=("pyav",))
+        info = replace(
+            info, num_frames=len(ticks), duration=duration, vfr=vfr, fps=1 / (period * base), backends=("pyav",)
+        )
     times = torch.tensor(ticks, dtype=torch.float64).sub(ticks[0]).mul(base)
     return replace(info, motion=profile(times, torch.tensor(moved), info.duration))
 

@@ -21,24 +21,24 @@ class Blocks:
 
     Args:
         blocks: blocks a stretch.
-        frames: frames a block.
+        num_frames: frames a block.
         step: seconds between two frames.
         motion_weighted: prefer windows in which much moves.
     """
 
     blocks: int = 8
-    frames: int = 5
+    num_frames: int = 5
     step: float = 0.1
     motion_weighted: bool = False
 
     @property
     def seconds(self) -> float:
         """All blocks."""
-        return self.blocks * self.frames * self.step
+        return self.blocks * self.num_frames * self.step
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[1, blocks * frames]``."""
-        return RandomClips(1, self.blocks * self.frames, self.step, self.motion_weighted)(info, rng)
+        return RandomClips(1, self.blocks * self.num_frames, self.step, self.motion_weighted)(info, rng)
 
 
 class ConvGRU(nn.Module):

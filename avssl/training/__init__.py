@@ -1,7 +1,5 @@
 """Training a pretext task: the only room that knows Lightning."""
 
-from avssl.training.config import run
-from avssl.training.muon import Muon
-from avssl.training.run import pretrain
+import lazy_loader
 
-__all__ = ["Muon", "pretrain", "run"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

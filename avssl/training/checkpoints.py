@@ -23,8 +23,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from avssl.data.index import digest_of
-from avssl.data.journal import write_text
+from avssl.runtime.files import digest_of, write_text
 
 RESUMABLE = 75  # exit status of a run that was asked to stop and can go on (EX_TEMPFAIL)
 

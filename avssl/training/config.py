@@ -19,8 +19,8 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from avssl.data.journal import write_text
 from avssl.media import MediaError
+from avssl.runtime.files import write_text
 from avssl.training.checkpoints import steps_saved
 from avssl.training.run import pretrain
 

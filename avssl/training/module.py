@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from avssl.clips import Clips
-from avssl.data.dataset import key
 from avssl.data.loader import ClipLoader
-from avssl.data.transforms import MEAN, STD
 from avssl.evaluation.collapse import monitors
 from avssl.methods import Method
+from avssl.pixels import MEAN, STD
+from avssl.runtime.seeds import key
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Schedule = Literal["cosine", "constant"]

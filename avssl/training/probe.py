@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from avssl.data.transforms import MEAN, STD
 from avssl.encoders import Encoder
-from avssl.evaluation.features import Machine, Normalise, ViewDataset, check_fits, encode
+from avssl.evaluation.features import Normalise, ViewDataset, check_fits, encode
 from avssl.evaluation.metrics import Prediction, summarise
 from avssl.evaluation.probes import Bank, LinearProbe
 from avssl.evaluation.protocol import Protocol, Task
+from avssl.pixels import MEAN, STD
+from avssl.runtime.device import Machine
 
 STRENGTH = 0.01  # C of the logistic regression; nothing is chosen, so that a measurement takes seconds
 

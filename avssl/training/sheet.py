@@ -12,11 +12,11 @@ from torch import Tensor
 
 from avssl.clips import Clips
 from avssl.data.dataset import collate
-from avssl.data.transforms import MEAN, STD
 from avssl.methods import Method
+from avssl.pixels import MEAN, STD
 from avssl.training.checkpoints import VerifiedCheckpoints, latest
 from avssl.training.config import parse
-from avssl.training.run import Data, split
+from avssl.training.data import Data
 
 COLUMNS = 12  # frames of a clip that are drawn at most
 LETTERS = 24  # of a target's description that fit below a frame
@@ -39,11 +39,10 @@ def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None 
     built = made.instantiate(config)
     method: Method = built.method
     data: Data = built.data
-    training, measured = split(data.open(), data.held_out)
     if run is not None:
         load_method(method, run)
-    part, labelled = (training, data.labelled) if run is None else (measured, 1.0)
-    dataset = data.items(part, method, config.seed, labelled)
+    both = data.datasets(method, config.seed)
+    dataset = both.training if run is None else both.held_out
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(config.seed))[:videos]
     clips, _ = collate([dataset[0, index] for index in order.tolist()])
     with torch.no_grad():

@@ -77,7 +77,7 @@ def late_by(path: Path) -> np.ndarray:
     with open_video(path, "pyav") as reader:
         info = reader.info
         assert info.audio is not None
-        times = torch.arange(info.frames, dtype=torch.float64) / info.fps
+        times = torch.arange(info.num_frames, dtype=torch.float64) / info.fps
         frames = reader.frames(times).float().mean(1)  # [T, H, W]
         sound = reader.audio(0.0, info.duration, info.audio.rate).samples.abs().numpy()
     patch = frames[:, : info.size[0] // 3, : info.size[1] // 3].mean((1, 2)).numpy()

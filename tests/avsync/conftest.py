@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avssl.avsync.build import Machine
+from avssl.avsync.builder import Machine
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "media"))

@@ -12,13 +12,13 @@ from clapper import clapper, late_by
 from flashclick import EXACT, RECIPES, Recipe, number, onsets, write
 from folders import rows
 
-from avssl.avsync.build import Machine, build
+from avssl.avsync.builder import Machine, build
 from avssl.avsync.options import Accept, Cut, Options, Shots, Sync
 from avssl.avsync.score import OnsetScorer
 from avssl.avsync.source import Job, process
 from avssl.avsync.store import Store
-from avssl.data.index import digest_of
 from avssl.media import open_video
+from avssl.runtime.files import digest_of
 
 MATRIX = [
     recipe
@@ -40,7 +40,7 @@ def test_every_click_is_heard_when_its_frame_is_due(tmp_path: Path, recipe: Reci
         start = clip["start"] / 25
         with open_video(Store(tmp_path / "store").path("clips", clip["key"], ".mp4")) as reader:
             info = reader.info
-            times = torch.arange(info.frames, dtype=torch.float64) / info.fps
+            times = torch.arange(info.num_frames, dtype=torch.float64) / info.fps
             shown = [number(frame) for frame in reader.frames(times)]
             sound = reader.audio(0, info.duration, 16000)
         assert sound.valid == pytest.approx((0, info.duration), abs=1.1e-3)

@@ -18,7 +18,7 @@ import torch
 from clapper import clapper
 from folders import contents, rows
 
-from avssl.avsync.build import build
+from avssl.avsync.builder import build
 from avssl.avsync.clips import Span, check_clip, find_clips, with_sound
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Cut, Normal, Options, Pack, Shots, Split, Sync
@@ -26,9 +26,9 @@ from avssl.avsync.reasons import Rejection
 from avssl.avsync.score import ONSETS_SURE, Heard, OnsetScorer, RunScorer, Score, Verdict, decide, make_scorer
 from avssl.avsync.splits import split_of, trials_of
 from avssl.avsync.store import Store, key_of
-from avssl.data.index import open_manifest
-from avssl.evaluation.sync import Offset
+from avssl.catalog.index import open_manifest
 from avssl.media import VideoInfo, open_video
+from avssl.sync.offset import Offset
 
 FPS = Fraction(25)
 INFO = VideoInfo(Path("x"), 6.0, 25.0, (64, 64))
@@ -121,14 +121,14 @@ def test_the_onset_scorer_finds_offsets_and_knows_when_there_is_nothing_to_find(
 def test_a_run_is_asked_about_the_clip_and_its_confidence_has_no_default(tmp_path: Path, machine, monkeypatch):
     asked = []
 
-    def offset_of(video: Path, network: object, reach: float) -> Offset:
+    def find_offset(video: Path, network: object, reach: float) -> Offset:
         with open_video(video, "pyav") as reader:
-            asked.append((reader.info.frames, reader.info.duration, network, reach))
+            asked.append((reader.info.num_frames, reader.info.duration, network, reach))
         if len(asked) == 1:
             raise ValueError("picture and sound share no window")
         return Offset(0.2, 3.0, None)
 
-    monkeypatch.setattr("avssl.evaluation.sync.offset_of", offset_of)
+    monkeypatch.setattr("avssl.sync.offset.find_offset", find_offset)
     monkeypatch.setattr("avssl.avsync.score._network", lambda run: "network")
     clapper(tmp_path / "in" / "a.mp4", frames=80)
     options = Options(cut=Cut(seconds=1.0), sync=Sync(mode="drop", run=tmp_path, max_offset=0.4, min_confidence=1.0))
@@ -325,7 +325,7 @@ def test_manifests_fixed_offsets_and_card(tmp_path: Path, machine):
     assert sum(map(len, groups)) == len(set.union(*groups)) == 6
     assert all(groups)
     for info in everything:
-        assert (info.fps, info.size, info.frames, info.sync_grade) == (25.0, (48, 60), 25, "exact")
+        assert (info.fps, info.size, info.num_frames, info.sync_grade) == (25.0, (48, 60), 25, "exact")
         assert info.audio is not None
         assert (info.audio.rate, info.audio.start, info.audio.duration) == (16000, 0.0, pytest.approx(1.0))
         assert info.motion is not None

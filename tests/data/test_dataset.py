@@ -3,12 +3,13 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from avssl.catalog.index import open_manifest
 from avssl.clips import ClipTimes
-from avssl.data.dataset import ClipDataset, collate, key
-from avssl.data.index import open_manifest
+from avssl.data.dataset import ClipDataset, collate
 from avssl.data.samplers import RandomClips, TupleFrames
 from avssl.data.transforms import Augment, Squash
-from avssl.training.run import split
+from avssl.runtime.seeds import key
+from avssl.training.data import split
 
 
 def make(videos, **options):
@@ -65,7 +66,7 @@ def test_the_frames_are_those_shown_at_the_times(world):
 
     info = videos[int(dataset.kept[0])]
     with open_video(info.path, "pyav") as reader:
-        shown = reader.frames(torch.arange(info.frames) / info.fps, (64, 64))
+        shown = reader.frames(torch.arange(info.num_frames) / info.fps, (64, 64))
     for frame, second in zip(clips.video[0, 0], clips.times[0, 0].tolist(), strict=True):
         assert torch.equal(frame, shown[int(second * info.fps + 1e-6)])
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avssl.catalog.index import open_manifest
 from avssl.data.dataset import ClipDataset
-from avssl.data.index import open_manifest
 from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Squash

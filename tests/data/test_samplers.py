@@ -43,20 +43,20 @@ def rng(seed):
 def test_times_lie_in_the_video_and_depend_on_the_arguments_alone(sampler, extra, seed):
     video = info(sampler.seconds + extra)
     drawn = sampler(video, rng(seed))
-    assert drawn.frames.dtype == torch.float64
-    assert drawn.frames.ndim == 2
-    assert drawn.frames.min() >= 0
-    assert drawn.frames.max() < video.duration
-    assert torch.equal(drawn.frames, sampler(video, rng(seed)).frames)
+    assert drawn.times.dtype == torch.float64
+    assert drawn.times.ndim == 2
+    assert drawn.times.min() >= 0
+    assert drawn.times.max() < video.duration
+    assert torch.equal(drawn.times, sampler(video, rng(seed)).times)
     if drawn.audio is not None:
-        assert drawn.audio.shape == (len(drawn.frames), 2)
+        assert drawn.audio.shape == (len(drawn.times), 2)
         torch.testing.assert_close(drawn.audio[:, 1] - drawn.audio[:, 0], torch.full((len(drawn.audio),), 0.4).double())
-        assert torch.equal(drawn.audio[:, 0], drawn.frames[:, 0])
+        assert torch.equal(drawn.audio[:, 0], drawn.times[:, 0])
 
 
 def test_five_frames_rise_and_keep_their_distances():
     sampler = TupleFrames(2000, 1.0, 0.2)
-    times = sampler(info(4.0), rng(0)).frames
+    times = sampler(info(4.0), rng(0)).times
     a, b, c, d, e = times.unbind(1)
     assert (times.diff(dim=1) > 0).all()
     assert (b - a).min() >= 0.2 - 1e-9  # tau_min
@@ -72,14 +72,14 @@ def test_five_frames_rise_and_keep_their_distances():
 def test_nearby_clips_are_a_third_of_the_room_apart_on_average():
     sampler = NearbyClips(8, 0.05)
     video = info(10.0 + sampler.seconds)
-    apart = torch.stack([sampler(video, rng(seed)).frames[:, 0].diff() for seed in range(3000)])
+    apart = torch.stack([sampler(video, rng(seed)).times[:, 0].diff() for seed in range(3000)])
     assert abs(apart.abs().mean() - 10 / 3) < 0.15  # mean of the density 2 (1 - x) on [0, 1] is 1/3
     assert abs((apart > 0).double().mean() - 0.5) < 0.04
 
 
 def test_shuffled_clips_show_every_order_alike():
     sampler = ShuffledClips(3, 4, 0.05, 0.1)
-    seen = [tuple(sampler(info(3.0), rng(seed)).frames[:, 0].argsort().tolist()) for seed in range(1200)]
+    seen = [tuple(sampler(info(3.0), rng(seed)).times[:, 0].argsort().tolist()) for seed in range(1200)]
     counts = [seen.count(order) for order in set(seen)]
     assert len(counts) == 6
     assert min(counts) > 140
@@ -89,7 +89,7 @@ def test_shuffled_clips_show_every_order_alike():
 def test_where_a_clip_lies_does_not_change_the_distances_between_its_frames(step):
     sampler = ShuffledClips(3, 8, step, 0.02)
     for seed in range(20):
-        shown = (sampler(info(4.0), rng(seed)).frames * 25 + 0.015).floor()  # as a reader finds frames: 0.6 ms of grace
+        shown = (sampler(info(4.0), rng(seed)).times * 25 + 0.015).floor()  # as a reader finds frames: 0.6 ms of grace
         assert (shown - shown[:, :1] == shown[0] - shown[0, 0]).all()
 
 
@@ -97,20 +97,20 @@ def test_motion_weighting_prefers_windows_in_which_something_moves():
     motion = torch.zeros(80)
     motion[40:48] = 1.0  # from 5 s to 6 s of 10 s
     sampler = RandomClips(500, 8, 0.05, motion_weighted=True)
-    starts = sampler(info(10.0, motion), rng(0)).frames[:, 0]
+    starts = sampler(info(10.0, motion), rng(0)).times[:, 0]
     assert ((starts > 4.4) & (starts < 6.2)).all()
 
 
 def test_motion_weighting_of_a_still_video_is_even_and_without_a_profile_an_error():
     sampler = RandomClips(500, 8, 0.05, motion_weighted=True)
-    starts = sampler(info(10.0, torch.zeros(80)), rng(0)).frames[:, 0]
+    starts = sampler(info(10.0, torch.zeros(80)), rng(0)).times[:, 0]
     assert starts.std() > 2
     with pytest.raises(ValueError, match="motion profile"):
         sampler(VideoInfo(Path("a.mp4"), 10.0, 25.0, (64, 64)), rng(0))
 
 
 def test_uniform_clips_reach_from_the_first_to_the_last_possible_start():
-    times = UniformClips(5, 8, 0.05)(info(4.4), rng(0)).frames
+    times = UniformClips(5, 8, 0.05)(info(4.4), rng(0)).times
     torch.testing.assert_close(times[:, 0], torch.linspace(0, 4, 5).double())
 
 
@@ -118,6 +118,6 @@ def test_clips_of_one_frame_are_drawn_from_an_image_unless_they_have_sound():
     image = info(1 / 25)
     for sampler in (RandomClips(4, 1), UniformClips(4, 1)):
         assert sampler.seconds <= image.duration
-        assert sampler(image, rng(0)).frames.max() < image.duration
+        assert sampler(image, rng(0)).times.max() < image.duration
     assert RandomClips(4, 2).seconds == 0.16
     assert RandomClips(4, 1, audio=True).seconds == 0.08

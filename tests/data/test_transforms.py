@@ -2,7 +2,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from avssl.data.transforms import LUMA, Augment, ColourJitter, Squash
+from avssl.data.transforms import Augment, ColourJitter, Squash
+from avssl.pixels import LUMA
 
 
 @pytest.mark.parametrize("seed", range(5))

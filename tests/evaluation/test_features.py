@@ -7,10 +7,11 @@ import tiny
 import torch
 
 from avssl.encoders import R3D, S3D, ResNet
-from avssl.evaluation.features import Machine, ViewDataset, Views, check_fits, features
+from avssl.evaluation.features import ViewDataset, Views, check_fits, features
 from avssl.media import MediaError, open_video
+from avssl.runtime.device import Machine
 
-VIEWS = Views(clips=3, frames=4, step=0.1, size=32, segments=2)
+VIEWS = Views(clips=3, num_frames=4, step=0.1, size=32, segments=2)
 
 
 def encoder_of(kind=ResNet):
@@ -32,7 +33,7 @@ def test_clips_are_spread_evenly_and_end_within_the_video(collection):
 
 def test_a_video_shorter_than_a_clip_is_played_again(collection):
     info = collection[0]
-    times = Views(clips=2, frames=16, step=0.2, size=32).times(info)
+    times = Views(clips=2, num_frames=16, step=0.2, size=32).times(info)
     assert times.shape == (2, 16)
     assert times.max() < info.duration
     assert (times.diff(dim=1) < 0).any()
@@ -46,7 +47,7 @@ def test_squash_shows_the_whole_picture_and_crops_cut_it(collection):
     with open_video(info.path, info=info) as reader:
         assert torch.equal(pixels.flatten(0, 1), reader.frames(times.flatten(), size=(32, 32)))
     wide = replace(info, size=(32, 64))  # the reader scales to what the views ask for
-    crops = Views(clips=1, frames=4, step=0.1, size=32, fit="crop", crops=3)
+    crops = Views(clips=1, num_frames=4, step=0.1, size=32, fit="crop", crops=3)
     left, middle, right = crops.read(wide, times[:1], 32)
     with open_video(info.path, info=info) as reader:
         whole = reader.frames(times[0], size=(32, 64))

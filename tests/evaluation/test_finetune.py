@@ -5,10 +5,11 @@ import tiny
 import torch
 
 from avssl.encoders import R3D
-from avssl.evaluation.features import Machine, Normalise, Views
+from avssl.evaluation.features import Normalise, Views
 from avssl.evaluation.finetune import AttentiveClassifier, Budget, Classifier, LabelledClips, decode_all, fit, predict
+from avssl.runtime.device import Machine
 
-VIEWS = Views(clips=2, frames=4, step=0.1, size=32, segments=1)
+VIEWS = Views(clips=2, num_frames=4, step=0.1, size=32, segments=1)
 MACHINE = Machine(device="cpu", workers=0)
 STATISTICS = Normalise(tiny.MEAN, tiny.STD, torch.device("cpu"))
 ROWS = [0, 1, 2, 4, 5, 6]

@@ -15,16 +15,16 @@ from PIL import Image
 from rich.console import Console
 from sklearn.metrics import average_precision_score
 
-from avssl.data.index import measure_file
-from avssl.data.manifest import Manifest
+from avssl.catalog.index import measure_file
+from avssl.catalog.manifest import Manifest
 from avssl.encoders import R3D, GreyResNet, ResNet, SplitResNet, save_encoder
-from avssl.evaluation.features import Machine
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.images import StagePools, grid, stages, svm
 from avssl.evaluation.lists import csv_labels, voc_labels
 from avssl.evaluation.metrics import average_precisions, mean_average_precision
 from avssl.evaluation.probes import LinearProbe, LinearSVMs
 from avssl.evaluation.report import print_results
+from avssl.runtime.device import Machine
 
 ROOT = Path(__file__).parents[2]
 CARD = {"mean": tiny.MEAN, "std": tiny.STD, "size": [32, 32], "method": "Tiny"}

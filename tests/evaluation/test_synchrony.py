@@ -12,10 +12,10 @@ from avssl.encoders import VGG, EarlyFusion, save_encoder
 from avssl.evaluation.audio import audio_probe, read_sound
 from avssl.evaluation.pictures import offset_picture
 from avssl.evaluation.probes import LinearProbe
-from avssl.evaluation.sync import curve, offset_grid, offset_of
 from avssl.evaluation.synchrony import Displaced, auc
 from avssl.media import AudioClip, AudioInfo, VideoInfo
-from avssl.methods.audiovisual.streams import Synchroniser, TwoStream, in_words
+from avssl.sync.network import Synchroniser, TwoStream
+from avssl.sync.offset import curve, find_offset, in_words, offset_grid
 
 FLASHES = (0.36, 0.92, 1.16, 1.68, 2.2, 2.32)
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -47,7 +47,7 @@ class Compare(Synchroniser):
     """Looks when it is bright, listens when it is loud: knows nothing of any video's offset."""
 
     def __init__(self):
-        super().__init__(1, {}, frames=5, step=0.04, rate=16000)
+        super().__init__(1, {}, num_frames=5, step=0.04, rate=16000)
         self.nothing = torch.nn.Parameter(torch.zeros(1))
         self.card = CARD
 
@@ -59,7 +59,7 @@ class Compare(Synchroniser):
 
 @pytest.mark.parametrize("late", [0.0, 0.12, -0.2])
 def test_a_positive_offset_is_late_sound(late):
-    seconds, confidence, found = offset_of(FlashClick(late), Compare(), reach=0.4, resolution=0.04)
+    seconds, confidence, found = find_offset(FlashClick(late), Compare(), reach=0.4, resolution=0.04)
     assert seconds == pytest.approx(late, abs=1e-6)
     assert confidence > 0.1
     assert len(found.offsets) == len(found.distances) == 21
@@ -68,9 +68,9 @@ def test_a_positive_offset_is_late_sound(late):
 
 def test_displaced_sound_adds_to_the_offset_and_may_be_anothers():
     reader = FlashClick(0.08)
-    assert offset_of(Displaced(reader, -0.2), Compare(), 0.4, 0.04).seconds == pytest.approx(-0.12)
+    assert find_offset(Displaced(reader, -0.2), Compare(), 0.4, 0.04).seconds == pytest.approx(-0.12)
     strange = Displaced(reader, 0.0, FlashClick(0.2))
-    assert offset_of(strange, Compare(), 0.4, 0.04).seconds == pytest.approx(0.2)
+    assert find_offset(strange, Compare(), 0.4, 0.04).seconds == pytest.approx(0.2)
 
 
 def test_only_sound_that_is_there_counts():
@@ -86,7 +86,7 @@ def test_words_and_picture(tmp_path):
     assert in_words(-0.12) == "sound is 120 ms early"
     assert in_words(0.04) == "sound is 40 ms late"
     assert in_words(0.0) == "in sync"
-    offset_picture({"f.mp4: late": offset_of(FlashClick(0.12), Compare(), 0.4, 0.04)}, tmp_path / "curve.png")
+    offset_picture({"f.mp4: late": find_offset(FlashClick(0.12), Compare(), 0.4, 0.04)}, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5000
 
 

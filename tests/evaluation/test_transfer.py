@@ -14,14 +14,15 @@ from rich.console import Console
 from avssl.encoders import R3D, ResNet, save_encoder
 from avssl.evaluation import pictures
 from avssl.evaluation import run as evaluation
-from avssl.evaluation.command import parse, parser
+from avssl.evaluation.config import parse, parser
 from avssl.evaluation.embedding import embed, project
-from avssl.evaluation.features import Machine, Views
+from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.protocol import Data, LowShot, Protocol, Task
 from avssl.evaluation.report import advantage, collect, comma_separated, comparison, markdown, print_results, scores
 from avssl.evaluation.splits import LeaveOneGroupOut
+from avssl.runtime.device import Machine
 
 ROOT = Path(__file__).parents[2]
 PATTERN = "(?P<part>set[12])_(?P<group>seq[0-9]+)_"
@@ -34,7 +35,7 @@ def protocol_of(root, **changes):
         "name": "tiny",
         "data": Data(root),
         "split": LeaveOneGroupOut(PATTERN),
-        "views": Views(clips=2, frames=4, step=0.1, size=32, segments=2),
+        "views": Views(clips=2, num_frames=4, step=0.1, size=32, segments=2),
         "seeds": (0, 1),
         "linear": LinearProbe(strengths=(0.01, 1.0)),
         "retrieval": (1, 5),
@@ -146,7 +147,7 @@ def test_fine_tuning_starts_from_the_pretrained_weights(evaluated):
 def test_the_table_refuses_to_mix_protocols(evaluated, manifest, tmp_path):
     _, machine, run, _ = evaluated
     other = export(tmp_path / "other")
-    evaluation.evaluate(protocol_of(manifest, views=Views(clips=1, frames=4, size=32)), other, machine)
+    evaluation.evaluate(protocol_of(manifest, views=Views(clips=1, num_frames=4, size=32)), other, machine)
     with pytest.raises(ValueError, match=r"not of one protocol and can't share a table: \{'views'"):
         collect([run, other])
     third = export(tmp_path / "third")

@@ -5,8 +5,8 @@ import hashlib
 import av
 import numpy as np
 
-from avssl.data.manifest import Manifest
-from avssl.data.table import row_from_info
+from avssl.catalog.manifest import Manifest
+from avssl.catalog.table import row_from_info
 from avssl.media import probe
 
 CLASSES = ("down", "right")

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from avssl.data.synthetic import Scene, World
 from avssl.labels import (
     EgoMotionFromPoses,
     EgoMotionFromVideo,
@@ -17,6 +16,7 @@ from avssl.labels import (
 )
 from avssl.labels.depth import ranked
 from avssl.media import VideoInfo
+from avssl.synthetic import Scene, World
 
 WORLD = World(videos=16, size=96)
 

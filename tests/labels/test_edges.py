@@ -1,10 +1,10 @@
 import numpy as np
 import torch
 
-from avssl.data.synthetic import Scene, World
 from avssl.labels import MotionEdges, boundary_f, image_edges
-from avssl.labels.colour import lab_to_rgb, rgb_to_lab
 from avssl.labels.edges import jumps, smoothed
+from avssl.pixels import lab_to_rgb, rgb_to_lab
+from avssl.synthetic import Scene, World
 
 
 def test_flow_spreads_up_to_an_edge_and_not_across_it():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from avssl.data.synthetic import Scene, World
 from avssl.labels import AtomicFlow, OpticalFlow, dis_flow, flow_picture, scene_flow
+from avssl.synthetic import Scene, World
 
 
 def textured(height, width, seed=0):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from avssl.data.synthetic import Scene, World, write_world
 from avssl.labels import AtomicSceneFlow, RecordedDepth, scene_flow
 from avssl.media import open_video
+from avssl.synthetic import Scene, World, write_world
 
 
 def frames_of(path, times, size=64):

@@ -40,7 +40,7 @@ def test_auto_gives_the_frames_of_a_sequential_decode(recipe: Recipe, films: dic
     info = probe(films[recipe.name])
     seconds, numbers = sequential(info)
     assert numbers == list(range(recipe.frames))
-    assert info.frames == recipe.frames
+    assert info.num_frames == recipe.frames
     assert info.size == recipe.size
     assert info.rotation == recipe.rotation
     if recipe.name.endswith(EXACT):
@@ -110,7 +110,7 @@ def test_cut_copies_show_only_what_is_shown(source: str, films: dict[str, Path],
     path = cut_copy(films[source], tmp_path / source, 0.72)
     info = scan(path, probe(path))
     seconds, numbers = sequential(info)
-    assert info.frames == len(numbers)
+    assert info.num_frames == len(numbers)
     with open_video(path, info=info) as reader:
         for seed in range(4):
             picks, times = random_times(seconds, info.duration, 6, seed)
@@ -126,7 +126,7 @@ def test_the_file_that_hangs_decord_is_kept_from_it(tmp_path: Path) -> None:
     source = write(Recipe("source.mp4", frames=432, gop=432, b_frames=0, audio=None, size=(48, 64)), tmp_path)
     path = cut_copy(source, tmp_path / "cut.mp4", 132 / 25)
     info = probe(path)
-    assert info.frames == 300
+    assert info.num_frames == 300
     assert "decord" not in info.backends
     with pytest.raises(MediaError) as caught:
         open_video(path, "decord", info=info)

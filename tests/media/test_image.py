@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from avssl.data.index import find_media, open_manifest
-from avssl.data.prepare import prepare
+from avssl.catalog.copies import prepare
+from avssl.catalog.index import find_media, open_manifest
 from avssl.media import MediaError, open_video, probe
 
 HALVES = np.zeros((20, 30, 3), np.uint8)
@@ -23,7 +23,13 @@ def test_an_image_is_a_recording_of_one_frame(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     Image.fromarray(HALVES).save(path, **({"lossless": True} if ending == "webp" else {}))
     info = probe(path)
-    assert (info.frames, info.size, info.duration, info.audio, info.backends) == (1, (20, 30), 0.04, None, ("image",))
+    assert (info.num_frames, info.size, info.duration, info.audio, info.backends) == (
+        1,
+        (20, 30),
+        0.04,
+        None,
+        ("image",),
+    )
     with open_video(path, info=info) as reader:
         frames = reader.frames(torch.tensor([0.0, 0.039]).double())
         assert frames.shape == (2, 3, 20, 30)

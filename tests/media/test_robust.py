@@ -81,11 +81,11 @@ def test_truncated_files_are_used_up_to_the_cut(name: str, films: dict[str, Path
     path.write_bytes(data[: len(data) * 6 // 10])
     whole = probe(path)
     info = scan(path, whole)
-    assert 10 < info.frames < 60
+    assert 10 < info.num_frames < 60
     with open_video(path, info=info) as reader:
-        times = torch.arange(info.frames, dtype=torch.float64) / info.fps
+        times = torch.arange(info.num_frames, dtype=torch.float64) / info.fps
         numbers = [number(image) for image in reader.frames(times)]
-    assert numbers[: info.frames - 3] == list(range(info.frames - 3))
+    assert numbers[: info.num_frames - 3] == list(range(info.num_frames - 3))
     if whole.duration > info.duration + 0.1:
         with open_video(path, info=whole) as reader, pytest.raises(MediaError, match=r"at \d\.\d\d s of") as caught:
             reader.frames(torch.tensor([whole.duration - 0.001]))

@@ -3,7 +3,7 @@
 import torch
 
 from avssl.clips import Clips
-from avssl.data.transforms import standardised
+from avssl.pixels import standardised
 
 
 def of(pictures, clips=1, frames=1):

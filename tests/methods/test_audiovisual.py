@@ -13,10 +13,11 @@ from avssl.methods import AVID, AVTS, XDC, OwensEfros, SparseSync, SyncNet
 from avssl.methods.audiovisual.avts import HardClips
 from avssl.methods.audiovisual.owens_efros import ShiftedSound, aligned
 from avssl.methods.audiovisual.sparse_sync import OffsetClip
-from avssl.methods.audiovisual.streams import AlignedClips, Synchroniser, late, sound
+from avssl.methods.audiovisual.streams import AlignedClips, late, sound
 from avssl.methods.audiovisual.syncnet import along_diagonals
 from avssl.methods.audiovisual.xdc import kmeans, nearest
 from avssl.methods.losses import contrastive
+from avssl.sync.network import Synchroniser
 
 CARD = {"mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2], "size": [32, 32]}
 SHORT = VideoInfo(Path("talk.mp4"), 1.24, 25.0, (80, 80), AudioInfo(16000, 1, 0.0, 1.16, "aac"))
@@ -163,7 +164,9 @@ def test_early_fusion_convolves_picture_and_sound_side_by_side():
 
 
 def test_syncnet_averages_along_diagonals_and_reads_the_target_off_the_times(monkeypatch):
-    method = SyncNet(EarlyFusion(8), VGG(8), AlignedClips(frames=10, step=0.04), hidden=16, out=6, reach=0.08).eval()
+    method = SyncNet(
+        EarlyFusion(8), VGG(8), AlignedClips(num_frames=10, step=0.04), hidden=16, out=6, reach=0.08
+    ).eval()
     clips = clips_of(n=1, frames=10)
     vectors = F.normalize(torch.randn(3, 6, 6), dim=2)  # windows of 3 clips, of 5 frames each
     monkeypatch.setattr(method.streams, "slide", lambda video: vectors)
@@ -186,13 +189,13 @@ def test_syncnet_averages_along_diagonals_and_reads_the_target_off_the_times(mon
     again = method(early)
     assert again["accuracy"].tolist() == again["within_a_frame"].tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match="lower reach"):
-        SyncNet(EarlyFusion(8), VGG(8), AlignedClips(frames=10, step=0.04), reach=0.3)
+        SyncNet(EarlyFusion(8), VGG(8), AlignedClips(num_frames=10, step=0.04), reach=0.3)
 
 
 def test_cosines_are_float32_under_autocast(monkeypatch):
     """In bfloat16, cosines that differ by less than 1/256 would be ties."""
     one = F.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.01], [1.0, 0.02]]), dim=1)
-    method = SyncNet(EarlyFusion(8), VGG(8), AlignedClips(frames=7, step=0.04), hidden=16, out=2, reach=0.04).eval()
+    method = SyncNet(EarlyFusion(8), VGG(8), AlignedClips(num_frames=7, step=0.04), hidden=16, out=2, reach=0.04).eval()
     monkeypatch.setattr(method.streams, "slide", lambda video: one[None])
     monkeypatch.setattr(method.streams, "hear", lambda sounds: one)
     clips = clips_of(n=1, b=1, frames=7)
@@ -200,7 +203,7 @@ def test_cosines_are_float32_under_autocast(monkeypatch):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = method(clips)
         assert nearest(one, one).tolist() == [0, 1, 2]
-        avid = AVID(MC3(8), VGG(8), AlignedClips(frames=5, step=0.04))
+        avid = AVID(MC3(8), VGG(8), AlignedClips(num_frames=5, step=0.04))
         avid.video_head, avid.audio_head = Given(one), Given(one)
         assert avid(clips_of(n=1))["audio_to_video"].tolist() == [1, 1, 1]
     assert {name: value.tolist() for name, value in cast.items()} == {k: v.tolist() for k, v in plain.items()}
@@ -232,7 +235,7 @@ def test_a_synchroniser_is_exported_with_its_heads(make, tmp_path):
     network = make().exports()["sync"].eval()
     save_encoder(network, tmp_path / "sync", CARD)
     again = load(tmp_path, Synchroniser, "sync")
-    assert (again.frames, again.step, again.samples) == (5, 0.04, 3200)
+    assert (again.num_frames, again.step, again.samples) == (5, 0.04, 3200)
     clips, sounds, which = torch.rand(2, 5, 3, 32, 32), torch.rand(3, 3200), torch.tensor([[0, 1], [2, 2]])
     sounds[1] = 0
     with torch.no_grad():

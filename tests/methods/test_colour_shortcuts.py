@@ -1,19 +1,17 @@
 """What colours and brightness tell of a place, and what is done against it."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import torch
 from made import numbered
 from torch.nn import functional as F
 
-from avssl.data.transforms import MEAN, STD
 from avssl.encoders import ResNet
 from avssl.methods import ContextPrediction
 from avssl.methods.disguise import drop_colours, project_colours, shift_channels
 from avssl.methods.frame.context_prediction import CENTRE, NEIGHBOURS
 from avssl.methods.frame.patches import puzzle, standardised, tiles
+from avssl.pixels import MEAN, STD
+from avssl.studies import colours
 
 
 def test_shortcut_a_picture_that_darkens_towards_one_corner():
@@ -116,9 +114,6 @@ def test_shifted_channels_are_cut_each_at_a_place_of_its_own():
 
 
 def test_shortcut_colours_of_a_room_tell_which_clips_are_of_one_video(shared_data):
-    spec = importlib.util.spec_from_file_location("colours", Path(__file__).parents[2] / "benchmarks/colours.py")
-    colours = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(colours)
     roots = [shared_data / "ut_interaction"]
     assert colours.scores("simclr", roots, 1, colours.PLAIN)["histogram"].item() > 0.4  # chance is 1/63
     assert colours.scores("simclr", roots, 1, [])["histogram"].item() < 0.2

@@ -10,8 +10,8 @@ from scipy.stats import kendalltau
 from torch import nn
 from torch.nn import functional as F
 
+from avssl.catalog.index import open_manifest
 from avssl.data.dataset import ClipDataset, collate
-from avssl.data.index import open_manifest
 from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Squash
 from avssl.encoders import R3D, ResNet
@@ -264,9 +264,9 @@ def test_every_moment_has_a_positive_and_a_negative(views):
     for seed in range(30):
         drawn = sampler(replace(info, duration=info.duration * (1 + seed / 10)), torch.Generator().manual_seed(seed))
         assert drawn.view.tolist() == [0, views - 1]
-        assert drawn.frames.min() >= 0
-        assert drawn.frames.max() < info.duration * (1 + seed / 10)
-        positive, negative = relations(drawn.frames.flatten()[None], 0.15, 0.3)
+        assert drawn.times.min() >= 0
+        assert drawn.times.max() < info.duration * (1 + seed / 10)
+        positive, negative = relations(drawn.times.flatten()[None], 0.15, 0.3)
         assert positive.any(2).all()
         assert negative.any(2).all()
     with pytest.raises(ValueError, match="no negative"):

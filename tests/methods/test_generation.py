@@ -9,9 +9,7 @@ from made import of
 from torch.nn import functional as F
 
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import MEAN, STD, coloured, standardised
 from avssl.encoders import GreyResNet, ResNet, SplitResNet, load_encoder, save_encoder
-from avssl.labels import ab_bins, hue_chroma_to_rgb, lab_to_rgb, rgb_to_hue_chroma, rgb_to_lab
 from avssl.methods import (
     AET,
     CoachedContextEncoder,
@@ -28,6 +26,17 @@ from avssl.methods.frame.colourisation import hypercolumns, inferred, rarity
 from avssl.methods.frame.context_encoder import ChannelWise, Reversed, hidden_error, random_regions
 from avssl.methods.frame.split_brain import nearest_bin
 from avssl.methods.maps import likeliest
+from avssl.pixels import (
+    MEAN,
+    STD,
+    ab_bins,
+    coloured,
+    hue_chroma_to_rgb,
+    lab_to_rgb,
+    rgb_to_hue_chroma,
+    rgb_to_lab,
+    standardised,
+)
 
 
 def test_ab_bins_are_those_that_opencv_finds_among_random_colours():
@@ -289,7 +298,7 @@ def test_the_coach_hides_a_quarter_of_the_blocks_and_seeks_what_is_painted_badly
 
 def test_before_it_is_warm_the_coach_hides_at_random_and_its_lesson_is_no_part_of_the_loss_shown():
     torch.manual_seed(0)
-    method = CoachedContextEncoder(ResNet(18, 8), RandomClips(frames=1), width=8, grid=1, warm=0.5)
+    method = CoachedContextEncoder(ResNet(18, 8), RandomClips(num_frames=1), width=8, grid=1, warm=0.5)
     method.judge.weight.data.zero_()
     method.judge.bias.data.zero_()  # the coach finds all blocks alike, and would hide every one
     pictures = torch.randn(2, 3, 64, 64)
@@ -305,7 +314,7 @@ def test_before_it_is_warm_the_coach_hides_at_random_and_its_lesson_is_no_part_o
 
 def test_tasks_share_one_encoder_and_their_losses_add_up():
     torch.manual_seed(0)
-    sampler = RandomClips(frames=1, step=0.04)
+    sampler = RandomClips(num_frames=1, step=0.04)
     tasks = {
         "warp": lambda encoder: AET(encoder, sampler, hidden=8),
         "crops": lambda encoder: Ranking(encoder, sampler, levels=2),
@@ -321,6 +330,6 @@ def test_tasks_share_one_encoder_and_their_losses_add_up():
     assert torch.equal(out["crops_ordered"], single["crops"]["ordered"])
     assert set(out) == {"loss", "warp_identified", "crops_ordered", "chance/warp_identified", "chance/crops_ordered"}
     with pytest.raises(ValueError, match="samplers must be equal"):
-        MultiTask(ResNet(18, 8), tasks | {"more": lambda encoder: Ranking(encoder, RandomClips(frames=2))})
+        MultiTask(ResNet(18, 8), tasks | {"more": lambda encoder: Ranking(encoder, RandomClips(num_frames=2))})
     with pytest.raises(ValueError, match="no tasks"):
         MultiTask(ResNet(18, 8), tasks, {"warps": 1.0})

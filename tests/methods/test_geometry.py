@@ -7,7 +7,6 @@ import torch
 from made import of
 from torch.nn import functional as F
 
-from avssl.data.transforms import standardised
 from avssl.encoders import ResNet
 from avssl.methods import (
     AET,
@@ -17,6 +16,7 @@ from avssl.methods import (
 from avssl.methods.frame.aet import affine, homographies, parameter_error, projective, warped
 from avssl.methods.frame.counting import STYLES, halved, tiled
 from avssl.methods.frame.ranking import distorted, margins, nested
+from avssl.pixels import standardised
 
 
 def test_counting_loss_is_equation_4_of_the_paper():

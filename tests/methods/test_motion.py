@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import standardised
 from avssl.encoders import R3D, ResNet
 from avssl.labels import AtomicFlow
 from avssl.media import VideoInfo
@@ -24,6 +23,7 @@ from avssl.methods.maps import chance, share
 from avssl.methods.temporal.ego_motion import EitherWay, NearAndFar, cost_volume
 from avssl.methods.temporal.moving_objects import wanted
 from avssl.methods.temporal.track_by_colour import clustered, pointed
+from avssl.pixels import standardised
 
 
 def test_chance_knows_what_is_the_same_in_every_video():
@@ -46,7 +46,7 @@ def test_what_is_not_counted_does_not_count():
 
 def test_flow_prediction_looks_at_no_frame_of_the_future():
     torch.manual_seed(0)
-    method = FlowPrediction(R3D(8), RandomClips(frames=6), AtomicFlow(grid=8), seen=4, width=8).eval()
+    method = FlowPrediction(R3D(8), RandomClips(num_frames=6), AtomicFlow(grid=8), seen=4, width=8).eval()
     video = torch.randn(2, 1, 6, 3, 32, 32)
     times = torch.arange(6).double().expand(2, 1, 6)
     other = video.clone()
@@ -57,7 +57,9 @@ def test_flow_prediction_looks_at_no_frame_of_the_future():
 
 
 def test_flow_prediction_weighs_still_cells_less_and_takes_the_weight_out_again():
-    method = FlowPrediction(ResNet(18, 8), RandomClips(frames=3), AtomicFlow(grid=4), seen=2, width=8, still=0.2).eval()
+    method = FlowPrediction(
+        ResNet(18, 8), RandomClips(num_frames=3), AtomicFlow(grid=4), seen=2, width=8, still=0.2
+    ).eval()
     clips = Clips(torch.randn(1, 1, 3, 3, 32, 32), torch.arange(3).double().view(1, 1, 3))
     clips.target = torch.zeros(1, 1, 2, 4, 4, dtype=torch.long)
     clips.target[..., :2] = 3  # half of the cells move
@@ -72,14 +74,14 @@ def test_flow_prediction_weighs_still_cells_less_and_takes_the_weight_out_again(
     assert out["accuracy"].item() == 0.5  # "still" is the more probable answer
     assert out["moving"].item() == 1.0
     with pytest.raises(ValueError, match="seen=5"):
-        FlowPrediction(ResNet(18, 8), RandomClips(frames=5), seen=5)
+        FlowPrediction(ResNet(18, 8), RandomClips(num_frames=5), seen=5)
 
 
 @pytest.mark.parametrize("kind", [MovingObjects, DepthOrder, EdgesFromMotion])
 def test_a_map_is_predicted_from_the_middle_frame_alone(kind):
     torch.manual_seed(0)
     method = kind(ResNet(18, 8), width=8).eval()
-    frames = method.sampler.frames
+    frames = method.sampler.num_frames
     video = torch.randn(2, 1, frames, 3, 32, 32)
     other = torch.randn_like(video)
     other[:, :, frames // 2] = video[:, :, frames // 2]
@@ -129,13 +131,13 @@ def test_clusters_are_where_the_points_are():
 
 def test_colour_is_not_seen_and_a_shifted_frame_is_not_coloured_by_place():
     torch.manual_seed(0)
-    method = TrackByColour(ResNet(18, 8), RandomClips(frames=2), width=8).eval()
+    method = TrackByColour(ResNet(18, 8), RandomClips(num_frames=2), width=8).eval()
     rgb = torch.rand(1, 1, 2, 3, 32, 32)
     times = torch.arange(2).double().view(1, 1, 2)
     clips = Clips(standardised(rgb), times)
     seen = method._seen(clips)[0]
     grey = method._seen(clips)[1]
-    from avssl.labels import lab_to_rgb, rgb_to_lab
+    from avssl.pixels import lab_to_rgb, rgb_to_lab
 
     lab = rgb_to_lab(rgb)
     lab[..., 1:, :, :] *= 0.5  # other colours, as bright
@@ -149,7 +151,7 @@ def test_colour_is_not_seen_and_a_shifted_frame_is_not_coloured_by_place():
 
 
 def test_labels_are_carried_to_where_the_features_went():
-    method = TrackByColour(ResNet(18, 8), RandomClips(frames=2), width=8).eval()
+    method = TrackByColour(ResNet(18, 8), RandomClips(num_frames=2), width=8).eval()
     torch.manual_seed(0)
     features = 20 * F.normalize(torch.randn(1, 1, 8, 8, 8), dim=2)  # every cell unlike any other
     moved = features.roll(2, -1)
@@ -188,8 +190,8 @@ def test_a_cost_volume_tells_where_cells_are_found_again():
 
 
 def test_pairs_of_ego_motion_are_played_backwards_half_of_the_time():
-    draw = EitherWay(clips=200, frames=3, step=0.2)
-    times = draw(VideoInfo("x.mp4", duration=10.0, fps=25.0, size=(8, 8)), torch.Generator().manual_seed(0)).frames
+    draw = EitherWay(clips=200, num_frames=3, step=0.2)
+    times = draw(VideoInfo("x.mp4", duration=10.0, fps=25.0, size=(8, 8)), torch.Generator().manual_seed(0)).times
     steps = times.diff(dim=1)
     backwards = steps[:, 0] < 0
     assert 70 < backwards.sum() < 130
@@ -216,7 +218,7 @@ def test_pairs_are_near_and_far_in_turn_and_within_the_recording():
     for duration in (sampler.seconds, 1.5, 4.0):
         info = VideoInfo("none.mp4", duration, 25.0, (64, 64))
         for _ in range(50):
-            times = sampler(info, rng).frames
+            times = sampler(info, rng).times
             assert times.min() >= 0 and times.max() < duration  # noqa: PT018
             gaps = times.diff(dim=1)[:, 0]
             assert (gaps[0::2] <= 0.2).all() and (gaps[1::2] >= 1.0 - 1e-5).all()  # noqa: PT018

@@ -46,7 +46,7 @@ def info(duration):
 def draw(sampler, count, extra=2.0):
     """``[count, N, T]`` times of as many items."""
     video = info(sampler.seconds + extra)
-    return torch.stack([sampler(video, torch.Generator().manual_seed(seed)).frames for seed in range(count)])
+    return torch.stack([sampler(video, torch.Generator().manual_seed(seed)).times for seed in range(count)])
 
 
 def method_of(name):
@@ -306,7 +306,7 @@ def test_cells_lie_where_they_should():
 
 
 def test_pieces_of_one_slice_are_shown_in_the_order_that_is_asked_for():
-    method = CubicPuzzles(R3D(8), RandomClips(frames=16), puzzles=3, hidden=8)
+    method = CubicPuzzles(R3D(8), RandomClips(num_frames=16), puzzles=3, hidden=8)
     number = torch.arange(16.0).view(1, 4, 4, 1, 1, 1, 1).expand(1, 4, 4, 4, 3, 8, 8)  # 4 moment + quarter
     rows = torch.cat([torch.cat([number[:, :, q], number[:, :, q + 1]], -1) for q in (0, 2)], -2).flatten(1, 2)[:, :, 0]
     video = rows[:, :, None].expand(5, 16, 3, 16, 16)
@@ -328,7 +328,7 @@ def test_shortcut_edges_that_continue_from_one_piece_to_the_next():
     column = torch.arange(64.0).expand(40, 16, 3, 64, 64)
 
     def touching(crop):
-        method = CubicPuzzles(R3D(8), RandomClips(frames=16), crop, replicate=True, rotate=False, hidden=8)
+        method = CubicPuzzles(R3D(8), RandomClips(num_frames=16), crop, replicate=True, rotate=False, hidden=8)
         puzzles = method.puzzles(column)
         places = method.orders[puzzles.order].argsort(-1)[:, 0, 0]  # [40, 4] where each quarter is
         pieces = puzzles.pieces[torch.arange(40)[:, None], 0, 0, places][:, :, 0, 0]  # [40, 4, h, w] solved

@@ -24,7 +24,7 @@ def clips_of(videos=3, frames=8, size=32):
 
 def methods():
     blocks = Blocks(4, 2, 0.1)
-    lstm = UnsupervisedLSTM(FrameLSTM(8, size=8), RandomClips(frames=8), 3)
+    lstm = UnsupervisedLSTM(FrameLSTM(8, size=8), RandomClips(num_frames=8), 3)
     return [
         DPC(R3D(8), blocks, 2),
         MemDPC(R3D(8), blocks, 2, slots=16),
@@ -160,7 +160,7 @@ def test_a_conditional_decoder_reads_the_truth_where_it_has_it_and_else_its_own_
 
 
 def test_the_input_is_given_back_from_its_last_frame_and_drawn_from_its_first():
-    method = UnsupervisedLSTM(FrameLSTM(8, size=32), RandomClips(frames=8), 3).eval()
+    method = UnsupervisedLSTM(FrameLSTM(8, size=32), RandomClips(num_frames=8), 3).eval()
     clips = clips_of()
     targets, _ = method.decoded(clips)
     values = clips.video.flatten(0, 1).flatten(2)  # [B, T, V]: pictures of 32 x 32 are read as they are
@@ -179,7 +179,7 @@ def test_the_input_is_given_back_from_its_last_frame_and_drawn_from_its_first():
     [("conditional", "none", 8), ("none", "unconditional", 3), ("unconditional", "conditional", 3)],
 )
 def test_each_of_the_three_models_trains_all_it_has(reconstruct, predict, drawn):
-    method = UnsupervisedLSTM(FrameLSTM(8, 2, size=8), RandomClips(frames=8), 3, reconstruct, predict)
+    method = UnsupervisedLSTM(FrameLSTM(8, 2, size=8), RandomClips(num_frames=8), 3, reconstruct, predict)
     out = method(clips_of())
     out["loss"].backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in method.parameters())
@@ -188,16 +188,16 @@ def test_each_of_the_three_models_trains_all_it_has(reconstruct, predict, drawn)
 
 def test_a_composite_without_decoders_or_future_is_refused():
     with pytest.raises(ValueError, match="one decoder at least"):
-        UnsupervisedLSTM(FrameLSTM(8), RandomClips(frames=8), 3, "none", "none")
+        UnsupervisedLSTM(FrameLSTM(8), RandomClips(num_frames=8), 3, "none", "none")
     with pytest.raises(ValueError, match="at least 2 must be read"):
-        UnsupervisedLSTM(FrameLSTM(8), RandomClips(frames=8), 7)
+        UnsupervisedLSTM(FrameLSTM(8), RandomClips(num_frames=8), 7)
     with pytest.raises(ValueError, match="predict must be 1 to 3, got 4"):
         DPC(R3D(8), Blocks(4, 2), 4)
 
 
 def test_percepts_are_frozen_and_travel_with_the_encoder(tmp_path):
     torch.manual_seed(0)
-    method = UnsupervisedLSTM(FrameLSTM(8, percepts=ResNet(18, 8)), RandomClips(frames=8), 3).train()
+    method = UnsupervisedLSTM(FrameLSTM(8, percepts=ResNet(18, 8)), RandomClips(num_frames=8), 3).train()
     before = {name: tensor.clone() for name, tensor in method.encoder.percepts.state_dict().items()}
     clips = clips_of()
     method(clips)["loss"].backward()

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from avssl.catalog.index import open_manifest
 from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset, some_of_each
-from avssl.data.index import open_manifest
 from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Squash
 from avssl.encoders import ResNet
 from avssl.methods import S4L, RotNet
-from avssl.training.run import Data, Loaders
+from avssl.training.data import Data, Loaders
 
 LABELS = torch.tensor([2, -1, 0, -1])
 

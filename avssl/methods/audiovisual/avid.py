@@ -54,7 +54,7 @@ class AVID(AudioVisualMethod):
     ) -> None:
         super().__init__()
         self.encoder, self.audio_encoder = encoder, audio_encoder
-        self.sampler = sampler or AlignedClips(frames=8, step=0.0625)
+        self.sampler = sampler or AlignedClips(num_frames=8, step=0.0625)
         self.video_head = projection(encoder.num_features, hidden, out, layers)
         self.audio_head = projection(audio_encoder.num_features, hidden, out, layers)
         self.temperature = temperature

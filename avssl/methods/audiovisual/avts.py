@@ -15,15 +15,9 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import clip_times, on_frames, sound_of, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import (
-    SAME,
-    TwoStream,
-    TwoStreamMethod,
-    apart,
-    shared_stretch,
-    shifts,
-)
+from avssl.methods.audiovisual.streams import SAME, TwoStreamMethod, apart, shared_stretch, shifts
 from avssl.methods.losses import contrastive, nearer
+from avssl.sync.network import TwoStream
 
 OVERLAP = (0.25, 0.75)  # of a clip's length, by which clips of a super-hard pair are apart
 
@@ -36,13 +30,13 @@ class HardClips:
     others: neither stream alone tells pairs in sync from others.
 
     Args:
-        frames: frames a clip (T).
+        num_frames: frames a clip (T).
         step: seconds between two frames of a clip.
         gap: least seconds from the end of one clip to the start of another one that is a hard negative (paper: 0.5).
         reach: most seconds between the starts of two such clips.
     """
 
-    frames: int = 25
+    num_frames: int = 25
     step: float = 0.04
     gap: float = 0.5
     reach: float = 10.0
@@ -50,7 +44,7 @@ class HardClips:
     @property
     def span(self) -> float:
         """Seconds of a clip and of its sound."""
-        return self.frames * self.step
+        return self.num_frames * self.step
 
     @property
     def seconds(self) -> float:
@@ -67,7 +61,7 @@ class HardClips:
         if not begin <= first + sign * near <= last:
             sign = -sign
         starts = on_frames(torch.tensor([first, far, first + sign * near], dtype=torch.float64), info)
-        times = clip_times(starts, self.frames, self.step)
+        times = clip_times(starts, self.num_frames, self.step)
         return ClipTimes(times, sound_of(times, self.step))
 
 
@@ -118,7 +112,9 @@ class AVTS(TwoStreamMethod):
             raise ValueError(f"AVTS: the first stage of the curriculum must begin at 0, got {curriculum}")
         self.encoder, self.audio_encoder = encoder, audio_encoder
         self.sampler = sampler or HardClips()
-        self.streams = TwoStream(encoder, audio_encoder, hidden, out, moments, self.sampler.frames, self.sampler.step)
+        self.streams = TwoStream(
+            encoder, audio_encoder, hidden, out, moments, self.sampler.num_frames, self.sampler.step
+        )
         self.margin, self.curriculum = margin, curriculum
         self.register_buffer("progress", torch.zeros(()))
 

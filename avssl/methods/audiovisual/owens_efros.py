@@ -16,21 +16,15 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import clip_times, on_frames, uniform
-from avssl.data.transforms import coloured
 from avssl.encoders import Fused
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import (
-    SAME,
-    Synchroniser,
-    apart,
-    in_words,
-    late,
-    shared_stretch,
-    sound,
-)
+from avssl.methods.audiovisual.streams import SAME, apart, late, shared_stretch, sound
 from avssl.methods.base import Method, a_video
+from avssl.pixels import coloured
+from avssl.sync.network import Synchroniser
+from avssl.sync.offset import in_words
 
 
 @dataclass(frozen=True)
@@ -41,13 +35,13 @@ class ShiftedSound:
     comes from the same places as that of a shifted one, so that neither stream alone tells.
 
     Args:
-        frames: frames a clip (T); the paper: 4.2 s.
+        num_frames: frames a clip (T); the paper: 4.2 s.
         step: seconds between two frames of a clip.
         shift_min: least seconds of a shift (the paper: 2.0).
         shift_max: most seconds of a shift (the paper: 5.8).
     """
 
-    frames: int = 126
+    num_frames: int = 126
     step: float = 1 / 30
     shift_min: float = 2.0
     shift_max: float = 5.8
@@ -55,16 +49,16 @@ class ShiftedSound:
     @property
     def seconds(self) -> float:
         """A clip and the least shift."""
-        return self.frames * self.step + self.shift_min
+        return self.num_frames * self.step + self.shift_min
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[2, T]``, both the same, and the two sounds in random order."""
-        span = self.frames * self.step
+        span = self.num_frames * self.step
         begin, end = shared_stretch(info, self.seconds)
         moments = torch.tensor(apart(begin, end - span, self.shift_min, self.shift_max, rng), dtype=torch.float64)
         moments = on_frames(moments, info)
         sounds = moments if uniform(0, 1, rng) < 0.5 else moments.flip(0)
-        times = clip_times(moments[:1], self.frames, self.step)
+        times = clip_times(moments[:1], self.num_frames, self.step)
         return ClipTimes(times.repeat(2, 1), torch.stack([sounds, sounds + span], 1))
 
 
@@ -73,14 +67,14 @@ class Alignment(Synchroniser):
 
     Args:
         encoder: over both, or the `plan` of one.
-        frames: frames of a clip.
+        num_frames: frames of a clip.
         step: seconds between two of them.
     """
 
-    def __init__(self, encoder: Fused | Mapping[str, Any], frames: int, step: float) -> None:
+    def __init__(self, encoder: Fused | Mapping[str, Any], num_frames: int, step: float) -> None:
         encoder = encoder if isinstance(encoder, Fused) else build(encoder, Fused)
-        config = {"encoder": plan(encoder), "frames": frames, "step": step}
-        super().__init__(1, config, frames, step, encoder.audio.rate)
+        config = {"encoder": plan(encoder), "num_frames": num_frames, "step": step}
+        super().__init__(1, config, num_frames, step, encoder.audio.rate)
         self.encoder = encoder
         self.classifier = nn.Linear(encoder.num_features, 1)
 
@@ -115,7 +109,7 @@ class OwensEfros(Method):
         super().__init__()
         self.encoder = encoder
         self.sampler = sampler or ShiftedSound()
-        self.alignment = Alignment(encoder, self.sampler.frames, self.sampler.step)
+        self.alignment = Alignment(encoder, self.sampler.num_frames, self.sampler.step)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metrics over 2 B clips."""

@@ -17,7 +17,8 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import clip_times, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import AudioVisualMethod, in_words, late, shared_stretch, sound
+from avssl.methods.audiovisual.streams import AudioVisualMethod, late, shared_stretch, sound
+from avssl.sync.offset import in_words
 
 GRID = 4  # height and width to which the maps of the picture are pooled
 
@@ -30,7 +31,7 @@ class OffsetClip:
     longer than a clip and begin and end alike, the place of the sound alone says something about the offset.
 
     Args:
-        frames: frames a clip (T); the paper: 5 s.
+        num_frames: frames a clip (T); the paper: 5 s.
         step: seconds between two frames of a clip.
         grid: seconds from one offset to the next (the paper: 0.2).
         classes: number of offsets, odd, 0 in the middle (the paper: 21, +-2 s).
@@ -39,7 +40,7 @@ class OffsetClip:
         ValueError: where the number of classes is even or less than 3.
     """
 
-    frames: int = 125
+    num_frames: int = 125
     step: float = 0.04
     grid: float = 0.2
     classes: int = 21
@@ -56,17 +57,17 @@ class OffsetClip:
     @property
     def seconds(self) -> float:
         """A clip, and the largest offset before and after it."""
-        return self.frames * self.step + 2 * self.largest
+        return self.num_frames * self.step + 2 * self.largest
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[1, T]`` and one sound; sound that is late is taken from earlier in the recording."""
         begin, end = shared_stretch(info, self.seconds)
         begin += self.largest
-        last = max(begin, end - self.largest - self.frames * self.step)
+        last = max(begin, end - self.largest - self.num_frames * self.step)
         start = torch.tensor([uniform(begin, last, rng)], dtype=torch.float64)
         late = (int(torch.randint(self.classes, (), generator=rng)) - self.classes // 2) * self.grid
-        times = clip_times(start, self.frames, self.step)
-        heard = torch.stack([start - late, start - late + self.frames * self.step], 1)
+        times = clip_times(start, self.num_frames, self.step)
+        heard = torch.stack([start - late, start - late + self.num_frames * self.step], 1)
         return ClipTimes(times, heard)
 
 
@@ -138,7 +139,7 @@ class SparseSync(AudioVisualMethod):
         """``[B, classes]`` float32, from the earliest sound to the latest."""
         maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B, D, T', H', W']
         maps = F.adaptive_avg_pool3d(maps, (maps.shape[2], GRID, GRID))
-        span = self.sampler.frames * self.sampler.step
+        span = self.sampler.num_frames * self.sampler.step
         seen = self.video_token(maps.flatten(3).permute(0, 2, 3, 1))  # [B, T', GRID GRID, width]
         seen = seen + self.place + seconds_code(seen.shape[1], span, seen)[:, None]
         heard = self.audio_token(self.audio_encoder.maps(sound(clips, self.audio_encoder).flatten(0, 1)).mT)

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, EarlyFusion
-from avssl.methods.audiovisual.streams import AlignedClips, TwoStream, TwoStreamMethod, sound
+from avssl.methods.audiovisual.streams import AlignedClips, TwoStreamMethod, sound
 from avssl.methods.base import a_video
 from avssl.methods.losses import products
+from avssl.sync.network import TwoStream
 
 
 class SyncNet(TwoStreamMethod):
@@ -31,7 +32,7 @@ class SyncNet(TwoStreamMethod):
 
     The target is read off the times: the offset at which sounds begin with their windows.
 
-    A trained network gives the offset of a recording: `avssl.evaluation.sync`.
+    A trained network gives the offset of a recording: `avssl.sync.offset`.
 
     Metrics: ``accuracy`` over offsets, chance one over their number; ``within_a_frame``, the answer at most ``step``
     seconds away, chance the share of offsets that are.
@@ -66,13 +67,13 @@ class SyncNet(TwoStreamMethod):
     ) -> None:
         super().__init__()
         self.encoder, self.audio_encoder = encoder, audio_encoder
-        self.sampler = sampler or AlignedClips(frames=50, step=0.04)
-        self.windows = self.sampler.frames - encoder.window + 1
+        self.sampler = sampler or AlignedClips(num_frames=50, step=0.04)
+        self.windows = self.sampler.num_frames - encoder.window + 1
         self.steps = round(reach / self.sampler.step)
         if self.windows <= self.steps:
             raise ValueError(
-                f"SyncNet: {self.sampler.frames} frames hold {self.windows} windows of {encoder.window} frames, too "
-                f"few for offsets of {self.steps} frames: lower reach, or raise sampler.frames"
+                f"SyncNet: {self.sampler.num_frames} frames hold {self.windows} windows of {encoder.window} frames, "
+                f"too few for offsets of {self.steps} frames: lower reach, or raise sampler.num_frames"
             )
         self.streams = TwoStream(encoder, audio_encoder, hidden, out, (1, moments), encoder.window, self.sampler.step)
         self.temperature = temperature

@@ -61,7 +61,7 @@ class XDC(AudioVisualMethod):
     ) -> None:
         super().__init__()
         self.encoder, self.audio_encoder = encoder, audio_encoder
-        self.sampler = sampler or AlignedClips(frames=32, step=1 / 30)
+        self.sampler = sampler or AlignedClips(num_frames=32, step=1 / 30)
         self.every = every
         self.seen_norm, self.heard_norm = (
             nn.BatchNorm1d(part.num_features, affine=False) for part in (encoder, audio_encoder)

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.heads import fully_connected, projection
 from avssl.methods.losses import squared_distances, told_apart
+from avssl.pixels import coloured
 
 Family = Literal["affine", "projective"]
 Padding = Literal["reflection", "zeros"]
@@ -64,7 +64,7 @@ class AET(Method):
     ) -> None:
         super().__init__()
         self.encoder, self.family, self.padding = encoder, family, padding
-        self.sampler = sampler or RandomClips(frames=1)
+        self.sampler = sampler or RandomClips(num_frames=1)
         self.picture = fully_connected(encoder.num_features, hidden, grid)
         self.decoder = projection(2 * hidden, hidden, 6 if family == "affine" else 8)
 

@@ -16,11 +16,10 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured, standardised
 from avssl.encoders import ResNet
-from avssl.labels import hue_chroma_to_rgb, rgb_to_hue_chroma
 from avssl.methods.base import Method
 from avssl.methods.maps import by_cells, chance, likeliest, share
+from avssl.pixels import coloured, hue_chroma_to_rgb, rgb_to_hue_chroma, standardised
 
 COLOURFUL = 1 / 16  # chroma from which on a hue counts in the metric
 FADE = 0.03  # of the mean resultant, below which colours are faded (ECCV 2016, section 3.3)
@@ -67,7 +66,7 @@ class Colourisation(Method):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.sampler = sampler or RandomClips(frames=1)
+        self.sampler = sampler or RandomClips(num_frames=1)
         self.bins, self.places, self.hue_weight, self.rebalance = bins, places, hue_weight, rebalance
         channels = 1 + sum(encoder.stage_channels)
         self.balance = nn.BatchNorm1d(channels)

@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
 from avssl.methods.losses import nearer, squared_distances
 from avssl.methods.maps import by_cells
+from avssl.pixels import coloured
 
 COARSE = 0.06  # cells of random noise per pixel, from which regions are made (the authors' code)
 CELLS = 8  # along each side, in which hidden content is compared for the metric
@@ -64,7 +64,7 @@ class ContextEncoder(Method):
     ) -> None:
         super().__init__()
         self.encoder, self.hidden, self.adversarial = encoder, hidden, adversarial
-        self.sampler = sampler or RandomClips(frames=1)
+        self.sampler = sampler or RandomClips(num_frames=1)
         self.bottleneck = nn.Sequential(
             nn.AdaptiveAvgPool2d(grid),
             ChannelWise(encoder.num_features, grid),

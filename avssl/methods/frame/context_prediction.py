@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import STD
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
 from avssl.methods.disguise import drop_colours, project_colours
 from avssl.methods.frame.patches import drawn, frames, tiles, vectors
 from avssl.methods.heads import SideBySide
+from avssl.pixels import STD
 
 GRID, CENTRE, NEIGHBOURS = 3, 4, [0, 1, 2, 3, 5, 6, 7, 8]
 Colours = Literal["dropping", "projection", "keep"]
@@ -71,7 +71,7 @@ class ContextPrediction(Method):
         if not 0 < patch <= patch + jitter <= 1:
             raise ValueError(f"ContextPrediction: patch + jitter must be at most 1 (a cell), got {patch} + {jitter}")
         self.encoder, self.patch, self.jitter, self.colours = encoder, patch, jitter, colours
-        self.sampler = sampler or RandomClips(clips=4, frames=1)
+        self.sampler = sampler or RandomClips(clips=4, num_frames=1)
         self.head = SideBySide(encoder.num_features, 2, width, hidden, len(NEIGHBOURS))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:

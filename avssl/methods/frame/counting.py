@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
 from avssl.methods.heads import fully_connected
 from avssl.methods.losses import squared_distances, told_apart
+from avssl.pixels import coloured
 
 TILES = 4
 
@@ -83,9 +83,9 @@ class Counting(Method):
     ) -> None:
         super().__init__()
         self.encoder, self.margin, self.grey = encoder, margin, grey
-        self.sampler = sampler or RandomClips(frames=2, step=0.4)
-        if self.sampler.frames < 2:
-            raise ValueError("Counting: sampler.frames must be at least 2: a frame is compared with another moment")
+        self.sampler = sampler or RandomClips(num_frames=2, step=0.4)
+        if self.sampler.num_frames < 2:
+            raise ValueError("Counting: sampler.num_frames must be at least 2: a frame is compared with another moment")
         self.register_buffer("styles", STYLES, persistent=False)
         last = nn.Linear(hidden, counts)
         nn.init.normal_(last.weight, std=0.01)  # as AlexNet's: beyond the margin, all counts would be pulled to zero

@@ -57,7 +57,7 @@ class DeepPermNet(Method):
         super().__init__()
         self.encoder, self.grid, self.tile, self.shift = encoder, grid, tile, shift
         self.puzzles, self.iterations = puzzles, iterations
-        self.sampler = sampler or RandomClips(clips=4, frames=1)
+        self.sampler = sampler or RandomClips(clips=4, num_frames=1)
         self.head = SideBySide(encoder.num_features, grid**2, width, hidden, grid**4)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:

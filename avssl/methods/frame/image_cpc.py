@@ -88,7 +88,7 @@ class ImageCPC(Method):
             raise ValueError(f"ImageCPC: directions must be 1 or 4, got {directions}")
         self.encoder, self.grid, self.overlap, self.predict = encoder, grid, overlap, predict
         self.crop, self.augment = crop, augment
-        self.sampler = sampler or RandomClips(clips=1, frames=1)
+        self.sampler = sampler or RandomClips(clips=1, num_frames=1)
         features = encoder.num_features
         self.contexts = nn.ModuleList(Above(features, width, depth) for _ in range(directions))
         self.ahead = nn.ModuleList(nn.Linear(features, predict * features, bias=False) for _ in range(directions))

@@ -65,7 +65,7 @@ class Jigsaw(Method):
     ) -> None:
         super().__init__()
         self.encoder, self.grid, self.tile, self.shift, self.puzzles = encoder, grid, tile, shift, puzzles
-        self.sampler = sampler or RandomClips(clips=4, frames=1)
+        self.sampler = sampler or RandomClips(clips=4, num_frames=1)
         self.register_buffer("orders", distant_permutations(grid**2, permutations).clone(), persistent=False)
         self.head = SideBySide(encoder.num_features, grid**2, width, hidden, permutations)
 

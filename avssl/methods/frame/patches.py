@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from avssl.clips import Clips
-from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.disguise import random_crops, shift_channels
+from avssl.pixels import coloured
 
 FLAT = 0.02  # added to the standard deviation of a tile: about one of 256 steps of a standardised picture
 

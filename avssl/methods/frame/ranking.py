@@ -15,9 +15,9 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured, standardised
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
+from avssl.pixels import coloured, standardised
 
 ANCHORS = 8  # nested crops are centred within one over this of the picture's sides (section 5.2)
 Ranked = Literal["crops", "distortions"]
@@ -65,7 +65,7 @@ class Ranking(Method):
         if levels < 2:
             raise ValueError(f"Ranking: two levels are the least that can be put in order, got {levels}")
         self.encoder, self.ranked, self.levels, self.scale, self.margin = encoder, ranked, levels, scale, margin
-        self.sampler = sampler or RandomClips(frames=1)
+        self.sampler = sampler or RandomClips(num_frames=1)
         self.score = nn.Linear(encoder.num_features, 1, bias=False)  # differences have none
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:

@@ -29,4 +29,4 @@ class RotNet(Rotation):
     """
 
     def __init__(self, encoder: Encoder, sampler: RandomClips | None = None) -> None:
-        super().__init__(encoder, sampler or RandomClips(clips=4, frames=1))
+        super().__init__(encoder, sampler or RandomClips(clips=4, num_frames=1))

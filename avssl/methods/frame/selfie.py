@@ -65,7 +65,7 @@ class Selfie(Method):
         if self.hidden >= grid**2:
             raise ValueError(f"Selfie: masked={masked} leaves none of {grid**2} patches to look at")
         self.encoder, self.grid, self.patch = encoder, grid, patch
-        self.sampler = sampler or RandomClips(clips=4, frames=1)
+        self.sampler = sampler or RandomClips(clips=4, num_frames=1)
         self.project = nn.Linear(encoder.num_features, width)
         self.token = nn.Parameter(0.02 * torch.randn(width))
         self.rows, self.columns = (nn.Parameter(torch.randn(grid, width)) for _ in range(2))

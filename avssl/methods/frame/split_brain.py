@@ -15,11 +15,11 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured
 from avssl.encoders import ResNet, SplitResNet
-from avssl.labels import RecordedDepth, ab_bins, lab_to_rgb, rgb_to_lab
+from avssl.labels import RecordedDepth
 from avssl.methods.base import Method
 from avssl.methods.maps import MapHead, by_cells, chance, likeliest, share
+from avssl.pixels import ab_bins, coloured, lab_to_rgb, rgb_to_lab
 
 BRIGHT = 25  # bins of L within which two cells count as equally bright, for the chance level
 MOST = 0.5  # the share of a cell whose depth must be known for the cell to count
@@ -129,7 +129,7 @@ class SplitBrain(CrossChannel):
     ) -> None:
         super().__init__()
         self.encoder, self.levels = encoder, levels
-        self.sampler = sampler or RandomClips(frames=1)
+        self.sampler = sampler or RandomClips(num_frames=1)
         self.register_buffer("bins", ab_bins(step), persistent=False)  # [Q, 2]
         self.colour = MapHead(encoder.light, len(self.bins), width)
         self.light = MapHead(encoder.colour, levels, width)
@@ -205,7 +205,7 @@ class SplitBrainDepth(CrossChannel):
     ) -> None:
         super().__init__()
         self.encoder, self.near, self.far, self.levels = encoder, near, far, levels
-        self.sampler = sampler or RandomClips(frames=1)
+        self.sampler = sampler or RandomClips(num_frames=1)
         self.labeller = labeller or RecordedDepth()
         self.register_buffer("bins", ab_bins(step), persistent=False)  # [Q, 2]
         self.depth_encoder = ResNet(**encoder.config)

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method, a_video
 from avssl.methods.disguise import flicker, moving_crop
+from avssl.pixels import coloured
 
 
 @dataclass(frozen=True)
@@ -26,24 +26,24 @@ class ForwardsOrBackwards:
 
     Args:
         clips: clips a video (N), each drawn on its own.
-        frames: frames a clip (T).
+        num_frames: frames a clip (T).
         step: seconds between two frames of a clip.
         motion_weighted: prefer windows in which much moves.
     """
 
     clips: int = 1
-    frames: int = 20
+    num_frames: int = 20
     step: float = 0.04
     motion_weighted: bool = False
 
     @property
     def seconds(self) -> float:
         """One clip."""
-        return self.frames * self.step
+        return self.num_frames * self.step
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[N, T]``, rising or falling."""
-        times = RandomClips(self.clips, self.frames, self.step, self.motion_weighted)(info, rng).frames
+        times = RandomClips(self.clips, self.num_frames, self.step, self.motion_weighted)(info, rng).times
         turned = torch.rand(self.clips, 1, generator=rng) < 0.5
         return ClipTimes(torch.where(turned, times.flip(1), times))
 
@@ -94,8 +94,8 @@ class ArrowOfTime(Method):
         self.encoder, self.chunks, self.differences = encoder, chunks, differences
         self.drift, self.flicker = drift, flicker
         self.sampler = sampler or ForwardsOrBackwards()
-        if self.sampler.frames % chunks:
-            raise ValueError(f"ArrowOfTime: {self.sampler.frames} frames can't be cut into {chunks} equal chunks")
+        if self.sampler.num_frames % chunks:
+            raise ValueError(f"ArrowOfTime: {self.sampler.num_frames} frames can't be cut into {chunks} equal chunks")
         layers: list[nn.Module] = []
         for channels in (chunks * encoder.num_features, hidden):
             layers += [nn.Conv2d(channels, hidden, 3, padding=1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU()]

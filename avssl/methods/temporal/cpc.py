@@ -71,6 +71,6 @@ class CPC(Method):
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """How far ahead is predicted."""
-        seconds = self.sampler.frames * self.sampler.step
+        seconds = self.sampler.num_frames * self.sampler.step
         line = f"after each block, the next {self.predict} of {seconds:.2f} s"
         return [[line] * clips.times.shape[1] for _ in range(len(clips))]

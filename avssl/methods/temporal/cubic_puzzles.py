@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.disguise import one_channel, random_crops
+from avssl.pixels import coloured
 
 PIECES = 4
 KINDS = ("spatial", "temporal")
@@ -89,11 +89,11 @@ class CubicPuzzles(Method):
         super().__init__()
         self.encoder, self.crop, self.duration, self.count = encoder, crop, duration, puzzles
         self.replicate, self.rotate = replicate, rotate
-        self.sampler = sampler or RandomClips(frames=128, step=0.04)
-        if self.sampler.frames % PIECES or self.sampler.clips != 1:
+        self.sampler = sampler or RandomClips(num_frames=128, step=0.04)
+        if self.sampler.num_frames % PIECES or self.sampler.clips != 1:
             raise ValueError(
                 f"CubicPuzzles needs one clip of a multiple of {PIECES} frames, "
-                f"got {self.sampler.clips} of {self.sampler.frames}"
+                f"got {self.sampler.clips} of {self.sampler.num_frames}"
             )
         orders = torch.tensor(list(permutations(range(PIECES))))  # [24, 4]
         self.register_buffer("orders", orders, persistent=False)

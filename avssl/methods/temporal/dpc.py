@@ -87,7 +87,7 @@ class DPC(Method):
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """From which seconds on the video is predicted."""
-        seen = (self.sampler.blocks - self.predict) * self.sampler.frames
+        seen = (self.sampler.blocks - self.predict) * self.sampler.num_frames
         starts = clips.times.sort(2).values[:, :, seen]  # [B, N]
         return [
             [f"{self.predict} blocks to predict, from {start:.2f} s on" for start in row] for row in starts.tolist()

@@ -61,7 +61,7 @@ class EdgesFromMotion(Method):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.sampler = sampler or RandomClips(frames=3, step=0.08, motion_weighted=True)
+        self.sampler = sampler or RandomClips(num_frames=3, step=0.08, motion_weighted=True)
         self.labeller = labeller or ConfidentFlow()
         self.head = MapHead(encoder, 1, width)
         self.rounds, self.jump, self.edge = rounds, jump, edge

@@ -31,7 +31,7 @@ class EitherWay(RandomClips):
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[N, T]``, rising or falling."""
-        times = super().__call__(info, rng).frames
+        times = super().__call__(info, rng).times
         backwards = torch.rand(len(times), 1, generator=rng) < 0.5
         return ClipTimes(torch.where(backwards, times.flip(1), times))
 
@@ -74,7 +74,7 @@ class EgoMotion(Method):
         needs_frames(self, encoder)
         self.encoder = encoder
         self.head = MapHead(encoder, 32, hidden=32)
-        self.sampler = sampler or EitherWay(frames=2, step=0.32)
+        self.sampler = sampler or EitherWay(num_frames=2, step=0.32)
         self.labeller = labeller or EgoMotionFromVideo()
         self.top = nn.Sequential(
             nn.Conv2d((2 * REACH + 1) ** 2, width, 3, padding=1),

@@ -60,10 +60,11 @@ class FlowPrediction(Method):
         still: float = 0.2,
     ) -> None:
         super().__init__()
-        self.sampler = sampler or RandomClips(frames=seen + 7)
-        if not 2 <= seen < self.sampler.frames:
+        self.sampler = sampler or RandomClips(num_frames=seen + 7)
+        if not 2 <= seen < self.sampler.num_frames:
             raise ValueError(
-                f"FlowPrediction: expected 2 <= seen < sampler.frames, got seen={seen}, frames={self.sampler.frames}"
+                f"FlowPrediction: expected 2 <= seen < sampler.num_frames, got seen={seen}, "
+                f"num_frames={self.sampler.num_frames}"
             )
         self.encoder = encoder
         self.labeller = labeller or AtomicFlow()
@@ -114,7 +115,7 @@ class FlowPrediction(Method):
         for step in maps.unbind(2):
             state = self.reads(step, state)
         steps = []
-        for _ in range(self.sampler.frames - self.seen + 1):
+        for _ in range(self.sampler.num_frames - self.seen + 1):
             state = self.unrolls(None, state)
             steps.append(state[0])
         states = torch.stack(steps, 1)  # [B N, S, width, h, w]
@@ -130,7 +131,7 @@ class FlowPrediction(Method):
     def describe(self, clips: Clips) -> list[list[str]]:
         """Which share of the cells moves in the predicted steps."""
         moving = (self.wanted(clips) > 0).flatten(1).float().mean(1).view(clips.video.shape[:2])
-        steps = self.sampler.frames - self.seen + 1
+        steps = self.sampler.num_frames - self.seen + 1
         return [[f"{share:.0%} of cells move in {steps} steps" for share in row] for row in moving.tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:

@@ -51,7 +51,7 @@ class MovingObjects(Method):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.sampler = sampler or RandomClips(frames=5, step=0.08, motion_weighted=True)
+        self.sampler = sampler or RandomClips(num_frames=5, step=0.08, motion_weighted=True)
         self.labeller = labeller or MotionSegmentation()
         self.head = MapHead(encoder, 1, width)
         self.moving = moving

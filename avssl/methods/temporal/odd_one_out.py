@@ -38,7 +38,7 @@ class OddOneOutClips:
 
     Args:
         questions: sub-sequences a video (N + 1; the paper: 6).
-        frames: frames of a sub-sequence (W; the paper: 6).
+        num_frames: frames of a sub-sequence (W; the paper: 6).
         step: seconds between two frames of a consecutive sub-sequence.
         sampling: how frames are drawn.
         disguise: see above; for consecutive and constrained sampling.
@@ -46,7 +46,7 @@ class OddOneOutClips:
     """
 
     questions: int = 6
-    frames: int = 6
+    num_frames: int = 6
     step: float = 0.08
     sampling: Literal["consecutive", "constrained", "random"] = "constrained"
     disguise: bool = False
@@ -71,25 +71,25 @@ class OddOneOutClips:
         for question in range(self.questions):
             times = self._in_order(info, window, question == odd, rng)
             if question == odd:
-                order = torch.arange(self.frames)
+                order = torch.arange(self.num_frames)
                 while torch.equal(order, order.sort().values):
-                    order = torch.randperm(self.frames, generator=rng)
+                    order = torch.randperm(self.num_frames, generator=rng)
                 times = times[order]
             shown.append(times)
         return ClipTimes(torch.stack(shown))
 
     @property
     def _places(self) -> int:
-        return self.frames * 3 // 2 if self.sampling == "constrained" else self.frames
+        return self.num_frames * 3 // 2 if self.sampling == "constrained" else self.num_frames
 
     def _in_order(self, info: VideoInfo, window: float, odd: bool, rng: torch.Generator) -> Tensor:
         if self.sampling == "random":
-            low = torch.rand(self.frames, generator=rng, dtype=torch.float64)
+            low = torch.rand(self.num_frames, generator=rng, dtype=torch.float64)
             return (low * (info.duration - TINY)).sort().values
-        places = torch.randperm(self._places, generator=rng)[: self.frames].sort().values.double()
+        places = torch.randperm(self._places, generator=rng)[: self.num_frames].sort().values.double()
         step = self.step
         if self.disguise:
-            step *= uniform(0.6, 1.0, rng) * (3 / (self.frames + 1) if odd else 1.0)
+            step *= uniform(0.6, 1.0, rng) * (3 / (self.num_frames + 1) if odd else 1.0)
         if self.sampling == "consecutive":
             window = random_start(info, self.seconds, rng, self.motion_weighted)
         start = window + uniform(0.0, self._places * (self.step - step), rng)

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start
-from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method, a_video, needs_frames
 from avssl.methods.disguise import one_channel, random_crops
 from avssl.methods.heads import fully_connected
+from avssl.pixels import coloured
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class ShuffledFrames:
 
     Args:
         tuples: tuples a video (N), each drawn on its own.
-        frames: frames of a tuple (T; the paper: 4).
+        num_frames: frames of a tuple (T; the paper: 4).
         gap_min: shortest time between two frames that follow each other, in seconds.
         gap_max: longest.
         motion_weighted: prefer windows in which much moves, as the paper does.
     """
 
     tuples: int = 1
-    frames: int = 4
+    num_frames: int = 4
     gap_min: float = 0.2
     gap_max: float = 0.6
     motion_weighted: bool = True
@@ -44,18 +44,18 @@ class ShuffledFrames:
     @property
     def seconds(self) -> float:
         """Room for the longest gaps."""
-        return (self.frames - 1) * self.gap_max + TINY
+        return (self.num_frames - 1) * self.gap_max + TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[N, T]`` in the order in which the frames are shown."""
         return ClipTimes(torch.stack([self._tuple(info, rng) for _ in range(self.tuples)]))
 
     def _tuple(self, info: VideoInfo, rng: torch.Generator) -> Tensor:
-        share = torch.rand(self.frames - 1, generator=rng, dtype=torch.float64)
+        share = torch.rand(self.num_frames - 1, generator=rng, dtype=torch.float64)
         since = (self.gap_min + share * (self.gap_max - self.gap_min)).cumsum(0)  # [T - 1]
         start = random_start(info, since[-1].item() + TINY, rng, self.motion_weighted)
         times = start + F.pad(since, (1, 0))
-        return times[torch.randperm(self.frames, generator=rng)]
+        return times[torch.randperm(self.num_frames, generator=rng)]
 
 
 class OPN(Method):
@@ -104,7 +104,7 @@ class OPN(Method):
         needs_frames(self, encoder)
         self.encoder, self.jitter, self.split = encoder, jitter, split
         self.sampler = sampler or ShuffledFrames()
-        count = self.sampler.frames
+        count = self.sampler.num_frames
         orders = [order for order in permutations(range(count)) if order[0] < order[-1]]  # one of each two reversals
         self.register_buffer("orders", torch.tensor(orders), persistent=False)  # [T! / 2, T]
         self.pairs = list(combinations(range(count), 2))

@@ -32,7 +32,7 @@ class PacedClips:
     paces and a scene says nothing about its pace (SpeedNet trains on both speeds of a clip in one batch).
 
     Args:
-        frames: frames a clip (T; Wang et al.: 16 or 64).
+        num_frames: frames a clip (T; Wang et al.: 16 or 64).
         step: seconds between two frames at pace 1; a frame of the video, or more: where frames repeat, pace shows.
         paces: rising, at least two (Wang et al.: 1, 2, 3, 4; SpeedNet: 1, 2).
         wobble: a clip is faster than its pace by up to this share (SpeedNet: 1 to 1.2 and 1.7 to 2.2 times), so that
@@ -43,7 +43,7 @@ class PacedClips:
         ValueError: where a clip could belong to two paces.
     """
 
-    frames: int = 16
+    num_frames: int = 16
     step: float = 0.04
     paces: tuple[float, ...] = (1, 2, 3, 4)
     wobble: float = 0.0
@@ -59,15 +59,15 @@ class PacedClips:
     @property
     def seconds(self) -> float:
         """The fastest clip."""
-        return self.frames * self.step * self.paces[-1] * (1 + self.wobble) + TINY
+        return self.num_frames * self.step * self.paces[-1] * (1 + self.wobble) + TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[2, T]``."""
         shown = []
         for number in torch.randperm(len(self.paces), generator=rng)[:2].tolist():
             step = self.step * self.paces[number] * (1 + uniform(0.0, self.wobble, rng))
-            start = random_start(info, self.frames * step + TINY, rng, self.motion_weighted)
-            shown.append(clip_times(torch.tensor([start], dtype=torch.float64), self.frames, step))
+            start = random_start(info, self.num_frames * step + TINY, rng, self.motion_weighted)
+            shown.append(clip_times(torch.tensor([start], dtype=torch.float64), self.num_frames, step))
         return ClipTimes(torch.cat(shown))
 
     def number(self, times: Tensor) -> Tensor:

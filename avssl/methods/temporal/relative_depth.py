@@ -51,7 +51,7 @@ class DepthOrder(Method):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.sampler = sampler or RandomClips(frames=3, step=0.4)
+        self.sampler = sampler or RandomClips(num_frames=3, step=0.4)
         self.labeller = labeller or RelativeDepth()
         self.head = MapHead(encoder, 1, width)
         self.pairs, self.apart = pairs, apart

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
+from avssl.pixels import coloured
 
 TURNS = 4
 
@@ -39,7 +39,7 @@ class Rotation(Method):
     def __init__(self, encoder: Encoder, sampler: RandomClips | None = None) -> None:
         super().__init__()
         self.encoder = encoder
-        self.sampler = sampler or RandomClips(frames=16, step=0.08)
+        self.sampler = sampler or RandomClips(num_frames=16, step=0.08)
         self.classifier = nn.Linear(encoder.num_features, TURNS)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:

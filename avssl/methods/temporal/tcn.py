@@ -30,7 +30,7 @@ class Moments:
     same moment where the window is 0.
 
     Args:
-        frames: anchors (T).
+        num_frames: anchors (T).
         step: seconds between two anchors.
         window: longest time between frames that count as the same (the paper, single-view: 0.2 s).
         margin: shortest time between frames that count as different (the paper: twice the window).
@@ -40,7 +40,7 @@ class Moments:
         ValueError: where the settings leave an anchor without a negative, or there are more cameras than two.
     """
 
-    frames: int = 16
+    num_frames: int = 16
     step: float = 0.2
     window: float = 0.2
     margin: float = 0.4
@@ -49,22 +49,22 @@ class Moments:
     def __post_init__(self) -> None:
         if self.views not in (1, 2):
             raise ValueError(f"Moments.views: expected 1 or 2 cameras, got {self.views}")
-        if not self.window <= self.margin < self.step * (self.frames // 2) - self.window:
+        if not self.window <= self.margin < self.step * (self.num_frames // 2) - self.window:
             raise ValueError(
-                f"{self}: the margin must lie between the window and half of the stretch of {self.frames} frames, lest "
-                "the frame in the middle have no negative: ask for more or farther frames"
+                f"{self}: the margin must lie between the window and half of the stretch of {self.num_frames} frames, "
+                "lest the frame in the middle have no negative: ask for more or farther frames"
             )
 
     @property
     def seconds(self) -> float:
         """The anchors, and the window on both sides."""
-        return (self.frames - 1) * self.step + 2 * self.window + TINY
+        return (self.num_frames - 1) * self.step + 2 * self.window + TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Times ``[2, T]``: anchors and positives."""
         start = random_start(info, self.seconds, rng) + self.window
-        anchors = start + torch.arange(self.frames, dtype=torch.float64) * self.step
-        away = (2 * torch.rand(self.frames, generator=rng, dtype=torch.float64) - 1) * self.window
+        anchors = start + torch.arange(self.num_frames, dtype=torch.float64) * self.step
+        away = (2 * torch.rand(self.num_frames, generator=rng, dtype=torch.float64) - 1) * self.window
         return ClipTimes(torch.stack([anchors, anchors + away]), view=torch.tensor([0, self.views - 1]))
 
 

@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured, standardised
 from avssl.encoders import ResNet
-from avssl.labels import lab_to_rgb, rgb_to_lab
 from avssl.methods.base import Method
 from avssl.methods.maps import MapHead, by_cells, chance, share
+from avssl.pixels import coloured, lab_to_rgb, rgb_to_lab, standardised
 
 NEARBY = 4.0  # L units within which two cells count as equally bright, for the chance level
 
@@ -54,9 +53,11 @@ class TrackByColour(Method):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.sampler = sampler or RandomClips(frames=4, step=0.16)
-        if self.sampler.frames < 2:
-            raise ValueError("TrackByColour: sampler.frames counts the references and the frame to colour: at least 2")
+        self.sampler = sampler or RandomClips(num_frames=4, step=0.16)
+        if self.sampler.num_frames < 2:
+            raise ValueError(
+                "TrackByColour: sampler.num_frames counts the references and the frame to colour: at least 2"
+            )
         self.clusters = clusters
         self.head = MapHead(encoder, width, width)
 
@@ -116,7 +117,7 @@ class TrackByColour(Method):
         size = (features.shape[-2], features.shape[-1])
         carried = [by_cells(labels.flatten(0, 1), size)]  # [M, C, h, w] each
         for frame in range(1, features.shape[1]):
-            first = max(0, frame - self.sampler.frames + 1)
+            first = max(0, frame - self.sampler.num_frames + 1)
             weight = pointed(features[:, frame] / temperature, features[:, first:frame])  # [M, h w, R h w]
             known = torch.stack(carried[first:], 1).permute(0, 1, 3, 4, 2).flatten(1, 3)  # [M, R h w, C]
             carried.append((weight @ known).transpose(1, 2).unflatten(2, size))

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured
 from avssl.encoders import FrameLSTM
 from avssl.encoders.lstm import PeepholeLSTM, State
 from avssl.methods.base import Method, a_video
 from avssl.methods.recurrent import chronological
+from avssl.pixels import coloured
 
 Kind = Literal["none", "unconditional", "conditional"]
 
@@ -99,14 +99,14 @@ class UnsupervisedLSTM(Method):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.sampler = sampler or RandomClips(frames=29, step=1 / 30)
+        self.sampler = sampler or RandomClips(num_frames=29, step=1 / 30)
         if reconstruct == predict == "none":
             raise ValueError("UnsupervisedLSTM: reconstruct and predict are both none; one decoder at least must be")
         self.future = 0 if predict == "none" else future
-        self.seen = self.sampler.frames - self.future
+        self.seen = self.sampler.num_frames - self.future
         if min(self.seen, self.future or self.seen) < 2:
             raise ValueError(
-                f"UnsupervisedLSTM: of sampler.frames={self.sampler.frames} at least 2 must be read, and "
+                f"UnsupervisedLSTM: of sampler.num_frames={self.sampler.num_frames} at least 2 must be read, and "
                 f"future={future} must be at least 2: change one of them"
             )
         kinds: dict[str, Kind] = {"reconstruction": reconstruct, "prediction": predict}

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured
 from avssl.encoders.vit import Blocks, ViT, space_time_code
 from avssl.methods.base import Method, a_video
 from avssl.methods.losses import squared_distances, told_apart
+from avssl.pixels import coloured
 
 EPSILON = 1e-6  # added to the standard deviation of a patch
 COMPARED = 64  # hidden tokens of a clip that the metric looks at, or a few more; all are a sixth of a small step

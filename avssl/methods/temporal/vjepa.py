@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.data.transforms import coloured
 from avssl.encoders.vit import Blocks, ViT, space_time_code
 from avssl.methods.base import Method, a_video
 from avssl.methods.losses import told_apart
 from avssl.methods.momentum import MomentumCopy
+from avssl.pixels import coloured
 
 MASKS = ((8, 0.15), (2, 0.7))  # section 3.2: short-range and long-range; how many blocks, each which share of a frame
 ASPECT = (0.75, 1.5)  # of a block: height over width

@@ -1,0 +1,219 @@
+"""Training-ready copies of a whole collection, made in parallel, and their manifest."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import av
+
+import avssl
+from avssl.catalog.encode import CopyOptions, write_copy
+from avssl.catalog.index import PREPARING, Row, frozen, measure_file, reader_version, rejection, thawed
+from avssl.catalog.manifest import Manifest
+from avssl.media import MediaError, VideoInfo
+from avssl.runtime.files import Journal
+from avssl.runtime.progress import Tally
+from avssl.runtime.workers import Failure, run_parallel
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no other file will fare better
+
+
+class Job(NamedTuple):
+    """One copy to make.
+
+    Attributes:
+        info: the source, as the manifest has it.
+        size_bytes: of the source.
+        mtime_ns: of the source.
+        target: the file to write.
+        options: what the copy is like.
+    """
+
+    info: VideoInfo
+    size_bytes: int
+    mtime_ns: int
+    target: Path
+    options: CopyOptions
+
+    @property
+    def key(self) -> str:
+        """What the copy depends on."""
+        source = (os.fspath(self.info.path), self.size_bytes, self.mtime_ns)
+        facts = [*source, asdict(self.options), avssl.__version__, av.__version__]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    @property
+    def partial(self) -> Path:
+        """Where the copy grows before it is whole."""
+        return self.target.with_name(f".{self.target.name}.partial")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was done.
+
+    Attributes:
+        manifest: of the copies; sources that have none are among its rejected files.
+        made: copies made now.
+        kept: copies that were there already.
+        failed: sources of which no copy could be made now.
+        seconds: time it took.
+        media_seconds: duration of the copies made now.
+        bytes_before: size of the sources of all copies.
+        bytes_after: size of all copies.
+    """
+
+    manifest: Manifest
+    made: int
+    kept: int
+    failed: int
+    seconds: float
+    media_seconds: float
+    bytes_before: int
+    bytes_after: int
+
+    def __str__(self) -> str:
+        rate = ""
+        if self.made:
+            speed, realtime = self.made / self.seconds, self.media_seconds / self.seconds
+            rate = f" in {self.seconds:.1f} s ({speed:.3g} files/s, {realtime:.3g} x real time)"
+        ratio = f"; {self.bytes_after / self.bytes_before:.2f} of the size" if self.bytes_before else ""
+        return f"{self.made} copies made{rate}, {self.kept} were there already, {self.failed} failed{ratio}"
+
+
+def prepare(
+    source: Manifest,
+    out: str | Path,
+    options: CopyOptions | None = None,
+    workers: int | None = None,
+    timeout: float = 1800.0,
+) -> Prepared:
+    """Make a training-ready copy of every usable video, see :func:`avssl.catalog.encode.write_copy`.
+
+    The copies lie in ``out`` as the sources lie in their root, and ``out/videos.parquet`` is their manifest, with the
+    labels, groups and views of the sources. A copy appears whole or not at all. A copy that was made from the same
+    source with the same options is kept, so a killed run goes on when it is run again. Sources are never touched. The
+    ``sync_grade`` of a copy is that of its source.
+
+    Args:
+        source: the videos.
+        out: the folder for the copies; made where it doesn't exist.
+        options: what the copies are like.
+        workers: number of processes; None for one a core.
+        timeout: seconds after which a video is given up.
+
+    Raises:
+        ValueError: where ``out`` lies in the sources' folder, two sources would become one file, or one is an image.
+        OSError: where the disk is full or can't be written.
+    """
+    out = Path(os.path.abspath(out))
+    for root in source.roots:
+        if out.resolve().is_relative_to(root.resolve()):
+            raise ValueError(f"{out} lies in {root}, where the originals are: choose a folder elsewhere")
+    if "image" in source.column("container").to_pylist():
+        raise ValueError("there are images among the sources: they are read as they are, only videos need copies")
+    started = time.monotonic()
+    jobs, notes = _jobs(source, out, options or CopyOptions())
+    with Journal(out / PREPARING) as journal:
+        todo = [job for job in jobs if not _is_there(job, journal.entries.get(os.fspath(job.target)))]
+        failures: dict[Path, str] = {}
+        with Tally(f"Preparing {out.name}", len(todo)) as tally:
+            for position, result in run_parallel(_copy, todo, workers, timeout):
+                job = todo[position]
+                if isinstance(result, Failure):
+                    job.partial.unlink(missing_ok=True)
+                    if result.errno in FULL:
+                        raise OSError(result.errno, f"{os.strerror(result.errno)}; run again to go on", str(job.target))
+                    result = rejection(f"{result.code}: {result.why}")
+                if result["status"] == "ok":
+                    journal.append(os.fspath(job.target), {"key": job.key, "row": frozen(result)})
+                else:
+                    failures[job.info.path] = result["reason"]
+                tally.add("made" if result["status"] == "ok" else "failed")
+        rows = [
+            {**thawed(journal.entries[os.fspath(job.target)]["row"]), **note}
+            for job, note in zip(jobs, notes, strict=True)
+            if job.info.path not in failures
+        ]
+        lost = [*source.rejected, *failures.items()]
+        rejected = [{"root": os.fspath(path.parent), "path": path.name, **rejection(reason)} for path, reason in lost]
+        Manifest.from_rows(rows + rejected, base=out).write(out / "videos.parquet")
+    manifest = Manifest.open(out / "videos.parquet")
+    made = [job for job in todo if job.info.path not in failures]
+    return Prepared(
+        manifest=manifest,
+        made=len(made),
+        kept=len(jobs) - len(todo),
+        failed=len(failures),
+        seconds=time.monotonic() - started,
+        media_seconds=sum(job.info.duration for job in made),
+        bytes_before=sum(job.size_bytes for job in jobs if job.info.path not in failures),
+        bytes_after=sum(row["size_bytes"] for row in rows),
+    )
+
+
+def _jobs(source: Manifest, out: Path, options: CopyOptions) -> tuple[list[Job], list[dict[str, Any]]]:
+    """The copies to make, and the columns that each has from its source or its place."""
+    targets = _targets(source.column("path").to_pylist())
+    names = ("size_bytes", "mtime_ns", "label", "group", "view")
+    columns = [source.column(name).to_pylist() for name in names]
+    jobs, notes = [], []
+    for info, target, size, mtime, label, group, view in zip(source, targets, *columns, strict=True):
+        jobs.append(Job(replace(info, motion=None, label=None), size, mtime, out / target, options))
+        notes.append({"root": ".", "path": target, "label": label, "group": group, "view": view})
+    return jobs, notes
+
+
+def _targets(paths: Sequence[str]) -> list[str]:
+    """Where each copy goes: the same path ending in .mp4, after the old ending where two would be one otherwise."""
+    plain = [PurePosixPath(path).with_suffix(".mp4").as_posix() for path in paths]
+    often = Counter(target.casefold() for target in plain)
+    targets = [
+        target if often[target.casefold()] == 1 else f"{path}.mp4" for target, path in zip(plain, paths, strict=True)
+    ]
+    same = [target for target, count in Counter(target.casefold() for target in targets).items() if count > 1]
+    if same:
+        raise ValueError(
+            f"{len(same)} copies would each have several sources, such as {same[0]}: prepare each collection into a "
+            "folder of its own"
+        )
+    return targets
+
+
+def _is_there(job: Job, entry: dict[str, Any] | None) -> bool:
+    if entry is None or entry["key"] != job.key or not job.target.is_file():
+        return False
+    facts = job.target.stat()
+    return (facts.st_size, facts.st_mtime_ns) == (entry["row"]["size_bytes"], entry["row"]["mtime_ns"])
+
+
+def _copy(job: Job) -> Row:
+    """Make one copy and measure it."""
+    facts = job.info.path.stat()
+    if (facts.st_size, facts.st_mtime_ns) != (job.size_bytes, job.mtime_ns):
+        return rejection("changed: the file has changed since it was indexed; index it again")
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_copy(job.info, job.partial, job.options)
+    except MediaError as error:
+        job.partial.unlink(missing_ok=True)
+        return rejection(f"{error.code}: {error.why}")
+    row = measure_file(os.fspath(job.partial), motion=True)
+    if row["status"] == "ok":
+        if row["audio_rate"] is not None:
+            row["sync_grade"] = job.info.sync_grade  # a copy can be trusted no more than its source
+        with open(job.partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(job.partial, job.target)
+        facts = job.target.stat()
+        row |= {"size_bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns, "reader": reader_version(True)}
+    return row

@@ -1,0 +1,252 @@
+"""From a folder of media files to a manifest; each file is measured in a process that may hang or crash."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+
+from avssl.catalog.annotations import Annotation, annotate
+from avssl.catalog.manifest import Manifest
+from avssl.catalog.table import row_from_info
+from avssl.media import MediaError, probe
+from avssl.media.image import EXTENSIONS as IMAGES
+from avssl.media.motion import scan
+from avssl.runtime.files import Journal, digest_of, user_cache
+from avssl.runtime.progress import Tally
+from avssl.runtime.workers import Failure, run_parallel
+
+EXTENSIONS = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
+    | {".vob", ".webm", ".wmv"}
+)
+READER = 1  # raise when a file is measured otherwise than before
+PREPARING = "prepare.journal"  # lies in a folder of training-ready copies
+Row = dict[str, Any]
+
+
+class Found(NamedTuple):
+    """A media file of a collection.
+
+    Attributes:
+        path: relative to the root, with forward slashes.
+        size_bytes: its size.
+        mtime_ns: when it was last changed.
+    """
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+def find_media(root: Path) -> list[Found]:
+    """The videos below a folder, by their extension, sorted by path; where there is none, the images.
+
+    Hidden files and folders are left out. Links are followed; a folder that is reached twice is taken once.
+
+    Raises:
+        MediaError: where there is no such folder (``missing``) or no media file in it (``empty``).
+        OSError: where a folder can't be listed.
+    """
+    if not root.is_dir():
+        raise MediaError(root, "missing", "no such folder", "Give a folder of videos or a manifest (.parquet, .arrow).")
+    for endings in (EXTENSIONS, IMAGES):
+        if found := sorted(_walk(root, "", endings, set())):
+            return found
+    remedy = f"Looked for files ending in {' '.join(sorted(EXTENSIONS | IMAGES))}."
+    raise MediaError(root, "empty", "no video and no image in this folder or below", remedy)
+
+
+def _walk(folder: Path, prefix: str, endings: frozenset[str], seen: set[tuple[int, int]]) -> Iterator[Found]:
+    facts = folder.stat()
+    if (facts.st_dev, facts.st_ino) in seen:
+        return
+    seen.add((facts.st_dev, facts.st_ino))
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith("."):
+            continue
+        path = prefix + entry.name
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), path + "/", endings, seen)
+        elif os.path.splitext(entry.name)[1].lower() in endings:
+            here = entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False)  # a link to nothing
+            yield Found(path.encode(errors="backslashreplace").decode(), here.st_size, here.st_mtime_ns)
+
+
+def measure_file(path: str, motion: bool) -> Row:
+    """Measure one file: the columns of its row that depend on its bytes alone.
+
+    Args:
+        path: the file.
+        motion: whether to decode all of it, for the motion profile and to find where decoding fails.
+    """
+    try:
+        content = digest_of(Path(path))
+        info = probe(path)
+        if motion:
+            info = scan(Path(path), info)
+        return {**row_from_info(info), "content": content}
+    except MediaError as error:
+        return rejection(f"{error.code}: {error.why}")
+    except FileNotFoundError:
+        return rejection("unreadable: a broken link, or a file name that isn't UTF-8 (rename it)")
+    except OSError as error:
+        return rejection(f"unreadable: {error.strerror or error}")
+
+
+def rejection(reason: str) -> Row:
+    """The columns of a row of a file that can't be used."""
+    return {"status": "rejected", "reason": reason}
+
+
+def reader_version(motion: bool) -> str:
+    """Name what measures a file: where this differs, rows made before are out of date."""
+    return f"reader {READER}, av {av.__version__}, motion {'yes' if motion else 'no'}"
+
+
+def build_index(
+    root: str | Path,
+    out: str | Path,
+    labels: str = "auto",
+    group: str | None = None,
+    view: str | None = None,
+    workers: int | None = None,
+    timeout: float = 300.0,
+    motion: bool = True,
+    retry: bool = False,
+    measure: Callable[[str, bool], Row] = measure_file,
+) -> Manifest:
+    """Measure the videos below a folder and write their manifest. Nothing is written to that folder.
+
+    Rows of files whose size, time of change and reader are those of an earlier ``out`` are taken from there. What is
+    measured is also kept in a journal next to ``out`` until that is written, so a killed run goes on when it is run
+    again. The result depends on the files alone: not on the number of workers, nor on interruptions.
+
+    Args:
+        root: the folder.
+        out: the Parquet file to write.
+        labels: where classes come from, see :func:`avssl.catalog.annotations.annotate`.
+        group: regular expression that finds the group in the relative path.
+        view: regular expression that finds the view in the relative path.
+        workers: number of processes; None for one a core.
+        timeout: seconds after which a file is given up.
+        motion: decode every file, for its motion profile and to find damage; without it only packets are read.
+        retry: measure rejected files again even if they haven't changed.
+        measure: what measures one file, called with (path, motion) in another process.
+
+    Returns:
+        The manifest, opened from ``out``.
+
+    Raises:
+        MediaError: where there is nothing to index.
+        ValueError: where annotations don't fit the files.
+    """
+    root, out = Path(os.path.abspath(root)), Path(os.path.abspath(out))
+    files = find_media(root)
+    notes = annotate(root, [file.path for file in files], labels, group, view)
+    reader = reader_version(motion)
+    with Journal(out.with_name(out.name + ".journal")) as journal:
+        old = Manifest.open(out) if out.exists() else None
+        if old is not None and not retry and _is_current(old, root, files, notes, reader):
+            journal.remove()
+            return old
+        known = {row["path"]: row for row in old.to_rows() if row["root"] == os.fspath(root)} if old else {}
+        if retry:
+            known = {path: row for path, row in known.items() if row["status"] == "ok"}
+        known.update(
+            (row["path"], row) for row in map(thawed, journal.entries.values()) if row["root"] == os.fspath(root)
+        )
+        current = {file.path for file in files if _made_from(known.get(file.path), file, reader)}
+        todo = [file for file in files if file.path not in current]
+        changed = sum(file.path in known for file in todo)
+        gone = len(known.keys() - {file.path for file in files})
+        if known:
+            counts = f"{len(current)} as before, {changed} changed, {len(todo) - changed} new, {gone} gone"
+            print(f"{root}: files {counts}", file=sys.stderr)
+        jobs = [(measure, os.path.join(root, file.path), motion) for file in todo]
+        with Tally(f"Indexing {root.name}", len(jobs)) as tally:
+            for position, result in run_parallel(_measured, jobs, workers, timeout):
+                file = todo[position]
+                row = rejection(f"{result.code}: {result.why}") if isinstance(result, Failure) else result
+                row |= {"root": os.fspath(root), **file._asdict(), "reader": reader}
+                known[file.path] = row
+                journal.append(file.path, frozen(row))
+                tally.add(row["status"])
+        rows = [{**known[file.path], **notes[file.path]._asdict()} for file in files]
+        Manifest.from_rows(rows).write(out)
+        journal.remove()
+    return Manifest.open(out)
+
+
+def _measured(job: tuple[Callable[[str, bool], Row], str, bool]) -> Row:
+    function, path, motion = job
+    return function(path, motion)
+
+
+def _made_from(row: Row | None, file: Found, reader: str) -> bool:
+    return row is not None and (row["size_bytes"], row["mtime_ns"], row["reader"]) == (*file[1:], reader)
+
+
+def _is_current(old: Manifest, root: Path, files: Sequence[Found], notes: dict[str, Annotation], reader: str) -> bool:
+    names = ("root", "reader", "path", "size_bytes", "mtime_ns", "label", "group", "view")
+    expected = sorted((os.fspath(root), reader, *file, *(x or "" for x in notes[file.path])) for file in files)
+    columns = [old.column(name, rejected=True).to_pylist() for name in names]
+    return expected == sorted(tuple(x if x is not None else "" for x in row) for row in zip(*columns, strict=True))
+
+
+def frozen(row: Row) -> Row:
+    """A row as JSON can hold it."""
+    motion = row.get("motion")
+    return row if motion is None else {**row, "motion": base64.b64encode(motion).decode()}
+
+
+def thawed(row: Row) -> Row:
+    """The row that :func:`frozen` was given."""
+    motion = row.get("motion")
+    return row if motion is None else {**row, "motion": base64.b64decode(motion)}
+
+
+def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
+    """The manifest of a collection, whatever form it is given in.
+
+    Args:
+        root: a manifest (``.parquet`` or ``.arrow``); a folder, which is indexed on first use into the user's cache and
+            checked by size and time of change on later ones, unless it holds a ``videos.parquet`` (as one that
+            ``tools/prepare.py`` wrote does); or a list of these, which become one manifest.
+
+    Raises:
+        FileNotFoundError: where there is no such manifest.
+        MediaError: where there is no such folder, no video in it, or where its ``videos.parquet`` lists other files.
+    """
+    if not isinstance(root, str | Path):
+        return Manifest.concat([open_manifest(part) for part in root])
+    root = Path(os.path.abspath(root))
+    if root.suffix in (".parquet", ".arrow"):
+        return Manifest.open(root)
+    own = root / "videos.parquet"
+    if own.is_file():
+        manifest = Manifest.open(own)
+        sizes = manifest.column("size_bytes").to_pylist()
+        stale = [
+            path
+            for path, size in zip(manifest.paths(), sizes, strict=True)
+            if not path.is_file() or path.stat().st_size != size
+        ]
+        if stale:
+            raise MediaError(
+                own,
+                "stale",
+                f"{len(stale)} of its {len(sizes)} videos are gone or changed, such as {stale[0]}",
+                "Make it again with the command that made it, or delete it to have the folder indexed.",
+            )
+        return manifest
+    if (root / PREPARING).exists():
+        raise MediaError(root, "unfinished", "its copies are not all made", "Run tools/prepare.py again to go on.")
+    out = user_cache() / "index" / hashlib.sha256(os.fsencode(root)).hexdigest()[:24] / "videos.parquet"
+    return build_index(root, out)

@@ -1,0 +1,272 @@
+"""The index of a collection of videos: one Arrow table, memory-mapped, one row a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from avssl.catalog.summary import summarise
+from avssl.catalog.table import IDENTITY, SCHEMA, fingerprint, info_from_row, normalised, write_arrow
+from avssl.media.info import MediaError, VideoInfo
+from avssl.runtime.files import user_cache, write_atomically
+
+DAYS_KEPT = 7  # an outdated memory-mapped copy may still be in use by a run that is under way
+LARGE = 64 << 20  # bytes of a mapped file from which on its pages are not kept in a process
+READS_KEPT = 16  # rows read, each of which brings in a few MB at worst
+
+
+class Rejected(NamedTuple):
+    """A file that can't be used.
+
+    Attributes:
+        path: the file.
+        reason: ``"code: why"``.
+    """
+
+    path: Path
+    reason: str
+
+
+class Manifest:
+    """The videos of a collection. ``len`` counts, and indexing reaches, those that can be used.
+
+    On disk it is a Parquet file. It is read through an uncompressed copy in the user's cache, which is made on the
+    first opening and memory-mapped from then on, so that opening takes no time and processes share the memory.
+    Pickling sends the place of that copy (and the selection), not the rows.
+    """
+
+    def __init__(
+        self, table: pa.Table, base: Path, origin: tuple[Callable[..., Manifest], tuple[Any, ...]] | None = None
+    ) -> None:
+        """Wrap a table as made by :func:`normalised`; users call :meth:`open`, :meth:`from_rows` or :meth:`concat`."""
+        facts = json.loads(table.schema.metadata[b"avssl"])
+        self.classes: list[str] = facts["classes"]
+        self._table, self._base, self._usable, self._facts = table, base, facts["usable"], facts
+        self._rows: np.ndarray | None = None  # [N] int64 positions in the table; None for all that are usable
+        self._maps: list[mmap.mmap] = []  # what __getitem__ hands back to the system now and then
+        self._reads = 0
+        self._origin = origin or (Manifest, (table, base))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Manifest:
+        """Open a manifest that was written by :meth:`write`, ``tools/index.py`` or ``tools/prepare.py``.
+
+        Args:
+            path: a ``.parquet`` file, or an ``.arrow`` file (Arrow IPC, uncompressed), which is mapped as it is.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            MediaError: where it isn't a manifest.
+        """
+        path = Path(os.path.abspath(path))
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such manifest. Make one with `python tools/index.py ROOT -o {path}`")
+        if path.suffix == ".arrow":
+            return cls._map(path, path.parent)
+        facts = path.stat()
+        stem = hashlib.sha256(os.fsencode(path)).hexdigest()[:24]
+        copy = user_cache() / "manifests" / f"{stem}-{facts.st_size}-{facts.st_mtime_ns}.arrow"
+        if not copy.exists():
+            try:
+                table = normalised(pq.read_table(path), path)
+            except pa.ArrowInvalid as error:
+                raise MediaError(
+                    path, "manifest", f"not a whole Parquet file ({error})", "Make it again with tools/index.py."
+                ) from error
+            write_atomically(copy, lambda file: write_arrow(table, file))
+            for other in copy.parent.glob(f"{stem}-*.arrow"):
+                if other != copy and other.stat().st_mtime < time.time() - DAYS_KEPT * 86400:
+                    other.unlink()
+        return cls._map(copy, path.parent)
+
+    @classmethod
+    def _map(cls, path: Path, base: Path) -> Manifest:
+        with open(path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        table = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+        if b"avssl" not in (table.schema.metadata or {}):
+            table = normalised(table, path)
+        manifest = cls(table, base, origin=(cls._map, (path, base)))
+        manifest._maps = [mapped] if len(mapped) > LARGE else []
+        return manifest
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]], base: str | Path = ".") -> Manifest:
+        """A manifest in memory.
+
+        Args:
+            rows: one mapping a file, with the columns of ``SCHEMA``; missing ones are null.
+            base: the folder that a relative ``root`` starts from.
+
+        Raises:
+            ValueError: for a column that a manifest doesn't have.
+        """
+        rows = list(rows)
+        unknown = {name for row in rows for name in row} - set(SCHEMA.names)
+        if unknown:
+            raise ValueError(f"A manifest has no columns {sorted(unknown)}: it has {SCHEMA.names}")
+        arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in SCHEMA]
+        base = Path(os.path.abspath(base))
+        return cls(normalised(pa.table(arrays, schema=SCHEMA), base), base)
+
+    @classmethod
+    def concat(cls, parts: Sequence[Manifest]) -> Manifest:
+        """Several manifests as one, in the order given; their class names are merged. No row is copied."""
+        if not parts:
+            raise ValueError("Manifest.concat: expected at least one manifest, got none")
+        tables = [part._with_absolute_roots() for part in parts]
+        usable = [table.slice(0, part._usable) for table, part in zip(tables, parts, strict=True)]
+        rejected = [table.slice(part._usable) for table, part in zip(tables, parts, strict=True)]
+        starts = np.cumsum([0] + [part._usable for part in parts])
+        facts = {"usable": int(starts[-1]), "classes": sorted({name for part in parts for name in part.classes})}
+        table = pa.concat_tables(usable + rejected).replace_schema_metadata({b"avssl": json.dumps(facts).encode()})
+        whole = cls(table, Path("/"), origin=(cls.concat, (list(parts),)))
+        whole._maps = [mapped for part in parts for mapped in part._maps]
+        if any(part._rows is not None for part in parts):
+            whole._rows = np.concatenate(
+                [part._positions() + start for part, start in zip(parts, starts, strict=False)]
+            )
+        return whole
+
+    def __reduce__(self) -> tuple[Callable[..., Manifest], tuple[Any, ...]]:
+        return self._origin
+
+    def __len__(self) -> int:
+        return self._usable if self._rows is None else len(self._rows)
+
+    def __getitem__(self, index: int) -> VideoInfo:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"Manifest[{index}]: there are {len(self)} usable videos")
+        index %= len(self)
+        self._reads += 1
+        if self._reads % READS_KEPT == 0:
+            for mapped in self._maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
+        position = index if self._rows is None else int(self._rows[index])
+        starts, batches = self._batches
+        number = int(np.searchsorted(starts, position, "right")) - 1
+        row = batches[number].slice(position - starts[number], 1).to_pylist()[0]
+        return info_from_row(row, self._base / row["root"], self._numbers)
+
+    def __iter__(self) -> Iterator[VideoInfo]:
+        return (self[index] for index in range(len(self)))
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.classes)}
+
+    @cached_property
+    def _batches(self) -> tuple[np.ndarray, list[pa.RecordBatch]]:
+        """The pieces that rows lie in side by side, and the position of the first row of each."""
+        batches = self._table.to_batches()
+        return np.cumsum([0] + [batch.num_rows for batch in batches[:-1]]), batches
+
+    def _positions(self) -> np.ndarray:
+        return np.arange(self._usable) if self._rows is None else self._rows
+
+    def _with_absolute_roots(self) -> pa.Table:
+        chunks = [
+            pa.DictionaryArray.from_arrays(
+                chunk.indices,
+                pa.array([os.fspath(self._base / root.as_py()) for root in chunk.dictionary], pa.string()),
+            )
+            for chunk in self._table.column("root").chunks
+        ]
+        roots = pa.chunked_array(chunks, type=SCHEMA.field("root").type)
+        return self._table.set_column(self._table.schema.get_field_index("root"), SCHEMA.field("root"), roots)
+
+    def select(self, indices: Sequence[int] | np.ndarray | Tensor) -> Manifest:
+        """Some of the usable videos, in the order given. The class numbers stay those of the whole.
+
+        Args:
+            indices: ``[N]`` positions in this manifest, from 0.
+
+        Raises:
+            IndexError: for a position that doesn't exist.
+        """
+        chosen = np.asarray(indices, dtype=np.int64)
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
+            raise IndexError(
+                f"Manifest.select: positions {chosen.min()} to {chosen.max()} of {len(self)} usable videos"
+            )
+        view = Manifest(self._table, self._base, origin=(Manifest.select, (self, chosen)))
+        view._maps = self._maps
+        view._rows = self._positions()[chosen]
+        return view
+
+    def column(self, name: str, rejected: bool = False) -> pa.ChunkedArray:
+        """One column over the usable videos, in their order: the mapped memory itself, not a copy.
+
+        A selection's column is a copy, as its rows don't lie side by side.
+
+        Args:
+            name: which one, see ``SCHEMA``.
+            rejected: put the rejected files of the whole collection after the usable ones.
+
+        Raises:
+            KeyError: where there is no such column.
+        """
+        if name not in SCHEMA.names:
+            raise KeyError(f"Manifest.column({name!r}): there is no such column; there are {SCHEMA.names}")
+        column = self._table.column(name)
+        if self._rows is not None:
+            chosen = np.arange(self._usable, len(column)) if rejected else np.zeros(0, np.int64)
+            column = column.take(pa.array(np.concatenate([self._rows, chosen])))
+        elif not rejected:
+            column = column.slice(0, self._usable)
+        return column
+
+    def paths(self) -> list[Path]:
+        """The absolute path of every usable video."""
+        return [
+            self._base / root / path
+            for root, path in zip(self.column("root").to_pylist(), self.column("path").to_pylist(), strict=True)
+        ]
+
+    @property
+    def roots(self) -> list[Path]:
+        """The folders that the videos lie in or below."""
+        return [self._base / root for root in self.column("root").unique().to_pylist()]
+
+    @property
+    def rejected(self) -> list[Rejected]:
+        """The files of the whole collection that can't be used, and why."""
+        return [
+            Rejected(self._base / row["root"] / row["path"], row["reason"])
+            for row in self._table.slice(self._usable).select(["root", "path", "reason"]).to_pylist()
+        ]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of which videos these are, in which order, with which annotation; the same wherever they lie."""
+        stored = self._facts.get("fingerprint")
+        if self._rows is None and stored is not None:
+            return stored
+        return fingerprint([self.column(name) for name in IDENTITY])
+
+    def summary(self) -> str:
+        """How much there is of what, and what was rejected, in lines of text."""
+        return summarise(self)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """All rows, also the rejected ones (of a selection: the selected ones), as :meth:`from_rows` takes them."""
+        return (self._table if self._rows is None else self._table.take(pa.array(self._rows))).to_pylist()
+
+    def write(self, path: str | Path) -> None:
+        """Write it as Parquet, atomically. Of a selection, the selected rows are written, with all class names."""
+        table = self._table if self._rows is None else self._table.take(pa.array(self._rows))
+        facts = {"usable": len(self), "classes": self.classes, "fingerprint": self.fingerprint}
+        table = table.replace_schema_metadata({b"avssl": json.dumps(facts).encode()})
+        write_atomically(Path(path), lambda file: pq.write_table(table, file, compression="zstd"))

@@ -1,0 +1,176 @@
+"""The columns of a manifest, and how a row becomes a recording and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from avssl.media.info import AudioInfo, MediaError, VideoInfo
+
+SCHEMA = pa.schema(
+    [
+        ("root", pa.dictionary(pa.int32(), pa.string())),  # absolute, or relative to the folder of the manifest
+        ("path", pa.string()),  # relative to root
+        ("status", pa.string()),  # "ok" or "rejected"
+        ("reason", pa.string()),  # "code: why" of a rejected file
+        ("size_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("content", pa.string()),  # sha256 of the file
+        ("reader", pa.string()),  # what measured it
+        ("duration", pa.float64()),
+        ("fps", pa.float64()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("frames", pa.int64()),
+        ("vfr", pa.bool_()),
+        ("codec", pa.string()),
+        ("container", pa.string()),
+        ("rotation", pa.int16()),
+        ("origin", pa.float64()),
+        ("seekable", pa.bool_()),
+        ("backends", pa.list_(pa.string())),
+        ("sync_grade", pa.string()),
+        ("audio_rate", pa.int32()),  # null where there is no sound
+        ("audio_channels", pa.int32()),
+        ("audio_start", pa.float64()),
+        ("audio_duration", pa.float64()),
+        ("audio_codec", pa.string()),
+        ("audio_silent", pa.bool_()),
+        ("label", pa.string()),  # class name
+        ("group", pa.string()),
+        ("view", pa.string()),
+        ("motion", pa.large_binary()),  # float16, native order, 8 a second
+    ]
+)
+IDENTITY = ("path", "content", "label", "group", "view")  # what the fingerprint covers
+
+ROWS_TOGETHER = 2048
+
+
+def row_from_info(info: VideoInfo) -> dict[str, Any]:
+    """The columns of a row that describe the recording itself (not its place, identity or annotation)."""
+    audio = info.audio
+    return {
+        "status": "ok",
+        "duration": info.duration,
+        "fps": info.fps,
+        "height": info.size[0],
+        "width": info.size[1],
+        "frames": info.num_frames,
+        "vfr": info.vfr,
+        "codec": info.codec,
+        "container": info.container,
+        "rotation": info.rotation,
+        "origin": info.origin,
+        "seekable": info.seekable,
+        "backends": list(info.backends),
+        "sync_grade": info.sync_grade,
+        "audio_rate": None if audio is None else audio.rate,
+        "audio_channels": None if audio is None else audio.channels,
+        "audio_start": None if audio is None else audio.start,
+        "audio_duration": None if audio is None else audio.duration,
+        "audio_codec": None if audio is None else audio.codec,
+        "audio_silent": None if audio is None else audio.silent,
+        "motion": None if info.motion is None else info.motion.to(torch.float16).numpy().tobytes(),
+    }
+
+
+def info_from_row(row: Mapping[str, Any], root: Path, classes: Mapping[str, int]) -> VideoInfo:
+    """The recording that a row describes.
+
+    Args:
+        row: all columns of ``SCHEMA``.
+        root: the folder that the row's path starts from.
+        classes: number of each class name.
+    """
+    audio = None
+    if row["audio_rate"] is not None:
+        audio = AudioInfo(
+            rate=row["audio_rate"],
+            channels=row["audio_channels"],
+            start=row["audio_start"],
+            duration=row["audio_duration"],
+            codec=row["audio_codec"],
+            silent=row["audio_silent"],
+        )
+    motion = row["motion"]
+    return VideoInfo(
+        path=root / row["path"],
+        duration=row["duration"],
+        fps=row["fps"],
+        size=(row["height"], row["width"]),
+        audio=audio,
+        label=None if row["label"] is None else classes[row["label"]],
+        group=row["group"],
+        view=row["view"],
+        motion=None if motion is None else torch.from_numpy(np.frombuffer(motion, np.float16).astype(np.float32)),
+        origin=row["origin"],
+        num_frames=row["frames"],
+        vfr=row["vfr"],
+        codec=row["codec"],
+        container=row["container"],
+        rotation=row["rotation"],
+        seekable=row["seekable"],
+        backends=tuple(row["backends"]),
+        sync_grade=row["sync_grade"],
+    )
+
+
+def normalised(table: pa.Table, source: Path) -> pa.Table:
+    """The table with the columns of SCHEMA, usable rows first, and what opening it needs in its metadata."""
+    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise MediaError(
+            source, "manifest", f"not a manifest: columns {missing} are missing", "Make one with tools/index.py."
+        )
+    stored = json.loads((table.schema.metadata or {}).get(b"avssl", b"{}"))
+    columns = []
+    for field in SCHEMA:
+        column = table.column(field.name)
+        if pa.types.is_dictionary(field.type) and not pa.types.is_dictionary(column.type):
+            column = column.cast(field.type.value_type).dictionary_encode()
+        columns.append(column.cast(field.type))
+    table = pa.table(columns, schema=SCHEMA)
+    ok = pc.equal(table.column("status"), "ok")
+    usable = pc.sum(ok).as_py() or 0
+    if pc.sum(ok.slice(0, usable)).as_py() not in (usable, None):
+        table = pa.concat_tables([table.filter(ok), table.filter(pc.invert(ok))])
+    table = table.unify_dictionaries().combine_chunks()
+    used = table.slice(0, usable)
+    facts = {
+        "usable": usable,
+        "classes": sorted({*stored.get("classes", []), *pc.unique(used.column("label").drop_null()).to_pylist()}),
+        "fingerprint": fingerprint([used.column(name) for name in IDENTITY]),
+    }
+    return table.replace_schema_metadata({b"avssl": json.dumps(facts).encode()})
+
+
+def fingerprint(columns: Sequence[pa.Array]) -> str:
+    """A hash of the rows of some columns of text, in their order, whatever their layout in memory."""
+    fields = [column.cast(pa.large_string()) for column in columns]
+    ends = pa.scalar("\x1e", pa.large_string())
+    separator = pa.scalar("\x1f", pa.large_string())
+    joined = pc.binary_join_element_wise(*fields, ends, separator, null_handling="replace", null_replacement="\x00")
+    digest = hashlib.sha256()
+    for chunk in joined.chunks if isinstance(joined, pa.ChunkedArray) else [joined]:
+        if len(chunk):
+            start, stop = np.frombuffer(chunk.buffers()[1], np.int64)[[chunk.offset, chunk.offset + len(chunk)]]
+            digest.update(chunk.buffers()[2].slice(start, stop - start))
+    return digest.hexdigest()
+
+
+def write_arrow(table: pa.Table, file: IO[bytes]) -> None:
+    """Write a table so that it can be mapped into memory: Arrow IPC, uncompressed, a few thousand rows at a time.
+
+    The columns of those rows lie close together, so that reading one row touches little of the file.
+    """
+    with pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=ROWS_TOGETHER)

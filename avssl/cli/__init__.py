@@ -1,0 +1,1 @@
+"""The ``avssl`` command: parse, build, call."""

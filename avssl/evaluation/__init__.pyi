@@ -1,0 +1,2 @@
+from .protocol import Protocol as Protocol
+from .run import evaluate as evaluate

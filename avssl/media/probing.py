@@ -1,0 +1,220 @@
+"""What a recording holds, found by one pass over its packets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from avssl.media.audio import audio_stream, mono
+from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, sniff
+from avssl.media.image import EXTENSIONS, probe_image
+from avssl.media.info import AudioInfo, MediaError, VideoInfo
+from avssl.media.timeline import Clock, spacing, video_stream
+
+_SILENCE = 1e-3  # of full scale: -60 dB
+_DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
+_NO_DELAY = ("pcm", "flac", "alac", "vorbis", "opus")  # codecs that delay nothing, or whose header says how much
+
+
+@dataclass
+class _Picture:
+    """What the pass learns of the video stream; times in ticks."""
+
+    first: int | None = None  # when the first frame that decodes is shown
+    size: tuple[int, int] = (0, 0)
+    rotation: int = 0
+    shown: list[int] = field(default_factory=list)
+    undated: bool = False
+    discards: bool = False
+    last_duration: int = 0
+
+
+@dataclass
+class _Sound:
+    """What the pass learns of the audio stream; times in container seconds."""
+
+    start: float | None = None
+    end: float = 0.0
+    rate: int = 0
+    channels: int = 0
+    loud: bool = False
+    signalled: bool = False  # the container dates the sound so as to make up for the encoder's delay
+
+
+def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
+    """Find out what a recording holds.
+
+    Args:
+        path: a local file; an image, by its ending, is a recording of one frame.
+        max_pixels: refuse pictures larger than this.
+
+    Raises:
+        MediaError: saying why the file can't be used: ``url``, ``not_found``, ``not_file``, ``unreadable``, ``empty``,
+            ``not_media``, ``playlist``, ``truncated``, ``corrupt``, ``no_video``, ``too_large`` or ``undecodable``.
+    """
+    path = check_path(path)
+    if path.suffix.lower() in EXTENSIONS:
+        return probe_image(path, max_pixels)
+    sniff(path)
+    with open_container(path, max_pixels) as container:
+        stream = video_stream(container)
+        if stream is None:
+            raise MediaError(path, "no_video", "there is no video stream in it", "Leave it out, or check the download")
+        codec = stream.codec_context
+        if codec.width * codec.height > max_pixels or not codec.width:
+            why = f"its pictures of {codec.width} x {codec.height} exceed {max_pixels} pixels, or have no size"
+            raise MediaError(path, "too_large", why, "Scale it down first, or raise max_pixels")
+        codec.options = {"max_pixels": str(max_pixels)}
+        clock = Clock(container, stream)
+        sound_stream = audio_stream(container)
+        picture, sound = _scan_packets(container, stream, sound_stream, clock)
+        if picture.first is None:
+            why = f"no frame of its {codec.name} video decodes"
+            raise MediaError(path, "undecodable", why, "Fetch or convert it again")
+        return _describe(path, container, stream, clock, picture, sound_stream, sound)
+
+
+def _scan_packets(
+    container: InputContainer, stream: VideoStream, sound_stream: AudioStream | None, clock: Clock
+) -> tuple[_Picture, _Sound]:
+    """Read all packets, decoding only up to the first frame and to the first loud sound."""
+    picture, sound = _Picture(), _Sound()
+    streams = [stream] if sound_stream is None else [stream, sound_stream]
+    packets = container.demux(streams)
+    while True:
+        try:
+            packet = next(packets, None)
+        except DECODE_ERRORS:
+            break  # the rest is missing: what is there counts, and decoding it will show how far it goes
+        if packet is None:
+            break
+        if packet.stream is stream:
+            _note_picture(picture, packet, clock)
+        else:
+            _note_sound(sound, packet)
+    picture.shown = sorted(tick for tick in picture.shown if picture.first is not None and tick >= picture.first)
+    if picture.shown:
+        picture.shown += [picture.shown[-1] + 1 + extra for extra in range(clock.delay)]
+    return picture, sound
+
+
+def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
+    if picture.first is None:
+        try:
+            frames = packet.decode()
+        except DECODE_ERRORS:
+            frames = []
+        for frame in frames:
+            assert isinstance(frame, VideoFrame)
+            picture.first = clock.frame(frame)
+            picture.rotation = -frame.rotation % 360
+            height, width = frame.height, frame.width
+            picture.size = (width, height) if picture.rotation % 180 else (height, width)
+            break
+    if not packet.size:
+        return
+    if packet.is_discard:
+        picture.discards = True
+        return
+    tick = clock.packet(packet)
+    if tick is None:
+        picture.undated = True
+        return
+    if not picture.shown or tick >= max(picture.shown[-8:]):
+        picture.last_duration = packet.duration or 0
+    picture.shown.append(tick)
+
+
+def _note_sound(sound: _Sound, packet: av.Packet) -> None:
+    base = packet.time_base
+    if sound.start is None or not sound.loud:
+        try:
+            frames = packet.decode()
+        except DECODE_ERRORS:
+            frames = []
+        for frame in frames:
+            if sound.start is None and frame.pts is not None:
+                sound.start, sound.rate, sound.channels = (
+                    float(frame.pts * frame.time_base),
+                    frame.sample_rate,
+                    frame.layout.nb_channels,
+                )
+            sound.loud = sound.loud or bool(np.abs(mono([frame])).max(initial=0) > _SILENCE)
+    if packet.size and packet.pts is not None:
+        sound.signalled = sound.signalled or (sound.end == 0 and packet.pts != 0) or packet.has_sidedata("skip_samples")
+        sound.end = max(sound.end, float((packet.pts + (packet.duration or 0)) * base))
+
+
+def _describe(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    clock: Clock,
+    picture: _Picture,
+    sound_stream: AudioStream | None,
+    sound: _Sound,
+) -> VideoInfo:
+    """Turn ticks into seconds from the first shown frame."""
+    assert picture.first is not None
+    ticks = np.array(picture.shown or [picture.first], dtype=np.int64)
+    count = len(ticks)
+    rate = stream.average_rate
+    vfr, period = spacing(ticks, float(1 / (rate * clock.base)) if rate else picture.last_duration or 1.0)
+    last = picture.last_duration if vfr and picture.last_duration else period
+    duration = float((int(ticks[-1] - ticks[0]) + last) * clock.base)
+    origin = float(int(ticks[0]) * clock.base)
+    distinct = not picture.undated and len(np.unique(ticks)) == count
+    reordered = clock.delay > 0 or container.format.name == "mpeg"
+    codec = stream.codec_context.codec.canonical_name
+    audio = None
+    if sound_stream is not None and sound.start is not None:
+        audio = AudioInfo(
+            rate=sound.rate,
+            channels=sound.channels,
+            start=sound.start - origin,
+            duration=sound.end - sound.start,
+            codec=sound_stream.codec_context.codec.canonical_name,
+            silent=not sound.loud,
+        )
+    return VideoInfo(
+        path=path,
+        duration=duration,
+        fps=count / duration if vfr else 1 / (period * float(clock.base)),
+        size=picture.size,
+        audio=audio,
+        origin=origin,
+        num_frames=count,
+        vfr=vfr,
+        codec=codec,
+        container=container.format.name,
+        rotation=picture.rotation,
+        seekable=distinct and not reordered,
+        backends=_backends(container.format.name, codec, distinct and not picture.discards),
+        sync_grade=_grade(path, container.format.name, audio, sound),
+    )
+
+
+def _backends(container: str, codec: str, plain: bool) -> tuple[str, ...]:
+    """The readers that read such a file rightly, the fastest first (measured by ``benchmarks/loading.py``).
+
+    torchcodec and decord miscount or misplace frames in every container but these two families; decord also where
+    packets are to be discarded.
+    """
+    if not container.startswith(("mov", "matroska")):
+        return ("pyav",)
+    return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
+
+
+def _grade(path: Path, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
+    """See ``VideoInfo.sync_grade``. FFmpeg's versions disagree on the sound of fragmented mp4 by up to three frames."""
+    if audio is None:
+        return "none"
+    precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(path, b"moof"))
+    return "exact" if precise and (sound.signalled or audio.codec.startswith(_NO_DELAY)) else "unsignalled"

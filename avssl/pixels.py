@@ -1,0 +1,150 @@
+"""Colours as people see them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MEAN = (0.43216, 0.394666, 0.37645)  # of pixels in [0, 1]: Kinetics-400, as torchvision's video networks use
+STD = (0.22803, 0.22145, 0.216989)
+LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
+
+_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """Colours of a screen (sRGB in [0, 1]) to CIE L*a*b* under daylight (D65).
+
+    Args:
+        rgb: ``[..., 3, H, W]``.
+
+    Returns:
+        ``[..., 3, H, W]`` float32: L from 0 to 100, a and b within about 100 either way.
+    """
+    rgb = rgb.float().clamp(0, 1)
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    xyz = _mixed(_white(rgb), linear)
+    curved = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-8) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = curved.unbind(-3)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
+
+
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """The inverse of `rgb_to_lab`; colours that a screen can't show are cut off.
+
+    Args:
+        lab: ``[..., 3, H, W]``.
+
+    Returns:
+        ``[..., 3, H, W]`` sRGB in [0, 1].
+    """
+    light, a, b = lab.float().unbind(-3)
+    y = (light + 16) / 116
+    curved = torch.stack([y + a / 500, y, y - b / 200], dim=-3)
+    xyz = torch.where(curved > 6 / 29, curved**3, (curved - 4 / 29) * 3 * (6 / 29) ** 2)
+    linear = _mixed(_white(lab).inverse(), xyz).clamp(0, 1)
+    return torch.where(linear > 0.0031308, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055, 12.92 * linear)
+
+
+def rgb_to_hue_chroma(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Colours as hue, chroma and lightness on a bicone (Larsson et al., ECCV 2016, section 3.1).
+
+    Chroma is the largest channel less the smallest, so that unlike saturation it is well defined in the dark and in the
+    light; lightness is the mean of the channels.
+
+    Args:
+        rgb: ``[..., 3, H, W]`` in [0, 1].
+
+    Returns:
+        Hue in [0, 1) (red 0, green 1/3, blue 2/3; 0 where there is no chroma), chroma and lightness in [0, 1], each
+        ``[..., H, W]`` float32.
+    """
+    rgb = rgb.float().clamp(0, 1)
+    red, green, blue = rgb.unbind(-3)
+    highest, which = rgb.max(-3)
+    chroma = highest - rgb.amin(-3)
+    sixths = torch.stack([green - blue, blue - red, red - green], -3) / chroma.clamp(min=1e-6).unsqueeze(-3)
+    hue = (sixths.gather(-3, which.unsqueeze(-3)).squeeze(-3) + 2 * which) / 6
+    return hue % 1, chroma, rgb.mean(-3)
+
+
+def hue_chroma_to_rgb(hue: Tensor, chroma: Tensor, light: Tensor) -> Tensor:
+    """The inverse of `rgb_to_hue_chroma`; colours that a screen can't show are cut off.
+
+    Args:
+        hue: ``[..., H, W]``, a turn is 1.
+        chroma: ``[..., H, W]``.
+        light: ``[..., H, W]`` mean of the channels.
+
+    Returns:
+        ``[..., 3, H, W]`` in [0, 1].
+    """
+    around = hue.unsqueeze(-3) * 6 - hue.new_tensor([0.0, 2.0, 4.0]).view(3, 1, 1)
+    pure = (2 - ((around + 3) % 6 - 3).abs()).clamp(0, 1)  # [..., 3, H, W]: full chroma, smallest channel 0
+    return (light.unsqueeze(-3) + chroma.unsqueeze(-3) * (pure - pure.mean(-3, keepdim=True))).clamp(0, 1)
+
+
+def ab_bins(step: float = 10.0, levels: int = 128) -> Tensor:
+    """The cells of a grid over a and b that hold a colour of the screen (Zhang et al., ECCV 2016, section 2.1).
+
+    Along a line of constant a and b one leaves the cube of colours through one of its faces, so that the faces show
+    all there are.
+
+    Args:
+        step: width of a cell.
+        levels: of a channel, at which the faces are looked at.
+
+    Returns:
+        ``[Q, 2]`` centres, multiples of ``step``, in order; Q is 262 for a step of 10 (the authors' list has 313).
+    """
+    ramp = torch.linspace(0, 1, levels)
+    plane = torch.cartesian_prod(ramp, ramp)  # [levels^2, 2]
+    faces = [
+        torch.cat([plane[:, :axis], torch.full((len(plane), 1), end), plane[:, axis:]], 1)
+        for axis in range(3)
+        for end in (0.0, 1.0)
+    ]
+    ab = rgb_to_lab(torch.cat(faces).T[:, :, None])[1:, :, 0].T  # [6 levels^2, 2]
+    return torch.unique((ab / step).round(), dim=0) * step
+
+
+def _white(like: Tensor) -> Tensor:
+    """``[3, 3]``: linear RGB to XYZ as shares of daylight's."""
+    matrix = like.new_tensor(_TO_XYZ)
+    return matrix / matrix.sum(1, keepdim=True)
+
+
+def _mixed(matrix: Tensor, channels: Tensor) -> Tensor:
+    """``[3, 3]`` times ``[..., 3, H, W]``, in float32 also under autocast."""
+    with torch.autocast(channels.device.type, enabled=False):
+        return torch.einsum("ij,...jhw->...ihw", matrix, channels)
+
+
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Pixels scaled to [0, 1] and standardised by channel, in the memory format they come in.
+
+    Args:
+        pixels: ``[..., 3, H, W]`` uint8.
+        mean: ``[3]`` channel means of pixels in [0, 1].
+        std: ``[3]`` channel standard deviations.
+
+    Returns:
+        ``[..., 3, H, W]`` float32.
+    """
+    scale, shift = 1 / (255 * std), mean / std
+    last = pixels.movedim(-3, -1)
+    if not last.is_contiguous():
+        return torch.addcmul(-shift.view(3, 1, 1), pixels.float(), scale.view(3, 1, 1))
+    width = pixels.shape[-1]  # a row of the picture at a time: three numbers at a time take four times as long
+    rows = torch.addcmul(-shift.repeat(width), last.flatten(-2).float(), scale.repeat(width))
+    return rows.unflatten(-1, (width, 3)).movedim(-1, -3)
+
+
+def coloured(video: Tensor) -> Tensor:
+    """``[..., 3, H, W]`` normalised pixels (`avssl.clips.Clips.normalised`) to RGB in [0, 1], float32."""
+    return video.float() * video.new_tensor(STD).view(3, 1, 1) + video.new_tensor(MEAN).view(3, 1, 1)
+
+
+def standardised(rgb: Tensor) -> Tensor:
+    """The inverse of `coloured`; a single channel is taken for all three."""
+    return (rgb - rgb.new_tensor(MEAN).view(3, 1, 1)) / rgb.new_tensor(STD).view(3, 1, 1)

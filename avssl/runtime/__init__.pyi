@@ -1,0 +1,10 @@
+from .device import Machine as Machine
+from .files import Journal as Journal
+from .files import digest_of as digest_of
+from .files import user_cache as user_cache
+from .files import write_atomically as write_atomically
+from .files import write_text as write_text
+from .progress import Tally as Tally
+from .seeds import key as key
+from .workers import run_parallel as run_parallel
+from .workers import start_worker as start_worker

@@ -1,0 +1,61 @@
+"""Where the work is done: the device, the processes that read, the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from avssl.runtime.files import user_cache
+from avssl.runtime.workers import start_worker
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the work is done. Does not change results beyond rounding.
+
+    Args:
+        device: ``"auto"`` for the GPU where there is one.
+        workers: processes that decode.
+        cache: folder of the feature cache; None is ``avssl/`` in the user's cache. It can be deleted at any time.
+        memory: bytes of decoded training clips kept in memory while fine-tuning.
+    """
+
+    device: str = "auto"
+    workers: int = 2
+    cache: Path | None = None
+    memory: int = 2_000_000_000
+
+    @property
+    def target(self) -> torch.device:
+        """The device itself."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+    @property
+    def half(self) -> bool:
+        """Whether the device computes bfloat16 natively."""
+        if self.target.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        found = torch.cpu.get_capabilities()
+        return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+    @property
+    def folder(self) -> Path:
+        """The cache."""
+        return self.cache or user_cache()
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 where it is native."""
+        return torch.autocast(self.target.type, dtype=torch.bfloat16, enabled=self.half)
+
+    def loader(self, dataset: Dataset[Tensor], batch: int = 1) -> DataLoader[Tensor]:
+        """Items in order, read by the workers."""
+        pin = self.target.type == "cuda"
+        return DataLoader(
+            dataset, batch_size=batch, num_workers=self.workers, pin_memory=pin, worker_init_fn=start_worker
+        )

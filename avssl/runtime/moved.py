@@ -1,0 +1,23 @@
+"""Names that have moved: what files of earlier versions say, and what it is called now."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+CLASSES = {
+    "avssl.methods.audiovisual.streams.TwoStream": "avssl.sync.network.TwoStream",
+}
+ARGUMENTS = {"frames": "num_frames"}  # of samplers, views and synchronisers
+
+
+def current_class(path: str) -> str:
+    """Return the present import path of a class that an export or a config names."""
+    return CLASSES.get(path, path)
+
+
+def current_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments under the names by which a class takes them today."""
+    known = inspect.signature(function).parameters
+    return {name if name in known else ARGUMENTS.get(name, name): value for name, value in arguments.items()}

@@ -1,0 +1,10 @@
+"""Seeds that follow from numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def key(*numbers: int) -> int:
+    """A 63-bit seed that depends on every one of ``numbers`` (each at least 0)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,1 @@
+"""Many runs compared: plans, budgets, audits and tables."""

@@ -1,0 +1,6 @@
+from .network import Synchroniser as Synchroniser
+from .network import TwoStream as TwoStream
+from .offset import Curve as Curve
+from .offset import Offset as Offset
+from .offset import find_offset as find_offset
+from .offset import load_synchroniser as load_synchroniser

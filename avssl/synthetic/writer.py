@@ -1,0 +1,165 @@
+"""Writing a world to disk: real H.264/AAC mp4 files, in parallel, each complete or absent."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from avssl.synthetic.scene import Scene
+from avssl.synthetic.world import CLASSES, RENDERING, World
+
+MARK = "world.json"
+"""Written last: a folder that holds it holds the whole world."""
+
+KEYFRAMES = 12
+"""Frames from one keyframe to the next. There are no B-frames: pictures are stored in the order shown."""
+
+
+def default_folder(world: World) -> Path:
+    """Where a world lies in the user's cache (``XDG_CACHE_HOME``, else ``~/.cache``)."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "avssl" / "synthetic" / world.key
+
+
+def write_world(world: World, root: Path | None = None, workers: int | None = None) -> Path:
+    """Render a world once; return at once where it is already there, and complete it where it was interrupted.
+
+    Files are ``<class>/<id>.mp4``, or ``<class>/<id>_view<v>.mp4`` with two views. They are the same bytes for any
+    number of workers. Two callers may ask for one world at the same time: the second waits for the first.
+
+    Args:
+        world: the settings.
+        root: the folder to hold the world; None is :func:`default_folder`.
+        workers: processes; None is one a core.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: where ``root`` holds a world of other settings.
+        RuntimeError: where a worker fails; its own message is on stderr.
+    """
+    root = default_folder(world) if root is None else Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    settings = {"rendering": RENDERING, **asdict(world), "classes": list(CLASSES)}
+    mark = root / MARK
+    with _locked(root):
+        if mark.exists():
+            if json.loads(mark.read_text()) != settings:
+                raise ValueError(f"{root} holds another synthetic world ({mark.read_text()}): give another folder")
+            return root
+        for leftover in root.glob("*/*.part"):
+            leftover.unlink()
+        for name in CLASSES:
+            (root / name).mkdir(exist_ok=True)
+        jobs = [(i, v) for i in range(world.videos) for v in range(world.views)]
+        jobs = [job for job in jobs if not (root / world.path(*job)).exists()]
+        _render(world, root, jobs, workers or len(os.sched_getaffinity(0)))
+        part = mark.with_suffix(".part")
+        part.write_text(json.dumps(settings, indent=1) + "\n")
+        part.replace(mark)
+    return root
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the folder's lock, which its owner's death releases."""
+    with (root / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _render(world: World, root: Path, jobs: list[tuple[int, int]], workers: int) -> None:
+    """Write the files of the jobs (index, view), showing progress.
+
+    The workers are fresh processes rather than forks: forking is unsafe once torch or OpenCV has threads, and
+    spawning would import the caller's script again. Each prints a line a file; should this process die, so do they,
+    because nobody reads their lines.
+    """
+    columns = TextColumn("synthetic world"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress:
+        task = progress.add_task("", total=len(jobs))
+        workers = min(workers, len(jobs))
+        if workers <= 1:
+            for index, view in jobs:
+                write_video(Scene(world, index, view), root / world.path(index, view))
+                progress.advance(task)
+            return
+        command = [sys.executable, "-c", "from avssl.synthetic.writer import work; work()"]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done, told = os.pipe()
+        processes = []
+        for worker in range(workers):
+            share = {"world": asdict(world), "root": str(root.resolve()), "jobs": jobs[worker::workers]}
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, env=environment, text=True)
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(share))
+            process.stdin.close()
+            processes.append(process)
+        os.close(told)
+        with os.fdopen(done) as lines:
+            for _ in lines:
+                progress.advance(task)
+        codes = [process.wait() for process in processes]
+    if any(codes):
+        raise RuntimeError(f"writing {root}: the workers ended with {codes}; see above, then call again to go on")
+
+
+def write_video(scene: Scene, path: Path) -> None:
+    """Write one scene as one camera sees it: picture k at exactly ``k / fps`` seconds, sound from exactly 0 seconds.
+
+    The mp4 edit list takes the 1024 samples by which the AAC encoder is late off the start of the sound. Depth maps,
+    where the world has them, are written before the video, whose presence says that a scene is complete.
+    """
+    world = scene.world
+    if world.depth:
+        folder = path.with_suffix(".depth")
+        folder.mkdir(exist_ok=True)
+        for k in range(world.num_frames):
+            millimetres = np.rint(1000 * scene.depth(k / world.fps)).astype(np.uint16)
+            cv2.imwrite(str(folder / f"{k:06d}.png"), millimetres)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
+        options = {"preset": "veryfast", "crf": "20", "bf": "0", "g": str(KEYFRAMES), "threads": "1"}
+        video = container.add_stream("libx264", rate=world.fps, options=options)
+        video.width = video.height = world.size
+        video.pix_fmt = "yuv420p"
+        video.codec_context.time_base = Fraction(1, world.fps)
+        audio = container.add_stream("aac", rate=world.rate, layout="mono", options={"aac_coder": "fast"})
+        audio.bit_rate = 96_000
+        audio.codec_context.time_base = Fraction(1, world.rate)
+        sound = scene.sound()
+        for k in range(world.num_frames):
+            picture = av.VideoFrame.from_ndarray(scene.frame(k / world.fps), format="rgb24")
+            picture.pts, picture.time_base = k, Fraction(1, world.fps)
+            container.mux(video.encode(picture))
+            start, stop = (round(j * world.rate / world.fps) for j in (k, k + 1))
+            samples = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None, start:stop]), "fltp", "mono")
+            samples.pts, samples.sample_rate, samples.time_base = start, world.rate, Fraction(1, world.rate)
+            container.mux(audio.encode(samples))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    part.replace(path)
+
+
+def work() -> None:
+    """A worker: the jobs come as JSON on stdin, a line goes to stdout for each that is done."""
+    cv2.setNumThreads(1)
+    share = json.load(sys.stdin)
+    world, root = World(**share["world"]), Path(share["root"])
+    for index, view in share["jobs"]:
+        write_video(Scene(world, index, view), root / world.path(index, view))
+        print(index, flush=True)

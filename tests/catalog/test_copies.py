@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import film
+
+from avssl.catalog.copies import _targets, prepare
+from avssl.catalog.encode import CopyOptions
+from avssl.catalog.index import find_media, measure_file, open_manifest
+from avssl.catalog.manifest import Manifest
+from avssl.media import MediaError, probe
+
+TOOL = Path(__file__).parents[2] / "tools" / "prepare.py"
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def indexed(root: Path, **annotation: str) -> Manifest:
+    """What ``build_index`` makes of a folder, without its processes."""
+    return Manifest.from_rows(
+        {**measure_file(str(root / file.path), motion=False), **file._asdict(), "root": str(root), **annotation}
+        for file in find_media(root)
+    )
+
+
+def tree(root: Path) -> dict[str, tuple[int, str]]:
+    return {
+        str(path.relative_to(root)): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_copies_mirror_the_folder_and_carry_what_is_known(tmp_path):
+    root, out = tmp_path / "root", tmp_path / "out"
+    film(root / "run" / "seq1.mp4", 20)
+    film(root / "run" / "seq2.mkv", 20)
+    film(root / "run" / "seq2.avi", 20, sound=np.ones(40000), audio_codec="libmp3lame")
+    film(root / "walk, 100%" / "seq3 ü.mp4", 20)
+    (root / "run" / "seq4.mp4").write_text("<!doctype html>")
+    before = tree(root)
+    rows = indexed(root, group="g", view="v").to_rows()
+    source = Manifest.from_rows(row | {"label": row["path"].split("/")[0]} for row in rows)
+    first = prepare(source, out, workers=1)
+    assert (first.made, first.kept, first.failed) == (4, 0, 0)
+    names = ["run/seq1.mp4", "run/seq2.avi.mp4", "run/seq2.mkv.mp4", "walk, 100%/seq3 ü.mp4"]
+    assert sorted(tree(out)) == sorted([*names, "prepare.journal", "videos.parquet"])
+    assert tree(root) == before
+    copies = open_manifest(out)
+    assert [info.path for info in copies] == [out / name for name in names]
+    assert [(info.label, info.group, info.view) for info in copies] == [
+        (0, "g", "v"),
+        (0, "g", "v"),
+        (0, "g", "v"),
+        (1, "g", "v"),
+    ]
+    assert copies.classes == source.classes == ["run", "walk, 100%"]
+    assert [bad.path.name for bad in copies.rejected] == ["seq4.mp4"]
+    assert copies[0].motion is not None
+    assert [info.sync_grade for info in copies] == ["none", "unsignalled", "none", "none"]
+    assert copies[0].codec == "h264"
+
+    made = tree(out)
+    again = prepare(source, out)
+    assert (again.made, again.kept) == (0, 4)
+    assert {name: made[name] for name in names} == {name: tree(out)[name] for name in names}
+
+    film(root / "run" / "seq1.mp4", 10)
+    (out / "run" / "seq2.avi.mp4").unlink()
+    with pytest.raises(MediaError, match=r"1 of its 4 videos are gone or changed, such as .*seq2\.avi\.mp4"):
+        open_manifest(out)
+    third = prepare(source, out, workers=1)
+    assert (third.made, third.kept, third.failed) == (1, 3, 0)
+
+    shutil.rmtree(out / "run")
+    fourth = prepare(source, out, CopyOptions(short_side=32), workers=1)
+    assert (fourth.made, fourth.failed) == (3, 1)
+    assert {bad.path.name: bad.reason.split(":")[0] for bad in fourth.manifest.rejected}["seq1.mp4"] == "changed"
+    assert probe(out / "run" / "seq2.avi.mp4").size == (32, 42)
+    assert not list(out.rglob("*.partial"))
+    moved = tmp_path / "moved"
+    shutil.copytree(out, moved)
+    assert open_manifest(moved)[0].path == moved / "run" / "seq2.avi.mp4"
+
+
+def test_copies_never_land_on_originals(tmp_path):
+    film(tmp_path / "root" / "a.mp4")
+    source = indexed(tmp_path / "root")
+    for out in (tmp_path / "root", tmp_path / "root" / "deep" / "er"):
+        with pytest.raises(ValueError, match="where the originals are"):
+            prepare(source, out)
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["a.mp4"]
+
+
+def test_two_sources_never_share_a_copy():
+    assert _targets(["a.avi", "a.mov", "b.mkv", "c/a.avi"]) == ["a.avi.mp4", "a.mov.mp4", "b.mp4", "c/a.mp4"]
+    with pytest.raises(ValueError, match=r"such as a\.mp4\.mp4"):
+        _targets(["a.mp4", "a.mp4"])
+
+
+def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
+    root = tmp_path / "root"
+    (root / "x").mkdir(parents=True)
+    for path in sorted((shared_data / "talking_faces" / "clips").iterdir())[:12]:
+        shutil.copy(path, root / "x")
+    before = tree(root)
+    source = indexed(root, group="g")
+    source.write(tmp_path / "source.parquet")
+    command = [sys.executable, str(TOOL), str(tmp_path / "source.parquet"), "-o"]
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    prepare(source, whole, workers=2)
+    process = subprocess.Popen([*command, out, "--workers=1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(list(out.rglob("0*.mp4"))) < 3:  # the last one may not have been noted down yet
+        time.sleep(0.005)
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with pytest.raises(MediaError, match=r"Run tools/prepare\.py again"):
+        open_manifest(out)
+    done = subprocess.run([*command, out, "--workers=1"], check=True, capture_output=True, text=True)
+    assert " 0 were there already" not in done.stdout
+    assert "0 failed" in done.stdout
+    contents = [
+        {name: content for name, (_, content) in tree(folder).items() if "/" in name} for folder in (whole, out)
+    ]
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 12
+    assert open_manifest(whole).fingerprint == open_manifest(out).fingerprint
+    assert all(info.audio is not None and info.sync_grade == "exact" for info in open_manifest(out))
+    assert tree(root) == before
