@@ -8,12 +8,12 @@ from torch import nn
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ViT
 from avssl.methods import VJEPA, VideoMAE
-from avssl.methods.temporal.videomae import normalised, tubes
-from avssl.methods.temporal.vjepa import blocks
+from avssl.methods.temporal.videomae import standardised, tube_mask
+from avssl.methods.temporal.vjepa import block_mask
 
 
 def test_tubes_hide_the_same_places_all_the_time():
-    visible, hidden = tubes(3, (4, 10, 10), 0.9, torch.device("cpu"))
+    visible, hidden = tube_mask(3, (4, 10, 10), 0.9, torch.device("cpu"))
     assert visible.shape == (3, 4 * 10)
     assert hidden.shape == (3, 4 * 90)
     together = torch.cat([visible, hidden], 1).sort(1).values
@@ -69,8 +69,8 @@ def test_videomae_that_is_right_is_identified_among_64_tokens_or_a_few_more(monk
     method = mae()
     clips = clips_of(2, 1, 8, size=64)  # 4 x 58 hidden tokens, of which every third is compared
     patches = method.encoder.patches(clips.video[:, 0])
-    _, hidden = tubes(2, (4, 8, 8), 0.9, torch.device("cpu"))
-    truth, _, _ = normalised(patches.gather(1, hidden[..., None].expand(-1, -1, patches.shape[2])))
+    _, hidden = tube_mask(2, (4, 8, 8), 0.9, torch.device("cpu"))
+    truth, _, _ = standardised(patches.gather(1, hidden[..., None].expand(-1, -1, patches.shape[2])))
     monkeypatch.setattr(method, "_predict", lambda video, patches: (hidden, truth))
     assert method(clips)["identified"].tolist() == pytest.approx([1 - 0.5 / 78] * 2)
     monkeypatch.setattr(method, "_predict", lambda video, patches: (hidden, truth.roll(1, 0)))  # of another clip
@@ -78,7 +78,7 @@ def test_videomae_that_is_right_is_identified_among_64_tokens_or_a_few_more(monk
 
 
 def test_a_flat_token_has_nothing_to_say():
-    flat, _, _ = normalised(torch.full((1, 2, 12), 0.3))
+    flat, _, _ = standardised(torch.full((1, 2, 12), 0.3))
     assert flat.abs().max() < 1e-3
 
 
@@ -88,7 +88,7 @@ def test_blocks_are_tubes_and_always_leave_something_to_see_and_to_hide():
     for grid in [(2, 14, 14), (2, 4, 4), (1, 2, 2)]:
         for count, share in ((8, 0.15), (2, 0.7)):
             for _ in range(20):
-                mask = blocks(grid, count, share).view(grid)
+                mask = block_mask(grid, count, share).view(grid)
                 assert torch.equal(mask, mask[:1].expand(grid))
                 assert 0 < mask.float().mean() < 1
                 shares.append(mask.float().mean().item())

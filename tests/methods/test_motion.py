@@ -20,9 +20,10 @@ from avssl.methods import (
     TrackByColour,
 )
 from avssl.methods.maps import chance, share
-from avssl.methods.temporal.ego_motion import EitherWay, NearAndFar, cost_volume
-from avssl.methods.temporal.moving_objects import wanted
-from avssl.methods.temporal.track_by_colour import clustered, pointed
+from avssl.methods.temporal.common import EitherWay
+from avssl.methods.temporal.ego_motion import NearAndFar, cost_volume
+from avssl.methods.temporal.moving_objects import cell_targets
+from avssl.methods.temporal.track_by_colour import attention, k_means
 from avssl.pixels import standardised
 
 
@@ -93,7 +94,7 @@ def test_a_map_is_predicted_from_the_middle_frame_alone(kind):
 def test_the_trimap_is_taken_over_by_majority_and_ignored_where_not_known():
     trimap = torch.tensor([[1, 1, -1, -1], [1, 0, -1, 0], [0, 0, 1, -1], [0, 0, -1, 1]]).char()
     clips = Clips(torch.rand(1, 1, 1, 3, 4, 4), torch.zeros(1, 1, 1).double(), target=trimap[None, None])
-    moves, known = wanted(clips, (2, 2))
+    moves, known = cell_targets(clips, (2, 2))
     assert moves[0, 0].tolist() == [[True, False], [False, True]]
     assert known[0, 0].tolist() == [[True, False], [True, True]]
 
@@ -111,7 +112,7 @@ def test_iou_of_calling_everything_moving_is_the_share_that_moves():
 def test_copied_colours_are_equations_1_to_3_of_the_paper():
     torch.manual_seed(0)
     target, references = torch.randn(1, 5, 2, 2), torch.randn(1, 3, 5, 2, 2)
-    weights = pointed(target, references)
+    weights = attention(target, references)
     assert weights.shape == (1, 4, 12)
     for j in range(4):
         f_j = target[0].flatten(1)[:, j]
@@ -124,9 +125,9 @@ def test_clusters_are_where_the_points_are():
     torch.manual_seed(0)
     centres = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0], [-40.0, -40.0]])
     points = (centres[:, None] + torch.randn(4, 30, 2)).flatten(0, 1)[torch.randperm(120)]
-    found = clustered(points[None], 4)[0]
+    found = k_means(points[None], 4)[0]
     assert torch.cdist(centres, found).min(1).values.max() < 1
-    assert torch.isfinite(clustered(torch.zeros(1, 10, 2), 4)).all()  # a grey video
+    assert torch.isfinite(k_means(torch.zeros(1, 10, 2), 4)).all()  # a grey video
 
 
 def test_colour_is_not_seen_and_a_shifted_frame_is_not_coloured_by_place():

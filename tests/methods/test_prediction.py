@@ -14,7 +14,7 @@ from avssl.encoders.lstm import PeepholeLSTM
 from avssl.methods import CPC, DPC, MemDPC, UnsupervisedLSTM
 from avssl.methods.losses import dense_nce
 from avssl.methods.recurrent import Blocks, ConvGRU
-from avssl.methods.temporal.unsupervised_lstm import Decoder, best_fit
+from avssl.methods.temporal.unsupervised_lstm import Decoder, matches_target
 
 
 def clips_of(videos=3, frames=8, size=32):
@@ -64,7 +64,7 @@ def test_what_does_not_change_with_time_is_no_help():
     assert out["temporal"].tolist() == [pytest.approx(1 / 3)] * 6
     assert out["accuracy"].mean().item() == pytest.approx(1 / 3)
     assert (
-        best_fit(torch.randn(6, 1, 32).expand(6, 5, 32), torch.randn(6, 5, 32)).mean(1).tolist()
+        matches_target(torch.randn(6, 1, 32).expand(6, 5, 32), torch.randn(6, 5, 32)).mean(1).tolist()
         == [pytest.approx(1 / 5)] * 6
     )
 
@@ -75,11 +75,11 @@ def test_a_vector_that_is_the_same_everywhere_stays_at_chance_in_place_of_winnin
     assert out["temporal"].mean().item() == pytest.approx(1 / 3)
 
 
-def test_best_fit_is_blind_to_how_far_a_prediction_is_shrunk_and_to_a_common_shift():
+def test_matches_target_is_blind_to_how_far_a_prediction_is_shrunk_and_to_a_common_shift():
     torch.manual_seed(0)
     target = torch.randn(4, 5, 20)
-    assert best_fit(0.01 * target + 3, target).all()
-    assert not best_fit(target.flip(1), target)[:, [0, 1, 3, 4]].any()
+    assert matches_target(0.01 * target + 3, target).all()
+    assert not matches_target(target.flip(1), target)[:, [0, 1, 3, 4]].any()
 
 
 @pytest.mark.parametrize("method", methods(), ids=lambda method: type(method).__name__)

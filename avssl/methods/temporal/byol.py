@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,23 +23,23 @@ from avssl.methods.momentum import MomentumCopy
 
 
 class BYOL(Method):
-    """What does a slow copy of the network say of another clip of this video?
+    """Predict a momentum encoder's projection of another clip of the same video, without negatives.
 
-    From each of rho clips the network predicts what its momentum copy says of each of the others (Feichtenhofer et
-    al., section 3 and equation 2; Grill et al., equation 2). There are no negatives.
+    Each of rho clips predicts the projections of all others (Feichtenhofer et al., section 3 and equation 2; Grill et
+    al., equation 2).
 
-    Metric: ``accuracy``, whether the copy's vector of the same video is the nearest to the prediction among those of
-    the batch; chance is one over the number of videos in it, which is also where collapse ends.
+    Metric: ``accuracy``, whether the prediction's nearest target in the batch is of the same video. Chance is one over
+    the number of videos, which is also the accuracy after collapse.
 
     Args:
         encoder: clip encoder.
         sampler: draws rho clips, anywhere in the video (Feichtenhofer et al.: rho is 2, better 4).
         hidden: width of the hidden layers of the projection and of the predictor (4096).
-        out: width of the space in which clips are compared (256).
-        momentum: of the copy at the beginning (0.996).
+        out: width of the projection (256).
+        momentum: initial momentum (0.996).
 
     Raises:
-        ValueError: where the sampler draws fewer than two clips.
+        ValueError: if the sampler draws fewer than two clips.
     """
 
     sampler: RandomClips
@@ -61,21 +62,22 @@ class BYOL(Method):
         self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and accuracy over B videos of rho clips."""
+        """Return loss and accuracy over B videos of rho clips."""
         video = clips.video.flatten(0, 1)  # [B rho, T, 3, H, W]
-        predicted = self.predictor(self.head(self.encoder(video))).float().unflatten(0, (len(clips), -1))
-        wanted = self.copy(video).float().unflatten(0, (len(clips), -1))  # [B, rho, out]
+        per_video = "(b rho) d -> rho b d"
+        predicted = rearrange(self.predictor(self.head(self.encoder(video))).float(), per_video, b=len(clips))
+        target = rearrange(self.copy(video).float(), per_video, b=len(clips))
         outputs = []
         for one, other in permutations(range(self.sampler.clips), 2):
-            loss = 2 - 2 * F.cosine_similarity(predicted[:, one], wanted[:, other]).mean()
-            correct, chance = nearest_key(predicted[:, one], wanted[:, other])
+            loss = 2 - 2 * F.cosine_similarity(predicted[one], target[other]).mean()
+            correct, chance = nearest_key(predicted[one], target[other])
             outputs.append({"loss": loss, "accuracy": correct, "chance/accuracy": chance})
         return mean_outputs(outputs)
 
     def after_step(self, progress: float) -> None:
-        """The copy follows."""
+        """Update the momentum encoder."""
         self.copy.follow(nn.Sequential(self.encoder, self.head), progress)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Which video each clip is of."""
+        """Name the video of each clip."""
         return [[f"video {video}"] * self.sampler.clips for video in range(len(clips))]

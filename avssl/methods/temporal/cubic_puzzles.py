@@ -10,6 +10,7 @@ from itertools import permutations
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,12 +26,12 @@ KINDS = ("spatial", "temporal")
 
 
 class Puzzles(NamedTuple):
-    """What is shown of B clips, and what is asked: P puzzles in space, then P puzzles in time.
+    """Pieces and targets for B clips: P puzzles in space, then P puzzles in time.
 
     Attributes:
         pieces: ``[B, 2, P, 4, f, 3, h, w]``.
-        order: ``[B, 2, P]`` which permutation the pieces are in.
-        upside_down: ``[B, 2, P]`` bool: were all pieces turned by 180 degrees?
+        order: ``[B, 2, P]`` index of the permutation applied.
+        upside_down: ``[B, 2, P]`` bool, whether all pieces are rotated by 180 degrees.
     """
 
     pieces: Tensor
@@ -39,37 +40,35 @@ class Puzzles(NamedTuple):
 
 
 class CubicPuzzles(Method):
-    """In which order are four cubes of this clip, cut from one slice of it in space or along time?
+    """Predict the order of four cubes that a clip is cut into, in space or in time.
 
-    A clip is a grid of 2 x 2 x 4 cells. It poses puzzles in space, each of the 2 x 2 cells of one of the four moments,
-    and as many in time, each of the 4 cells of one of the four quarters of the picture. The pieces pass through one
-    network; their vectors, put side by side, say which of 4! permutations is shown.
+    A clip is a grid of 2 x 2 x 4 cells. A spatial puzzle consists of the 2 x 2 cells of one of the four moments, a
+    temporal puzzle of the 4 cells of one of the four quarters of the image. The pieces pass through one network; their
+    concatenated vectors predict which of 4! permutations is shown. Spatial puzzles have no timestamps, so both kinds
+    are drawn in ``forward``, on the device.
 
-    Against trivial solutions: each piece is cut from its cell at a random place in space and time (jittering), so that
-    edges don't continue and the time between pieces varies; all channels of a puzzle are replaced by one of them
-    (channel replication); and all pieces of a puzzle may be turned upside down, which must be told as well, by a second
-    output (the paper calls it rotation with classification).
+    Against trivial solutions: each piece is cropped from its cell at random in space and time (jittering), so edges
+    don't continue and the time between pieces varies; all channels of a puzzle are replaced by one of them (channel
+    replication); and all pieces of a puzzle may be turned upside down, which a second output must detect (the paper's
+    rotation with classification).
 
-    A puzzle in space has no timestamps, so that both kinds are drawn in ``forward``, on the device.
+    Metrics: ``spatial_accuracy`` and ``temporal_accuracy``, chance 1/24; ``rotation_accuracy``, chance 0.5.
 
-    Metrics: ``spatial_accuracy`` and ``temporal_accuracy`` over the permutations, chance 1/24; ``rotation_accuracy``
-    over all puzzles, chance 0.5.
-
-    The paper cuts pieces of 80 x 80 pixels and 16 frames from clips of 224 x 224 pixels and 128 frames; here the sizes
-    are shares of the cell. The outputs of the two kinds of puzzle are separate.
+    The paper crops pieces of 80 x 80 pixels and 16 frames from clips of 224 x 224 pixels and 128 frames; here sizes are
+    fractions of a cell. Spatial and temporal puzzles have separate classifiers.
 
     Args:
         encoder: clip encoder.
-        sampler: draws one clip a video; a multiple of 4 frames.
-        crop: side of a piece as a share of its cell's (the paper: 80 / 112).
-        puzzles: of each kind, posed by one clip; at most 4, each of another moment or quarter.
-        duration: frames of a piece as a share of its cell's.
-        replicate: channel replication.
-        rotate: turn pieces upside down, and ask.
+        sampler: draws one clip per video, a multiple of 4 frames.
+        crop: side of a piece as a fraction of its cell's (the paper: 80 / 112).
+        puzzles: puzzles of each kind per clip, from different moments or quarters; at most 4.
+        duration: frames of a piece as a fraction of its cell's.
+        replicate: apply channel replication.
+        rotate: turn pieces upside down at random and classify it.
         hidden: width of the layer over the four vectors.
 
     Raises:
-        ValueError: where a clip can't be cut into four, or a video gives several clips.
+        ValueError: if a clip can't be cut into four parts, or the sampler draws several clips.
     """
 
     orders: Tensor
@@ -92,8 +91,8 @@ class CubicPuzzles(Method):
         self.sampler = sampler or RandomClips(num_frames=128, step=0.04)
         if self.sampler.num_frames % PIECES or self.sampler.clips != 1:
             raise ValueError(
-                f"CubicPuzzles needs one clip of a multiple of {PIECES} frames, "
-                f"got {self.sampler.clips} of {self.sampler.num_frames}"
+                f"CubicPuzzles needs sampler.clips=1 and sampler.num_frames a multiple of {PIECES}, "
+                f"got {self.sampler.clips} and {self.sampler.num_frames}"
             )
         orders = torch.tensor(list(permutations(range(PIECES))))  # [24, 4]
         self.register_buffer("orders", orders, persistent=False)
@@ -104,10 +103,10 @@ class CubicPuzzles(Method):
         self.turn = nn.Linear(hidden, 1) if rotate else None
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over B·2·P puzzles."""
+        """Return loss and metrics over B·2·P puzzles."""
         puzzles = self.puzzles(clips.video[:, 0])
         vectors = self.encoder(puzzles.pieces.flatten(0, 3))  # [B 2 P 4, D]
-        hidden = self.head(vectors.unflatten(0, (-1, PIECES)).flatten(1))  # [B 2 P, hidden]
+        hidden = self.head(rearrange(vectors, "(puzzle piece) d -> puzzle (piece d)", piece=PIECES))
         hidden = hidden.unflatten(0, puzzles.order.shape)  # [B, 2, P, hidden]
         loss = torch.zeros((), device=hidden.device)
         out: dict[str, Tensor] = {}
@@ -124,7 +123,7 @@ class CubicPuzzles(Method):
         return {"loss": loss, **out}
 
     def puzzles(self, video: Tensor) -> Puzzles:
-        """Puzzles of ``[B, T, 3, H, W]`` clips, drawn from torch's global random numbers."""
+        """Draw puzzles from ``[B, T, 3, H, W]`` clips, with torch's global generator."""
         shape, device = (len(video), len(KINDS), self.count), video.device
         clip = torch.arange(len(video), device=device)[:, None]
         cells = grid(video)  # [B, 4 moments, 4 quarters, T / 4, 3, H / 2, W / 2]
@@ -138,15 +137,15 @@ class CubicPuzzles(Method):
         pieces = random_crops(pieces, *(round(self.crop * side) for side in pieces.shape[-2:]))
         pieces = pieces.unflatten(0, (*shape, PIECES))  # [B, 2, P, 4, f, 3, h, w]
         upside_down = torch.rand(shape, device=device) < (0.5 if self.rotate else 0.0)
-        pieces = torch.where(upside_down[..., None, None, None, None, None], pieces.flip(-1, -2), pieces)
-        return Puzzles(pieces, order, upside_down)
+        turned = rearrange(upside_down, "b kind p -> b kind p 1 1 1 1 1")
+        return Puzzles(torch.where(turned, pieces.flip(-1, -2), pieces), order, upside_down)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Puzzles are drawn when they are posed: only the kind of task can be told."""
+        """Name the task; the puzzles themselves are drawn in ``forward``."""
         return [["put four cubes in order"]] * len(clips)
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """The middle frame of each piece of one puzzle of both kinds, as shown and in its right order."""
+        """Return the middle frames of one puzzle of each kind, as shown and in the correct order."""
         puzzles = self.puzzles(clips.video[:, 0])
         shown = coloured(puzzles.pieces[:, :, 0, :, puzzles.pieces.shape[4] // 2])  # [B, 2, 4, 3, h, w]
         right = self.orders[puzzles.order[:, :, 0]].argsort(2)[..., None, None, None]  # [B, 2, 4, 1, 1, 1]
@@ -158,14 +157,14 @@ class CubicPuzzles(Method):
 
 
 def grid(video: Tensor) -> Tensor:
-    """``[B, T, 3, H, W]`` to ``[B, 4, 4, T / 4, 3, H / 2, W / 2]``: moments, and quarters of the picture row by row."""
+    """Cut ``[B, T, 3, H, W]`` into moments and quarters, row by row: ``[B, 4, 4, T / 4, 3, H / 2, W / 2]``."""
     height, width = (side // 2 * 2 for side in video.shape[-2:])
-    cells = video[..., :height, :width].unflatten(4, (2, -1)).unflatten(3, (2, -1)).unflatten(1, (PIECES, -1))
-    return cells.permute(0, 1, 4, 6, 2, 3, 5, 7).flatten(2, 3)  # from [B, 4, T / 4, 3, 2, H / 2, 2, W / 2]
+    axes = "b (moment t) c (row h) (column w) -> b moment (row column) t c h w"
+    return rearrange(video[..., :height, :width], axes, moment=PIECES, row=2, column=2)
 
 
 def random_spans(pieces: Tensor, frames: int) -> Tensor:
-    """``[M, T, ...]`` to ``[M, frames, ...]``: frames in a row, from a random one on."""
+    """Draw consecutive frames from a random start: ``[M, T, ...]`` to ``[M, frames, ...]``."""
     start = torch.randint(pieces.shape[1] - frames + 1, (len(pieces), 1), device=pieces.device)
     rows = torch.arange(len(pieces), device=pieces.device)[:, None]
     return pieces[rows, start + torch.arange(frames, device=pieces.device)]

@@ -7,6 +7,7 @@ https://arxiv.org/abs/1909.04656
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,28 +19,27 @@ from avssl.methods.recurrent import Blocks, ConvGRU, chronological
 
 
 class DPC(Method):
-    """What will be seen at each place in the blocks to come?
+    """Predict the feature maps of the coming blocks, place by place.
 
-    A stretch of video is cut into blocks; the encoder gives each block maps, averaged over time. A ConvGRU reads the
-    blocks of the past place by place; two 1 x 1 convolutions predict the next block from its state, the prediction is
-    read as if it had been seen, and so on for several blocks (section 3). Each predicted vector must find the true one
-    among those of all videos, steps and places (the contrastive loss of section 3; see `dense_nce`). Which blocks
-    follow is read off the timestamps.
+    A stretch of video is cut into blocks, encoded to feature maps averaged over time. A ConvGRU aggregates the past
+    blocks place by place; two 1 x 1 convolutions predict the next block from its state; the prediction is fed back as
+    the next input (section 3). Each predicted vector must identify the true one among those of all videos, steps and
+    places (section 3; see `dense_nce`). Which blocks follow is read off the timestamps.
 
-    Metrics: ``accuracy`` and ``top5`` among all candidates, ``temporal`` among those of the same video and place: the
-    only one for which what does not move is no help (chance 1 / K).
+    Metrics: ``accuracy`` and ``top5`` among all candidates; ``temporal`` among those of the same video and place, the
+    only metric for which static content is no help (chance 1 / K).
 
-    In the paper maps are taken before the last ReLU of the network, so that targets may be negative, and after it for
-    the ConvGRU. torchvision's networks end with that ReLU; a 1 x 1 convolution, thrown away with the head, stands in
-    for it. The paper keeps the ConvGRU for transfer too; here the encoder alone is kept.
+    The paper takes the maps before the network's last ReLU as targets, so that they may be negative. torchvision's
+    networks end with that ReLU, so a 1 x 1 convolution, discarded with the head, replaces it. The paper keeps the
+    ConvGRU for transfer too; here only the encoder is kept.
 
     Args:
         encoder: clip encoder with maps (the paper: a 3D residual network whose first two stages are 2D).
         sampler: draws the blocks.
-        predict: blocks that are predicted, the last of the stretch.
+        predict: blocks to predict, the last of the stretch.
 
     Raises:
-        ValueError: where no block would be left to predict from, or none to predict.
+        ValueError: if no block is left to predict, or to predict from.
     """
 
     sampler: Blocks
@@ -57,20 +57,21 @@ class DPC(Method):
         self.head = nn.Sequential(nn.Conv2d(features, features, 1), nn.ReLU(), nn.Conv2d(features, features, 1))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over the predicted blocks of B videos."""
+        """Return loss and metrics over the predicted blocks of B videos."""
         blocks = self.encoded(clips)  # [B N, blocks, D, H', W']
         past, future = blocks.split([blocks.shape[1] - self.predict, self.predict], 1)
         out = dense_nce(places(self.predicted(past, self.aggregate)), places(future))
         return {name: value if name == "loss" else a_video(value, clips) for name, value in out.items()}
 
     def encoded(self, clips: Clips) -> Tensor:
-        """Maps of each block from the first to the last in time, ``[B N, blocks, D, H', W']``."""
-        frames = chronological(clips).unflatten(1, (self.sampler.blocks, -1))  # [B N, blocks, T, 3, H, W]
-        maps = self.encoder.maps(frames.flatten(0, 1)).mean(2)  # [B N blocks, D, H', W']
-        return self.project(maps).unflatten(0, frames.shape[:2])
+        """Encode the blocks in time order: ``[B N, blocks, D, H', W']``."""
+        blocks = self.sampler.blocks
+        frames = rearrange(chronological(clips), "m (block t) c h w -> (m block) t c h w", block=blocks)  # M is B N
+        maps = self.project(self.encoder.maps(frames).mean(2))
+        return rearrange(maps, "(m block) d h w -> m block d h w", block=blocks)
 
     def predicted(self, past: Tensor, aggregate: ConvGRU) -> Tensor:
-        """Maps of the blocks seen, ``[R, blocks, D, H', W']``, to those of the next ones, ``[R, K, D, H', W']``."""
+        """Predict the next K blocks ``[R, K, D, H', W']`` from the past ones ``[R, blocks, D, H', W']``."""
         hidden: Tensor | None = None
         for block in past.unbind(1):
             hidden = aggregate(F.relu(block), hidden)
@@ -82,11 +83,11 @@ class DPC(Method):
         return torch.stack(found, 1)
 
     def next_block(self, hidden: Tensor) -> Tensor:
-        """The state ``[R, D, H', W']`` to the maps of the block that follows."""
+        """Predict the next block's maps from the state ``[R, D, H', W']``."""
         return self.head(hidden)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """From which seconds on the video is predicted."""
+        """Name the number and start of the predicted blocks."""
         seen = (self.sampler.blocks - self.predict) * self.sampler.num_frames
         starts = clips.times.sort(2).values[:, :, seen]  # [B, N]
         return [
@@ -95,5 +96,5 @@ class DPC(Method):
 
 
 def places(maps: Tensor) -> Tensor:
-    """``[R, K, D, H', W']`` to vectors ``[R, K, H' W', D]``."""
-    return maps.flatten(3).transpose(2, 3)
+    """Flatten maps ``[R, K, D, H', W']`` to one vector per place: ``[R, K, H' W', D]``."""
+    return rearrange(maps, "r k d h w -> r k (h w) d")

@@ -18,33 +18,33 @@ from avssl.labels import ConfidentFlow, boundary_f, image_edges, motion_edges, r
 from avssl.methods.base import Method
 from avssl.methods.maps import MapHead, by_cells, chance, drawn, logistic, middle_frames, of_middle_frames
 
-CUTS = (0.2, 0.4, 0.6, 0.8, 0.95)  # thresholds at which image gradients are tried as edges, for the chance level
+CUTS = (0.2, 0.4, 0.6, 0.8, 0.95)  # thresholds on image gradients, for the chance level
 
 
 class EdgesFromMotion(Method):
-    """Where in a single picture do things end?
+    """Predict from a single frame the edges at which motion changes.
 
-    Edges and flow are improved in turn (section 3): flow is smoothed everywhere but across edges, its jumps are motion
-    edges, a detector learns to find them in the single (middle) frame, and its edges, better than the ones before, are
-    those across which the flow is not smoothed in the next round. In the first round edges are image gradients. A round
-    is a share of the training; at its end the detector is copied, and the copy makes the edges of the next one.
+    Flow is smoothed except across edges; its discontinuities are motion edges; a detector learns to find them in the
+    middle frame alone; and its edges, better than the previous ones, bound the smoothing in the next round (section 3).
+    In the first round edges are image gradients. A round is a fraction of the training; at its end the detector is
+    copied, and the copy provides the edges of the next one.
 
-    Metric: ``boundary_f``, cell by cell, against the motion edges of the round. Chance is the best of calling all cells
-    edges, of calling strong image gradients edges (at the best threshold), and of the edges predicted for another
-    video; all are 0 where nothing moves.
+    Metric: ``boundary_f``, per cell, against the motion edges of the round. Chance is the best of: all cells are edges,
+    strong image gradients are edges (at the best threshold), and the edges predicted for another video; 0 where nothing
+    moves.
 
-    The paper matches semi-densely and interpolates by EpicFlow, here dense inverse search with a check there and back
-    is relaxed along a grid; its detectors are structured forests and HED, here a head over the stages of a ResNet at a
-    quarter of the resolution; it trains a detector anew in each round, here it goes on.
+    Differences from the paper: dense inverse search with a forward-backward check, relaxed on a grid, instead of
+    semi-dense matching and EpicFlow; a head over the stages of a ResNet at a quarter of the resolution instead of
+    structured forests and HED; one detector trained throughout instead of a new one per round.
 
     Args:
         encoder: frame encoder.
-        sampler: the clip whose motion is the label; the middle frame is shown.
-        labeller: makes flow and confidence.
+        sampler: draws the clip that the motion is measured in; its middle frame is the input.
+        labeller: computes flow and confidence.
         width: channels of the head.
-        rounds: of flow and edges (the paper: 4).
-        jump: difference of velocity between neighbouring cells, in picture widths a second, that is a full edge.
-        edge: weight of a cell with an edge, against 1 of one without.
+        rounds: rounds of flow and edges (the paper: 4).
+        jump: velocity difference of adjacent cells that makes a full edge, in image widths per second.
+        edge: weight of an edge cell, relative to 1 for others.
     """
 
     encoder: ResNet
@@ -71,7 +71,7 @@ class EdgesFromMotion(Method):
     round: Tensor
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and boundary F-score over all cells."""
+        """Return loss and boundary F-score over all cells."""
         scores = self.scores(clips)  # [B, N, h, w]
         strength = self.strength(clips, scores.shape[-2:])
         target = strength > 0.4
@@ -89,30 +89,30 @@ class EdgesFromMotion(Method):
         }
 
     def scores(self, clips: Clips) -> Tensor:
-        """``[B, N, h, w]`` logits of the middle frames; nothing else is looked at."""
+        """Return edge logits ``[B, N, h, w]``, from the middle frames alone."""
         return of_middle_frames(self.head, self.encoder, clips)
 
     @torch.no_grad()
     def strength(self, clips: Clips, size: Sequence[int]) -> Tensor:
-        """The motion edges of the present round by cells: ``[B, N, h, w]`` in [0, 1]."""
+        """Return the current round's motion edges per cell: ``[B, N, h, w]`` in [0, 1]."""
         assert clips.target is not None
         measured = by_cells(clips.target.flatten(0, 1), size)  # [B N, 3, h, w]
-        picture = middle_frames(clips)
+        frames = middle_frames(clips)
         if self.round == 0:
             edges = self.image_edges(clips, size)
         else:
             self.teacher.eval()
-            stages: list[Tensor] = self.teacher["encoder"].stages(picture)  # type: ignore[operator]
+            stages: list[Tensor] = self.teacher["encoder"].stages(frames)  # type: ignore[operator]
             edges = relative(self.teacher["head"](stages).squeeze(1).sigmoid())
         return motion_edges(measured, edges, self.jump, edges).unflatten(0, clips.video.shape[:2])
 
     def image_edges(self, clips: Clips, size: Sequence[int]) -> Tensor:
-        """How abruptly the middle frames change from cell to cell: ``[B N, h, w]`` in [0, 1]."""
+        """Return the image gradients of the middle frames per cell: ``[B N, h, w]`` in [0, 1]."""
         return image_edges(by_cells(middle_frames(clips)[:, 0].mean(1), size))
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """At the end of a round the copy becomes what the detector is."""
+        """Copy the detector to the teacher at the end of a round."""
         now = min(int(progress * self.rounds), self.rounds - 1)
         if now > int(self.round):
             self.teacher["encoder"].load_state_dict(self.encoder.state_dict())
@@ -120,13 +120,13 @@ class EdgesFromMotion(Method):
             self.round.fill_(now)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """How fast the picture moves."""
+        """Name the mean speed of each clip."""
         assert clips.target is not None
         speed = clips.target[:, :, :2].norm(dim=2).flatten(2).mean(2)
         return [[f"{mean:.2f} widths/s" for mean in row] for row in speed.tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """The motion edges of the present round and the probability of an edge."""
+        """Return the current round's motion edges and the predicted edge probabilities."""
         scores = self.scores(clips)
         found = {"target": self.strength(clips, scores.shape[-2:]), "prediction": scores.sigmoid()}
         return {name: drawn(maps) for name, maps in found.items()}

@@ -12,51 +12,39 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import TINY, RandomClips, random_start, uniform
+from avssl.data.samplers import TINY, random_start, uniform
 from avssl.encoders import Encoder, ResNet
 from avssl.labels import AXES, EgoMotionFromPoses, EgoMotionFromVideo
 from avssl.media import VideoInfo
 from avssl.methods.base import Method, needs_frames
 from avssl.methods.maps import MapHead, chance, likeliest, share
+from avssl.methods.temporal.common import EitherWay
 
-REACH = 2  # how far things may move to be found again, in cells of 8 pixels
-
-
-@dataclass(frozen=True)
-class EitherWay(RandomClips):
-    """Random clips, each played forwards or backwards.
-
-    A camera that passes a place once tells its motion by the place; backwards it moves the other way there.
-    """
-
-    def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[N, T]``, rising or falling."""
-        times = super().__call__(info, rng).times
-        backwards = torch.rand(len(times), 1, generator=rng) < 0.5
-        return ClipTimes(torch.where(backwards, times.flip(1), times))
+REACH = 2  # largest displacement that can be matched, in cells of 8 pixels
 
 
 class EgoMotion(Method):
-    """How did the camera turn and move between these two frames?
+    """Classify the camera's rotation and translation between two frames.
 
-    A siamese base network encodes the frames one by one; a top network sees both and classifies each axis of the
-    camera's motion into bins (section 3, figure 2): three of rotation and three of translation, from recorded poses or
-    estimated from the video. The base network is kept.
+    A siamese base network, which is kept, encodes the frames one by one; a top network sees both and classifies each
+    axis of the camera's motion into bins (section 3, figure 2): three of rotation and three of translation, from
+    recorded poses or estimated from the video.
 
-    The paper's top network convolves both maps, stacked, at a 16th of the picture. Within hundreds of steps it then
-    finds no motion, but learns pairs by heart. Here it sees how alike the cells of both frames are, at an eighth of the
-    picture (`cost_volume`), and nothing else, so that features have to be told apart and found again.
+    The paper's top network convolves both feature maps, stacked, at 1/16 of the resolution, and within hundreds of
+    steps memorises pairs instead of measuring motion. Here it sees only the similarities of the cells of both frames,
+    at 1/8 of the resolution (`cost_volume`), so the features have to be matchable.
 
-    Metrics: ``accuracy``, the share of axes whose bin is right, and ``sign``, of those whose bin lies on the right side
-    of zero. Chance is each axis's most frequent bin (sign) in the other videos of the batch, or what the answer to
-    another pair reaches, whichever is more.
+    Metrics: ``accuracy``, the share of axes whose bin is right, and ``sign``, the share whose bin is on the right side
+    of zero. Chance is the better of each axis's most frequent bin (sign) in the other videos of the batch and the
+    answer to another pair.
 
     Args:
         encoder: base network, a frame encoder with stages.
-        sampler: clips whose first and last frame make a pair (the paper: at most 7 frames apart).
-        labeller: classes from the poses or from the video.
+        sampler: draws clips whose first and last frame make a pair (the paper: at most 7 frames apart). If the camera
+            passes a place only once, the place reveals the motion; played backwards, the motion is the opposite.
+        labeller: computes classes from the poses or from the video.
         width: channels of the top network.
-        dropout: share of the top network's last features that are left out in training.
+        dropout: dropout rate of the top network's last features.
     """
 
     encoder: ResNet
@@ -89,13 +77,14 @@ class EgoMotion(Method):
         )
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over B·N pairs and the axes whose class is known."""
+        """Return loss and metrics over B·N pairs and the axes whose class is known."""
         assert clips.target is not None
         target = clips.target  # [B, N, 6]
         ends = clips.video[:, :, [0, -1]].flatten(0, 1)  # [B N, 2, 3, H, W]
         maps = F.avg_pool2d(self.head(self.encoder.stages(ends)), 2).unflatten(0, (-1, 2))  # [B N, 2, C, h, w]
-        alike = cost_volume(maps[:, 0], maps[:, 1], REACH)
-        scores = self.top(alike).float().unflatten(1, (len(AXES), -1))  # [B N, 6, bins]
+        scores = (
+            self.top(cost_volume(maps[:, 0], maps[:, 1], REACH)).float().unflatten(1, (len(AXES), -1))
+        )  # [B N, 6, bins]
         bins = scores.shape[2]
         answer = scores.argmax(2).view_as(target)
         likely = scores.softmax(2)
@@ -116,7 +105,7 @@ class EgoMotion(Method):
         }
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """The bin of each axis, counted from the middle."""
+        """Name the bin of each axis, counted from the middle."""
         assert clips.target is not None
         middle = (self.labeller.bins - 1) / 2
 
@@ -128,17 +117,17 @@ class EgoMotion(Method):
 
 
 def cost_volume(first: Tensor, second: Tensor, reach: int) -> Tensor:
-    """How alike each cell of one frame and the cells around it in another are.
+    """Compute the similarity of each cell of one frame to the surrounding cells in another.
 
     Source: FlowNet's correlation layer (Dosovitskiy et al., ICCV 2015, section 3, equation 1), of single cells.
 
     Args:
         first: ``[M, C, h, w]``.
         second: ``[M, C, h, w]``.
-        reach: cells up, down, left and right that are looked at; beyond the picture nothing is alike.
+        reach: largest displacement in cells, vertically and horizontally; outside the image the similarity is 0.
 
     Returns:
-        ``[M, (2 reach + 1)^2, h, w]`` cosines, row by row.
+        ``[M, (2 reach + 1)^2, h, w]`` cosine similarities, displacements row by row.
     """
     first, around = F.normalize(first, dim=1), F.pad(F.normalize(second, dim=1), [reach] * 4)
     height, width = first.shape[-2:]
@@ -148,15 +137,15 @@ def cost_volume(first: Tensor, second: Tensor, reach: int) -> Tensor:
 
 @dataclass(frozen=True)
 class NearAndFar:
-    """Pairs of frames of one video, in turn near to each other and far apart.
+    """Pairs of frames of one video, alternately near and far in time.
 
     Args:
-        pairs: of frames, half of them (the even ones) near.
+        pairs: pairs per video; the even ones are near.
         near: longest time between near frames, in seconds.
         far: shortest time between far frames, in seconds.
 
     Raises:
-        ValueError: where near frames could be farther apart than far ones.
+        ValueError: unless 0 < near <= far.
     """
 
     pairs: int = 4
@@ -165,15 +154,15 @@ class NearAndFar:
 
     def __post_init__(self) -> None:
         if not 0 < self.near <= self.far:
-            raise ValueError(f"NearAndFar: 0 < near <= far is needed, not near={self.near}, far={self.far}")
+            raise ValueError(f"NearAndFar: expected 0 < near <= far, got near={self.near}, far={self.far}")
 
     @property
     def seconds(self) -> float:
-        """Two frames far apart."""
+        """Shortest video with two far frames."""
         return self.far + TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[pairs, 2]``, each pair in time order."""
+        """Draw times ``[pairs, 2]``, each pair in time order."""
         times = []
         for pair in range(self.pairs):
             apart = uniform(0, self.near, rng) if pair % 2 == 0 else uniform(self.far, info.duration - TINY, rng)
@@ -183,19 +172,18 @@ class NearAndFar:
 
 
 class SlowFeatures(Method):
-    """Features that change slowly: near frames shall have near features, far frames features at least a margin apart.
+    """Slow features: frames near in time have similar features, far frames differ by at least a margin.
 
-    The contrastive form of slow feature analysis to which Agrawal et al. compare (section 3.4; Hadsell et al., CVPR
-    2006): the distance of the features where the frames are near in time, else what is missing to the margin. Which it
-    is, the timestamps say.
+    The paper's baseline, a contrastive form of slow feature analysis (section 3.4; Hadsell et al., CVPR 2006): the loss
+    is the distance of the features of near frames, and the shortfall from the margin for far frames. Which frames are
+    near is read off the timestamps.
 
-    Metric: ``order``, whether the features of a near pair are closer than those of a far pair of the same video; chance
-    is 0.5.
+    Metric: ``order``, whether a near pair has closer features than a far pair of the same video; chance is 0.5.
 
     Args:
         encoder: frame encoder.
         sampler: draws the pairs.
-        margin: least distance of far frames; features have length 1, so that it is below 2.
+        margin: smallest distance of far frames; below 2, since features have length 1.
     """
 
     sampler: NearAndFar
@@ -208,7 +196,7 @@ class SlowFeatures(Method):
         self.margin = margin
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss over all pairs, and their order within each video."""
+        """Return the loss over all pairs, and their order within each video."""
         maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B N, D, 2, h, w]
         vectors = F.normalize(maps.mean((3, 4), dtype=torch.float32), dim=1)  # [B N, D, 2]
         distance = vectors.diff(dim=2).square().sum((1, 2)).add(1e-8).sqrt().view(clips.times.shape[:2])  # [B, N]
@@ -223,9 +211,9 @@ class SlowFeatures(Method):
         }
 
     def near(self, times: Tensor) -> Tensor:
-        """``[..., 2]`` seconds to ``[...]`` bool: are the frames near?"""
+        """Return whether each pair of frames is near: ``[..., 2]`` seconds to ``[...]`` bool."""
         return times.diff(dim=-1).squeeze(-1).abs() <= self.sampler.near
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Near or far."""
+        """Name each pair as near or far."""
         return [["near" if yes else "far" for yes in row] for row in self.near(clips.times).tolist()]

@@ -21,30 +21,30 @@ from avssl.methods.maps import chance, share
 
 
 class FlowPrediction(Method):
-    """How will each part of the picture move from now on, step by step?
+    """Predict the motion of each cell over several steps into the future.
 
-    A convolutional LSTM reads the encoder's maps of the first ``seen`` frames; a second one takes over its state and,
-    without input, unrolls one state a step; each is upsampled to a map of atomic flows, directions and speeds as
-    classes (section 3, figure 2). The first step predicted lies between the last two frames seen, the others in the
-    future. The loss is cross-entropy; cells that stand still, most of them, weigh less.
+    A convolutional LSTM reads the encoder's maps of the first ``seen`` frames. A second one takes over its state and
+    unrolls one state per step without input; each is upsampled to a map of atomic flows, classes of direction and speed
+    (section 3, figure 2). The first predicted step lies between the last two frames seen, the others in the future. The
+    loss is cross-entropy, in which static cells, the majority, have a smaller weight.
 
-    Metrics: ``accuracy`` over all cells and steps, of what is most probable once that weight is taken out again, and
-    ``moving``, over the cells that move, of the most probable class among those that move. Chance is the share of the
-    batch's most frequent class, or what the prediction for another video reaches, whichever is more.
+    Metrics: ``accuracy`` over all cells and steps, with that weight corrected for, and ``moving``, over the moving
+    cells, of the most probable moving class. Chance is the better of the batch's most frequent class and the prediction
+    for another video.
 
-    The paper's flow is in 3D, from recorded depth (`AtomicSceneFlow`); where there is none it is in 2D, from RGB
-    (`AtomicFlow`). The paper shows two frames; more may be seen here, because the encoder that is kept reads clips.
+    The paper shows two frames; more may be shown here, because the exported encoder reads clips. Its flow is in 3D,
+    from recorded depth (`AtomicSceneFlow`); without depth it is in 2D, from RGB (`AtomicFlow`).
 
     Args:
         encoder: frame or clip encoder.
-        sampler: ``seen`` frames and, from them on, one more for each step of the future.
-        labeller: makes the atomic flows, in 2D where None.
-        seen: frames that are shown (the paper: 2).
+        sampler: draws the ``seen`` frames, then one more per future step.
+        labeller: computes the atomic flows; 2D if None.
+        seen: number of input frames (the paper: 2).
         width: channels of the recurrent and the upsampling layers.
-        still: weight of a cell that stands still, against 1 of one that moves.
+        still: loss weight of a static cell, relative to 1 for a moving one.
 
     Raises:
-        ValueError: where the sampler draws no frame beyond those seen.
+        ValueError: if the sampler draws no frame beyond those seen.
     """
 
     labeller: AtomicFlow | AtomicSceneFlow
@@ -82,16 +82,16 @@ class FlowPrediction(Method):
         self.classifier = nn.Conv2d(width, self.labeller.classes, 3, padding=1)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over all cells of all steps."""
+        """Return loss and metrics over all cells of all steps."""
         scores = self.scores(clips)  # [B, S, K, g, g]
-        target = self.wanted(clips)  # [B, S, g, g]
+        target = self.targets(clips)  # [B, S, g, g]
         weight = torch.ones(scores.shape[2], device=scores.device)
         weight[0] = self.still
         out = {"loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(0, 1), weight)}
         right = target.reshape(len(clips), -1)  # [B, N S g g]
         counts = right.flatten().bincount(minlength=scores.shape[2])
         for name, answer, common, counted in (
-            ("accuracy", self.likely(scores), counts.argmax(), torch.ones_like(right, dtype=torch.bool)),
+            ("accuracy", self.most_probable(scores), counts.argmax(), torch.ones_like(right, dtype=torch.bool)),
             ("moving", 1 + scores[:, :, 1:].argmax(2), 1 + counts[1:].argmax(), right > 0),
         ):
 
@@ -103,13 +103,13 @@ class FlowPrediction(Method):
             out[f"chance/{name}"] = chance(score, answer, common.expand_as(right))
         return out
 
-    def likely(self, scores: Tensor) -> Tensor:
-        """Scores to the most probable classes ``[B N, S, g, g]``, once the weight of still cells is taken out."""
+    def most_probable(self, scores: Tensor) -> Tensor:
+        """Return the most probable classes ``[B N, S, g, g]``, corrected for the weight of static cells."""
         still, moving = scores[:, :, :1], scores[:, :, 1:]
         return torch.cat([still - math.log(self.still), moving], 2).argmax(2)
 
     def scores(self, clips: Clips) -> Tensor:
-        """``[B N, S, K, g, g]`` of each class in each cell, S steps from the last two frames seen on."""
+        """Return class logits ``[B N, S, K, g, g]`` for S steps, the first between the last two frames seen."""
         maps = self.encoder.maps(clips.video[:, :, : self.seen].flatten(0, 1))  # [B N, D, T', h, w]
         state = None
         for step in maps.unbind(2):
@@ -123,20 +123,20 @@ class FlowPrediction(Method):
         fine = F.interpolate(self.upsampled(states.flatten(0, 1)), size=grid, mode="bilinear")
         return self.classifier(fine).float().unflatten(0, states.shape[:2])
 
-    def wanted(self, clips: Clips) -> Tensor:
-        """``[B N, S, g, g]`` the true classes of the predicted steps."""
+    def targets(self, clips: Clips) -> Tensor:
+        """Return the true classes of the predicted steps: ``[B N, S, g, g]``."""
         assert clips.target is not None
         return clips.target[:, :, self.seen - 2 :].flatten(0, 1)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Which share of the cells moves in the predicted steps."""
-        moving = (self.wanted(clips) > 0).flatten(1).float().mean(1).view(clips.video.shape[:2])
+        """Name the share of cells that move in the predicted steps."""
+        moving = (self.targets(clips) > 0).flatten(1).float().mean(1).view(clips.video.shape[:2])
         steps = self.sampler.num_frames - self.seen + 1
         return [[f"{share:.0%} of cells move in {steps} steps" for share in row] for row in moving.tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """Atomic flows as colours; see the labeller's ``drawn``."""
-        several = {"target": self.wanted(clips), "prediction": self.likely(self.scores(clips))}
+        """Return atomic flows as colours; see the labeller's ``drawn``."""
+        several = {"target": self.targets(clips), "prediction": self.most_probable(self.scores(clips))}
         return {
             name: self.labeller.drawn(classes).unflatten(0, clips.video.shape[:2]) for name, classes in several.items()
         }
@@ -146,8 +146,8 @@ class ConvLSTM(nn.Module):
     """One step of a convolutional LSTM (Shi et al., NIPS 2015), without peepholes.
 
     Args:
-        inputs: channels of the input; 0 for none.
-        width: channels of the state.
+        inputs: input channels; 0 for no input.
+        width: state channels.
     """
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -156,7 +156,7 @@ class ConvLSTM(nn.Module):
         self.gates = nn.Conv2d(inputs + width, 4 * width, 3, padding=1)
 
     def forward(self, x: Tensor | None, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Input ``[M, inputs, h, w]`` (or None) and state to the next state: hidden and cell ``[M, width, h, w]``."""
+        """Return the next hidden and cell state ``[M, width, h, w]``; ``x`` is ``[M, inputs, h, w]`` or None."""
         if state is None:
             assert x is not None
             zeros = x.new_zeros(len(x), self.width, *x.shape[-2:])

@@ -18,14 +18,11 @@ from avssl.methods.temporal.dpc import DPC, places
 
 
 class MemDPC(DPC):
-    """What will be seen, said in terms of what a small memory holds?
+    """Predict the coming blocks as mixtures of the slots of a learnt memory.
 
-    As `DPC`, but the head does not make the predicted vector itself: it makes a distribution over the slots of a learnt
-    memory, and the prediction is the mean of the slots under it (section 3). A
-    future that could go several ways is a distribution with several peaks.
-
-    With ``backward`` a second ConvGRU also reads the stretch from its end and predicts its beginning, with the same
-    head and memory (the bidirectional aggregation of section 3).
+    As `DPC`, but the head predicts a distribution over the memory's slots, whose mean is the prediction (section 3); a
+    future with several possible outcomes has several modes. With ``backward`` a second ConvGRU reads the stretch from
+    its end and predicts its beginning, with the same head and memory (the bidirectional aggregation of section 3).
 
     Metrics: those of `DPC`; means over both directions.
 
@@ -34,9 +31,9 @@ class MemDPC(DPC):
     Args:
         encoder: clip encoder with maps.
         sampler: draws the blocks.
-        predict: blocks that are predicted in each direction.
-        slots: of the memory.
-        backward: predict the beginning from the end too.
+        predict: blocks to predict in each direction.
+        slots: memory slots.
+        backward: also predict the beginning from the end.
     """
 
     def __init__(
@@ -54,7 +51,7 @@ class MemDPC(DPC):
         self.aggregate_backward = ConvGRU(features, features) if backward else None
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over the predicted blocks of B videos."""
+        """Return loss and metrics over the predicted blocks of B videos."""
         blocks = self.encoded(clips)  # [B N, blocks, D, H', W']
         seen = blocks.shape[1] - self.predict
         outputs = []
@@ -65,12 +62,12 @@ class MemDPC(DPC):
         return {name: value if name == "loss" else a_video(value, clips) for name, value in out.items()}
 
     def next_block(self, hidden: Tensor) -> Tensor:
-        """The state ``[R, D, H', W']`` to the mean of the memory's slots under the predicted distribution."""
+        """Return the mean of the memory's slots under the distribution predicted from the state ``[R, D, H', W']``."""
         address = self.head(hidden).float().softmax(1)  # [R, slots, H', W']
         return torch.einsum("rmhw,md->rdhw", address, self.memory)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """What is predicted, and in which directions."""
+        """Name the predicted blocks in each direction."""
         words = super().describe(clips)
         if self.aggregate_backward is None:
             return words

@@ -22,28 +22,27 @@ from avssl.methods.momentum import MomentumCopy
 
 
 class MoCo(Method):
-    """Which of many keys is of the same video as the query?
+    """Match a clip (query) with another clip of the same video (key) among many keys.
 
-    A clip is the query; another clip of the video, seen by a momentum copy of the network, is its key; the keys of
-    other videos are negatives (Feichtenhofer et al., equation 1). With a queue (v2) these are the keys of this and of
-    the last steps. Without one (v3) they are those of this step, each of the two clips is a query once, and a
+    A momentum encoder encodes the keys; those of other videos are negatives (Feichtenhofer et al., equation 1). With a
+    queue (v2) they include the keys of recent steps. Without it (v3) each of the two clips is a query once, and a
     prediction head follows the projection of the queries alone (Chen et al. 2021, algorithm 1).
 
-    Metric: ``accuracy``, whether a query's key is the nearest among those of the batch (not of the queue: old keys are
-    of another network, which alone would tell them apart); chance is one over the number of videos in it.
+    Metric: ``accuracy``, whether a query's key is the nearest in the batch (not in the queue, whose keys come from
+    older weights and can be told apart by that alone); chance is one over the number of videos in the batch.
 
     Args:
         encoder: clip encoder.
         sampler: draws two clips.
         hidden: width of the head's hidden layers (the paper: 2048).
-        out: width of the space in which clips are compared (the paper: 128).
+        out: width of the projection (the paper: 128).
         layers: linear layers of the head (the authors' code: 3).
-        temperature: of the softmax (the paper: 0.1).
-        momentum: of the copy at the beginning (the authors' code: 0.994).
-        queue: keys that are kept (the paper: 65536); 0 compares within the batch, as v3 does.
+        temperature: softmax temperature (the paper: 0.1).
+        momentum: initial momentum (the authors' code: 0.994).
+        queue: size of the queue (the paper: 65536); 0 compares within the batch, as v3 does.
 
     Raises:
-        ValueError: where the sampler draws another number of clips than two.
+        ValueError: unless the sampler draws two clips.
     """
 
     sampler: RandomClips
@@ -71,11 +70,11 @@ class MoCo(Method):
         self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
         self.temperature = temperature
         self.register_buffer("queue", torch.zeros(queue, out))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # keys that ever were put into the queue
-        self.fresh: Tensor | None = None  # keys of this step, for the queue
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # keys enqueued so far
+        self.fresh: Tensor | None = None  # keys of this step, to be enqueued
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and accuracy over B videos."""
+        """Return loss and accuracy over B videos."""
         first, second = clips.video.unbind(1)  # [B, T, 3, H, W] each
         sides = [(first, second)] if len(self.queue) else [(first, second), (second, first)]
         outputs = []
@@ -87,16 +86,16 @@ class MoCo(Method):
         return mean_outputs(outputs)
 
     def _contrast(self, query: Tensor, key: Tensor) -> Tensor:
-        """Cross-entropy of finding the key of each ``[B, out]`` query among all of this step and those in the queue."""
+        """Return the cross-entropy of matching queries ``[B, out]`` with keys of this step and of the queue."""
         every, offset = gathered(key)  # [world B, out]
         if self.training:
             self.fresh = every.detach()
-        kept = self.queue[: int(self.seen)]  # [K, out], of which the queue holds fewer at first
+        kept = self.queue[: int(self.seen)]  # [K, out], fewer than the queue's size at first
         scores = products(query, torch.cat([every, kept])) / self.temperature  # [B, world B + K]
         return F.cross_entropy(scores, torch.arange(len(query), device=query.device) + offset)
 
     def after_step(self, progress: float) -> None:
-        """The copy follows, and the oldest keys make room for those of this step."""
+        """Update the momentum encoder, and replace the oldest keys in the queue by those of this step."""
         self.copy.follow(nn.Sequential(self.encoder, self.head), progress)
         if self.fresh is not None and len(self.queue):
             fresh = self.fresh[-len(self.queue) :]
@@ -106,5 +105,5 @@ class MoCo(Method):
         self.fresh = None
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Which video each clip is of."""
+        """Name the video of each clip."""
         return [[f"query {video}", f"key {video}"] for video in range(len(clips))]

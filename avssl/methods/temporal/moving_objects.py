@@ -20,23 +20,23 @@ from avssl.methods.maps import MapHead, by_cells, chance, drawn, logistic, of_mi
 
 
 class MovingObjects(Method):
-    """Which pixels of a single picture belong to things that move?
+    """Segment from a single frame the pixels that move.
 
-    Motion between the frames of a clip gives the mask of what moves in the middle one, without supervision; the network
-    sees that frame alone and predicts the mask, by a logistic loss over the cells that the trimap knows (section 4).
+    Motion between the frames of a clip gives an unsupervised mask of what moves in the middle frame; the network sees
+    that frame alone and predicts the mask, with a logistic loss over the cells that the trimap labels (section 4).
 
-    Metric: ``iou``, intersection over union of the cells predicted and labelled as moving. Chance is that of calling
-    everything moving, or of the mask predicted for another video, whichever is more; both are 0 where nothing moves.
+    Metric: ``iou``, intersection over union of the cells predicted and labelled as moving. Chance is the better of
+    calling everything moving and the mask predicted for another video; both are 0 where nothing moves.
 
-    The paper crops a box around one moving object, with jitter, and predicts the mask of that object by fully connected
-    layers; here the whole (randomly cropped) picture and all objects in it are predicted, by a convolutional head.
+    The paper crops a jittered box around one moving object and predicts its mask with fully connected layers; here all
+    objects in the whole (randomly cropped) image are predicted, with a convolutional head.
 
     Args:
         encoder: frame encoder.
-        sampler: the clip whose motion is the label; the middle frame is shown.
-        labeller: makes the trimap.
+        sampler: draws the clip that the motion is measured in; its middle frame is the input.
+        labeller: computes the trimap.
         width: channels of the head.
-        moving: weight of a cell that moves, against 1 of one that does not; above 1 because few cells move.
+        moving: loss weight of a moving cell, relative to 1 for others; above 1 because few cells move.
     """
 
     encoder: ResNet
@@ -57,9 +57,9 @@ class MovingObjects(Method):
         self.moving = moving
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and intersection over union over all cells."""
+        """Return loss and intersection over union over all cells."""
         scores = self.scores(clips)  # [B, N, h, w]
-        target, known = wanted(clips, scores.shape[-2:])
+        target, known = cell_targets(clips, scores.shape[-2:])
 
         def iou(mask: Tensor) -> Tensor:
             both, either = ((shape & known).flatten(1).sum(1) for shape in (mask & target, mask | target))
@@ -73,24 +73,24 @@ class MovingObjects(Method):
         }
 
     def scores(self, clips: Clips) -> Tensor:
-        """``[B, N, h, w]`` logits of the middle frames; nothing else is looked at."""
+        """Return logits ``[B, N, h, w]``, from the middle frames alone."""
         return of_middle_frames(self.head, self.encoder, clips)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Which share of the picture moves."""
+        """Name the share of the image that moves."""
         assert clips.target is not None
         moving = (clips.target == 1).flatten(2).float().mean(2)
         return [[f"{share:.0%} of the middle frame moves" for share in row] for row in moving.tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """The trimap (white moves, grey is not known) and the predicted probability."""
+        """Return the trimap (white: moving, grey: unknown) and the predicted probabilities."""
         assert clips.target is not None
         trimap = torch.where(clips.target < 0, 0.5, clips.target.float())
         return {"target": drawn(trimap), "prediction": drawn(self.scores(clips).sigmoid())}
 
 
-def wanted(clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The trimap by cells: two ``[B, N, h, w]`` bool, does most of what is known move, and is half known?"""
+def cell_targets(clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Reduce the trimap to cells: two ``[B, N, h, w]`` bool, mostly moving, and at least half known."""
     assert clips.target is not None
     known = by_cells(clips.target >= 0, size)
     moving = by_cells(clips.target == 1, size)

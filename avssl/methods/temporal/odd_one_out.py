@@ -10,39 +10,42 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start, uniform
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method
+from avssl.methods.temporal.common import classification
 
 
 @dataclass(frozen=True)
 class OddOneOutClips:
-    """Sub-sequences of one video, of which one shows its frames in a wrong order.
+    """Sub-sequences of one video, one of which has its frames in a wrong order.
 
     The frames of each sub-sequence are drawn in one of the paper's three ways:
 
     - ``consecutive``: ``step`` seconds apart, each sub-sequence from anywhere;
-    - ``constrained``: at random places of a grid of 1.5 W frames, ``step`` seconds apart, that all share;
+    - ``constrained``: at random places of a shared grid of 1.5 W frames, ``step`` seconds apart;
     - ``random``: each frame from anywhere in the video.
 
-    They are shown in order, but for one sub-sequence at a random place, whose frames are permuted. Frames next to each
-    other in a permuted sub-sequence are (W + 1) / 3 times as far apart as in one in order, so that it moves more: a
-    cue that needs no order. ``disguise`` takes it away on average: each sub-sequence is slowed down, by a factor of its
-    own between 0.6 and 1, and the odd one by 3 / (W + 1) more. Then ``step`` must be so long that the odd one, too, is
-    not read faster than it was filmed: repeated frames would give it away.
+    All are shown in order except one at a random position, whose frames are permuted. Consecutive frames of the
+    permuted sub-sequence are (W + 1) / 3 times as far apart in time, so more motion gives it away. ``disguise`` removes
+    this cue on average: each sub-sequence is slowed down by its own factor between 0.6 and 1, and the odd one by
+    3 / (W + 1) more. ``step`` must then be long enough that no frame of the odd one repeats, which would reveal it.
 
     Args:
-        questions: sub-sequences a video (N + 1; the paper: 6).
-        num_frames: frames of a sub-sequence (W; the paper: 6).
+        questions: sub-sequences per video (N + 1; the paper: 6).
+        num_frames: frames per sub-sequence (W; the paper: 6).
         step: seconds between two frames of a consecutive sub-sequence.
         sampling: how frames are drawn.
-        disguise: see above; for consecutive and constrained sampling.
-        motion_weighted: prefer windows in which much moves.
+        disguise: slow the odd sub-sequence down, as above; for consecutive and constrained sampling.
+        motion_weighted: prefer windows with much motion.
+
+    Raises:
+        ValueError: for ``disguise`` with random sampling.
     """
 
     questions: int = 6
@@ -54,17 +57,15 @@ class OddOneOutClips:
 
     def __post_init__(self) -> None:
         if self.disguise and self.sampling == "random":
-            raise ValueError(
-                "OddOneOutClips: disguise slows the odd frames down, which sampling=random has no pace for"
-            )
+            raise ValueError("OddOneOutClips: disguise=true needs sampling=consecutive or constrained, not random")
 
     @property
     def seconds(self) -> float:
-        """One sub-sequence, or the window that all are drawn from."""
+        """Length of one sub-sequence, or of the window that all share."""
         return self._places * self.step + TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[N + 1, W]`` in the order in which the frames are shown."""
+        """Draw times ``[N + 1, W]`` in the order shown."""
         window = random_start(info, self.seconds, rng, self.motion_weighted)
         odd = int(torch.randint(self.questions, (), generator=rng))
         shown = []
@@ -97,24 +98,23 @@ class OddOneOutClips:
 
 
 class OddOneOut(Method):
-    """Which of these sub-sequences is in a wrong order?
+    """Identify the sub-sequence whose frames are in a wrong order.
 
-    All pass through one network; their vectors are fused and classified. Fused means put side by side, or added up as
-    the sum of the differences of all pairs, which is a fixed weight for each place: N, N - 2, ... -N. The target is
-    read off the timestamps.
+    All pass through one network; their vectors are concatenated, or fused into the sum of the differences of all pairs,
+    a fixed weight per position: N, N - 2, ... -N. The target is read off the timestamps.
 
     Metric: ``accuracy``; chance is one over the number of sub-sequences.
 
-    The paper encodes a sub-sequence as a stack of frame differences in the channels of an AlexNet's first layer (best),
-    a sum of differences or a dynamic image. Here any clip encoder sees the frames themselves, as it does when it is
-    used, or their differences (the constructor's default, the paper's choice), one picture less. A sum of differences
-    is the last frame less the first one, in which the order of the others is lost: it is left out.
+    The paper encodes a sub-sequence as a stack of frame differences in the input channels of an AlexNet (best), a sum
+    of differences or a dynamic image. Here any clip encoder reads the frames themselves, the input of the exported
+    encoder, or their differences (the default, the paper's choice). The sum of differences is left out: it is the last
+    frame minus the first and loses the order of the others.
 
     Args:
         encoder: clip encoder.
         sampler: draws the sub-sequences.
-        fusion: of the vectors (the paper's best: the sum of differences).
-        differences: show the encoder the differences of successive frames.
+        fusion: how vectors are fused (the paper's best: the sum of differences).
+        differences: encode the differences of consecutive frames.
         hidden: width of the fully connected layers (AlexNet: 4096).
     """
 
@@ -137,32 +137,26 @@ class OddOneOut(Method):
         self.classifier = nn.Sequential(nn.Linear(fused, hidden), nn.ReLU(), nn.Linear(hidden, questions))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and accuracy over B questions."""
+        """Return loss and accuracy over B questions."""
         video = clips.video.flatten(0, 1)  # [B (N + 1), W, 3, H, W]
         vectors = self.branch(self.encoder(video.diff(dim=1) if self.differences else video))
-        vectors = vectors.unflatten(0, (len(clips), -1))  # [B, N + 1, hidden]
+        vectors = rearrange(vectors, "(b question) d -> b question d", b=len(clips))
         fused = vectors.flatten(1) if self.fusion == "concatenation" else sum_of_differences(vectors)
-        scores = self.classifier(fused).float()  # [B, N + 1]
-        target = odd(clips.times)
-        return {
-            "loss": F.cross_entropy(scores, target),
-            "accuracy": (scores.argmax(1) == target).float(),
-            "chance/accuracy": torch.full((len(clips),), 1 / scores.shape[1], device=scores.device),
-        }
+        return classification(self.classifier(fused).float(), odd(clips.times), clips)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Which sub-sequence is odd."""
+        """Name the odd sub-sequence."""
         target = odd(clips.times)
         return [["odd" if clip == place else "in order" for clip in range(clips.times.shape[1])] for place in target]
 
 
 def odd(times: Tensor) -> Tensor:
-    """``[B, N + 1, W]`` seconds to ``[B]``: the place of the sub-sequence in which time ever runs backwards."""
+    """Return which sub-sequence ever runs backwards in time: ``[B, N + 1, W]`` seconds to ``[B]``."""
     return (times.diff(dim=-1) < 0).any(-1).long().argmax(1)
 
 
 def sum_of_differences(vectors: Tensor) -> Tensor:
-    """``[B, N + 1, D]`` to ``[B, D]``: the sum of v_i - v_j over all i < j."""
+    """Return the sum of v_i - v_j over all i < j: ``[B, N + 1, D]`` to ``[B, D]``."""
     count = vectors.shape[1]
     weight = count - 1 - 2 * torch.arange(count, device=vectors.device, dtype=vectors.dtype)
     return (vectors * weight.view(1, -1, 1)).sum(1)

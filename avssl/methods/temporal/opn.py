@@ -7,9 +7,11 @@ https://arxiv.org/abs/1708.01246
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import permutations
+from math import comb
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,22 +19,23 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, a_video, needs_frames
+from avssl.methods.base import Method, needs_frames
 from avssl.methods.disguise import one_channel, random_crops
 from avssl.methods.heads import fully_connected
+from avssl.methods.temporal.common import classification, order_index, pair_features
 from avssl.pixels import coloured
 
 
 @dataclass(frozen=True)
 class ShuffledFrames:
-    """Tuples of frames in a random order, from windows in which much moves (section 3.2).
+    """Tuples of frames in a random order, from windows with much motion (section 3.2).
 
     Args:
-        tuples: tuples a video (N), each drawn on its own.
-        num_frames: frames of a tuple (T; the paper: 4).
-        gap_min: shortest time between two frames that follow each other, in seconds.
-        gap_max: longest.
-        motion_weighted: prefer windows in which much moves, as the paper does.
+        tuples: tuples per video (N), drawn independently.
+        num_frames: frames per tuple (T; the paper: 4).
+        gap_min: shortest time between consecutive frames, in seconds.
+        gap_max: longest time between consecutive frames, in seconds.
+        motion_weighted: prefer windows with much motion, as the paper does.
     """
 
     tuples: int = 1
@@ -43,11 +46,11 @@ class ShuffledFrames:
 
     @property
     def seconds(self) -> float:
-        """Room for the longest gaps."""
+        """Length of a tuple with the longest gaps."""
         return (self.num_frames - 1) * self.gap_max + TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[N, T]`` in the order in which the frames are shown."""
+        """Draw times ``[N, T]`` in the order shown."""
         return ClipTimes(torch.stack([self._tuple(info, rng) for _ in range(self.tuples)]))
 
     def _tuple(self, info: VideoInfo, rng: torch.Generator) -> Tensor:
@@ -59,32 +62,30 @@ class ShuffledFrames:
 
 
 class OPN(Method):
-    """In which order were these frames shown, or filmed backwards?
+    """Predict the order of shuffled frames, up to reversal.
 
-    The frames pass one by one through one network. Features of every pair of frames go through one shared layer, and
-    all pairs together predict the order (section 3.3, figure 3). An order and its reversal are one class, as many
-    actions look right both ways: T! / 2 of them. The target is read off the timestamps.
-
-    Against trivial solutions (section 3.2), each frame is cut out at a place of its own, and all channels of a frame
-    are replaced by one of them (channel splitting).
+    The frames pass one by one through one network, every pair of features through one shared layer, and all pairs
+    together predict the order (section 3.3, figure 3). An order and its reversal are one class, as many actions look
+    right both ways: T! / 2 classes. The target is read off the timestamps. Against trivial solutions (section 3.2),
+    each frame is cropped at a random place, and all its channels are replaced by one of them (channel splitting).
 
     Metric: ``accuracy`` over the orders; chance is 2 / T!.
 
-    The paper's network is an AlexNet on patches of 80 pixels around much motion. Here the convolutional part is any
-    frame encoder, on whatever the transform cuts out; one fully connected layer over its maps stands in for fc6.
+    The paper's network is an AlexNet on patches of 80 pixels around much motion. Here it is any frame encoder, on whole
+    transformed frames; one fully connected layer over its maps replaces fc6.
 
     Args:
         encoder: frame encoder.
         sampler: draws the tuples.
-        jitter: pixels by which frames of a tuple may be shifted against the middle (the authors' code: 5 of 80).
-        split: channel splitting.
-        hidden: width of the layer over one frame's maps (the authors' code: 1024).
+        jitter: largest shift of a frame's crop from the centre, in pixels (the paper: 5).
+        split: apply channel splitting.
+        hidden: width of the layer over a frame's maps (the authors' code: 1024).
         pair: width of the layer over two frames (the authors' code: 512).
         grid: height and width to which the maps are pooled before the first layer.
-        dropout: after both layers (the authors' code: 0.5).
+        dropout: rate after both layers (the authors' code: 0.5).
 
     Raises:
-        ValueError: for an encoder that mixes frames.
+        ValueError: if the encoder mixes frames.
     """
 
     orders: Tensor
@@ -105,44 +106,39 @@ class OPN(Method):
         self.encoder, self.jitter, self.split = encoder, jitter, split
         self.sampler = sampler or ShuffledFrames()
         count = self.sampler.num_frames
-        orders = [order for order in permutations(range(count)) if order[0] < order[-1]]  # one of each two reversals
+        orders = [
+            order for order in permutations(range(count)) if order[0] < order[-1]
+        ]  # one of each order and its reversal
         self.register_buffer("orders", torch.tensor(orders), persistent=False)  # [T! / 2, T]
-        self.pairs = list(combinations(range(count), 2))
         self.frame = nn.Sequential(fully_connected(encoder.num_features, hidden, grid), nn.Dropout(dropout))
         self.pair = nn.Sequential(nn.Linear(2 * hidden, pair), nn.ReLU(), nn.Dropout(dropout))
-        self.classifier = nn.Linear(pair * len(self.pairs), len(orders))
+        self.classifier = nn.Linear(pair * comb(count, 2), len(orders))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and accuracy over B·N tuples."""
+        """Return loss and accuracy over B·N tuples."""
         maps = self.encoder.maps(self.disguised(clips.video.flatten(0, 1)))  # [B N, D, T, H', W']
-        frames = self.frame(maps.transpose(1, 2).flatten(0, 1)).unflatten(0, (maps.shape[0], -1))  # [B N, T, hidden]
-        pairs = [self.pair(frames[:, [i, j]].flatten(1)) for i, j in self.pairs]  # P x [B N, pair]
-        scores = self.classifier(torch.cat(pairs, 1)).float()  # [B N, T! / 2]
-        target = self.order_shown(clips.times).flatten()
-        return {
-            "loss": F.cross_entropy(scores, target),
-            "accuracy": a_video((scores.argmax(1) == target).float(), clips),
-            "chance/accuracy": torch.full((len(clips),), 1 / len(self.orders), device=scores.device),
-        }
+        frames = self.frame(rearrange(maps, "m d t h w -> (m t) d h w"))
+        frames = rearrange(frames, "(m t) d -> m t d", m=len(maps))
+        scores = self.classifier(pair_features(self.pair, frames)).float()  # [B N, T! / 2]
+        return classification(scores, self.order_shown(clips.times).flatten(), clips)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Which place each frame has in time, up to reversal."""
+        """Name the temporal rank of each frame, up to reversal."""
         ranks = self.orders[self.order_shown(clips.times)] + 1  # [B, N, T]
         return [["order " + " ".join(map(str, clip)) for clip in video] for video in ranks.tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """What the network sees."""
+        """Return the input frames."""
         seen = self.disguised(clips.video.flatten(0, 1))  # [B N, T, 3, h, w]
         return {"seen": coloured(seen).unflatten(0, clips.video.shape[:2])}
 
     def disguised(self, video: Tensor) -> Tensor:
-        """``[M, T, 3, H, W]`` to ``[M, T, 3, H - 2 jitter, W - 2 jitter]``: shifted, and in one channel."""
+        """Shift and split frames: ``[M, T, 3, H, W]`` to ``[M, T, 3, H - 2 jitter, W - 2 jitter]``."""
         height, width = (side - 2 * self.jitter for side in video.shape[-2:])
         frames = random_crops(video.flatten(0, 1), height, width)  # [M T, 3, h, w]
         return (one_channel(frames) if self.split else frames).unflatten(0, video.shape[:2])
 
     def order_shown(self, times: Tensor) -> Tensor:
-        """``[..., T]`` seconds to ``[...]``: which row of ``orders`` the frames' ranks are, forwards or backwards."""
+        """Return the row of ``orders`` for the frames' ranks, up to reversal: ``[..., T]`` seconds to ``[...]``."""
         ranks = times.argsort(-1).argsort(-1)
-        ranks = torch.where(ranks[..., :1] < ranks[..., -1:], ranks, ranks.flip(-1))
-        return (ranks[..., None, :] == self.orders).all(-1).long().argmax(-1)
+        return order_index(torch.where(ranks[..., :1] < ranks[..., -1:], ranks, ranks.flip(-1)), self.orders)

@@ -20,22 +20,22 @@ from avssl.methods.maps import MapHead, by_cells, chance, drawn, of_middle_frame
 
 
 class DepthOrder(Method):
-    """Which parts of a single picture are near and which far?
+    """Predict relative depth from a single frame.
 
-    The flow of the moving camera gives the relative depth of the middle frame, as percentiles; the network sees that
-    frame alone and predicts them, by an L1 loss over the cells whose depth is known (section 3).
+    The optical flow of the moving camera gives the relative depth of the middle frame, as percentiles. The network sees
+    that frame alone and predicts them, with an L1 loss over the cells whose depth is known (section 3).
 
-    Metric: ``agreement``, the share of random pairs of cells put in the labels' order, of those whose labels are at
-    least ``apart`` percentiles apart. Chance is 0.5, or what the depth predicted for another video reaches, if that is
-    more: "what is lower in the picture is nearer" holds in every video and is no achievement.
+    Metric: ``agreement``, the share of random pairs of cells ranked as their labels are, if these differ by at least
+    ``apart``. Chance is the better of 0.5 and the depth predicted for another video: "lower in the image is nearer"
+    holds in every video and earns nothing.
 
     Args:
         encoder: frame encoder.
-        sampler: the clip whose motion is the label; the middle frame is shown.
-        labeller: makes the percentiles.
+        sampler: draws the clip that the motion is measured in; its middle frame is the input.
+        labeller: computes the percentiles.
         width: channels of the head.
-        pairs: pairs of cells that are compared, a clip.
-        apart: least difference of two labels, in [0, 1], for the pair to count.
+        pairs: pairs of cells compared per clip.
+        apart: smallest difference of two labels, in [0, 1], for a pair to count.
     """
 
     encoder: ResNet
@@ -57,9 +57,9 @@ class DepthOrder(Method):
         self.pairs, self.apart = pairs, apart
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss over all cells, and the agreement of random pairs (drawn from torch's global random numbers)."""
+        """Return the loss over all cells, and the agreement of pairs drawn with torch's global generator."""
         predicted = self.predicted(clips)  # [B, N, h, w]
-        target, known = self.wanted(clips, predicted.shape[-2:])
+        target, known = self.targets(clips, predicted.shape[-2:])
         cells = predicted.shape[2] * predicted.shape[3]
         first, second = torch.randint(cells, (2, self.pairs), device=predicted.device)
         flat, sure = target.flatten(2), known.flatten(2)
@@ -81,11 +81,11 @@ class DepthOrder(Method):
         }
 
     def predicted(self, clips: Clips) -> Tensor:
-        """``[B, N, h, w]`` percentiles of the depth of the middle frames, from 0 (near) to 1; nothing else is seen."""
+        """Predict depth percentiles ``[B, N, h, w]`` from 0 (near) to 1, from the middle frames alone."""
         return of_middle_frames(self.head, self.encoder, clips).sigmoid()
 
-    def wanted(self, clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The labels by cells, mean of what is known: ``[B, N, h, w]``, and whether half of a cell is known."""
+    def targets(self, clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the mean known label per cell, and whether at least half a cell is known: ``[B, N, h, w]`` each."""
         assert clips.target is not None
         known = torch.isfinite(clips.target)
         part = by_cells(known, size)
@@ -93,13 +93,13 @@ class DepthOrder(Method):
         return total / part.clamp(min=1e-6), part >= 0.5
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """How much of the picture has a label."""
+        """Name the share of the image that has a label."""
         assert clips.target is not None
         known = torch.isfinite(clips.target).flatten(2).float().mean(2)
         return [[f"depth known of {share:.0%} of the middle frame" for share in row] for row in known.tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """The percentiles, near white and far black, red where not known; and those predicted."""
+        """Return true and predicted percentiles: near white, far black, unknown red."""
         assert clips.target is not None
         known = torch.isfinite(clips.target)
         near = 1 - torch.where(known, clips.target, 1)

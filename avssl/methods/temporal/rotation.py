@@ -7,32 +7,32 @@ https://arxiv.org/abs/1811.11387
 from __future__ import annotations
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method
+from avssl.methods.temporal.common import classification
 from avssl.pixels import coloured
 
 TURNS = 4
 
 
 class Rotation(Method):
-    """By which multiple of 90 degrees was this clip turned?
+    """Predict by which multiple of 90 degrees a clip is rotated.
 
-    Every clip is seen turned by 0, 90, 180 and 270 degrees, all frames alike, in the same batch, as in the
-    authors' code; a linear layer over its vector says by how much. Turning by right angles moves pixels and
-    makes none, so that no interpolation gives the answer away; it is done on the device. The target is how the pixels
-    were turned, not a matter of time: no timestamps.
+    Every clip is rotated by 0, 90, 180 and 270 degrees, all frames alike, in the same batch, as in the authors' code; a
+    linear layer over its vector predicts the angle. Rotation by right angles needs no interpolation that could give the
+    answer away; it is done on the device. Timestamps play no part.
 
     Metric: ``accuracy``; chance is 1/4.
 
-    The paper also turns each clip by up to 10 degrees at random; here only the transform varies it.
+    The paper also rotates each clip by up to 10 degrees at random; here only the transform varies it.
 
     Args:
-        encoder: clip encoder. A step costs four clips for each that is read.
+        encoder: clip encoder, applied to four clips per clip read.
         sampler: draws the clips.
     """
 
@@ -43,28 +43,25 @@ class Rotation(Method):
         self.classifier = nn.Linear(encoder.num_features, TURNS)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and accuracy over 4·B·N turned clips."""
+        """Return loss and accuracy over 4·B·N rotated clips."""
         return self.judged(self.encoder(turned(clips.video).flatten(0, 2)), clips)
 
     def judged(self, features: Tensor, clips: Clips) -> dict[str, Tensor]:
-        """What the vectors ``[B N 4, D]`` of the turned clips say of the turns: loss, accuracy and chance."""
-        scores = self.classifier(features).float()  # [B N 4, 4]
-        target = torch.arange(TURNS, device=scores.device).repeat(len(scores) // TURNS)
-        return {
-            "loss": F.cross_entropy(scores, target),
-            "accuracy": a_video((scores.argmax(1) == target).float(), clips),
-            "chance/accuracy": torch.full((len(clips),), 1 / TURNS, device=scores.device),
-        }
+        """Classify the rotation from the rotated clips' vectors ``[B N 4, D]``: loss, accuracy and chance."""
+        turns = torch.arange(TURNS, device=features.device)
+        return classification(
+            self.classifier(features).float(), repeat(turns, "k -> (m k)", m=len(features) // TURNS), clips
+        )
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """All four."""
+        """Name the four angles."""
         return [["0, 90, 180, 270 degrees"] * clips.video.shape[1]] * len(clips)
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """The first frame of each clip, turned."""
+        """Return the first frame of each clip at all four angles."""
         return {"turned": coloured(turned(clips.video[:, :, :1])[:, :, :, 0])}
 
 
 def turned(video: Tensor) -> Tensor:
-    """``[B, N, T, 3, S, S]`` to ``[B, N, 4, T, 3, S, S]``: by 0, 90, 180 and 270 degrees anticlockwise."""
+    """Rotate by 0, 90, 180 and 270 degrees anticlockwise: ``[B, N, T, 3, S, S]`` to ``[B, N, 4, T, 3, S, S]``."""
     return torch.stack([video.rot90(turns, (-2, -1)) for turns in range(TURNS)], 2)

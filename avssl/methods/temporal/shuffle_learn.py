@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,21 +23,19 @@ TUPLES = ((1, 2, 3), (1, 0, 3), (1, 4, 3))  # b c d, b a d, b e d of five frames
 
 
 class ShuffleLearn(Method):
-    """Is the middle frame of three shown between the outer two in time?
+    """Verify whether the middle one of three frames lies between the outer two in time.
 
-    A siamese network sees the frames one by one; the features of three are concatenated in the order shown, and a
-    classifier tells tuples in order from tuples out of order (section 3, figure 2). Tuples come from windows in which
-    much moves (section 3.2). Of five frames a < b < c < d < e, (b, c, d) is in order, (b, a, d) and (b, e, d) are not;
-    all three are shown forwards and backwards, and each frame passes through the encoder once. The target is read off
-    the timestamps. Tuples in order carry a quarter of the weight, the paper's ratio of 25 to 75.
+    A siamese network encodes the frames; the features of three are concatenated in the order shown, and a classifier
+    separates tuples in order from tuples out of order (section 3, figure 2). Of five frames a < b < c < d < e, from a
+    window with much motion (section 3.2), (b, c, d) is in order, (b, a, d) and (b, e, d) are not; all three are shown
+    forwards and backwards, and each frame is encoded once. The target is read off the timestamps. Tuples in order carry
+    a quarter of the weight, the paper's ratio of 25 to 75.
 
     Metrics: ``accuracy`` at that ratio, chance being the share of the larger class, tuples out of order; and
-    ``balanced_accuracy``, what it would be if both classes weighed the same (with the threshold moved accordingly),
-    chance 0.5.
+    ``balanced_accuracy`` with both classes weighted equally (and the threshold shifted accordingly), chance 0.5.
 
-    The paper's network is CaffeNet up to fc7, and a linear layer over the three concatenated fc7 vectors. Here the
-    convolutional part is any frame encoder; one fully connected layer over its maps, which keep *where* things are,
-    stands in for fc6 and fc7 and is thrown away with the head; and one hidden layer compares the three frames.
+    The paper's network is CaffeNet up to fc7, and a linear layer over three fc7 vectors. Here it is any frame encoder;
+    one fully connected layer over its maps replaces fc6 and fc7, and one hidden layer compares the three frames.
 
     Args:
         encoder: frame encoder.
@@ -46,7 +45,7 @@ class ShuffleLearn(Method):
         grid: height and width to which the maps are pooled before the first of them (CaffeNet: 6).
 
     Raises:
-        ValueError: for an encoder that mixes frames.
+        ValueError: if the encoder mixes frames.
     """
 
     tuples: Tensor
@@ -69,9 +68,9 @@ class ShuffleLearn(Method):
         self.order = nn.Sequential(nn.Linear(3 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over 6 B·N tuples."""
+        """Return loss and metrics over 6 B·N tuples."""
         maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B N, D, 5, H', W']
-        frames = self.frame(maps.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, 5))  # [B N, 5, hidden]
+        frames = rearrange(self.frame(rearrange(maps, "m d t h w -> (m t) d h w")), "(m t) d -> m t d", t=5)
         score = self.order(frames[:, self.tuples].flatten(2)).squeeze(2).float()  # [B N, 6]
         target = in_order(clips.times[:, :, self.tuples]).flatten(0, 1)  # [B N, 6]
         loss = F.binary_cross_entropy_with_logits(score, target.float(), reduction="none")
@@ -85,9 +84,8 @@ class ShuffleLearn(Method):
         }
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Which tuples of the five frames are in order."""
+        """Name the tuples of the five frames that are in order and out of order."""
         target = in_order(clips.times[:, :, self.tuples[: len(TUPLES)]])  # [B, N, 3]
-
         names = ["-".join(str(place + 1) for place in shown) for shown in TUPLES]
 
         def words(clip: list[bool]) -> str:
@@ -98,12 +96,12 @@ class ShuffleLearn(Method):
 
 
 def shares(target: Tensor, share: float) -> Tensor:
-    """``[M, K]`` bool to weights that add up to 1 in each row: ``share`` of it for those that are True."""
+    """Return weights ``[M, K]`` that sum to 1 per row, ``share`` of it on the True entries of ``target``."""
     yes = target.sum(1, keepdim=True)
     return torch.where(target, share / yes, (1 - share) / (target.shape[1] - yes))
 
 
 def in_order(times: Tensor) -> Tensor:
-    """``[..., 3]`` seconds to ``[...]`` bool: does the middle frame lie between the outer two?"""
+    """Return whether the middle frame lies between the outer two: ``[..., 3]`` seconds to ``[...]`` bool."""
     steps = times.diff(dim=-1)  # [..., 2]
     return (steps > 0).all(-1) | (steps < 0).all(-1)

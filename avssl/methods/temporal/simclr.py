@@ -6,6 +6,7 @@ ICML 2020. R. Qian et al.: Spatiotemporal Contrastive Video Representation Learn
 
 from __future__ import annotations
 
+from einops import rearrange
 from torch import Tensor
 
 from avssl.clips import Clips
@@ -17,21 +18,21 @@ from avssl.methods.losses import info_nce
 
 
 class SimCLR(Method):
-    """Which clip of this batch comes from the same video?
+    """Match two clips of the same video among all clips of the batch.
 
     Two clips of one video, each with its own augmentation, drawn once for all its frames (CVRL, section 3.3), are a
     positive pair; the clips of other videos are negatives (CVRL, equation 1).
 
-    Metric: ``accuracy``, whether the other clip of the video is the nearest of all others in the batch; chance is
-    one over their number.
+    Metric: ``accuracy``, whether the other clip of the video is the nearest of all others in the batch; chance is one
+    over their number.
 
     Args:
         encoder: clip encoder.
         sampler: draws the two clips.
         hidden: width of the projection head's hidden layers (CVRL: 2048).
-        out: width of the space in which clips are compared (CVRL: 128).
+        out: width of the projection (CVRL: 128).
         layers: linear layers of the head (CVRL: 3).
-        temperature: of the softmax (CVRL: 0.1).
+        temperature: softmax temperature (CVRL: 0.1).
     """
 
     def __init__(
@@ -50,12 +51,12 @@ class SimCLR(Method):
         self.temperature = temperature
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and accuracy over B pairs."""
-        projected = self.head(self.encoder(clips.video.flatten(0, 1)))  # [2 B, out], both clips of a video in a row
-        first, second = projected.unflatten(0, (-1, 2)).unbind(1)  # [B, out] each
+        """Return loss and accuracy over B pairs."""
+        projected = self.head(self.encoder(clips.video.flatten(0, 1)))  # [2 B, out], the two clips of a video adjacent
+        first, second = rearrange(projected, "(b two) d -> two b d", two=2)
         loss, accuracy, chance = info_nce(first, second, self.temperature)
         return {"loss": loss, "accuracy": accuracy, "chance/accuracy": chance}
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Which pair each clip belongs to."""
+        """Name the pair of each clip."""
         return [[f"pair {video}", f"pair {video}"] for video in range(len(clips))]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,20 +25,20 @@ from avssl.methods.losses import Negatives, lifted, n_pairs, squared_distances, 
 
 @dataclass(frozen=True)
 class Moments:
-    """Anchors, evenly spread over a stretch of the video, and a positive for each of them, as two clips.
+    """Evenly spaced anchors and a positive for each of them, as two clips.
 
-    Single-view: the positive is drawn from a window round the anchor. Multi-view: it comes from another camera, at the
-    same moment where the window is 0.
+    Single-view: the positive is drawn from a window around the anchor. Multi-view: it comes from another camera, at the
+    same moment if the window is 0.
 
     Args:
-        num_frames: anchors (T).
-        step: seconds between two anchors.
+        num_frames: anchors per video (T).
+        step: seconds between consecutive anchors.
         window: longest time between frames that count as the same (the paper, single-view: 0.2 s).
         margin: shortest time between frames that count as different (the paper: twice the window).
         views: synchronised cameras, 1 or 2.
 
     Raises:
-        ValueError: where the settings leave an anchor without a negative, or there are more cameras than two.
+        ValueError: for more than two cameras, or if an anchor could be left without a negative.
     """
 
     num_frames: int = 16
@@ -51,17 +52,17 @@ class Moments:
             raise ValueError(f"Moments.views: expected 1 or 2 cameras, got {self.views}")
         if not self.window <= self.margin < self.step * (self.num_frames // 2) - self.window:
             raise ValueError(
-                f"{self}: the margin must lie between the window and half of the stretch of {self.num_frames} frames, "
-                "lest the frame in the middle have no negative: ask for more or farther frames"
+                f"{self}: expected window <= margin < step * (num_frames // 2) - window, so that the middle frame has "
+                "a negative: raise num_frames or step"
             )
 
     @property
     def seconds(self) -> float:
-        """The anchors, and the window on both sides."""
+        """Length of the stretch of anchors plus the window on both sides."""
         return (self.num_frames - 1) * self.step + 2 * self.window + TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[2, T]``: anchors and positives."""
+        """Draw times ``[2, T]``: anchors and positives."""
         start = random_start(info, self.seconds, rng) + self.window
         anchors = start + torch.arange(self.num_frames, dtype=torch.float64) * self.step
         away = (2 * torch.rand(self.num_frames, generator=rng, dtype=torch.float64) - 1) * self.window
@@ -69,31 +70,30 @@ class Moments:
 
 
 class TCN(Method):
-    """Which frames show the same moment?
+    """Pull frames of the same moment together and push other frames of the video away.
 
-    Frames of one video that are at most ``window`` apart, or of two cameras at the same moment, belong together; frames
-    of that video that are more than ``margin`` apart do not, however alike they look (figures 2 and 3, equation 1).
-    Both are read off the timestamps. The paper's head finds places by a spatial softmax over maps of 35 x 35; a small
-    encoder's maps are too coarse for that, and a fully connected layer over them keeps where things are instead.
+    Frames of one video at most ``window`` apart, or of two cameras at the same moment, are positives; frames of that
+    video more than ``margin`` apart are negatives, however alike they look (figures 2 and 3, equation 1). Both are read
+    off the timestamps. The paper's head is a spatial softmax over maps of 35 x 35; a small encoder's maps are too
+    coarse for that, so a fully connected layer over them keeps spatial positions instead.
 
-    Metrics, over the nearest neighbours that the anchors of a video have among its positives: ``aligned``, one minus
-    the paper's alignment error, which is how far off they are in time as a share of the stretch (section 4.1.1);
-    chance is what a neighbour drawn at random reaches. ``ordered``, the share of pairs of anchors whose neighbours are
-    in the same order in time, equal ones counting half: (1 + tau) / 2 of Kendall's tau (as Dwibedi et al., CVPR 2019,
-    section 5.2); chance 1/2.
+    Metrics, for each anchor's nearest neighbour among the positives of its video: ``aligned``, one minus the paper's
+    alignment error, the error in time as a fraction of the stretch (section 4.1.1), with chance that of a random
+    neighbour; ``ordered``, the share of pairs of anchors whose neighbours are in the same order in time, ties counting
+    half: (1 + tau) / 2 of Kendall's tau (as Dwibedi et al., CVPR 2019, section 5.2), chance 1/2.
 
     Args:
         encoder: frame encoder.
         sampler: draws anchors and positives.
         loss: ``"triplet"``, ``"n-pairs"`` or ``"lifted"`` (appendix).
-        choice: of the negative of a triplet: ``"semi-hard"`` or ``"hard"``.
+        choice: how a triplet's negative is chosen: ``"semi-hard"`` or ``"hard"``.
         hidden: width of the head's hidden layer.
         grid: height and width to which the maps are pooled before it.
         out: width of the embedding (the paper: 32).
         alpha: margin between squared distances in the triplet loss (the authors' code: 0.2).
 
     Raises:
-        ValueError: for an encoder that mixes frames.
+        ValueError: if the encoder mixes frames.
     """
 
     sampler: Moments
@@ -117,10 +117,10 @@ class TCN(Method):
         self.head = nn.Sequential(fully_connected(encoder.num_features, hidden, grid), nn.Linear(hidden, out))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over B videos of 2 T frames."""
+        """Return loss and metrics over B videos of 2 T frames."""
         maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B 2, D, T, H', W']
-        frames = self.head(maps.transpose(1, 2).flatten(0, 1)).float()  # [B 2 T, out]
-        frames = frames.unflatten(0, (len(clips), 2, -1))  # [B, 2, T, out]
+        frames = self.head(rearrange(maps, "m d t h w -> (m t) d h w")).float()
+        frames = rearrange(frames, "(b two t) d -> b two t d", b=len(clips), two=2)
         if self.loss == "triplet":
             frames = F.normalize(frames, dim=3)
         times = clips.times
@@ -137,7 +137,7 @@ class TCN(Method):
         }
 
     def _loss(self, frames: Tensor, times: Tensor) -> Tensor:
-        """``[B, 2, T, out]`` embedded frames and their ``[B, 2, T]`` seconds to the loss."""
+        """Return the loss of embeddings ``[B, 2, T, out]`` at times ``[B, 2, T]``."""
         if self.loss == "n-pairs":
             apart = (times[:, 0, :, None] - times[:, 1, None, :]).abs()
             return n_pairs(frames[:, 0], frames[:, 1], apart > self.sampler.margin + TINY)
@@ -147,20 +147,20 @@ class TCN(Method):
         return triplet(frames.flatten(1, 2), positive, negative, self.alpha, self.choice)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """What the two clips are."""
+        """Name the roles of the two clips."""
         other = "the same moments, seen by another camera" if self.sampler.views == 2 else "frames near those above"
         return [["anchors", other]] * len(clips)
 
 
 def relations(times: Tensor, window: float, margin: float) -> tuple[Tensor, Tensor]:
-    """``[B, M]`` seconds to ``[B, M, M]`` bool: which other frames show the same moment, which another."""
+    """Return which other frames are positives and which are negatives: ``[B, M]`` seconds to two ``[B, M, M]`` bool."""
     apart = (times[:, :, None] - times[:, None, :]).abs()
     itself = torch.eye(times.shape[1], dtype=torch.bool, device=times.device)
     return (apart <= window + TINY) & ~itself, apart > margin + TINY
 
 
 def kendall(times: Tensor, found: Tensor) -> Tensor:
-    """Kendall's tau (a) between two orders: ``[B, T]`` and ``[B, T]`` values to ``[B]`` in [-1, 1]."""
+    """Return Kendall's tau-a of two sequences of values ``[B, T]``: ``[B]`` in [-1, 1]."""
     signs = [(values[:, :, None] - values[:, None, :]).sign() for values in (times, found)]  # [B, T, T]
     count = times.shape[1]
     return (signs[0] * signs[1]).sum((1, 2)) / (count * (count - 1))

@@ -24,13 +24,13 @@ Kind = Literal["none", "unconditional", "conditional"]
 
 
 class Decoder(nn.Module):
-    """An LSTM that begins with the encoder's state and unrolls a sequence from it (section 2).
+    """LSTM that unrolls a sequence from the encoder's state (section 2).
 
     Args:
-        values: width of what is decoded at a step.
-        width: units a layer, the encoder's.
-        layers: the encoder's.
-        conditional: read at each step what the last one gave; otherwise nothing is read.
+        values: width of the output of a step.
+        width: units per layer, as in the encoder.
+        layers: number of layers, as in the encoder.
+        conditional: feed each step the previous output; otherwise steps have no input.
     """
 
     def __init__(self, values: int, width: int, layers: int, conditional: bool) -> None:
@@ -39,15 +39,12 @@ class Decoder(nn.Module):
         self.out = nn.Linear(width, values)
 
     def forward(self, state: State, steps: int, truth: Tensor | None = None) -> Tensor:
-        """Unroll.
+        """Unroll ``steps`` (K) outputs ``[B, K, V]`` float32.
 
         Args:
-            state: the encoder's.
-            steps: K, how many steps.
-            truth: ``[B, K, V]`` the right sequence; a conditional decoder reads it instead of its own last output.
-
-        Returns:
-            ``[B, K, V]`` float32.
+            state: the encoder's state.
+            steps: K.
+            truth: ``[B, K, V]`` true sequence, read by a conditional decoder instead of its own previous output.
         """
         found: list[Tensor] = []
         for step in range(steps):
@@ -60,30 +57,30 @@ class Decoder(nn.Module):
 
 
 class UnsupervisedLSTM(Method):
-    """Say from one vector what was seen, backwards, and what will be seen.
+    """Reconstruct the frames seen, in reverse, and predict the next ones, from one state.
 
-    The encoder LSTM reads the first frames of a clip. Its state is copied into up to two decoder LSTMs: one gives the
-    frames back from the last to the first, so that the near ones, which are easy, come first; the other
-    one gives the frames that follow. Both together are the composite model (section 2): neither can a
-    state that just holds the input predict, nor can one that holds the last frames alone reconstruct. A decoder is
-    conditional where it reads its own last output; in training it reads the true frame in its place, as in the
-    authors' code. The loss is the squared error of pixels (normalised), or of percepts; see `FrameLSTM`.
+    The encoder LSTM's state after the first frames is copied into up to two decoder LSTMs: one reconstructs the frames
+    in reverse order, so that the recent ones, which are easy, come first; the other predicts the frames that follow.
+    Together they are the composite model (section 2): a state that merely stores the input can't predict, and one that
+    holds the last frames alone can't reconstruct. A conditional decoder reads its previous output; in training it reads
+    the true frame instead, as in the authors' code. The loss is the squared error of (normalised) pixels, or of
+    percepts; see `FrameLSTM`.
 
-    Metrics, of the future where it is predicted, else of the reconstruction: ``temporal``, whether a decoded frame fits
-    its own frame better than the other K - 1 of its clip, chance 1 / K, which a still picture gets exactly, however
-    good it is; and ``video``, whether it fits its own better than those of the same step in the other clips of the
-    batch, chance one over the number of clips. What fits is told by direction alone (`best_fit`), for a prediction that
-    minimises squared errors is shrunk towards the mean.
+    Metrics, of the prediction if there is one, else of the reconstruction: ``temporal``, whether a decoded frame
+    matches its own target better than the other K - 1 of its clip, chance 1 / K, the exact score of a static image; and
+    ``video``, whether it matches its own target better than those of the same step in the other clips of the batch,
+    chance one over the number of clips. Matching uses directions alone (`matches_target`), since minimising squared
+    errors shrinks a prediction towards the mean.
 
     Args:
         encoder: reads frames or percepts.
-        sampler: draws the frames, those to be read and those to be predicted together (the paper: 16 and 13).
-        future: frames to predict, the last of the clip, at least 2; without a predictor all are read.
+        sampler: draws the frames to read and to predict together (the paper: 16 and 13).
+        future: frames to predict, the last of the clip, at least 2; without a predictor all frames are read.
         reconstruct: the decoder of the input.
         predict: the decoder of the future. The paper's best is the composite with a conditional one (section 3).
 
     Raises:
-        ValueError: where there is no decoder, or too few frames to read or to decode.
+        ValueError: if there is no decoder, or too few frames to read or to decode.
     """
 
     encoder: FrameLSTM
@@ -101,13 +98,13 @@ class UnsupervisedLSTM(Method):
         self.encoder = encoder
         self.sampler = sampler or RandomClips(num_frames=29, step=1 / 30)
         if reconstruct == predict == "none":
-            raise ValueError("UnsupervisedLSTM: reconstruct and predict are both none; one decoder at least must be")
+            raise ValueError("UnsupervisedLSTM: reconstruct and predict are both none; at least one decoder is needed")
         self.future = 0 if predict == "none" else future
         self.seen = self.sampler.num_frames - self.future
         if min(self.seen, self.future or self.seen) < 2:
             raise ValueError(
-                f"UnsupervisedLSTM: of sampler.num_frames={self.sampler.num_frames} at least 2 must be read, and "
-                f"future={future} must be at least 2: change one of them"
+                f"UnsupervisedLSTM: expected 2 <= future <= sampler.num_frames - 2, got future={future}, "
+                f"num_frames={self.sampler.num_frames}"
             )
         kinds: dict[str, Kind] = {"reconstruction": reconstruct, "prediction": predict}
         shape = (encoder.values, encoder.lstm.width, len(encoder.lstm.before))
@@ -116,14 +113,14 @@ class UnsupervisedLSTM(Method):
         )
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss, the sum of both decoders' mean squared errors, and metrics over B videos."""
+        """Return the loss, the sum of both decoders' mean squared errors, and metrics over B videos."""
         targets, decoded = self.decoded(clips)
         losses = [F.mse_loss(decoded[name], targets[name]) for name in decoded]
         name = "prediction" if "prediction" in decoded else "reconstruction"
         found, target = decoded[name].detach(), targets[name]  # [B N, K, V]
         clip_count, steps = target.shape[:2]
-        temporal = best_fit(found, target).mean(1)  # [B N]
-        video = best_fit(found.transpose(0, 1), target.transpose(0, 1)).mean(0)  # [B N]
+        temporal = matches_target(found, target).mean(1)  # [B N]
+        video = matches_target(found.transpose(0, 1), target.transpose(0, 1)).mean(0)  # [B N]
         return {
             "loss": torch.stack(losses).sum(),
             "temporal": a_video(temporal, clips),
@@ -133,7 +130,7 @@ class UnsupervisedLSTM(Method):
         }
 
     def decoded(self, clips: Clips) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Targets and what the decoders give, ``[B N, K, V]`` each; the reconstruction from the last frame back."""
+        """Return targets and decoded values, ``[B N, K, V]`` each; the reconstruction in reverse order."""
         values = self.encoder.read(chronological(clips))  # [B N, T, V]
         seen, future = values.split([self.seen, self.future], 1)
         targets = {"reconstruction": seen.flip(1), "prediction": future}
@@ -145,16 +142,13 @@ class UnsupervisedLSTM(Method):
         return targets, found
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """How many frames are read and how many predicted."""
+        """Name the numbers of frames read and predicted."""
         line = f"{self.seen} frames are read"
         line += f", the next {self.future} predicted" if self.future else " and given back"
         return [[line] * clips.times.shape[1] for _ in range(len(clips))]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """Input and future as the LSTM sees them, and what the decoders make of them, earliest first.
-
-        Nothing where it reads percepts.
-        """
+        """Return input and future frames and their decoded versions, earliest first; nothing for percepts."""
         if self.encoder.percepts is not None:
             return {}
         targets, decoded = self.decoded(clips)
@@ -171,16 +165,16 @@ class UnsupervisedLSTM(Method):
         return coloured(pixels).clamp(0, 1).unflatten(0, (videos, -1))
 
 
-def best_fit(found: Tensor, target: Tensor) -> Tensor:
-    """Which of K vectors points most nearly where its own target does, all seen from their means?
+def matches_target(found: Tensor, target: Tensor) -> Tensor:
+    """Return whether each of K vectors matches its own target best, both relative to their means.
 
     Args:
         found: ``[..., K, V]``.
         target: ``[..., K, V]``.
 
     Returns:
-        ``[..., K]`` 1 where the own target's direction from the K targets' mean has the largest cosine with the
-        vector's from the K vectors' mean, else 0. K equal vectors get one right.
+        ``[..., K]`` 1 if, of the directions of the K targets from their mean, the own target's has the largest cosine
+        with the vector's direction from the K vectors' mean, else 0. K equal vectors get one right.
     """
     found, target = (F.normalize(values - values.mean(-2, keepdim=True), dim=-1) for values in (found, target))
     with torch.autocast(found.device.type, enabled=False):

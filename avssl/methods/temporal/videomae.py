@@ -7,6 +7,7 @@ Pre-Training. NeurIPS 2022. https://arxiv.org/abs/2203.12602
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,29 +19,29 @@ from avssl.methods.losses import squared_distances, told_apart
 from avssl.pixels import coloured
 
 EPSILON = 1e-6  # added to the standard deviation of a patch
-COMPARED = 64  # hidden tokens of a clip that the metric looks at, or a few more; all are a sixth of a small step
+COMPARED = 64  # masked tokens per clip in the metric, or a few more; all would take a sixth of a small step
 
 
 class VideoMAE(Method):
-    """What is behind the mask?
+    """Reconstruct the pixels of masked tubes.
 
-    Nine tenths of the places of the picture are hidden, each during the whole clip, so that what is hidden in one frame
-    can't be copied from the next (section 3.2, tube masking). The encoder sees the tokens that are left; a light
-    decoder, which gets their features and a learned token for each hidden place, predicts the pixels there. The error
-    is the mean square over hidden tokens, each normalised by its own mean and deviation, channel by channel.
+    Nine tenths of the places in the image are masked, each during the whole clip, so that masked content can't be
+    copied from the next frame (section 3.2, tube masking). The encoder sees the remaining tokens; a light decoder,
+    given their features and a learned token for each masked place, predicts the pixels there. The loss is the mean
+    squared error over masked tokens, each normalised by its own mean and standard deviation per channel.
 
-    The layer that predicts pixels begins near zero instead of with Xavier's weights: unlearning a large random guess
-    silences the decoder, and the encoder is given no gradient.
+    The layer that predicts pixels is initialised near zero instead of with Xavier's weights: unlearning a large random
+    guess silences the decoder, and no gradient reaches the encoder.
 
-    Metric: ``identified``, how often a prediction is nearer to the pixels of its own token than to those of another
-    hidden token of the same clip; chance 1/2.
+    Metric: ``identified``, how often a prediction is nearer to its own token's pixels than to another's of the clip;
+    chance 1/2.
 
     Args:
         encoder: space-time transformer.
         sampler: draws the clips.
         hidden: channels of the decoder's tokens (the paper, for ViT-B: 384).
         depth: blocks of the decoder (4).
-        masked: share of the places that are hidden (0.9).
+        masked: share of the places that are masked (0.9).
     """
 
     encoder: ViT
@@ -59,38 +60,37 @@ class VideoMAE(Method):
         nn.init.normal_(self.pixels.weight, std=0.002)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metric over B·N clips."""
+        """Return loss and metric over B·N clips."""
         video = clips.video.flatten(0, 1)  # [B N, T, 3, H, W]
         patches = self.encoder.patches(video)  # [B N, L, P]
         hidden, predicted = self._predict(video, patches)  # [B N, M], [B N, M, P]
-        wanted, _, _ = normalised(_take(patches, hidden))
+        target, _, _ = standardised(_take(patches, hidden))
         with torch.no_grad():
-            some = slice(None, None, max(1, wanted.shape[1] // COMPARED))  # of all times; places are in random order
-            identified = told_apart(squared_distances(predicted[:, some], wanted[:, some])).mean(1)  # [B N]
+            some = slice(None, None, max(1, target.shape[1] // COMPARED))  # spans all times; places are in random order
+            identified = told_apart(squared_distances(predicted[:, some], target[:, some])).mean(1)  # [B N]
         score = a_video(identified, clips)
         return {
-            "loss": F.mse_loss(predicted, wanted),
+            "loss": F.mse_loss(predicted, target),
             "identified": score,
             "chance/identified": torch.full_like(score, 0.5),
         }
 
     def _predict(self, video: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """A clip and its patches to the hidden tokens ``[B, M]`` and their normalised pixels ``[B, M, P]``, float32."""
+        """Return the masked tokens' indices ``[B, M]`` and predicted standardised pixels ``[B, M, P]``, float32."""
         grid = self.encoder.grid(video)
-        visible, hidden = tubes(len(video), grid, self.masked, video.device)
+        visible, hidden = tube_mask(len(video), grid, self.masked, video.device)
         seen = self.encoder.encode(_take(patches, visible), self.encoder.positions(video)[visible])
         places = space_time_code(grid, self.decoder.norm.normalized_shape[0], video.device)  # [L, hidden]
         tokens = torch.cat([self.reduce(seen) + places[visible], self.blank + places[hidden]], 1)
         return hidden, self.pixels(self.decoder(tokens)[:, visible.shape[1] :]).float()
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """What the encoder sees, and what it and the decoder make of it (mean and contrast of each token are given)."""
+        """Return the masked clip and its reconstruction (with the true mean and contrast of each token)."""
         video = clips.video.flatten(0, 1)
         patches = self.encoder.patches(video).float()
         hidden, predicted = self._predict(video, patches)
-        _, mean, deviation = normalised(_take(patches, hidden))
-        shape = predicted.unflatten(2, (-1, 3))  # [B N, M, P / 3, 3]
-        guess = (shape * deviation + mean).flatten(2)
+        _, mean, deviation = standardised(_take(patches, hidden))
+        guess = (rearrange(predicted, "b m (p c) -> b m p c", c=3) * deviation + mean).flatten(2)  # [B N, M, P]
         where = hidden[..., None].expand_as(guess)
         grid = self.encoder.grid(video)
         drawn = {"masked": torch.zeros_like(guess), "reconstruction": guess}
@@ -98,23 +98,21 @@ class VideoMAE(Method):
         return {name: coloured(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """How much is hidden."""
+        """Name the share that is masked."""
         return [[f"{self.masked:.0%} hidden"] * clips.video.shape[1]] * len(clips)
 
 
-def tubes(clips: int, grid: tuple[int, int, int], masked: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Which tokens are visible and which are hidden: the same places during the whole clip (section 3.2).
-
-    Draws from torch's global random numbers.
+def tube_mask(clips: int, grid: tuple[int, int, int], masked: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Draw visible and masked tokens, the same places in every frame (section 3.2), with torch's global generator.
 
     Args:
         clips: B.
         grid: tokens in time, height and width.
-        masked: share of the places that are hidden; one at least is visible.
-        device: of the result.
+        masked: share of the places that are masked; at least one stays visible.
+        device: device of the result.
 
     Returns:
-        ``[B, V]`` and ``[B, M]`` numbers of tokens, V + M = L.
+        Token indices ``[B, V]`` and ``[B, M]``, V + M = L.
     """
     places = grid[1] * grid[2]
     order = torch.rand(clips, places, device=device).argsort(1)  # [B, H' W']
@@ -124,17 +122,17 @@ def tubes(clips: int, grid: tuple[int, int, int], masked: float, device: torch.d
     return visible, hidden
 
 
-def normalised(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels of tokens ``[B, M, P]``, standardised in each token and channel, and by what.
+def standardised(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Standardise tokens ``[B, M, P]`` per token and channel.
 
     Returns:
-        ``[B, M, P]``, the means and the standard deviations ``[B, M, 1, 3]``; float32.
+        ``[B, M, P]`` float32, and the means and standard deviations ``[B, M, 1, 3]``.
     """
-    channels = patches.float().unflatten(2, (-1, 3))  # [B, M, P / 3, 3]
+    channels = rearrange(patches.float(), "b m (p c) -> b m p c", c=3)
     mean, deviation = channels.mean(2, keepdim=True), channels.std(2, keepdim=True) + EPSILON
     return ((channels - mean) / deviation).flatten(2), mean, deviation
 
 
 def _take(tokens: Tensor, chosen: Tensor) -> Tensor:
-    """``[B, L, P]`` and numbers ``[B, V]`` to ``[B, V, P]``."""
+    """Select tokens: ``[B, L, P]`` at indices ``[B, V]`` to ``[B, V, P]``."""
     return tokens.gather(1, chosen[..., None].expand(-1, -1, tokens.shape[2]))
