@@ -17,8 +17,8 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, a_video, needs_frames
-from avssl.methods.disguise import one_channel, random_crops
+from avssl.methods.base import Method, per_video_mean, require_frame_encoder
+from avssl.methods.disguise import random_crops, replicate_channel
 from avssl.methods.heads import fully_connected
 from avssl.pixels import coloured
 
@@ -101,7 +101,7 @@ class OPN(Method):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        needs_frames(self, encoder)
+        require_frame_encoder(self, encoder)
         self.encoder, self.jitter, self.split = encoder, jitter, split
         self.sampler = sampler or ShuffledFrames()
         count = self.sampler.num_frames
@@ -121,7 +121,7 @@ class OPN(Method):
         target = self.order_shown(clips.times).flatten()
         return {
             "loss": F.cross_entropy(scores, target),
-            "accuracy": a_video((scores.argmax(1) == target).float(), clips),
+            "accuracy": per_video_mean((scores.argmax(1) == target).float(), clips),
             "chance/accuracy": torch.full((len(clips),), 1 / len(self.orders), device=scores.device),
         }
 
@@ -139,7 +139,7 @@ class OPN(Method):
         """``[M, T, 3, H, W]`` to ``[M, T, 3, H - 2 jitter, W - 2 jitter]``: shifted, and in one channel."""
         height, width = (side - 2 * self.jitter for side in video.shape[-2:])
         frames = random_crops(video.flatten(0, 1), height, width)  # [M T, 3, h, w]
-        return (one_channel(frames) if self.split else frames).unflatten(0, video.shape[:2])
+        return (replicate_channel(frames) if self.split else frames).unflatten(0, video.shape[:2])
 
     def order_shown(self, times: Tensor) -> Tensor:
         """``[..., T]`` seconds to ``[...]``: which row of ``orders`` the frames' ranks are, forwards or backwards."""

@@ -18,7 +18,7 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, clip_times, random_start, uniform
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.methods.disguise import flicker
 from avssl.methods.heads import projection
 from avssl.methods.losses import info_nce
@@ -124,7 +124,7 @@ class Pace(Method):
         target = self.sampler.number(clips.times).flatten()
         out = {
             "loss": F.cross_entropy(scores, target),
-            "accuracy": a_video((scores.argmax(1) == target).float(), clips),
+            "accuracy": per_video_mean((scores.argmax(1) == target).float(), clips),
             "chance/accuracy": torch.full((len(clips),), 1 / scores.shape[1], device=scores.device),
         }
         if self.head is not None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.pixels import coloured
 
 TURNS = 4
@@ -52,7 +52,7 @@ class Rotation(Method):
         target = torch.arange(TURNS, device=scores.device).repeat(len(scores) // TURNS)
         return {
             "loss": F.cross_entropy(scores, target),
-            "accuracy": a_video((scores.argmax(1) == target).float(), clips),
+            "accuracy": per_video_mean((scores.argmax(1) == target).float(), clips),
             "chance/accuracy": torch.full((len(clips),), 1 / TURNS, device=scores.device),
         }
 
