@@ -61,7 +61,7 @@ class Method(nn.Module):
         """Called after each optimiser step, for momentum encoders and schedules; ``progress`` runs over (0, 1]."""
 
 
-def needs_frames(method: Method, encoder: Encoder) -> None:
+def require_frame_encoder(method: Method, encoder: Encoder) -> None:
     """Refuse an encoder that mixes frames.
 
     Raises:
@@ -73,6 +73,6 @@ def needs_frames(method: Method, encoder: Encoder) -> None:
         )
 
 
-def a_video(values: Tensor, clips: Clips) -> Tensor:
+def per_video_mean(values: Tensor, clips: Clips) -> Tensor:
     """``[B N]`` values, one a clip, to their means ``[B]``."""
     return values.view(len(clips), -1).mean(1)

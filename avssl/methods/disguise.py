@@ -27,7 +27,7 @@ def random_crops(pictures: Tensor, height: int, width: int) -> Tensor:
     return cut.unflatten(1, pictures.shape[1:-2])
 
 
-def one_channel(pictures: Tensor) -> Tensor:
+def replicate_channel(pictures: Tensor) -> Tensor:
     """``[M, ..., 3, H, W]`` with all three channels equal to one of them, drawn for each of the M.
 
     Called channel splitting by Lee et al. (ICCV 2017) and channel replication by Kim et al. (AAAI 2019).

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributed.nn.functional import all_gather
 
 
-def gathered(rows: Tensor) -> tuple[Tensor, int]:
+def gather(rows: Tensor) -> tuple[Tensor, int]:
     """Rows of all ranks, with gradients, and where this rank's rows begin among them.
 
     Args:

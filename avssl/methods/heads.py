@@ -42,7 +42,7 @@ def fully_connected(features: int, hidden: int, grid: int) -> nn.Sequential:
     )
 
 
-class SideBySide(nn.Module):
+class LateFusion(nn.Module):
     """Vectors of several parts to one answer (late fusion: Doersch et al., ICCV 2015, figure 3).
 
     A layer with shared weights for each part (fc6 of the papers), one over all parts side by side (fc7), the answer.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avssl.methods.distributed import gathered
+from avssl.methods.distributed import gather
 
 Negatives = Literal["semi-hard", "hard"]
 
@@ -27,8 +27,8 @@ def info_nce(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor,
         other processes included; ``[B]`` the chance of that, one over their number.
     """
     views = F.normalize(torch.cat([first, second]).float(), dim=1)  # [2 B, D]
-    every, offset = gathered(views)  # [world 2 B, D], where this rank's rows begin
-    logits = products(views, every) / temperature  # [2 B, world 2 B]
+    every, offset = gather(views)  # [world 2 B, D], where this rank's rows begin
+    logits = inner_products(views, every) / temperature  # [2 B, world 2 B]
     rows = torch.arange(len(views), device=views.device)
     logits[rows, rows + offset] = -torch.inf  # itself
     target = (rows + len(first)) % len(views) + offset
@@ -61,7 +61,7 @@ def dense_nce(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
     rows, steps, places, _ = predicted.shape
     with torch.autocast(predicted.device.type, enabled=False):
         predicted, target = predicted.float(), target.float()
-        every, offset = gathered(target)  # [world B, K, S, D]
+        every, offset = gather(target)  # [world B, K, S, D]
         scores = predicted.flatten(0, 2) @ every.flatten(0, 2).T  # [B K S, world B K S]
         own = torch.arange(len(scores), device=scores.device) + offset * steps * places
         loss = F.cross_entropy(scores, own)
@@ -86,7 +86,7 @@ def mean_outputs(outputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([out[name] for out in outputs]).mean(0) for name in outputs[0]}
 
 
-def nearest_key(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+def retrieval_accuracy(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     """Whether the key of the same video is the most similar to a query, among the keys of all videos of the batch.
 
     Args:
@@ -96,13 +96,13 @@ def nearest_key(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         ``[B]`` 1 or 0, and ``[B]`` the chance of 1: one over the number of videos, those of other processes included.
     """
-    every, offset = gathered(F.normalize(keys.detach().float(), dim=1))  # [world B, D]
-    similarity = products(F.normalize(queries.detach().float(), dim=1), every)  # [B, world B]
+    every, offset = gather(F.normalize(keys.detach().float(), dim=1))  # [world B, D]
+    similarity = inner_products(F.normalize(queries.detach().float(), dim=1), every)  # [B, world B]
     rows = torch.arange(len(queries), device=queries.device) + offset
     return (similarity.argmax(1) == rows).float(), torch.full_like(rows, 1 / len(every), dtype=torch.float)
 
 
-def told_apart(distance: Tensor) -> Tensor:
+def identification_accuracy(distance: Tensor) -> Tensor:
     """How often a prediction is nearer to its own target than to another one: identification among two, chance 1/2.
 
     Args:
@@ -121,7 +121,7 @@ def nearer(own: Tensor, other: Tensor) -> Tensor:
     return (own < other).float().add_((own == other).float(), alpha=0.5)
 
 
-def products(first: Tensor, second: Tensor) -> Tensor:
+def inner_products(first: Tensor, second: Tensor) -> Tensor:
     """``[..., M, D]`` and ``[..., K, D]`` to ``[..., M, K]`` scalar products, in float32 also under autocast."""
     with torch.autocast(first.device.type, enabled=False):
         return first.float() @ second.float().transpose(-1, -2)
@@ -130,7 +130,7 @@ def products(first: Tensor, second: Tensor) -> Tensor:
 def squared_distances(first: Tensor, second: Tensor) -> Tensor:
     """``[..., M, D]`` and ``[..., K, D]`` to ``[..., M, K]`` squared Euclidean distances in float32."""
     squares = first.float().square().sum(-1)[..., :, None] + second.float().square().sum(-1)[..., None, :]
-    return (squares - 2 * products(first, second)).clamp(min=0)
+    return (squares - 2 * inner_products(first, second)).clamp(min=0)
 
 
 def triplet(
@@ -175,7 +175,7 @@ def n_pairs(first: Tensor, second: Tensor, negative: Tensor, shrink: float = 0.0
         The mean over frames and both directions.
     """
     first, second = first.float(), second.float()
-    similarity = products(first, second)  # [B, T, T]
+    similarity = inner_products(first, second)  # [B, T, T]
     itself = torch.eye(similarity.shape[-1], dtype=torch.bool, device=similarity.device)
     among = similarity.masked_fill(~(negative | itself), -torch.inf)
     own = similarity.diagonal(dim1=-2, dim2=-1)  # [B, T]

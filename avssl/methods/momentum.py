@@ -57,9 +57,11 @@ class MomentumCopy(nn.Module):
         """
         self.steps += 1
         steps = self.steps.item()
-        kept = momentum_at(min(self.momentum, 1 - 1 / (steps + 1)), progress)
-        kept_seen = momentum_at(min(self.momentum, 1 - 1 / steps), progress)  # at the first step, nothing of before
-        now, seen = network.state_dict(), statistics(network)
+        kept = momentum_schedule(min(self.momentum, 1 - 1 / (steps + 1)), progress)
+        kept_seen = momentum_schedule(
+            min(self.momentum, 1 - 1 / steps), progress
+        )  # at the first step, nothing of before
+        now, seen = network.state_dict(), unbiased_statistics(network)
         for name, tensor in self.network.state_dict().items():
             if name in seen:
                 tensor.lerp_(seen[name], 1 - kept_seen)
@@ -69,7 +71,7 @@ class MomentumCopy(nn.Module):
                 tensor.copy_(now[name])
 
 
-def statistics(network: nn.Module) -> dict[str, Tensor]:
+def unbiased_statistics(network: nn.Module) -> dict[str, Tensor]:
     """Means and variances of what the layers of batch normalisation were trained on, by their names in the state.
 
     Running statistics are an average that begins with mean 0 and variance 1; here that beginning is taken out, as Adam
@@ -88,6 +90,6 @@ def statistics(network: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def momentum_at(start: float, progress: float) -> float:
+def momentum_schedule(start: float, progress: float) -> float:
     """From ``start`` at progress 0 to 1 at progress 1 along half a cosine (BYOL, section 3.2)."""
     return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2

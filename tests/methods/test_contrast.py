@@ -17,8 +17,15 @@ from avssl.data.transforms import Squash
 from avssl.encoders import R3D, ResNet
 from avssl.media import VideoInfo
 from avssl.methods import BYOL, TCN, MoCo
-from avssl.methods.losses import lifted, n_pairs, nearest_key, squared_distances, told_apart, triplet
-from avssl.methods.momentum import MomentumCopy, momentum_at, statistics
+from avssl.methods.losses import (
+    identification_accuracy,
+    lifted,
+    n_pairs,
+    retrieval_accuracy,
+    squared_distances,
+    triplet,
+)
+from avssl.methods.momentum import MomentumCopy, momentum_schedule, unbiased_statistics
 from avssl.methods.temporal.tcn import Moments, kendall, relations
 
 
@@ -38,7 +45,7 @@ def test_a_copy_is_first_the_mean_of_all_weights_and_then_their_moving_average()
             assert expected == pytest.approx(sum(weights[: step + 1]) / (step + 1))
     copy.follow(network, progress=1.0)  # at the end of the run the copy stands still
     assert copy.network.weight.item() == pytest.approx(expected)
-    assert [momentum_at(0.9, p) for p in (0, 0.5, 1)] == pytest.approx([0.9, 0.95, 1.0])
+    assert [momentum_schedule(0.9, p) for p in (0, 0.5, 1)] == pytest.approx([0.9, 0.95, 1.0])
 
 
 def test_a_copy_is_not_trained_and_looks_at_one_clip_at_a_time():
@@ -66,7 +73,7 @@ def test_a_copy_knows_the_statistics_of_what_was_seen_from_the_first_step():
         means.append(hidden.mean(0))
         variances.append(hidden.var(0))
         copy.follow(network, 1e-9)
-        seen = statistics(network)
+        seen = unbiased_statistics(network)
         weights = [0.9**age for age in reversed(range(len(means)))]
         for name, part in (("1.running_mean", means), ("1.running_var", variances)):
             expected = sum(weight * value for weight, value in zip(weights, part, strict=True)) / sum(weights)
@@ -100,10 +107,10 @@ def test_what_byol_has_to_predict_differs_between_clips_from_the_first_step():
 
 def test_the_nearest_key_counts_whatever_the_lengths_and_collapse_is_at_chance():
     keys = torch.eye(4)[:, :3] + 0.1
-    correct, chance = nearest_key(keys * torch.tensor([[1.0], [9.0], [2.0], [3.0]]), keys)
+    correct, chance = retrieval_accuracy(keys * torch.tensor([[1.0], [9.0], [2.0], [3.0]]), keys)
     assert correct.tolist() == [1.0] * 4
     assert chance.tolist() == [0.25] * 4
-    assert nearest_key(keys, torch.ones(4, 3))[0].mean() == 0.25
+    assert retrieval_accuracy(keys, torch.ones(4, 3))[0].mean() == 0.25
 
 
 def moco(queue):
@@ -175,11 +182,11 @@ def test_byol_predicts_every_clip_from_every_other():
 
 
 def test_a_guess_that_is_always_the_same_is_told_apart_by_chance():
-    assert told_apart(torch.ones(5, 7, 7)).unique().tolist() == [0.5]
+    assert identification_accuracy(torch.ones(5, 7, 7)).unique().tolist() == [0.5]
     same_targets = squared_distances(torch.randn(7, 3), torch.ones(7, 3))
-    assert told_apart(same_targets).mean().item() == pytest.approx(0.5, abs=0.15)
+    assert identification_accuracy(same_targets).mean().item() == pytest.approx(0.5, abs=0.15)
     perfect = torch.randn(7, 3)
-    assert told_apart(squared_distances(perfect, perfect)).mean() == pytest.approx(1 - 0.5 / 7)
+    assert identification_accuracy(squared_distances(perfect, perfect)).mean() == pytest.approx(1 - 0.5 / 7)
 
 
 def naive_relations(times, window, margin):

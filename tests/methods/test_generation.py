@@ -21,11 +21,11 @@ from avssl.methods import (
     SplitBrain,
     SplitBrainDepth,
 )
+from avssl.methods.dense import most_frequent
 from avssl.methods.frame.coach import threshold
 from avssl.methods.frame.colourisation import hypercolumns, inferred, rarity
 from avssl.methods.frame.context_encoder import ChannelWise, Reversed, hidden_error, random_regions
 from avssl.methods.frame.split_brain import nearest_bin
-from avssl.methods.maps import likeliest
 from avssl.pixels import (
     MEAN,
     STD,
@@ -82,11 +82,11 @@ def test_colours_are_exact_under_autocast():
 def test_the_likeliest_class_is_counted_in_other_videos_under_the_same_condition():
     classes = torch.tensor([[0, 0, 2, 2], [0, 1, 2, 2], [1, 1, 1, 5]])
     given = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 3]])
-    assert likeliest(classes, given).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [0, 0, 2, 2]]
-    assert likeliest(classes).tolist() == [[1] * 4, [1] * 4, [2] * 4]
+    assert most_frequent(classes, given).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [0, 0, 2, 2]]
+    assert most_frequent(classes).tolist() == [[1] * 4, [1] * 4, [2] * 4]
     unknown = torch.where(classes == 1, -1, classes)
-    assert (likeliest(unknown) != 1).all()
-    assert likeliest(torch.full_like(classes, -1)).tolist() == [[0] * 4] * 3
+    assert (most_frequent(unknown) != 1).all()
+    assert most_frequent(torch.full_like(classes, -1)).tolist() == [[0] * 4] * 3
 
 
 def test_a_hypercolumn_is_all_maps_enlarged():

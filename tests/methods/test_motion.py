@@ -19,7 +19,7 @@ from avssl.methods import (
     SlowFeatures,
     TrackByColour,
 )
-from avssl.methods.maps import chance, share
+from avssl.methods.dense import chance_level, masked_accuracy
 from avssl.methods.temporal.common import EitherWay
 from avssl.methods.temporal.ego_motion import NearAndFar, cost_volume
 from avssl.methods.temporal.moving_objects import cell_targets
@@ -32,17 +32,19 @@ def test_chance_knows_what_is_the_same_in_every_video():
     target[:, 1] = 1  # the same row in every video
 
     def score(guess):
-        return share(guess == target, torch.ones_like(target, dtype=torch.bool))
+        return masked_accuracy(guess == target, torch.ones_like(target, dtype=torch.bool))
 
-    assert chance(score, target, torch.zeros_like(target)).tolist() == [1.0] * 4  # a map known by heart is no merit
+    assert (
+        chance_level(score, target, torch.zeros_like(target)).tolist() == [1.0] * 4
+    )  # a map known by heart is no merit
     own = torch.eye(4).long()[:, :, None].expand(-1, -1, 2)
-    assert chance(lambda g: share(g == own, own == 1), own, torch.zeros_like(own)).tolist() == [0.0] * 4
+    assert chance_level(lambda g: masked_accuracy(g == own, own == 1), own, torch.zeros_like(own)).tolist() == [0.0] * 4
 
 
 def test_what_is_not_counted_does_not_count():
     right = torch.tensor([[True, False, True], [True, True, True]])
     counted = torch.tensor([[True, True, False], [False, False, False]])
-    assert share(right, counted).tolist() == [0.5, 0.0]
+    assert masked_accuracy(right, counted).tolist() == [0.5, 0.0]
 
 
 def test_flow_prediction_looks_at_no_frame_of_the_future():

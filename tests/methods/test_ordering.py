@@ -17,7 +17,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import R3D, ResNet
 from avssl.media import VideoInfo
 from avssl.methods import OPN, ArrowOfTime, CubicPuzzles, OddOneOut, Pace
-from avssl.methods.disguise import flicker, moving_crop, one_channel, random_crops
+from avssl.methods.disguise import flicker, moving_crop, random_crops, replicate_channel
 from avssl.methods.temporal.arrow import ForwardsOrBackwards, backwards
 from avssl.methods.temporal.cubic_puzzles import grid
 from avssl.methods.temporal.odd_one_out import OddOneOutClips, odd, sum_of_differences
@@ -132,7 +132,7 @@ def test_shortcut_colours_that_drift():
     time = torch.linspace(-1, 1, 4).view(1, 4, 1, 1, 1).expand(300, 4, 1, 8, 8)
     video = torch.cat([time, -time, torch.zeros_like(time)], 2)  # redder and less green
     assert concordant((video[:, :, 0] - video[:, :, 1]).mean((2, 3))) == 1
-    split = one_channel(video.flatten(0, 1)).unflatten(0, (300, 4))
+    split = replicate_channel(video.flatten(0, 1)).unflatten(0, (300, 4))
     assert torch.equal(split, split[:, :, :1].expand_as(split))
     assert abs(concordant(split.mean((2, 3, 4))) - 0.35) < 0.1  # some pairs are equal, the others even out
 

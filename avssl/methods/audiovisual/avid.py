@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod, sound
-from avssl.methods.distributed import gathered
+from avssl.methods.distributed import gather
 from avssl.methods.heads import projection
-from avssl.methods.losses import products
+from avssl.methods.losses import inner_products
 
 
 class AVID(AudioVisualMethod):
@@ -64,8 +64,8 @@ class AVID(AudioVisualMethod):
         seen = self.video_head(self.encoder(clips.video.flatten(0, 1)))
         heard = self.audio_head(self.audio_encoder(sound(clips, self.audio_encoder).flatten(0, 1)))
         seen, heard = (F.normalize(vectors.float(), dim=1) for vectors in (seen, heard))  # [B, out] each
-        (every_seen, offset), (every_heard, _) = gathered(seen), gathered(heard)  # [world B, out] each
-        there, back = products(seen, every_heard), products(heard, every_seen)  # [B, world B]
+        (every_seen, offset), (every_heard, _) = gather(seen), gather(heard)  # [world B, out] each
+        there, back = inner_products(seen, every_heard), inner_products(heard, every_seen)  # [B, world B]
         target = torch.arange(len(clips), device=seen.device) + offset
         losses = [F.cross_entropy(cosines / self.temperature, target) for cosines in (there, back)]
         chance = torch.full((len(clips),), 1 / len(every_seen), device=seen.device)

@@ -21,7 +21,7 @@ from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import SAME, apart, late, shared_stretch, sound
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.pixels import coloured
 from avssl.sync.network import Synchroniser
 from avssl.sync.offset import in_words
@@ -120,7 +120,7 @@ class OwensEfros(Method):
         half = torch.full((len(clips),), 0.5, device=score.device)
         return {
             "loss": F.binary_cross_entropy_with_logits(score, target.float()),
-            "accuracy": a_video(correct.float(), clips),
+            "accuracy": per_video_mean(correct.float(), clips),
             "chance/accuracy": half,
             "paired": (pair > 0).float() + 0.5 * (pair == 0).float(),
             "chance/paired": half,

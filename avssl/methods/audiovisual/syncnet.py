@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, EarlyFusion
 from avssl.methods.audiovisual.streams import AlignedClips, TwoStreamMethod, sound
-from avssl.methods.base import a_video
-from avssl.methods.losses import products
+from avssl.methods.base import per_video_mean
+from avssl.methods.losses import inner_products
 from avssl.sync.network import TwoStream
 
 
@@ -84,7 +84,7 @@ class SyncNet(TwoStreamMethod):
         seen = self.streams.slide(clips.video.flatten(0, 1))  # [B N, W, out]
         starts = torch.arange(self.windows, device=samples.device) * self.sampler.step
         heard = self.streams.hear(cut(samples, starts, self.streams.samples, self.streams.rate).flatten(0, 1))
-        scores = along_diagonals(products(seen, heard.unflatten(0, (-1, self.windows))), self.steps)  # [B N, O]
+        scores = along_diagonals(inner_products(seen, heard.unflatten(0, (-1, self.windows))), self.steps)  # [B N, O]
         away = self.away(clips).flatten(0, 1).abs()  # [B N, O]
         target, answer = away.argmin(1), scores.argmax(1)
         near = (away < 1.5 * self.sampler.step).to(scores.dtype)
@@ -95,7 +95,7 @@ class SyncNet(TwoStreamMethod):
             "chance/within_a_frame": near.mean(1),
         }
         loss = F.cross_entropy(scores / self.temperature, target)
-        return {"loss": loss, **{name: a_video(value, clips) for name, value in found.items()}}
+        return {"loss": loss, **{name: per_video_mean(value, clips) for name, value in found.items()}}
 
     def away(self, clips: Clips) -> Tensor:
         """``[B, N, O]`` seconds from the start of a window to that of the sound which each offset compares it with."""

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod, sound
-from avssl.methods.distributed import gathered
-from avssl.methods.losses import products
+from avssl.methods.distributed import gather
+from avssl.methods.losses import inner_products
 
 ROUNDS = 10  # of k-means
 
@@ -87,8 +87,8 @@ class XDC(AudioVisualMethod):
             seen_labels = nearest(directions[0], self.seen_centres)  # [B]
             heard_labels = nearest(directions[1], self.heard_centres)
             if self.training:
-                with torch.enable_grad():  # `gathered` takes part in training only
-                    self.fresh = gathered(directions[0])[0].detach(), gathered(directions[1])[0].detach()
+                with torch.enable_grad():  # `gather` takes part in training only
+                    self.fresh = gather(directions[0])[0].detach(), gather(directions[1])[0].detach()
         video, audio = self.video_head(seen).float(), self.audio_head(heard).float()  # [B, k]
         loss = (F.cross_entropy(video, heard_labels) + F.cross_entropy(audio, seen_labels)) / 2
         return {
@@ -138,7 +138,7 @@ def kmeans(vectors: Tensor, centres: Tensor) -> Tensor:
 
 def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
     """``[B, D]`` to the number ``[B]`` of the centre of largest cosine."""
-    return products(vectors, centres).argmax(1)
+    return inner_products(vectors, centres).argmax(1)
 
 
 def commonest(labels: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.heads import fully_connected, projection
-from avssl.methods.losses import squared_distances, told_apart
+from avssl.methods.losses import identification_accuracy, squared_distances
 from avssl.pixels import coloured
 
 Family = Literal["affine", "projective"]
@@ -75,7 +75,7 @@ class AET(Method):
         target = self.parameters_of(matrices)
         predicted = self._decoded(pictures, warped(pictures, matrices, self.padding))
         with torch.no_grad():
-            identified = told_apart(squared_distances(predicted, target)).view(len(clips), -1).mean(1)
+            identified = identification_accuracy(squared_distances(predicted, target)).view(len(clips), -1).mean(1)
         return {
             "loss": parameter_error(predicted, target).mean(),
             "identified": identified,

@@ -18,7 +18,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
-from avssl.methods.maps import by_cells, chance, likeliest, share
+from avssl.methods.dense import cell_means, chance_level, masked_accuracy, most_frequent
 from avssl.pixels import coloured, hue_chroma_to_rgb, rgb_to_hue_chroma, standardised
 
 COLOURFUL = 1 / 16  # chroma from which on a hue counts in the metric
@@ -95,10 +95,10 @@ class Colourisation(Method):
             )
 
             def score(guess: Tensor, right: Tensor = right, known: Tensor = known) -> Tensor:
-                return share(guess == right, known)
+                return masked_accuracy(guess == right, known)
 
             out[name] = score(answer)
-            out[f"chance/{name}"] = chance(score, answer, likeliest(right), likeliest(right, bright))
+            out[f"chance/{name}"] = chance_level(score, answer, most_frequent(right), most_frequent(right, bright))
         return {"loss": loss, **out}
 
     def _seen(self, clips: Clips) -> tuple[list[Tensor], Tensor]:
@@ -107,7 +107,7 @@ class Colourisation(Method):
         light = rgb.mean(1, keepdim=True)
         stages = self.encoder.stages(standardised(light)[:, None])
         size = stages[0].shape[-2:]
-        return [by_cells(light, size), *stages], by_cells(rgb, size)
+        return [cell_means(light, size), *stages], cell_means(rgb, size)
 
     def _scores(self, maps: Sequence[Tensor], places: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[M, P, bins]`` of hue and of chroma at cells ``[M, P]``, numbered row by row."""

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
+from avssl.methods.dense import cell_means
 from avssl.methods.losses import nearer, squared_distances
-from avssl.methods.maps import by_cells
 from avssl.pixels import coloured
 
 COARSE = 0.06  # cells of random noise per pixel, from which regions are made (the authors' code)
@@ -88,7 +88,7 @@ class ContextEncoder(Method):
             real, made = self.discriminator(both).float().mean((1, 2, 3)).chunk(2)  # [M] each
             loss = (1 - self.adversarial) * loss + F.softplus(-real).mean() + F.softplus(made).mean()
         with torch.no_grad():
-            identified = a_video(self._identified(painted, pictures, hidden), clips)
+            identified = per_video_mean(self._identified(painted, pictures, hidden), clips)
         return {"loss": loss, "identified": identified, "chance/identified": torch.full_like(identified, 0.5)}
 
     def mask(self, pictures: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ class ContextEncoder(Method):
     def _identified(self, painted: Tensor, pictures: Tensor, hidden: Tensor) -> Tensor:
         """``[M]``: how often the content of a hidden cell is told from that of the others; 1/2 where there is one."""
         size, shown = (CELLS, CELLS), hidden.float()
-        covered = by_cells(shown, size)  # [M, 1, 8, 8]
-        cells = [by_cells(part * shown, size) / covered.clamp(min=1e-6) for part in (painted, pictures)]
+        covered = cell_means(shown, size)  # [M, 1, 8, 8]
+        cells = [cell_means(part * shown, size) / covered.clamp(min=1e-6) for part in (painted, pictures)]
         guess, true = (part.flatten(2).mT for part in cells)  # [M, 64, 3]
         known = covered.flatten(1) >= 0.5  # [M, 64]
         distance = squared_distances(guess, true)  # [M, 64, 64]

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.methods.disguise import drop_colours, project_colours
 from avssl.methods.frame.patches import drawn, frames, tiles, vectors
-from avssl.methods.heads import SideBySide
+from avssl.methods.heads import LateFusion
 from avssl.pixels import STD
 
 GRID, CENTRE, NEIGHBOURS = 3, 4, [0, 1, 2, 3, 5, 6, 7, 8]
@@ -72,7 +72,7 @@ class ContextPrediction(Method):
             raise ValueError(f"ContextPrediction: patch + jitter must be at most 1 (a cell), got {patch} + {jitter}")
         self.encoder, self.patch, self.jitter, self.colours = encoder, patch, jitter, colours
         self.sampler = sampler or RandomClips(clips=4, num_frames=1)
-        self.head = SideBySide(encoder.num_features, 2, width, hidden, len(NEIGHBOURS))
+        self.head = LateFusion(encoder.num_features, 2, width, hidden, len(NEIGHBOURS))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and accuracy over 8·B·N·T pairs of patches."""
@@ -83,7 +83,7 @@ class ContextPrediction(Method):
         target = torch.arange(len(NEIGHBOURS), device=scores.device).repeat(len(parts))
         return {
             "loss": F.cross_entropy(scores, target),
-            "accuracy": a_video((scores.argmax(1) == target).float(), clips),
+            "accuracy": per_video_mean((scores.argmax(1) == target).float(), clips),
             "chance/accuracy": torch.full((len(clips),), 1 / len(NEIGHBOURS), device=scores.device),
         }
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.methods.heads import fully_connected
-from avssl.methods.losses import squared_distances, told_apart
+from avssl.methods.losses import identification_accuracy, squared_distances
 from avssl.pixels import coloured
 
 TILES = 4
@@ -101,7 +101,7 @@ class Counting(Method):
                 part.unflatten(0, clips.video.shape[:3])[:, :, frame].flatten(0, 1)  # [B N, k]
                 for part, frame in ((tiles, 0), (whole, -1))
             )
-            identified = a_video(told_apart(squared_distances(first, last)), clips)
+            identified = per_video_mean(identification_accuracy(squared_distances(first, last)), clips)
         return {
             "loss": (same + (self.margin - other).clamp(min=0)).mean(),
             "identified": identified,

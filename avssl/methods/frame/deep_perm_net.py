@@ -13,9 +13,9 @@ from torch import Tensor
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.methods.frame.patches import drawn, frames, mosaic, puzzle, shuffled, vectors
-from avssl.methods.heads import SideBySide
+from avssl.methods.heads import LateFusion
 
 
 class DeepPermNet(Method):
@@ -58,7 +58,7 @@ class DeepPermNet(Method):
         self.encoder, self.grid, self.tile, self.shift = encoder, grid, tile, shift
         self.puzzles, self.iterations = puzzles, iterations
         self.sampler = sampler or RandomClips(clips=4, num_frames=1)
-        self.head = SideBySide(encoder.num_features, grid**2, width, hidden, grid**4)
+        self.head = LateFusion(encoder.num_features, grid**2, width, hidden, grid**4)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and accuracy over B·N·T·puzzles puzzles."""
@@ -66,7 +66,7 @@ class DeepPermNet(Method):
         right = sinkhorn(scores, self.iterations).gather(3, order[..., None])  # [M, K, n, 1]
         return {
             "loss": -right.mean(),
-            "accuracy": a_video((assigned(scores) == order).float().mean(2), clips),
+            "accuracy": per_video_mean((assigned(scores) == order).float().mean(2), clips),
             "chance/accuracy": torch.full((len(clips),), 1 / self.grid**2, device=scores.device),
         }
 

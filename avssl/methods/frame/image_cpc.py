@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
-from avssl.methods.disguise import one_channel, random_crops
+from avssl.methods.base import Method, per_video_mean
+from avssl.methods.disguise import random_crops, replicate_channel
 from avssl.methods.frame.patches import drawn, frames, vectors, windows
 from avssl.methods.losses import dense_nce, mean_outputs
 
@@ -111,7 +111,7 @@ class ImageCPC(Method):
         names = {"accuracy": "accuracy", "top5": "top5", "temporal": "located"}  # K grid places in place of K steps
         found = {"loss": out["loss"]}
         for name, ours in names.items():
-            found[ours], found[f"chance/{ours}"] = (a_video(out[key], clips) for key in (name, f"chance/{name}"))
+            found[ours], found[f"chance/{ours}"] = (per_video_mean(out[key], clips) for key in (name, f"chance/{name}"))
         return found
 
     def patches(self, pictures: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class ImageCPC(Method):
         if self.augment:
             mirrored, grey = torch.rand(2, len(flat), 1, 1, 1, device=flat.device)
             flat = torch.where(mirrored < 0.5, flat.flip(-1), flat)
-            flat = torch.where(grey < 0.8, one_channel(flat), flat)
+            flat = torch.where(grey < 0.8, replicate_channel(flat), flat)
         return flat.unflatten(0, cut.shape[:3])
 
     def describe(self, clips: Clips) -> list[list[str]]:

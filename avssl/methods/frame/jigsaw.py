@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.methods.frame.patches import drawn, frames, mosaic, puzzle, shuffled, vectors
-from avssl.methods.heads import SideBySide
+from avssl.methods.heads import LateFusion
 
 
 class Jigsaw(Method):
@@ -67,14 +67,14 @@ class Jigsaw(Method):
         self.encoder, self.grid, self.tile, self.shift, self.puzzles = encoder, grid, tile, shift, puzzles
         self.sampler = sampler or RandomClips(clips=4, num_frames=1)
         self.register_buffer("orders", distant_permutations(grid**2, permutations).clone(), persistent=False)
-        self.head = SideBySide(encoder.num_features, grid**2, width, hidden, permutations)
+        self.head = LateFusion(encoder.num_features, grid**2, width, hidden, permutations)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and accuracy over B·N·T·puzzles puzzles."""
         which, scores = self._answers(puzzle(frames(clips), self.grid, self.tile, self.shift), self.puzzles)
         return {
             "loss": F.cross_entropy(scores.flatten(0, 1), which.flatten()),
-            "accuracy": a_video((scores.argmax(2) == which).float(), clips),
+            "accuracy": per_video_mean((scores.argmax(2) == which).float(), clips),
             "chance/accuracy": torch.full((len(clips),), 1 / len(self.orders), device=scores.device),
         }
 

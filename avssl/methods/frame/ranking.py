@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.pixels import coloured, standardised
 
 ANCHORS = 8  # nested crops are centred within one over this of the picture's sides (section 5.2)
@@ -73,7 +73,7 @@ class Ranking(Method):
         scores = self._scores(self.versions(clips.video.flatten(0, 2)))  # [M, K]
         above = margins(scores)  # [M, pairs]
         ordered = (above > 0).float() + 0.5 * (above == 0).float()
-        ordered = a_video(ordered.mean(1), clips)
+        ordered = per_video_mean(ordered.mean(1), clips)
         return {
             "loss": (self.margin - above).clamp(min=0).mean(),
             "ordered": ordered,

@@ -14,9 +14,9 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.encoders.vit import Blocks
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.methods.frame.patches import drawn, frames, mosaic, tiles, vectors
-from avssl.methods.losses import products
+from avssl.methods.losses import inner_products
 
 
 class Selfie(Method):
@@ -78,7 +78,7 @@ class Selfie(Method):
         target = torch.arange(self.hidden, device=scores.device).expand(masked.shape)
         return {
             "loss": F.cross_entropy(scores.flatten(0, 1), target.flatten()),
-            "accuracy": a_video((scores.argmax(2) == target).float(), clips),
+            "accuracy": per_video_mean((scores.argmax(2) == target).float(), clips),
             "chance/accuracy": torch.full((len(clips),), 1 / self.hidden, device=scores.device),
         }
 
@@ -91,7 +91,7 @@ class Selfie(Method):
         frame = torch.arange(len(encoded), device=encoded.device)[:, None]
         tokens = encoded[frame, seen] + codes[seen]  # [M, L - H, width]
         pooled = self.pool(torch.cat([self.token.expand(len(tokens), 1, -1), tokens], 1))[:, :1]  # u, [M, 1, width]
-        return masked, products(self.query(pooled + codes[masked]), encoded[frame, masked])
+        return masked, inner_products(self.query(pooled + codes[masked]), encoded[frame, masked])
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """How many are masked."""

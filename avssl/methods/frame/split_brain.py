@@ -18,7 +18,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet, SplitResNet
 from avssl.labels import RecordedDepth
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, by_cells, chance, likeliest, share
+from avssl.methods.dense import MapHead, cell_means, chance_level, masked_accuracy, most_frequent
 from avssl.pixels import ab_bins, coloured, lab_to_rgb, rgb_to_lab
 
 BRIGHT = 25  # bins of L within which two cells count as equally bright, for the chance level
@@ -65,12 +65,14 @@ class CrossChannel(Method):
             )
 
             def score(guess: Tensor, right: Tensor = right, valid: Tensor = valid) -> Tensor:
-                return share(guess == right, valid)
+                return masked_accuracy(guess == right, valid)
 
             apart = torch.where(valid, 0, 1)  # cells of which nothing is known must not vote on the others
             known = torch.where(valid, known, known.max() + 1)
             out[name] = score(answer)
-            out[f"chance/{name}"] = chance(score, answer, likeliest(right, apart), likeliest(right, known))
+            out[f"chance/{name}"] = chance_level(
+                score, answer, most_frequent(right, apart), most_frequent(right, known)
+            )
         return {"loss": loss, **out}
 
 
@@ -148,7 +150,7 @@ class SplitBrain(CrossChannel):
         frames = clips.video.flatten(0, 2)  # [M, 3, H, W]
         light, colour = self.encoder.halves(frames[:, None])
         scores = self.colour(light)
-        return scores, self.light(colour), by_cells(rgb_to_lab(coloured(frames)), scores.shape[-2:])
+        return scores, self.light(colour), cell_means(rgb_to_lab(coloured(frames)), scores.shape[-2:])
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Both directions."""
@@ -218,9 +220,9 @@ class SplitBrainDepth(CrossChannel):
         frames, metres = clips.video.flatten(0, 2), clips.target.flatten(0, 2)  # [M, 3, H, W], [M, H, W]
         depth = self.depth(self.encoder.stages(frames[:, None]))
         seen = self.depth_encoder.stages(self.shown(metres)[:, None])
-        lab = by_cells(rgb_to_lab(coloured(frames)), depth.shape[-2:])
-        known = by_cells((metres > 0).float(), depth.shape[-2:])
-        place = (by_cells(self.place(metres), depth.shape[-2:]) / known.clamp(min=1e-6) * self.levels).long()
+        lab = cell_means(rgb_to_lab(coloured(frames)), depth.shape[-2:])
+        known = cell_means((metres > 0).float(), depth.shape[-2:])
+        place = (cell_means(self.place(metres), depth.shape[-2:]) / known.clamp(min=1e-6) * self.levels).long()
         place, counted = place.clamp(0, self.levels - 1), known > MOST
         bright = brightness(lab, self.levels)
         return {

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.methods.disguise import flicker, moving_crop
 from avssl.methods.temporal.common import EitherWay
 from avssl.pixels import coloured
@@ -90,7 +90,7 @@ class ArrowOfTime(Method):
         target = backwards(clips.times).flatten()
         return {
             "loss": F.binary_cross_entropy_with_logits(score, target.float()),
-            "accuracy": a_video(((score > 0) == target).float(), clips),
+            "accuracy": per_video_mean(((score > 0) == target).float(), clips),
             "chance/accuracy": torch.full((len(clips),), 0.5, device=score.device),
         }
 

@@ -18,7 +18,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.heads import projection
-from avssl.methods.losses import mean_outputs, nearest_key
+from avssl.methods.losses import mean_outputs, retrieval_accuracy
 from avssl.methods.momentum import MomentumCopy
 
 
@@ -70,7 +70,7 @@ class BYOL(Method):
         outputs = []
         for one, other in permutations(range(self.sampler.clips), 2):
             loss = 2 - 2 * F.cosine_similarity(predicted[one], target[other]).mean()
-            correct, chance = nearest_key(predicted[one], target[other])
+            correct, chance = retrieval_accuracy(predicted[one], target[other])
             outputs.append({"loss": loss, "accuracy": correct, "chance/accuracy": chance})
         return mean_outputs(outputs)
 

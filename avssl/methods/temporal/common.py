@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import RandomClips
 from avssl.media import VideoInfo
-from avssl.methods.base import a_video
+from avssl.methods.base import per_video_mean
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def classification(scores: Tensor, target: Tensor, clips: Clips) -> dict[str, Te
     """
     return {
         "loss": F.cross_entropy(scores, target),
-        "accuracy": a_video((scores.argmax(1) == target).float(), clips),
+        "accuracy": per_video_mean((scores.argmax(1) == target).float(), clips),
         "chance/accuracy": torch.full((len(clips),), 1 / scores.shape[1], device=scores.device),
     }
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from avssl.clips import Clips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.methods.losses import dense_nce, mean_outputs
 from avssl.methods.recurrent import Blocks, chronological
 
@@ -66,7 +66,7 @@ class CPC(Method):
             predicted = torch.stack([ahead(contexts[:, seen - 1]) for ahead in self.ahead], 1)  # [B N, K, D]
             outputs.append(dense_nce(predicted[:, :, None], encoded[:, seen : seen + self.predict, None]))
         out = mean_outputs(outputs)
-        return {name: value if name == "loss" else a_video(value, clips) for name, value in out.items()}
+        return {name: value if name == "loss" else per_video_mean(value, clips) for name, value in out.items()}
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the number and length of the predicted blocks."""

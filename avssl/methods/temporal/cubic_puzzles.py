@@ -18,7 +18,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
-from avssl.methods.disguise import one_channel, random_crops
+from avssl.methods.disguise import random_crops, replicate_channel
 from avssl.pixels import coloured
 
 PIECES = 4
@@ -132,7 +132,7 @@ class CubicPuzzles(Method):
         order = torch.randint(len(self.orders), shape, device=device)
         puzzle = torch.arange(order.numel(), device=device)[:, None]
         pieces = pieces.flatten(0, 2)[puzzle, self.orders[order.flatten()]]  # [B 2 P, 4, T / 4, 3, H / 2, W / 2]
-        pieces = one_channel(pieces) if self.replicate else pieces
+        pieces = replicate_channel(pieces) if self.replicate else pieces
         pieces = random_spans(pieces.flatten(0, 1), max(1, round(self.duration * pieces.shape[2])))
         pieces = random_crops(pieces, *(round(self.crop * side) for side in pieces.shape[-2:]))
         pieces = pieces.unflatten(0, (*shape, PIECES))  # [B, 2, P, 4, f, 3, h, w]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.methods.losses import dense_nce
 from avssl.methods.recurrent import Blocks, ConvGRU, chronological
 
@@ -61,7 +61,7 @@ class DPC(Method):
         blocks = self.encoded(clips)  # [B N, blocks, D, H', W']
         past, future = blocks.split([blocks.shape[1] - self.predict, self.predict], 1)
         out = dense_nce(places(self.predicted(past, self.aggregate)), places(future))
-        return {name: value if name == "loss" else a_video(value, clips) for name, value in out.items()}
+        return {name: value if name == "loss" else per_video_mean(value, clips) for name, value in out.items()}
 
     def encoded(self, clips: Clips) -> Tensor:
         """Encode the blocks in time order: ``[B N, blocks, D, H', W']``."""

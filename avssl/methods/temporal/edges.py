@@ -16,7 +16,15 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import ConfidentFlow, boundary_f, image_edges, motion_edges, relative
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, by_cells, chance, drawn, logistic, middle_frames, of_middle_frames
+from avssl.methods.dense import (
+    MapHead,
+    cell_means,
+    chance_level,
+    grey_pictures,
+    masked_logistic_loss,
+    middle_frames,
+    predict_middle_frames,
+)
 
 CUTS = (0.2, 0.4, 0.6, 0.8, 0.95)  # thresholds on image gradients, for the chance level
 
@@ -83,20 +91,20 @@ class EdgesFromMotion(Method):
             return boundary_f(edges, target, tolerance=0).mean(1)
 
         return {
-            "loss": logistic(scores, target, sure, self.edge),
+            "loss": masked_logistic_loss(scores, target, sure, self.edge),
             "boundary_f": score(found),
-            "chance/boundary_f": chance(score, found, torch.ones_like(found), *(image > cut for cut in CUTS)),
+            "chance/boundary_f": chance_level(score, found, torch.ones_like(found), *(image > cut for cut in CUTS)),
         }
 
     def scores(self, clips: Clips) -> Tensor:
         """Return edge logits ``[B, N, h, w]``, from the middle frames alone."""
-        return of_middle_frames(self.head, self.encoder, clips)
+        return predict_middle_frames(self.head, self.encoder, clips)
 
     @torch.no_grad()
     def strength(self, clips: Clips, size: Sequence[int]) -> Tensor:
         """Return the current round's motion edges per cell: ``[B, N, h, w]`` in [0, 1]."""
         assert clips.target is not None
-        measured = by_cells(clips.target.flatten(0, 1), size)  # [B N, 3, h, w]
+        measured = cell_means(clips.target.flatten(0, 1), size)  # [B N, 3, h, w]
         frames = middle_frames(clips)
         if self.round == 0:
             edges = self.image_edges(clips, size)
@@ -108,7 +116,7 @@ class EdgesFromMotion(Method):
 
     def image_edges(self, clips: Clips, size: Sequence[int]) -> Tensor:
         """Return the image gradients of the middle frames per cell: ``[B N, h, w]`` in [0, 1]."""
-        return image_edges(by_cells(middle_frames(clips)[:, 0].mean(1), size))
+        return image_edges(cell_means(middle_frames(clips)[:, 0].mean(1), size))
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
@@ -129,4 +137,4 @@ class EdgesFromMotion(Method):
         """Return the current round's motion edges and the predicted edge probabilities."""
         scores = self.scores(clips)
         found = {"target": self.strength(clips, scores.shape[-2:]), "prediction": scores.sigmoid()}
-        return {name: drawn(maps) for name, maps in found.items()}
+        return {name: grey_pictures(maps) for name, maps in found.items()}

@@ -16,8 +16,8 @@ from avssl.data.samplers import TINY, random_start, uniform
 from avssl.encoders import Encoder, ResNet
 from avssl.labels import AXES, EgoMotionFromPoses, EgoMotionFromVideo
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, needs_frames
-from avssl.methods.maps import MapHead, chance, likeliest, share
+from avssl.methods.base import Method, require_frame_encoder
+from avssl.methods.dense import MapHead, chance_level, masked_accuracy, most_frequent
 from avssl.methods.temporal.common import EitherWay
 
 REACH = 2  # largest displacement that can be matched, in cells of 8 pixels
@@ -59,7 +59,7 @@ class EgoMotion(Method):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        needs_frames(self, encoder)
+        require_frame_encoder(self, encoder)
         self.encoder = encoder
         self.head = MapHead(encoder, 32, hidden=32)
         self.sampler = sampler or EitherWay(num_frames=2, step=0.32)
@@ -94,14 +94,16 @@ class EgoMotion(Method):
         signed = known & (target != middle)
         positive = target > middle
         axis = torch.arange(len(AXES), device=target.device).expand_as(target).flatten(1)
-        common = likeliest(target.flatten(1), axis).view_as(target)
-        major = likeliest(torch.where(signed, positive.long(), -1).flatten(1), axis).view_as(target) == 1
+        common = most_frequent(target.flatten(1), axis).view_as(target)
+        major = most_frequent(torch.where(signed, positive.long(), -1).flatten(1), axis).view_as(target) == 1
         return {
             "loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=-1),
-            "accuracy": share(answer == target, known),
-            "chance/accuracy": chance(lambda guess: share(guess == target, known), answer, common),
-            "sign": share(right.view_as(target) == positive, signed),
-            "chance/sign": chance(lambda guess: share(guess == positive, signed), right.view_as(target), major),
+            "accuracy": masked_accuracy(answer == target, known),
+            "chance/accuracy": chance_level(lambda guess: masked_accuracy(guess == target, known), answer, common),
+            "sign": masked_accuracy(right.view_as(target) == positive, signed),
+            "chance/sign": chance_level(
+                lambda guess: masked_accuracy(guess == positive, signed), right.view_as(target), major
+            ),
         }
 
     def describe(self, clips: Clips) -> list[list[str]]:
@@ -190,7 +192,7 @@ class SlowFeatures(Method):
 
     def __init__(self, encoder: Encoder, sampler: NearAndFar | None = None, margin: float = 1.0) -> None:
         super().__init__()
-        needs_frames(self, encoder)
+        require_frame_encoder(self, encoder)
         self.encoder = encoder
         self.sampler = sampler or NearAndFar()
         self.margin = margin
@@ -206,7 +208,7 @@ class SlowFeatures(Method):
         counted = near[:, :, None] & ~near[:, None, :]
         return {
             "loss": loss,
-            "order": share(ordered, counted),
+            "order": masked_accuracy(ordered, counted),
             "chance/order": torch.full((len(clips),), 0.5, device=loss.device),
         }
 

@@ -17,7 +17,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.labels import AtomicFlow, AtomicSceneFlow
 from avssl.methods.base import Method
-from avssl.methods.maps import chance, share
+from avssl.methods.dense import chance_level, masked_accuracy
 
 
 class FlowPrediction(Method):
@@ -96,11 +96,11 @@ class FlowPrediction(Method):
         ):
 
             def score(guess: Tensor, counted: Tensor = counted) -> Tensor:
-                return share(guess == right, counted)
+                return masked_accuracy(guess == right, counted)
 
             answer = answer.view_as(right)
             out[name] = score(answer)
-            out[f"chance/{name}"] = chance(score, answer, common.expand_as(right))
+            out[f"chance/{name}"] = chance_level(score, answer, common.expand_as(right))
         return out
 
     def most_probable(self, scores: Tensor) -> Tensor:

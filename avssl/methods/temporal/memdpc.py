@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from avssl.clips import Clips
 from avssl.encoders import Encoder
-from avssl.methods.base import a_video
+from avssl.methods.base import per_video_mean
 from avssl.methods.losses import dense_nce, mean_outputs
 from avssl.methods.recurrent import Blocks, ConvGRU
 from avssl.methods.temporal.dpc import DPC, places
@@ -59,7 +59,7 @@ class MemDPC(DPC):
             if aggregate is not None:
                 outputs.append(dense_nce(places(self.predicted(read[:, :seen], aggregate)), places(read[:, seen:])))
         out = mean_outputs(outputs)
-        return {name: value if name == "loss" else a_video(value, clips) for name, value in out.items()}
+        return {name: value if name == "loss" else per_video_mean(value, clips) for name, value in out.items()}
 
     def next_block(self, hidden: Tensor) -> Tensor:
         """Return the mean of the memory's slots under the distribution predicted from the state ``[R, D, H', W']``."""

@@ -15,9 +15,9 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
-from avssl.methods.distributed import gathered
+from avssl.methods.distributed import gather
 from avssl.methods.heads import projection
-from avssl.methods.losses import mean_outputs, nearest_key, products
+from avssl.methods.losses import inner_products, mean_outputs, retrieval_accuracy
 from avssl.methods.momentum import MomentumCopy
 
 
@@ -81,17 +81,17 @@ class MoCo(Method):
         for query_clips, key_clips in sides:
             query = F.normalize(self.predictor(self.head(self.encoder(query_clips))).float(), dim=1)  # [B, out]
             key = F.normalize(self.copy(key_clips).float(), dim=1)
-            correct, chance = nearest_key(query, key)
+            correct, chance = retrieval_accuracy(query, key)
             outputs.append({"loss": self._contrast(query, key), "accuracy": correct, "chance/accuracy": chance})
         return mean_outputs(outputs)
 
     def _contrast(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the cross-entropy of matching queries ``[B, out]`` with keys of this step and of the queue."""
-        every, offset = gathered(key)  # [world B, out]
+        every, offset = gather(key)  # [world B, out]
         if self.training:
             self.fresh = every.detach()
         kept = self.queue[: int(self.seen)]  # [K, out], fewer than the queue's size at first
-        scores = products(query, torch.cat([every, kept])) / self.temperature  # [B, world B + K]
+        scores = inner_products(query, torch.cat([every, kept])) / self.temperature  # [B, world B + K]
         return F.cross_entropy(scores, torch.arange(len(query), device=query.device) + offset)
 
     def after_step(self, progress: float) -> None:

@@ -16,7 +16,14 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import MotionSegmentation
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, by_cells, chance, drawn, logistic, of_middle_frames
+from avssl.methods.dense import (
+    MapHead,
+    cell_means,
+    chance_level,
+    grey_pictures,
+    masked_logistic_loss,
+    predict_middle_frames,
+)
 
 
 class MovingObjects(Method):
@@ -67,14 +74,14 @@ class MovingObjects(Method):
 
         mask = scores > 0
         return {
-            "loss": logistic(scores, target, known, self.moving),
+            "loss": masked_logistic_loss(scores, target, known, self.moving),
             "iou": iou(mask),
-            "chance/iou": chance(iou, mask, torch.ones_like(mask)),
+            "chance/iou": chance_level(iou, mask, torch.ones_like(mask)),
         }
 
     def scores(self, clips: Clips) -> Tensor:
         """Return logits ``[B, N, h, w]``, from the middle frames alone."""
-        return of_middle_frames(self.head, self.encoder, clips)
+        return predict_middle_frames(self.head, self.encoder, clips)
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the share of the image that moves."""
@@ -86,12 +93,12 @@ class MovingObjects(Method):
         """Return the trimap (white: moving, grey: unknown) and the predicted probabilities."""
         assert clips.target is not None
         trimap = torch.where(clips.target < 0, 0.5, clips.target.float())
-        return {"target": drawn(trimap), "prediction": drawn(self.scores(clips).sigmoid())}
+        return {"target": grey_pictures(trimap), "prediction": grey_pictures(self.scores(clips).sigmoid())}
 
 
 def cell_targets(clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Reduce the trimap to cells: two ``[B, N, h, w]`` bool, mostly moving, and at least half known."""
     assert clips.target is not None
-    known = by_cells(clips.target >= 0, size)
-    moving = by_cells(clips.target == 1, size)
+    known = cell_means(clips.target >= 0, size)
+    moving = cell_means(clips.target == 1, size)
     return moving > known / 2, known >= 0.5

@@ -19,8 +19,8 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, needs_frames
-from avssl.methods.disguise import one_channel, random_crops
+from avssl.methods.base import Method, require_frame_encoder
+from avssl.methods.disguise import random_crops, replicate_channel
 from avssl.methods.heads import fully_connected
 from avssl.methods.temporal.common import classification, order_index, pair_features
 from avssl.pixels import coloured
@@ -102,7 +102,7 @@ class OPN(Method):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        needs_frames(self, encoder)
+        require_frame_encoder(self, encoder)
         self.encoder, self.jitter, self.split = encoder, jitter, split
         self.sampler = sampler or ShuffledFrames()
         count = self.sampler.num_frames
@@ -136,7 +136,7 @@ class OPN(Method):
         """Shift and split frames: ``[M, T, 3, H, W]`` to ``[M, T, 3, H - 2 jitter, W - 2 jitter]``."""
         height, width = (side - 2 * self.jitter for side in video.shape[-2:])
         frames = random_crops(video.flatten(0, 1), height, width)  # [M T, 3, h, w]
-        return (one_channel(frames) if self.split else frames).unflatten(0, video.shape[:2])
+        return (replicate_channel(frames) if self.split else frames).unflatten(0, video.shape[:2])
 
     def order_shown(self, times: Tensor) -> Tensor:
         """Return the row of ``orders`` for the frames' ranks, up to reversal: ``[..., T]`` seconds to ``[...]``."""

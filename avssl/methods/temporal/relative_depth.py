@@ -16,7 +16,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import RelativeDepth
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, by_cells, chance, drawn, of_middle_frames, share
+from avssl.methods.dense import MapHead, cell_means, chance_level, grey_pictures, masked_accuracy, predict_middle_frames
 
 
 class DepthOrder(Method):
@@ -68,10 +68,10 @@ class DepthOrder(Method):
 
         def agreement(depth: Tensor) -> Tensor:
             values = depth.flatten(2)
-            return share((values[..., first] > values[..., second]) == (difference > 0), counted)
+            return masked_accuracy((values[..., first] > values[..., second]) == (difference > 0), counted)
 
         reached = agreement(predicted)
-        other = chance(agreement, predicted, torch.zeros_like(predicted))
+        other = chance_level(agreement, predicted, torch.zeros_like(predicted))
         even = 0.5 * counted.flatten(1).any(1)
         error = (predicted - target).abs()
         return {
@@ -82,14 +82,14 @@ class DepthOrder(Method):
 
     def predicted(self, clips: Clips) -> Tensor:
         """Predict depth percentiles ``[B, N, h, w]`` from 0 (near) to 1, from the middle frames alone."""
-        return of_middle_frames(self.head, self.encoder, clips).sigmoid()
+        return predict_middle_frames(self.head, self.encoder, clips).sigmoid()
 
     def targets(self, clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the mean known label per cell, and whether at least half a cell is known: ``[B, N, h, w]`` each."""
         assert clips.target is not None
         known = torch.isfinite(clips.target)
-        part = by_cells(known, size)
-        total = by_cells(torch.where(known, clips.target, 0), size)
+        part = cell_means(known, size)
+        total = cell_means(torch.where(known, clips.target, 0), size)
         return total / part.clamp(min=1e-6), part >= 0.5
 
     def describe(self, clips: Clips) -> list[list[str]]:
@@ -104,4 +104,4 @@ class DepthOrder(Method):
         known = torch.isfinite(clips.target)
         near = 1 - torch.where(known, clips.target, 1)
         target = torch.stack([torch.where(known, near, 0.5), near, near], 2)[:, :, None]
-        return {"target": target, "prediction": drawn(1 - self.predicted(clips))}
+        return {"target": target, "prediction": grey_pictures(1 - self.predicted(clips))}

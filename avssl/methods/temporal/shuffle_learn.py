@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import TupleFrames
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, a_video, needs_frames
+from avssl.methods.base import Method, per_video_mean, require_frame_encoder
 from avssl.methods.heads import fully_connected
 
 TUPLES = ((1, 2, 3), (1, 0, 3), (1, 4, 3))  # b c d, b a d, b e d of five frames a < b < c < d < e
@@ -59,7 +59,7 @@ class ShuffleLearn(Method):
         grid: int = 4,
     ) -> None:
         super().__init__()
-        needs_frames(self, encoder)
+        require_frame_encoder(self, encoder)
         self.encoder, self.share = encoder, share
         self.sampler = sampler or TupleFrames()
         both_ways = torch.tensor([*TUPLES, *(shown[::-1] for shown in TUPLES)])  # [6, 3]
@@ -77,9 +77,9 @@ class ShuffleLearn(Method):
         odds = math.log(self.share / (1 - self.share))
         return {
             "loss": (loss * shares(target, self.share)).sum(1).mean(),
-            "accuracy": a_video((((score > 0) == target) * shares(target, self.share)).sum(1), clips),
+            "accuracy": per_video_mean((((score > 0) == target) * shares(target, self.share)).sum(1), clips),
             "chance/accuracy": torch.full((len(clips),), max(self.share, 1 - self.share), device=score.device),
-            "balanced_accuracy": a_video((((score > odds) == target) * shares(target, 0.5)).sum(1), clips),
+            "balanced_accuracy": per_video_mean((((score > odds) == target) * shares(target, 0.5)).sum(1), clips),
             "chance/balanced_accuracy": torch.full((len(clips),), 0.5, device=score.device),
         }
 

@@ -18,7 +18,7 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, needs_frames
+from avssl.methods.base import Method, require_frame_encoder
 from avssl.methods.heads import fully_connected
 from avssl.methods.losses import Negatives, lifted, n_pairs, squared_distances, triplet
 
@@ -110,7 +110,7 @@ class TCN(Method):
         alpha: float = 0.2,
     ) -> None:
         super().__init__()
-        needs_frames(self, encoder)
+        require_frame_encoder(self, encoder)
         self.encoder = encoder
         self.sampler = sampler or Moments()
         self.loss, self.choice, self.alpha = loss, choice, alpha

@@ -15,7 +15,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
-from avssl.methods.maps import MapHead, by_cells, chance, share
+from avssl.methods.dense import MapHead, cell_means, chance_level, masked_accuracy
 from avssl.pixels import coloured, lab_to_rgb, rgb_to_lab, standardised
 
 NEARBY = 4.0  # scale in L units of equal brightness, for the chance level
@@ -82,10 +82,10 @@ class TrackByColour(Method):
         for name, counted in (("accuracy", torch.ones_like(target, dtype=torch.bool)), ("moved", target != there)):
 
             def score(guess: Tensor, counted: Tensor = counted) -> Tensor:
-                return share(guess == target, counted)
+                return masked_accuracy(guess == target, counted)
 
             out[name] = score(answer)
-            out[f"chance/{name}"] = chance(score, answer, common, there, equally)
+            out[f"chance/{name}"] = chance_level(score, answer, common, there, equally)
         return out
 
     def _features(self, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,7 +94,7 @@ class TrackByColour(Method):
         lab = rgb_to_lab(coloured(video))
         grey = standardised(lab[:, :, :1] / 100)  # [M, T, 3, H, W]
         features = self.head(self.encoder.stages(grey)).unflatten(0, video.shape[:2])
-        cells = by_cells(lab, features.shape[-2:])
+        cells = cell_means(lab, features.shape[-2:])
         return features, cells[:, :, 0], cells[:, :, 1:]
 
     @torch.no_grad()
@@ -111,7 +111,7 @@ class TrackByColour(Method):
         """
         features = self._features(clips)[0]  # [M, T, width, h, w]
         size = (features.shape[-2], features.shape[-1])
-        carried = [by_cells(labels.flatten(0, 1), size)]  # [M, C, h, w] each
+        carried = [cell_means(labels.flatten(0, 1), size)]  # [M, C, h, w] each
         for frame in range(1, features.shape[1]):
             first = max(0, frame - self.sampler.num_frames + 1)
             weight = attention(features[:, frame] / temperature, features[:, first:frame])  # [M, h w, R h w]

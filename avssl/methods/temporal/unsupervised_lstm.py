@@ -16,7 +16,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import FrameLSTM
 from avssl.encoders.lstm import PeepholeLSTM, State
-from avssl.methods.base import Method, a_video
+from avssl.methods.base import Method, per_video_mean
 from avssl.methods.recurrent import chronological
 from avssl.pixels import coloured
 
@@ -123,9 +123,9 @@ class UnsupervisedLSTM(Method):
         video = matches_target(found.transpose(0, 1), target.transpose(0, 1)).mean(0)  # [B N]
         return {
             "loss": torch.stack(losses).sum(),
-            "temporal": a_video(temporal, clips),
+            "temporal": per_video_mean(temporal, clips),
             "chance/temporal": torch.full((len(clips),), 1 / steps, device=target.device),
-            "video": a_video(video, clips),
+            "video": per_video_mean(video, clips),
             "chance/video": torch.full((len(clips),), 1 / clip_count, device=target.device),
         }
 

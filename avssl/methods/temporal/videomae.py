@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders.vit import Blocks, ViT, space_time_code
-from avssl.methods.base import Method, a_video
-from avssl.methods.losses import squared_distances, told_apart
+from avssl.methods.base import Method, per_video_mean
+from avssl.methods.losses import identification_accuracy, squared_distances
 from avssl.pixels import coloured
 
 EPSILON = 1e-6  # added to the standard deviation of a patch
@@ -67,8 +67,10 @@ class VideoMAE(Method):
         target, _, _ = standardised(_take(patches, hidden))
         with torch.no_grad():
             some = slice(None, None, max(1, target.shape[1] // COMPARED))  # spans all times; places are in random order
-            identified = told_apart(squared_distances(predicted[:, some], target[:, some])).mean(1)  # [B N]
-        score = a_video(identified, clips)
+            identified = identification_accuracy(squared_distances(predicted[:, some], target[:, some])).mean(
+                1
+            )  # [B N]
+        score = per_video_mean(identified, clips)
         return {
             "loss": F.mse_loss(predicted, target),
             "identified": score,

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders.vit import Blocks, ViT, space_time_code
-from avssl.methods.base import Method, a_video
-from avssl.methods.losses import told_apart
+from avssl.methods.base import Method, per_video_mean
+from avssl.methods.losses import identification_accuracy
 from avssl.methods.momentum import MomentumCopy
 from avssl.pixels import coloured
 
@@ -84,8 +84,8 @@ class VJEPA(Method):
             losses.append(F.l1_loss(predicted, target[:, mask]))
             with torch.no_grad():
                 one, other = predicted.transpose(0, 1), target[:, mask].transpose(0, 1)  # [M, B N, D]
-                identified.append(told_apart(torch.cdist(one, other, p=1.0)).mean(0))  # [B N]
-        score = a_video(torch.stack(identified).mean(0), clips)
+                identified.append(identification_accuracy(torch.cdist(one, other, p=1.0)).mean(0))  # [B N]
+        score = per_video_mean(torch.stack(identified).mean(0), clips)
         return {
             "loss": torch.stack(losses).mean(),
             "identified": score,
