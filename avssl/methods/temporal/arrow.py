@@ -22,7 +22,7 @@ from avssl.pixels import coloured
 
 @dataclass(frozen=True)
 class ForwardsOrBackwards(EitherWay):
-    """Random clips, each played backwards with probability 1/2, by default those of the paper's length."""
+    """Random clips, each played backwards with probability 1/2, by default two chunks of 10 frames."""
 
     num_frames: int = 20
     step: float = 0.04
@@ -74,13 +74,11 @@ class ArrowOfTime(Method):
         self.drift, self.flicker = drift, flicker
         self.sampler = sampler or ForwardsOrBackwards()
         if self.sampler.num_frames % chunks:
-            raise ValueError(
-                f"ArrowOfTime: sampler.num_frames={self.sampler.num_frames} must be a multiple of chunks={chunks}"
-            )
+            raise ValueError(f"ArrowOfTime: {self.sampler.num_frames} frames can't be cut into {chunks} equal chunks")
         layers: list[nn.Module] = []
         for channels in (chunks * encoder.num_features, hidden):
-            layers += [nn.Conv2d(channels, hidden, 3, padding=1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU()]
-            layers += [nn.Dropout(dropout)]
+            convolution = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(hidden), nn.ReLU(), nn.Dropout(dropout)]
         self.fuse = nn.Sequential(*layers)
         self.classifier = nn.Linear(hidden, 1)
 

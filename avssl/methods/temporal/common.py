@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import RandomClips
+from avssl.data.dataset import Labeller
+from avssl.data.samplers import ClipSampler, RandomClips
+from avssl.encoders import Encoder, ResNet
 from avssl.media import VideoInfo
-from avssl.methods.base import per_video_mean
+from avssl.methods.base import Method, per_video_mean
+from avssl.methods.dense import MapHead, chance_level, masked_accuracy, predict_middle_frames
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,30 @@ class EitherWay(RandomClips):
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Draw times ``[N, T]``, rising or falling in each clip."""
         clips = super().__call__(info, rng)
-        backward = torch.rand(self.clips, 1, generator=rng) < 0.5
+        backward = torch.rand(len(clips.times), 1, generator=rng) < 0.5
         return clips._replace(times=torch.where(backward, clips.times.flip(1), clips.times))
+
+
+class MiddleFrameMethod(Method):
+    """Dense prediction for the middle frame of a clip, from that frame alone.
+
+    Args:
+        encoder: frame encoder.
+        sampler: draws the clip that a labeller measures motion in.
+        labeller: computes the target from all frames of the clip.
+        width: channels of the head.
+    """
+
+    encoder: ResNet
+
+    def __init__(self, encoder: ResNet, sampler: ClipSampler, labeller: Labeller, width: int) -> None:
+        super().__init__()
+        self.encoder, self.sampler, self.labeller = encoder, sampler, labeller
+        self.head = MapHead(encoder, 1, width)
+
+    def scores(self, clips: Clips) -> Tensor:
+        """Return logits ``[B, N, h, w]`` for the middle frames."""
+        return predict_middle_frames(self.head, self.encoder, clips)
 
 
 def classification(scores: Tensor, target: Tensor, clips: Clips) -> dict[str, Tensor]:
@@ -40,6 +65,23 @@ def classification(scores: Tensor, target: Tensor, clips: Clips) -> dict[str, Te
         "accuracy": per_video_mean((scores.argmax(1) == target).float(), clips),
         "chance/accuracy": torch.full((len(clips),), 1 / scores.shape[1], device=scores.device),
     }
+
+
+def accuracy_and_chance(
+    name: str, answer: Tensor, target: Tensor, counted: Tensor, *blind: Tensor
+) -> dict[str, Tensor]:
+    """Return the accuracy over the counted places and its `chance_level`; all tensors are ``[B, ...]``."""
+
+    def score(guess: Tensor) -> Tensor:
+        return masked_accuracy(guess == target, counted)
+
+    return {name: score(answer), f"chance/{name}": chance_level(score, answer, *blind)}
+
+
+def frame_vectors(encoder: Encoder, head: nn.Module, video: Tensor) -> Tensor:
+    """Encode frames one by one and apply a head to their maps: ``[M, T, 3, H, W]`` to ``[M, T, D]``."""
+    maps = rearrange(encoder.maps(video), "m d t h w -> (m t) d h w")
+    return rearrange(head(maps), "(m t) d -> m t d", m=len(video))
 
 
 def pair_features(layer: nn.Module, features: Tensor) -> Tensor:

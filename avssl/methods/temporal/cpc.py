@@ -46,8 +46,7 @@ class CPC(Method):
 
     def __init__(self, encoder: Encoder, sampler: Blocks | None = None, predict: int = 3, width: int = 256) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or Blocks()
+        self.encoder, self.sampler = encoder, sampler or Blocks()
         if not 0 < predict < self.sampler.blocks:
             raise ValueError(f"CPC: predict must be 1 to {self.sampler.blocks - 1}, got {predict}")
         self.predict = predict

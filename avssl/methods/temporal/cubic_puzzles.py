@@ -90,10 +90,7 @@ class CubicPuzzles(Method):
         self.replicate, self.rotate = replicate, rotate
         self.sampler = sampler or RandomClips(num_frames=128, step=0.04)
         if self.sampler.num_frames % PIECES or self.sampler.clips != 1:
-            raise ValueError(
-                f"CubicPuzzles needs sampler.clips=1 and sampler.num_frames a multiple of {PIECES}, "
-                f"got {self.sampler.clips} and {self.sampler.num_frames}"
-            )
+            raise ValueError(f"CubicPuzzles needs one clip of a multiple of {PIECES} frames, got {self.sampler}")
         orders = torch.tensor(list(permutations(range(PIECES))))  # [24, 4]
         self.register_buffer("orders", orders, persistent=False)
         self.head = nn.Sequential(

@@ -15,21 +15,13 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import ConfidentFlow, boundary_f, image_edges, motion_edges, relative
-from avssl.methods.base import Method
-from avssl.methods.dense import (
-    MapHead,
-    cell_means,
-    chance_level,
-    grey_pictures,
-    masked_logistic_loss,
-    middle_frames,
-    predict_middle_frames,
-)
+from avssl.methods import dense
+from avssl.methods.temporal.common import MiddleFrameMethod
 
 CUTS = (0.2, 0.4, 0.6, 0.8, 0.95)  # thresholds on image gradients, for the chance level
 
 
-class EdgesFromMotion(Method):
+class EdgesFromMotion(MiddleFrameMethod):
     """Predict from a single frame the edges at which motion changes.
 
     Flow is smoothed except across edges; its discontinuities are motion edges; a detector learns to find them in the
@@ -55,7 +47,7 @@ class EdgesFromMotion(Method):
         edge: weight of an edge cell, relative to 1 for others.
     """
 
-    encoder: ResNet
+    round: Tensor
 
     def __init__(
         self,
@@ -67,16 +59,11 @@ class EdgesFromMotion(Method):
         jump: float = 0.1,
         edge: float = 3.0,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or RandomClips(num_frames=3, step=0.08, motion_weighted=True)
-        self.labeller = labeller or ConfidentFlow()
-        self.head = MapHead(encoder, 1, width)
+        sampler = sampler or RandomClips(num_frames=3, step=0.08, motion_weighted=True)
+        super().__init__(encoder, sampler, labeller or ConfidentFlow(), width)
         self.rounds, self.jump, self.edge = rounds, jump, edge
         self.teacher = copy.deepcopy(torch.nn.ModuleDict({"encoder": encoder, "head": self.head})).requires_grad_(False)
         self.register_buffer("round", torch.zeros((), dtype=torch.long))
-
-    round: Tensor
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and boundary F-score over all cells."""
@@ -91,21 +78,19 @@ class EdgesFromMotion(Method):
             return boundary_f(edges, target, tolerance=0).mean(1)
 
         return {
-            "loss": masked_logistic_loss(scores, target, sure, self.edge),
+            "loss": dense.masked_logistic_loss(scores, target, sure, self.edge),
             "boundary_f": score(found),
-            "chance/boundary_f": chance_level(score, found, torch.ones_like(found), *(image > cut for cut in CUTS)),
+            "chance/boundary_f": dense.chance_level(
+                score, found, torch.ones_like(found), *(image > cut for cut in CUTS)
+            ),
         }
-
-    def scores(self, clips: Clips) -> Tensor:
-        """Return edge logits ``[B, N, h, w]``, from the middle frames alone."""
-        return predict_middle_frames(self.head, self.encoder, clips)
 
     @torch.no_grad()
     def strength(self, clips: Clips, size: Sequence[int]) -> Tensor:
         """Return the current round's motion edges per cell: ``[B, N, h, w]`` in [0, 1]."""
         assert clips.target is not None
-        measured = cell_means(clips.target.flatten(0, 1), size)  # [B N, 3, h, w]
-        frames = middle_frames(clips)
+        measured = dense.cell_means(clips.target.flatten(0, 1), size)  # [B N, 3, h, w]
+        frames = dense.middle_frames(clips)
         if self.round == 0:
             edges = self.image_edges(clips, size)
         else:
@@ -116,7 +101,7 @@ class EdgesFromMotion(Method):
 
     def image_edges(self, clips: Clips, size: Sequence[int]) -> Tensor:
         """Return the image gradients of the middle frames per cell: ``[B N, h, w]`` in [0, 1]."""
-        return image_edges(cell_means(middle_frames(clips)[:, 0].mean(1), size))
+        return image_edges(dense.cell_means(dense.middle_frames(clips)[:, 0].mean(1), size))
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
@@ -137,4 +122,4 @@ class EdgesFromMotion(Method):
         """Return the current round's motion edges and the predicted edge probabilities."""
         scores = self.scores(clips)
         found = {"target": self.strength(clips, scores.shape[-2:]), "prediction": scores.sigmoid()}
-        return {name: grey_pictures(maps) for name, maps in found.items()}
+        return {name: dense.grey_pictures(maps) for name, maps in found.items()}

@@ -17,8 +17,8 @@ from avssl.encoders import Encoder, ResNet
 from avssl.labels import AXES, EgoMotionFromPoses, EgoMotionFromVideo
 from avssl.media import VideoInfo
 from avssl.methods.base import Method, require_frame_encoder
-from avssl.methods.dense import MapHead, chance_level, masked_accuracy, most_frequent
-from avssl.methods.temporal.common import EitherWay
+from avssl.methods.dense import MapHead, masked_accuracy, most_frequent
+from avssl.methods.temporal.common import EitherWay, accuracy_and_chance
 
 REACH = 2  # largest displacement that can be matched, in cells of 8 pixels
 
@@ -82,11 +82,9 @@ class EgoMotion(Method):
         target = clips.target  # [B, N, 6]
         ends = clips.video[:, :, [0, -1]].flatten(0, 1)  # [B N, 2, 3, H, W]
         maps = F.avg_pool2d(self.head(self.encoder.stages(ends)), 2).unflatten(0, (-1, 2))  # [B N, 2, C, h, w]
-        scores = (
-            self.top(cost_volume(maps[:, 0], maps[:, 1], REACH)).float().unflatten(1, (len(AXES), -1))
-        )  # [B N, 6, bins]
+        similarity = cost_volume(maps[:, 0], maps[:, 1], REACH)
+        scores = self.top(similarity).float().unflatten(1, (len(AXES), -1))  # [B N, 6, bins]
         bins = scores.shape[2]
-        answer = scores.argmax(2).view_as(target)
         likely = scores.softmax(2)
         right = likely[..., (bins + 1) // 2 :].sum(2) > likely[..., : bins // 2].sum(2)
         known = target >= 0
@@ -98,12 +96,8 @@ class EgoMotion(Method):
         major = most_frequent(torch.where(signed, positive.long(), -1).flatten(1), axis).view_as(target) == 1
         return {
             "loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=-1),
-            "accuracy": masked_accuracy(answer == target, known),
-            "chance/accuracy": chance_level(lambda guess: masked_accuracy(guess == target, known), answer, common),
-            "sign": masked_accuracy(right.view_as(target) == positive, signed),
-            "chance/sign": chance_level(
-                lambda guess: masked_accuracy(guess == positive, signed), right.view_as(target), major
-            ),
+            **accuracy_and_chance("accuracy", scores.argmax(2).view_as(target), target, known, common),
+            **accuracy_and_chance("sign", right.view_as(target), positive, signed, major),
         }
 
     def describe(self, clips: Clips) -> list[list[str]]:
@@ -193,8 +187,7 @@ class SlowFeatures(Method):
     def __init__(self, encoder: Encoder, sampler: NearAndFar | None = None, margin: float = 1.0) -> None:
         super().__init__()
         require_frame_encoder(self, encoder)
-        self.encoder = encoder
-        self.sampler = sampler or NearAndFar()
+        self.encoder, self.sampler = encoder, sampler or NearAndFar()
         self.margin = margin
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:

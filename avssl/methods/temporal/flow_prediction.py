@@ -17,7 +17,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.labels import AtomicFlow, AtomicSceneFlow
 from avssl.methods.base import Method
-from avssl.methods.dense import chance_level, masked_accuracy
+from avssl.methods.temporal.common import accuracy_and_chance
 
 
 class FlowPrediction(Method):
@@ -63,22 +63,17 @@ class FlowPrediction(Method):
         self.sampler = sampler or RandomClips(num_frames=seen + 7)
         if not 2 <= seen < self.sampler.num_frames:
             raise ValueError(
-                f"FlowPrediction: expected 2 <= seen < sampler.num_frames, got seen={seen}, "
-                f"num_frames={self.sampler.num_frames}"
+                f"FlowPrediction: seen must be 2 to {self.sampler.num_frames - 1} frames, got {seen}"
             )
         self.encoder = encoder
         self.labeller = labeller or AtomicFlow()
         self.seen, self.still = seen, still
         self.reads = ConvLSTM(encoder.num_features, width)
         self.unrolls = ConvLSTM(0, width)
-        self.upsampled = nn.Sequential(
-            nn.ConvTranspose2d(width, width, 4, stride=2, padding=1),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.ConvTranspose2d(width, width, 4, stride=2, padding=1),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-        )
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [nn.ConvTranspose2d(width, width, 4, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        self.upsampled = nn.Sequential(*layers)
         self.classifier = nn.Conv2d(width, self.labeller.classes, 3, padding=1)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
@@ -87,20 +82,14 @@ class FlowPrediction(Method):
         target = self.targets(clips)  # [B, S, g, g]
         weight = torch.ones(scores.shape[2], device=scores.device)
         weight[0] = self.still
-        out = {"loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(0, 1), weight)}
         right = target.reshape(len(clips), -1)  # [B, N S g g]
         counts = right.flatten().bincount(minlength=scores.shape[2])
+        out = {"loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(0, 1), weight)}
         for name, answer, common, counted in (
             ("accuracy", self.most_probable(scores), counts.argmax(), torch.ones_like(right, dtype=torch.bool)),
             ("moving", 1 + scores[:, :, 1:].argmax(2), 1 + counts[1:].argmax(), right > 0),
         ):
-
-            def score(guess: Tensor, counted: Tensor = counted) -> Tensor:
-                return masked_accuracy(guess == right, counted)
-
-            answer = answer.view_as(right)
-            out[name] = score(answer)
-            out[f"chance/{name}"] = chance_level(score, answer, common.expand_as(right))
+            out |= accuracy_and_chance(name, answer.view_as(right), right, counted, common.expand_as(right))
         return out
 
     def most_probable(self, scores: Tensor) -> Tensor:
@@ -137,9 +126,8 @@ class FlowPrediction(Method):
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return atomic flows as colours; see the labeller's ``drawn``."""
         several = {"target": self.targets(clips), "prediction": self.most_probable(self.scores(clips))}
-        return {
-            name: self.labeller.drawn(classes).unflatten(0, clips.video.shape[:2]) for name, classes in several.items()
-        }
+        shape = clips.video.shape[:2]
+        return {name: self.labeller.drawn(classes).unflatten(0, shape) for name, classes in several.items()}
 
 
 class ConvLSTM(nn.Module):

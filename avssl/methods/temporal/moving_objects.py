@@ -15,18 +15,11 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import MotionSegmentation
-from avssl.methods.base import Method
-from avssl.methods.dense import (
-    MapHead,
-    cell_means,
-    chance_level,
-    grey_pictures,
-    masked_logistic_loss,
-    predict_middle_frames,
-)
+from avssl.methods import dense
+from avssl.methods.temporal.common import MiddleFrameMethod
 
 
-class MovingObjects(Method):
+class MovingObjects(MiddleFrameMethod):
     """Segment from a single frame the pixels that move.
 
     Motion between the frames of a clip gives an unsupervised mask of what moves in the middle frame; the network sees
@@ -46,8 +39,6 @@ class MovingObjects(Method):
         moving: loss weight of a moving cell, relative to 1 for others; above 1 because few cells move.
     """
 
-    encoder: ResNet
-
     def __init__(
         self,
         encoder: ResNet,
@@ -56,11 +47,8 @@ class MovingObjects(Method):
         width: int = 64,
         moving: float = 3.0,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or RandomClips(num_frames=5, step=0.08, motion_weighted=True)
-        self.labeller = labeller or MotionSegmentation()
-        self.head = MapHead(encoder, 1, width)
+        sampler = sampler or RandomClips(num_frames=5, step=0.08, motion_weighted=True)
+        super().__init__(encoder, sampler, labeller or MotionSegmentation(), width)
         self.moving = moving
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
@@ -74,14 +62,10 @@ class MovingObjects(Method):
 
         mask = scores > 0
         return {
-            "loss": masked_logistic_loss(scores, target, known, self.moving),
+            "loss": dense.masked_logistic_loss(scores, target, known, self.moving),
             "iou": iou(mask),
-            "chance/iou": chance_level(iou, mask, torch.ones_like(mask)),
+            "chance/iou": dense.chance_level(iou, mask, torch.ones_like(mask)),
         }
-
-    def scores(self, clips: Clips) -> Tensor:
-        """Return logits ``[B, N, h, w]``, from the middle frames alone."""
-        return predict_middle_frames(self.head, self.encoder, clips)
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the share of the image that moves."""
@@ -93,12 +77,12 @@ class MovingObjects(Method):
         """Return the trimap (white: moving, grey: unknown) and the predicted probabilities."""
         assert clips.target is not None
         trimap = torch.where(clips.target < 0, 0.5, clips.target.float())
-        return {"target": grey_pictures(trimap), "prediction": grey_pictures(self.scores(clips).sigmoid())}
+        return {"target": dense.grey_pictures(trimap), "prediction": dense.grey_pictures(self.scores(clips).sigmoid())}
 
 
 def cell_targets(clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Reduce the trimap to cells: two ``[B, N, h, w]`` bool, mostly moving, and at least half known."""
     assert clips.target is not None
-    known = cell_means(clips.target >= 0, size)
-    moving = cell_means(clips.target == 1, size)
+    known = dense.cell_means(clips.target >= 0, size)
+    moving = dense.cell_means(clips.target == 1, size)
     return moving > known / 2, known >= 0.5

@@ -11,7 +11,6 @@ from itertools import permutations
 from math import comb
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +21,7 @@ from avssl.media import VideoInfo
 from avssl.methods.base import Method, require_frame_encoder
 from avssl.methods.disguise import random_crops, replicate_channel
 from avssl.methods.heads import fully_connected
-from avssl.methods.temporal.common import classification, order_index, pair_features
+from avssl.methods.temporal.common import classification, frame_vectors, order_index, pair_features
 from avssl.pixels import coloured
 
 
@@ -83,9 +82,6 @@ class OPN(Method):
         pair: width of the layer over two frames (the authors' code: 512).
         grid: height and width to which the maps are pooled before the first layer.
         dropout: rate after both layers (the authors' code: 0.5).
-
-    Raises:
-        ValueError: if the encoder mixes frames.
     """
 
     orders: Tensor
@@ -116,9 +112,7 @@ class OPN(Method):
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and accuracy over B·N tuples."""
-        maps = self.encoder.maps(self.disguised(clips.video.flatten(0, 1)))  # [B N, D, T, H', W']
-        frames = self.frame(rearrange(maps, "m d t h w -> (m t) d h w"))
-        frames = rearrange(frames, "(m t) d -> m t d", m=len(maps))
+        frames = frame_vectors(self.encoder, self.frame, self.disguised(clips.video.flatten(0, 1)))  # [B N, T, hidden]
         scores = self.classifier(pair_features(self.pair, frames)).float()  # [B N, T! / 2]
         return classification(scores, self.order_shown(clips.times).flatten(), clips)
 

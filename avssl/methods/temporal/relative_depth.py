@@ -15,11 +15,11 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import RelativeDepth
-from avssl.methods.base import Method
-from avssl.methods.dense import MapHead, cell_means, chance_level, grey_pictures, masked_accuracy, predict_middle_frames
+from avssl.methods import dense
+from avssl.methods.temporal.common import MiddleFrameMethod
 
 
-class DepthOrder(Method):
+class DepthOrder(MiddleFrameMethod):
     """Predict relative depth from a single frame.
 
     The optical flow of the moving camera gives the relative depth of the middle frame, as percentiles. The network sees
@@ -38,8 +38,6 @@ class DepthOrder(Method):
         apart: smallest difference of two labels, in [0, 1], for a pair to count.
     """
 
-    encoder: ResNet
-
     def __init__(
         self,
         encoder: ResNet,
@@ -49,11 +47,8 @@ class DepthOrder(Method):
         pairs: int = 512,
         apart: float = 0.1,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or RandomClips(num_frames=3, step=0.4)
-        self.labeller = labeller or RelativeDepth()
-        self.head = MapHead(encoder, 1, width)
+        sampler = sampler or RandomClips(num_frames=3, step=0.4)
+        super().__init__(encoder, sampler, labeller or RelativeDepth(), width)
         self.pairs, self.apart = pairs, apart
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
@@ -68,10 +63,10 @@ class DepthOrder(Method):
 
         def agreement(depth: Tensor) -> Tensor:
             values = depth.flatten(2)
-            return masked_accuracy((values[..., first] > values[..., second]) == (difference > 0), counted)
+            return dense.masked_accuracy((values[..., first] > values[..., second]) == (difference > 0), counted)
 
         reached = agreement(predicted)
-        other = chance_level(agreement, predicted, torch.zeros_like(predicted))
+        other = dense.chance_level(agreement, predicted, torch.zeros_like(predicted))
         even = 0.5 * counted.flatten(1).any(1)
         error = (predicted - target).abs()
         return {
@@ -82,14 +77,14 @@ class DepthOrder(Method):
 
     def predicted(self, clips: Clips) -> Tensor:
         """Predict depth percentiles ``[B, N, h, w]`` from 0 (near) to 1, from the middle frames alone."""
-        return predict_middle_frames(self.head, self.encoder, clips).sigmoid()
+        return self.scores(clips).sigmoid()
 
     def targets(self, clips: Clips, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the mean known label per cell, and whether at least half a cell is known: ``[B, N, h, w]`` each."""
         assert clips.target is not None
         known = torch.isfinite(clips.target)
-        part = cell_means(known, size)
-        total = cell_means(torch.where(known, clips.target, 0), size)
+        part = dense.cell_means(known, size)
+        total = dense.cell_means(torch.where(known, clips.target, 0), size)
         return total / part.clamp(min=1e-6), part >= 0.5
 
     def describe(self, clips: Clips) -> list[list[str]]:
@@ -104,4 +99,4 @@ class DepthOrder(Method):
         known = torch.isfinite(clips.target)
         near = 1 - torch.where(known, clips.target, 1)
         target = torch.stack([torch.where(known, near, 0.5), near, near], 2)[:, :, None]
-        return {"target": target, "prediction": grey_pictures(1 - self.predicted(clips))}
+        return {"target": target, "prediction": dense.grey_pictures(1 - self.predicted(clips))}

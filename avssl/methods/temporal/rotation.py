@@ -38,8 +38,7 @@ class Rotation(Method):
 
     def __init__(self, encoder: Encoder, sampler: RandomClips | None = None) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or RandomClips(num_frames=16, step=0.08)
+        self.encoder, self.sampler = encoder, sampler or RandomClips(num_frames=16, step=0.08)
         self.classifier = nn.Linear(encoder.num_features, TURNS)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +17,7 @@ from avssl.data.samplers import TupleFrames
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, per_video_mean, require_frame_encoder
 from avssl.methods.heads import fully_connected
+from avssl.methods.temporal.common import frame_vectors
 
 TUPLES = ((1, 2, 3), (1, 0, 3), (1, 4, 3))  # b c d, b a d, b e d of five frames a < b < c < d < e
 
@@ -43,9 +43,6 @@ class ShuffleLearn(Method):
         share: weight of tuples in order (the paper: 0.25).
         hidden: width of the fully connected layers (CaffeNet: 4096).
         grid: height and width to which the maps are pooled before the first of them (CaffeNet: 6).
-
-    Raises:
-        ValueError: if the encoder mixes frames.
     """
 
     tuples: Tensor
@@ -69,8 +66,7 @@ class ShuffleLearn(Method):
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over 6 B·N tuples."""
-        maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B N, D, 5, H', W']
-        frames = rearrange(self.frame(rearrange(maps, "m d t h w -> (m t) d h w")), "(m t) d -> m t d", t=5)
+        frames = frame_vectors(self.encoder, self.frame, clips.video.flatten(0, 1))  # [B N, 5, hidden]
         score = self.order(frames[:, self.tuples].flatten(2)).squeeze(2).float()  # [B N, 6]
         target = in_order(clips.times[:, :, self.tuples]).flatten(0, 1)  # [B N, 6]
         loss = F.binary_cross_entropy_with_logits(score, target.float(), reduction="none")

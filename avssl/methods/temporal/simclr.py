@@ -45,8 +45,7 @@ class SimCLR(Method):
         temperature: float = 0.1,
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or NearbyClips()
+        self.encoder, self.sampler = encoder, sampler or NearbyClips()
         self.head = projection(encoder.num_features, hidden, out, layers)
         self.temperature = temperature
 

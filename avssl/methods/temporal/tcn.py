@@ -21,6 +21,7 @@ from avssl.media import VideoInfo
 from avssl.methods.base import Method, require_frame_encoder
 from avssl.methods.heads import fully_connected
 from avssl.methods.losses import Negatives, lifted, n_pairs, squared_distances, triplet
+from avssl.methods.temporal.common import frame_vectors
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,6 @@ class TCN(Method):
         grid: height and width to which the maps are pooled before it.
         out: width of the embedding (the paper: 32).
         alpha: margin between squared distances in the triplet loss (the authors' code: 0.2).
-
-    Raises:
-        ValueError: if the encoder mixes frames.
     """
 
     sampler: Moments
@@ -111,16 +109,14 @@ class TCN(Method):
     ) -> None:
         super().__init__()
         require_frame_encoder(self, encoder)
-        self.encoder = encoder
-        self.sampler = sampler or Moments()
+        self.encoder, self.sampler = encoder, sampler or Moments()
         self.loss, self.choice, self.alpha = loss, choice, alpha
         self.head = nn.Sequential(fully_connected(encoder.num_features, hidden, grid), nn.Linear(hidden, out))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B videos of 2 T frames."""
-        maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B 2, D, T, H', W']
-        frames = self.head(rearrange(maps, "m d t h w -> (m t) d h w")).float()
-        frames = rearrange(frames, "(b two t) d -> b two t d", b=len(clips), two=2)
+        frames = frame_vectors(self.encoder, self.head, clips.video.flatten(0, 1)).float()  # [B 2, T, out]
+        frames = rearrange(frames, "(b two) t d -> b two t d", two=2)
         if self.loss == "triplet":
             frames = F.normalize(frames, dim=3)
         times = clips.times

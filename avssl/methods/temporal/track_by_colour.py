@@ -15,7 +15,8 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
-from avssl.methods.dense import MapHead, cell_means, chance_level, masked_accuracy
+from avssl.methods.dense import MapHead, cell_means
+from avssl.methods.temporal.common import accuracy_and_chance
 from avssl.pixels import coloured, lab_to_rgb, rgb_to_lab, standardised
 
 NEARBY = 4.0  # scale in L units of equal brightness, for the chance level
@@ -52,8 +53,7 @@ class TrackByColour(Method):
         self, encoder: ResNet, sampler: RandomClips | None = None, width: int = 64, clusters: int = 16
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or RandomClips(num_frames=4, step=0.16)
+        self.encoder, self.sampler = encoder, sampler or RandomClips(num_frames=4, step=0.16)
         if self.sampler.num_frames < 2:
             raise ValueError(f"TrackByColour: sampler.num_frames must be at least 2, got {self.sampler.num_frames}")
         self.clusters = clusters
@@ -65,27 +65,21 @@ class TrackByColour(Method):
         centres = k_means(by_place(colour[:, :-1]), self.clusters)  # [M, K, 2]
         classes = torch.cdist(by_place(colour), centres).argmin(2)  # [M, T h w]
         classes = rearrange(classes, "m (t hw) -> m t hw", t=colour.shape[1])
-        target, before = classes[:, -1], classes[:, :-1].flatten(1)  # [M, h w], [M, R h w]
-        shown = F.one_hot(before, self.clusters).float()  # [M, R h w, K]
+        target, references = classes[:, -1], classes[:, :-1].flatten(1)  # [M, h w], [M, R h w]
+        shown = F.one_hot(references, self.clusters).float()  # [M, R h w, K]
         copied = attention(features[:, -1], features[:, :-1]) @ shown  # [M, h w, K]
-        answer = copied.argmax(2)
-
         bright = light.flatten(2)  # [M, T, h w]
         apart = bright[:, -1, :, None] - bright[:, :-1].flatten(1)[:, None]  # [M, h w, R h w]
         equally = ((-((apart / NEARBY) ** 2)).softmax(2) @ shown).argmax(2)
         common = shown.sum(1).argmax(1, keepdim=True).expand_as(target)
         there = classes[:, -2]
         out = {"loss": F.nll_loss(copied.clamp(min=1e-6).log().transpose(1, 2), target)}
-        answer, common, there, equally, target = (
-            part.reshape(len(clips), -1) for part in (answer, common, there, equally, target)
-        )  # [B, N h w] each, so that `chance` never takes the answer of another clip of the same video
-        for name, counted in (("accuracy", torch.ones_like(target, dtype=torch.bool)), ("moved", target != there)):
-
-            def score(guess: Tensor, counted: Tensor = counted) -> Tensor:
-                return masked_accuracy(guess == target, counted)
-
-            out[name] = score(answer)
-            out[f"chance/{name}"] = chance_level(score, answer, common, there, equally)
+        answers = (copied.argmax(2), common, there, equally, target)  # [M, h w] each
+        # [B, N h w] each, so that the answer to another clip of the same video is never taken for a blind one
+        answer, common, there, equally, target = (part.reshape(len(clips), -1) for part in answers)
+        everywhere = torch.ones_like(target, dtype=torch.bool)
+        for name, counted in (("accuracy", everywhere), ("moved", target != there)):
+            out |= accuracy_and_chance(name, answer, target, counted, common, there, equally)
         return out
 
     def _features(self, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -95,8 +96,7 @@ class UnsupervisedLSTM(Method):
         predict: Kind = "conditional",
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or RandomClips(num_frames=29, step=1 / 30)
+        self.encoder, self.sampler = encoder, sampler or RandomClips(num_frames=29, step=1 / 30)
         if reconstruct == predict == "none":
             raise ValueError("UnsupervisedLSTM: reconstruct and predict are both none; at least one decoder is needed")
         self.future = 0 if predict == "none" else future
@@ -152,17 +152,12 @@ class UnsupervisedLSTM(Method):
         if self.encoder.percepts is not None:
             return {}
         targets, decoded = self.decoded(clips)
-        names = {"reconstruction": "input", "prediction": "future"}
-        drawn = {}
+        titles, drawn = {"reconstruction": "input", "prediction": "future"}, {}
         for name, found in decoded.items():
-            for title, values in ((names[name], targets[name]), (name, found)):
-                drawn[title] = self._picture(values.flip(1) if name == "reconstruction" else values, len(clips))
+            for title, values in ((titles[name], targets[name]), (name, found)):
+                pixels = rearrange(values, "(b n) k (c h w) -> b n k c h w", b=len(clips), c=3, h=self.encoder.size)
+                drawn[title] = coloured(pixels.flip(2) if name == "reconstruction" else pixels).clamp(0, 1)
         return drawn
-
-    def _picture(self, values: Tensor, videos: int) -> Tensor:
-        size = self.encoder.size
-        pixels = values.unflatten(2, (3, size, size))  # [B N, K, 3, size, size]
-        return coloured(pixels).clamp(0, 1).unflatten(0, (videos, -1))
 
 
 def matches_target(found: Tensor, target: Tensor) -> Tensor:

@@ -41,8 +41,7 @@ class VCOP(Method):
         self, encoder: Encoder, sampler: ShuffledClips | None = None, hidden: int = 512, dropout: float = 0.5
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or ShuffledClips()
+        self.encoder, self.sampler = encoder, sampler or ShuffledClips()
         count = self.sampler.clips
         orders = torch.tensor(list(permutations(range(count))))  # [N!, N]
         self.register_buffer("orders", orders, persistent=False)

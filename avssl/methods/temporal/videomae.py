@@ -50,8 +50,7 @@ class VideoMAE(Method):
         self, encoder: ViT, sampler: RandomClips | None = None, hidden: int = 384, depth: int = 4, masked: float = 0.9
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or RandomClips(1, 16, 0.16)
+        self.encoder, self.sampler = encoder, sampler or RandomClips(1, 16, 0.16)
         self.masked = masked
         self.reduce = nn.Linear(encoder.num_features, hidden)
         self.blank = nn.Parameter(torch.randn(hidden) * 0.02)
@@ -66,10 +65,9 @@ class VideoMAE(Method):
         hidden, predicted = self._predict(video, patches)  # [B N, M], [B N, M, P]
         target, _, _ = standardised(_take(patches, hidden))
         with torch.no_grad():
-            some = slice(None, None, max(1, target.shape[1] // COMPARED))  # spans all times; places are in random order
-            identified = identification_accuracy(squared_distances(predicted[:, some], target[:, some])).mean(
-                1
-            )  # [B N]
+            some = slice(None, None, max(1, target.shape[1] // COMPARED))  # of all times, at random places
+            distance = squared_distances(predicted[:, some], target[:, some])
+            identified = identification_accuracy(distance).mean(1)  # [B N]
         score = per_video_mean(identified, clips)
         return {
             "loss": F.mse_loss(predicted, target),

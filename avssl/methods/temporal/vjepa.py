@@ -59,8 +59,7 @@ class VJEPA(Method):
         momentum: float = 0.998,
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or RandomClips(1, 16, 0.16)
+        self.encoder, self.sampler = encoder, sampler or RandomClips(1, 16, 0.16)
         self.copy = MomentumCopy(encoder, momentum)
         self.reduce = nn.Linear(encoder.num_features, hidden)
         self.blank = nn.Parameter(torch.randn(hidden) * 0.02)
