@@ -40,6 +40,7 @@ class Clips:
         target: ``[B, N, ...]`` what a labeller made of the pixels.
         label: ``[B]`` int64 class, -1 where it is not known; for evaluation only: a method that reads it is a defect,
             unless it declares that it does (`avssl.methods.Method.uses_labels`).
+        pixels: ``[B, N, T, 3, H, W]`` uint8, the video before it was normalised: see `rgb`.
 
     Raises:
         ValueError: where the shapes disagree; the message names the field, what was expected and what came.
@@ -52,6 +53,7 @@ class Clips:
     audio_valid: Tensor | None = None
     target: Tensor | None = None
     label: Tensor | None = None
+    pixels: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.video.ndim != 6 or self.video.shape[3] != 3:
@@ -64,6 +66,7 @@ class Clips:
             "audio_valid": (b, n, 2),
             "target": (b, n),
             "label": (b,),
+            "pixels": tuple(self.video.shape),
         }
         for name, expected in leading.items():
             value: Tensor | None = getattr(self, name)
@@ -91,7 +94,18 @@ class Clips:
             mean: ``[3]`` channel means of pixels in [0, 1].
             std: ``[3]`` channel standard deviations.
         """
-        return replace(self, video=normalised(self.video, mean, std))
+        return replace(self, video=normalised(self.video, mean, std), pixels=self.video)
+
+    @property
+    def rgb(self) -> Tensor:
+        """RGB in [0, 1] of normalised clips: ``[B, N, T, 3, H, W]`` float32.
+
+        Raises:
+            ValueError: if the clips were not made by `normalised`, which keeps the pixels.
+        """
+        if self.pixels is None:
+            raise ValueError("Clips.rgb: there are no pixels; only the clips that Clips.normalised returns keep them")
+        return self.pixels.float() / 255
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Clips:
         moved = Clips(function(self.video), function(self.times))

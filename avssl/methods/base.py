@@ -1,4 +1,4 @@
-"""What every pretext task is to the rest of the library."""
+"""Base class of pretext tasks."""
 
 from __future__ import annotations
 
@@ -12,60 +12,63 @@ from avssl.encoders.base import Exportable
 
 
 class Method(nn.Module):
-    """A pretext task: which seconds it needs, what it predicts, and the encoder that is kept.
+    """A pretext task: the seconds it needs, the target it predicts, and the encoder that is kept.
 
     Attributes:
-        sampler: which seconds of a video a batch item shows.
-        labeller: makes ``Clips.target`` from pixels, or None.
-        encoder: what is exported and judged by transfer.
-        uses_labels: whether it is semi-supervised; all other methods are given -1 for every ``Clips.label``.
+        sampler: chooses the seconds of a video that a batch item shows.
+        labeller: computes ``Clips.target`` from pixels, or None.
+        encoder: the network that is exported and evaluated by transfer.
+        uses_labels: True for semi-supervised methods; all others get -1 for every ``Clips.label``.
+        caption: the target in words, if it is the same for every clip (see `describe`).
     """
 
     sampler: ClipSampler
     labeller: Labeller | None = None
     encoder: Encoder
     uses_labels: bool = False
+    caption: str = ""
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """The loss, metrics, and for each metric what guessing would reach.
-
-        Returns:
-            Scalar ``"loss"``; metrics ``[B]``, one value a video; for each of them ``"chance/<metric>"``, ``[B]`` too.
+        """Compute the loss, the metrics, and the chance level of each metric.
 
         Args:
-            clips: normalised, on the method's device. ``clips.label`` is for those that say ``uses_labels``.
+            clips: normalised, on the method's device; ``clips.label`` may be read only by methods that set
+                ``uses_labels``.
+
+        Returns:
+            Scalar ``"loss"``; metrics ``[B]``, one value per video; for each of them ``"chance/<metric>"`` ``[B]``.
         """
         raise NotImplementedError
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """The target in words, for people to look at: for each of B videos, one line for each of N clips."""
-        raise NotImplementedError
+        """Return the target in words, for people to read: for each of B videos, one line for each of N clips."""
+        return [[self.caption] * clips.video.shape[1]] * len(clips)
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """What the method was shown, should say and says, where that is a picture; ``tools/show.py`` draws it.
+        """Return inputs, targets and predictions as images, for ``tools/show.py`` to draw.
 
         Args:
             clips: normalised, on the method's device.
 
         Returns:
-            For each name (``"target"``, ``"prediction"``, ...) ``[B, N, K, 3, H, W]`` RGB in [0, 1]: K pictures for
-            each of N clips, of any size. Nothing where all is said in words.
+            For each name (``"target"``, ``"prediction"``, ...) ``[B, N, K, 3, H, W]`` RGB in [0, 1]: K images of any
+            size for each of N clips. Empty if `describe` says it all.
         """
         return {}
 
     def exports(self) -> dict[str, Exportable]:
-        """The networks that a run keeps, by the name of their folder in it."""
+        """Return the networks that a run keeps, by the name of their folder."""
         return {"encoder": self.encoder}
 
     def after_step(self, progress: float) -> None:
-        """Called after each optimiser step, for momentum encoders and schedules; ``progress`` runs over (0, 1]."""
+        """Update momentum encoders and schedules after an optimiser step; ``progress`` of the run is in (0, 1]."""
 
 
 def require_frame_encoder(method: Method, encoder: Encoder) -> None:
-    """Refuse an encoder that mixes frames.
+    """Check that an encoder encodes frames independently.
 
     Raises:
-        ValueError: where frames are not encoded independently.
+        ValueError: if it mixes frames.
     """
     if not encoder.per_frame:
         raise ValueError(
@@ -74,5 +77,5 @@ def require_frame_encoder(method: Method, encoder: Encoder) -> None:
 
 
 def per_video_mean(values: Tensor, clips: Clips) -> Tensor:
-    """``[B N]`` values, one a clip, to their means ``[B]``."""
+    """Average ``[B ...]`` values over everything that belongs to the same video, ``[B]``."""
     return values.view(len(clips), -1).mean(1)

@@ -1,37 +1,37 @@
-"""Changes to the pixels that take trivial cues away, drawn on the device from torch's global random numbers.
+"""Augmentations that remove shortcuts, drawn on the device from torch's global random numbers.
 
-They are part of a task, and so are made on held-out videos too. Each leaves the target alone: what is drawn knows
-nothing of the order or the pace of the frames.
+They are part of the task, and so are applied to held-out videos too. None depends on the target: the random draws are
+independent of the order and the pace of frames.
 """
 
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
 
 def random_crops(pictures: Tensor, height: int, width: int) -> Tensor:
-    """``[M, ..., H, W]`` to ``[M, ..., height, width]``, each of the M cut out at a place of its own.
+    """Crop each of ``[M, ..., H, W]`` at its own random position, ``[M, ..., height, width]``.
 
-    With the frames of a clip as M pictures, borders and a camera that pans no longer tell the order of frames that
-    are less apart than the crop has room.
+    With the frames of a clip as M pictures, borders and a panning camera no longer reveal the order of frames between
+    which they move by less than the room for cropping.
     """
     count, room = len(pictures), (pictures.shape[-2] - height, pictures.shape[-1] - width)
     top, left = (torch.randint(side + 1, (count,), device=pictures.device) for side in room)
     rows = (top[:, None] + torch.arange(height, device=pictures.device))[:, :, None]  # [M, height, 1]
     columns = (left[:, None] + torch.arange(width, device=pictures.device))[:, None]  # [M, 1, width]
     which = torch.arange(count, device=pictures.device)[:, None, None]
-    flat = pictures.flatten(1, -3)  # [M, C, H, W]
-    cut = flat[which, :, rows, columns].permute(0, 3, 1, 2)  # [M, C, height, width]
-    return cut.unflatten(1, pictures.shape[1:-2])
+    cut = pictures.flatten(1, -3)[which, :, rows, columns]  # [M, height, width, C]
+    return rearrange(cut, "m h w c -> m c h w").unflatten(1, pictures.shape[1:-2])
 
 
 def replicate_channel(pictures: Tensor) -> Tensor:
-    """``[M, ..., 3, H, W]`` with all three channels equal to one of them, drawn for each of the M.
+    """Replace all channels of each of ``[M, ..., 3, H, W]`` by one of them, drawn at random.
 
-    Called channel splitting by Lee et al. (ICCV 2017) and channel replication by Kim et al. (AAAI 2019).
-    A colour that drifts, and the fringes of a lens, differ between channels: with one channel left, they tell nothing.
+    Called channel splitting by Lee et al. (ICCV 2017) and channel replication by Kim et al. (AAAI 2019). Colour drift
+    and chromatic aberration are differences between channels, and so are removed.
     """
     channel = torch.randint(3, (len(pictures),), device=pictures.device)
     index = channel.view(-1, *[1] * (pictures.ndim - 1)).expand(*pictures.shape[:-3], 1, *pictures.shape[-2:])
@@ -39,10 +39,10 @@ def replicate_channel(pictures: Tensor) -> Tensor:
 
 
 def drop_colours(pictures: Tensor) -> Tensor:
-    """``[M, 3, H, W]`` with two of the three channels replaced by noise, drawn for each of the M.
+    """Replace two channels, drawn at random, of each of ``[M, 3, H, W]`` by noise.
 
     C. Doersch, A. Gupta, A. A. Efros: Unsupervised Visual Representation Learning by Context Prediction. ICCV 2015,
-    section 3.1. The noise is normal, with a hundredth of the standard deviation of the channel that is kept.
+    section 3.1. The noise is Gaussian, with a hundredth of the standard deviation of the remaining channel.
     """
     kept = torch.randint(3, (len(pictures), 1, 1, 1), device=pictures.device)
     kept = kept == torch.arange(3, device=pictures.device).view(3, 1, 1)  # [M, 3, 1, 1]
@@ -51,12 +51,12 @@ def drop_colours(pictures: Tensor) -> Tensor:
 
 
 def project_colours(pictures: Tensor) -> Tensor:
-    """``[..., 3, H, W]`` RGB without what lies between green and magenta, in which most lenses have their fringes.
+    """Remove the green-magenta axis, the direction of most chromatic aberration, from ``[..., 3, H, W]`` RGB.
 
     Doersch et al. (ICCV 2015), section 3.1: every pixel is multiplied by ``I - a'a / aa'`` with ``a = [-1, 2, -1]``.
 
     Args:
-        pictures: with the same scale in all channels.
+        pictures: RGB with the same scale in all channels.
     """
     axis = pictures.new_tensor([-1.0, 2.0, -1.0]) / 6**0.5
     onto = torch.eye(3, dtype=pictures.dtype, device=pictures.device) - torch.outer(axis, axis)
@@ -64,24 +64,24 @@ def project_colours(pictures: Tensor) -> Tensor:
 
 
 def shift_channels(pictures: Tensor, pixels: int) -> Tensor:
-    """``[M, 3, H, W]`` to ``[M, 3, H - 2 pixels, W - 2 pixels]``: each channel shifted by up to so many pixels.
+    """Shift each channel of ``[M, 3, H, W]`` by up to ``pixels``, ``[M, 3, H - 2 pixels, W - 2 pixels]``.
 
     M. Noroozi, P. Favaro: Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles. ECCV 2016,
-    section 4.2. The fringes of a lens, a pixel wide, are lost among shifts of two pixels.
+    section 4.2. Chromatic aberration, a pixel wide, is lost among shifts of two pixels.
     """
     height, width = (side - 2 * pixels for side in pictures.shape[-2:])
     return random_crops(pictures.flatten(0, 1)[:, None], height, width).view(len(pictures), 3, height, width)
 
 
 def moving_crop(video: Tensor, drift: float) -> Tensor:
-    """``[M, T, 3, H, W]`` seen through a window that moves and zooms evenly from the first frame to the last.
+    """View ``[M, T, 3, H, W]`` through a window that moves and zooms linearly from the first frame to the last.
 
-    The windows at both ends are drawn alike, so that the motion that is added is as likely in either direction of
-    time; it hides a camera that zooms in more often than out, or tilts down more often than up.
+    The first and the last window have the same distribution, so the added motion is equally likely in either direction
+    of time. It hides that cameras zoom in more often than out, and tilt down more often than up.
 
     Args:
-        video: square or not; sampled bilinearly.
-        drift: a window's side is this share smaller than the picture's, at most; below 1.
+        video: clips, sampled bilinearly.
+        drift: largest reduction of the window's side, as a fraction of the frame's; below 1.
     """
     clips, frames = video.shape[:2]
     scale = 1 - drift * torch.rand(clips, 2, 1, device=video.device)  # [M, 2, 1], first and last frame
@@ -96,15 +96,15 @@ def moving_crop(video: Tensor, drift: float) -> Tensor:
 
 
 def flicker(video: Tensor, strength: float) -> Tensor:
-    """``[M, T, 3, H, W]`` with contrast, brightness and grain of each frame changed on its own.
+    """Change contrast, brightness and grain of each frame of ``[M, T, 3, H, W]`` independently.
 
-    Wang et al. (ECCV 2020) jitter the colours of each frame so that a pace can't be read off low-level statistics. It
-    also hides what a codec does: a frame coded afresh is sharper than those predicted from it, once every few frames.
+    Wang et al. (ECCV 2020) jitter the colours of each frame so that the pace can't be read off low-level statistics. It
+    also hides a trace of the codec: intra-coded frames, one every few frames, are sharper than predicted ones.
 
     Args:
-        video: standardised.
-        strength: contrast changes by up to this share, brightness by up to this many standard deviations, and each
-            frame gets normal noise of up to this standard deviation.
+        video: normalised clips.
+        strength: largest relative change of contrast; largest change of brightness, in standard deviations; and largest
+            standard deviation of the Gaussian noise, drawn per frame.
     """
     shape = (*video.shape[:2], 1, 1, 1)
     contrast, brightness = (1 + strength * (2 * torch.rand(2, *shape, device=video.device) - 1)).unbind()

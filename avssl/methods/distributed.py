@@ -8,14 +8,14 @@ from torch.distributed.nn.functional import all_gather
 
 
 def gather(rows: Tensor) -> tuple[Tensor, int]:
-    """Rows of all ranks, with gradients, and where this rank's rows begin among them.
+    """Gather the rows of all ranks, with gradients.
 
     Args:
-        rows: ``[B, ...]``, as many on every rank.
+        rows: ``[B, ...]``, with the same B on every rank.
 
     Returns:
-        ``[world B, ...]`` and the offset; the rows themselves and 0 where there is one process, and outside training
-        (held-out videos are measured on one rank, which must not wait for the others).
+        ``[world B, ...]`` and the offset of this rank's rows in it. With a single process, or outside training, the
+        rows themselves and 0: held-out videos are evaluated on one rank, which must not wait for the others.
     """
     if not (torch.is_grad_enabled() and torch.distributed.is_available() and torch.distributed.is_initialized()):
         return rows, 0

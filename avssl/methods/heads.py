@@ -1,4 +1,4 @@
-"""Heads that sit on an encoder while it is trained and are thrown away afterwards."""
+"""Heads that are trained on top of an encoder and discarded afterwards."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 
 def projection(features: int, hidden: int, out: int, layers: int = 2) -> nn.Sequential:
-    """An MLP with batch normalisation and ReLU after each layer but the last (SimCLR, Chen et al. 2020, section 4.2).
+    """Build an MLP with batch normalisation and ReLU after each hidden layer (SimCLR: Chen et al. 2020, section 4.2).
 
     Args:
-        features: width of the encoder's vector.
-        hidden: width of the layers in between.
-        out: width of the result.
+        features: size of the encoder's vector.
+        hidden: size of the hidden layers.
+        out: output size.
         layers: number of linear layers.
     """
     widths = [features] + [hidden] * (layers - 1)
@@ -24,13 +24,13 @@ def projection(features: int, hidden: int, out: int, layers: int = 2) -> nn.Sequ
 
 
 def fully_connected(features: int, hidden: int, grid: int) -> nn.Sequential:
-    """``[M, features, H, W]`` to ``[M, hidden]``: one layer over maps pooled to a grid, which keeps where things are.
+    """Build a fully connected layer over pooled maps, ``[M, features, H, W]`` to ``[M, hidden]``, that keeps location.
 
-    It stands in for the fully connected layers of CaffeNet, on which the papers of the time put their heads.
+    It takes the place of the fully connected layers of CaffeNet, which carried the heads of papers of that time.
 
     Args:
         features: channels of the maps.
-        hidden: width of the result.
+        hidden: output size.
         grid: height and width to which the maps are pooled.
     """
     return nn.Sequential(
@@ -43,16 +43,16 @@ def fully_connected(features: int, hidden: int, grid: int) -> nn.Sequential:
 
 
 class LateFusion(nn.Module):
-    """Vectors of several parts to one answer (late fusion: Doersch et al., ICCV 2015, figure 3).
+    """Late-fusion head: the vectors of several parts to one output (Doersch et al., ICCV 2015, figure 3).
 
-    A layer with shared weights for each part (fc6 of the papers), one over all parts side by side (fc7), the answer.
+    A layer shared by all parts (fc6 of the papers), a layer over their concatenation (fc7), and an output layer.
 
     Args:
-        features: width of a part's vector.
-        parts: how many are put side by side.
-        width: of the layer for each part.
-        hidden: width of the layer over all parts, which is batch-normalised.
-        out: width of the answer.
+        features: size of a part's vector.
+        parts: number of parts that are concatenated.
+        width: size of the shared layer.
+        hidden: size of the layer over all parts, which is batch-normalised.
+        out: output size.
     """
 
     def __init__(self, features: int, parts: int, width: int, hidden: int, out: int) -> None:
@@ -62,6 +62,6 @@ class LateFusion(nn.Module):
         self.fused = nn.Sequential(fused, nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, out))
 
     def forward(self, parts: Tensor) -> Tensor:
-        """``[M, ..., parts, width]`` of what ``part`` gives to ``[M, ..., out]`` float32."""
+        """Map ``[M, ..., parts, width]`` outputs of ``part`` to ``[M, ..., out]`` float32."""
         flat = parts.flatten(-2)  # [M, ..., parts width]
         return self.fused(flat.flatten(0, -2)).float().unflatten(0, flat.shape[:-1])

@@ -1,4 +1,4 @@
-"""Networks that follow another one slowly, and how much they keep of themselves."""
+"""Momentum encoders."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class MomentumCopy(nn.Module):
-    """A copy of a network that is not trained but follows it: the exponential moving average of its weights.
+    """Momentum encoder: an exponential moving average of a network's weights, without gradient.
 
-    After each step the copy keeps a share m of itself and takes 1 - m of the network (MoCo: He et al., CVPR 2020,
-    equation 2). m rises from ``momentum`` to 1 along half a cosine (BYOL: Grill et al., NeurIPS 2020, section 3.2).
-    Over the first steps, while the average so far is shorter than that, it is the plain mean of all weights since the
-    beginning (Tarvainen & Valpola, NeurIPS 2017), lest a short run end with a copy that still is the random beginning.
+    After each step the copy keeps a share m of its weights and takes 1 - m of the network's (MoCo: He et al., CVPR
+    2020, equation 2). m rises from ``momentum`` to 1 along half a cosine (BYOL: Grill et al., NeurIPS 2020, section
+    3.2). During the first steps, when the average spans less than that, it is the plain mean of all weights so far
+    (Tarvainen & Valpola, NeurIPS 2017), so that the copy of a short run isn't dominated by its random initialisation.
 
-    Running statistics of batch normalisation follow in the same way, and the copy always normalises by them (Cai et
-    al., Exponential Moving Average Normalization, CVPR 2021): what it says of a clip does not depend on which other
-    clips are in the batch, which else gives positive pairs away (He et al., section 3.3). The zero and one that they
-    begin with are no statistics and never counted: an untrained network that normalises by them says nearly the same of
-    every clip, and one that learns to predict that has collapsed before its copy is any better.
+    Running statistics of batch normalisation are averaged likewise, and the copy always normalises by them (Cai et al.,
+    Exponential Moving Average Normalization, CVPR 2021): its output for a clip is independent of the rest of the batch,
+    which would otherwise give positive pairs away (He et al., section 3.3). Initial running mean 0 and variance 1 are
+    excluded: an untrained network normalised by them gives nearly the same output for every clip, and a network that
+    learns to predict that has collapsed before its copy is any better.
 
     Args:
-        network: what is followed; the copy has a memory of its own.
-        momentum: the share that is kept at the beginning.
+        network: network to follow; the copy shares no memory with it.
+        momentum: initial m.
     """
 
     steps: Tensor
@@ -39,28 +39,26 @@ class MomentumCopy(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def train(self, mode: bool = True) -> MomentumCopy:
-        """Nothing changes: the copy always evaluates."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, *inputs: Any) -> Tensor:
-        """What the copy says, without gradient."""
+        """Return the copy's output, without gradient."""
         return self.network(*inputs)
 
     @torch.no_grad()
     def follow(self, network: nn.Module, progress: float) -> None:
-        """One step towards the network; call it in `Method.after_step`.
+        """Take one step towards the network; call it in `Method.after_step`.
 
         Args:
-            network: of the same shape as the copy.
-            progress: of the run, in (0, 1].
+            network: network of the same architecture as the copy.
+            progress: progress of the run, in (0, 1].
         """
         self.steps += 1
         steps = self.steps.item()
         kept = momentum_schedule(min(self.momentum, 1 - 1 / (steps + 1)), progress)
-        kept_seen = momentum_schedule(
-            min(self.momentum, 1 - 1 / steps), progress
-        )  # at the first step, nothing of before
+        kept_seen = momentum_schedule(min(self.momentum, 1 - 1 / steps), progress)  # the first step keeps nothing
         now, seen = network.state_dict(), unbiased_statistics(network)
         for name, tensor in self.network.state_dict().items():
             if name in seen:
@@ -72,18 +70,16 @@ class MomentumCopy(nn.Module):
 
 
 def unbiased_statistics(network: nn.Module) -> dict[str, Tensor]:
-    """Means and variances of what the layers of batch normalisation were trained on, by their names in the state.
+    """Return batch-normalisation running statistics, by state-dict name, without their initial mean 0 and variance 1.
 
-    Running statistics are an average that begins with mean 0 and variance 1; here that beginning is taken out, as Adam
-    does with its moments (Kingma & Ba, ICLR 2015, section 3). Those of a layer that has seen no batch are as they are.
-
-    Args:
-        network: layers without a moving average, which keep nothing of the beginning, are not in the result.
+    The running averages are corrected for their initial values as Adam corrects its moments (Kingma & Ba, ICLR 2015,
+    section 3). Layers that have seen no batch are returned unchanged; layers without a moving average, whose statistics
+    hold nothing of the initial values, are omitted.
     """
     found: dict[str, Tensor] = {}
     for name, layer in network.named_modules():
         if isinstance(layer, _BatchNorm) and layer.num_batches_tracked is not None and layer.momentum is not None:
-            start = (1 - layer.momentum) ** layer.num_batches_tracked.clamp(min=1)  # what is left of the beginning
+            start = (1 - layer.momentum) ** layer.num_batches_tracked.clamp(min=1)  # weight of the initial values
             state = layer.state_dict()
             found[f"{name}.running_mean"] = state["running_mean"] / (1 - start)
             found[f"{name}.running_var"] = (state["running_var"] - start) / (1 - start)
@@ -91,5 +87,5 @@ def unbiased_statistics(network: nn.Module) -> dict[str, Tensor]:
 
 
 def momentum_schedule(start: float, progress: float) -> float:
-    """From ``start`` at progress 0 to 1 at progress 1 along half a cosine (BYOL, section 3.2)."""
+    """Return a momentum that rises from ``start`` at progress 0 to 1 at progress 1 along half a cosine (BYOL, 3.2)."""
     return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2

@@ -1,4 +1,4 @@
-"""What methods share that read a video block by block."""
+"""Shared parts of the methods that read a video block by block."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from avssl.media import VideoInfo
 
 @dataclass(frozen=True)
 class Blocks:
-    """One stretch of evenly spaced frames that a method cuts into equal blocks (DPC: Han et al., ICCVW 2019).
+    """Sampler of evenly spaced frames that a method cuts into equal blocks (DPC: Han et al., ICCVW 2019).
 
-    The blocks are one clip, so that whatever is cropped and mirrored is cropped and mirrored alike in all of them: a
-    place in one block is the same place in the next.
+    The blocks form one clip and so share the crop and the flip: a location in one block is the same in the next.
 
     Args:
-        blocks: blocks a stretch.
-        num_frames: frames a block.
+        blocks: number of blocks.
+        num_frames: frames per block.
         step: seconds between two frames.
-        motion_weighted: prefer windows in which much moves.
+        motion_weighted: prefer windows with much motion.
     """
 
     blocks: int = 8
@@ -33,24 +32,24 @@ class Blocks:
 
     @property
     def seconds(self) -> float:
-        """All blocks."""
+        """Duration of all blocks."""
         return self.blocks * self.num_frames * self.step
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[1, blocks * frames]``."""
+        """Draw times ``[1, blocks * frames]``."""
         return RandomClips(1, self.blocks * self.num_frames, self.step, self.motion_weighted)(info, rng)
 
 
 class ConvGRU(nn.Module):
-    """A GRU cell over maps: the matrices are convolutions, so that all places share their weights.
+    """Convolutional GRU cell, with weights shared by all locations.
 
-    N. Ballas et al.: Delving Deeper into Convolutional Networks for Learning Video Representations, ICLR 2016. With a
-    kernel of 1, as in DPC, each place is a GRU of its own and no border is padded.
+    N. Ballas et al.: Delving Deeper into Convolutional Networks for Learning Video Representations, ICLR 2016. With
+    kernel size 1, as in DPC, each location is a GRU of its own and no border is padded.
 
     Args:
-        inputs: channels of what is read.
+        inputs: input channels.
         hidden: channels of the state.
-        kernel: odd size of the convolutions.
+        kernel: odd kernel size.
     """
 
     def __init__(self, inputs: int, hidden: int, kernel: int = 1) -> None:
@@ -63,7 +62,7 @@ class ConvGRU(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, read: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """``[B, inputs, H, W]`` and the state ``[B, hidden, H, W]`` (zeros where None) to the next state, float32."""
+        """Return the next state, float32, given ``[B, inputs, H, W]`` and a state ``[B, hidden, H, W]`` (or zeros)."""
         if hidden is None:
             hidden = read.new_zeros(len(read), self.candidate.out_channels, *read.shape[2:], dtype=torch.float32)
         read = read.float()
@@ -73,10 +72,6 @@ class ConvGRU(nn.Module):
 
 
 def chronological(clips: Clips) -> Tensor:
-    """The frames of each clip from the earliest to the latest, whatever order they are shown in.
-
-    Returns:
-        ``[B N, T, 3, H, W]``.
-    """
+    """Return the frames of each clip sorted by time, ``[B N, T, 3, H, W]``, whatever order they were shown in."""
     video, order = clips.video.flatten(0, 1), clips.times.flatten(0, 1).argsort(1)  # [B N, T, ...]
     return video[torch.arange(len(video), device=order.device)[:, None], order]

@@ -13,10 +13,11 @@ from avssl.methods import AVID, AVTS, XDC, OwensEfros, SparseSync, SyncNet
 from avssl.methods.audiovisual.avts import HardClips
 from avssl.methods.audiovisual.owens_efros import ShiftedSound, aligned
 from avssl.methods.audiovisual.sparse_sync import OffsetClip
-from avssl.methods.audiovisual.streams import AlignedClips, late, sound
-from avssl.methods.audiovisual.syncnet import along_diagonals
-from avssl.methods.audiovisual.xdc import kmeans, nearest
+from avssl.methods.audiovisual.streams import AlignedClips, audio_delay, valid_audio
+from avssl.methods.audiovisual.syncnet import diagonal_means
+from avssl.methods.audiovisual.xdc import kmeans, nearest_centre
 from avssl.methods.losses import contrastive
+from avssl.pixels import MEAN, STD
 from avssl.sync.network import Synchroniser
 
 CARD = {"mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2], "size": [32, 32]}
@@ -84,7 +85,7 @@ def test_the_picture_does_not_tell_the_offset_and_late_sound_is_taken_from_earli
     clips = Clips(
         torch.zeros(1, 1, 2, 3, 8, 8), torch.tensor([[[1.0, 1.04]]]), audio_times=torch.tensor([[[0.6, 1.6]]])
     )
-    assert late(clips).item() == pytest.approx(0.4)
+    assert audio_delay(clips).item() == pytest.approx(0.4)
     method = SparseSync(EarlyFusion(8), VGG(8), sampler, width=16, heads=2, layers=1)
     assert method.target(clips).item() == 4
     assert method.describe(clips) == [["sound is 400 ms late"]]
@@ -95,20 +96,21 @@ def clips_of(n=2, b=3, frames=5, step=0.04, audio_times=None):
     times = torch.rand(b, n, 1, dtype=torch.float64).mul(25).round().div(25) + torch.arange(frames) * step
     spans = torch.stack([times[..., 0], times[..., 0] + frames * step], -1) if audio_times is None else audio_times
     samples = 0.1 * torch.randn(b, n, round(frames * step * 16000))
-    return Clips(torch.rand(b, n, frames, 3, 32, 32), times, samples, spans, spans.clone())
+    pixels = (256 * torch.rand(b, n, frames, 3, 32, 32)).byte()
+    return Clips(pixels, times, samples, spans, spans.clone()).normalised(torch.tensor(MEAN), torch.tensor(STD))
 
 
 def test_clips_of_one_video_are_equally_silent():
     clips = clips_of()
     clips.audio_valid[0, 0, 1] -= 0.1  # the first clip of the first video reaches 0.1 s beyond the sound
     clips.audio_valid[1, 1, 0] += 0.05
-    heard = sound(clips, VGG(8))
+    heard = valid_audio(clips, VGG(8))
     quiet = heard == 0
     assert torch.equal(quiet[:, 0], quiet[:, 1])
     assert quiet.float().mean((1, 2)).tolist() == pytest.approx([0.5, 0.25, 0.0], abs=0.002)
     assert torch.equal(heard[2], clips.audio[2])
     with pytest.raises(ValueError, match=r"set data\.audio_rate to 8000"):
-        sound(clips, VGG(8, rate=8000))
+        valid_audio(clips, VGG(8, rate=8000))
 
 
 def test_contrastive_is_equation_1_of_avts():
@@ -126,7 +128,7 @@ def test_the_curriculum_follows_progress_and_survives_a_resume():
     again = AVTS(MC3(8), VGG(8), HardClips(5, 0.04, 0.2), hidden=16, out=8)
     again.load_state_dict(method.state_dict())
     assert again.stage() == (0.75, 0.25, 0.0)
-    with pytest.raises(ValueError, match="must begin at 0"):
+    with pytest.raises(ValueError, match="must start at 0"):
         AVTS(MC3(8), VGG(8), curriculum=((0.5, 1.0, 0.0, 0.0),))
 
 
@@ -185,7 +187,7 @@ def test_syncnet_averages_along_diagonals_and_reads_the_target_off_the_times(mon
     assert out["chance/accuracy"].tolist() == pytest.approx([1 / 5] * 3)
     assert out["chance/within_a_frame"].tolist() == pytest.approx([3 / 5] * 3)
     early = replace(clips, audio_times=clips.audio_times + 0.08)  # sound taken from later: in sync with earlier windows
-    assert method.away(early).argmin(2).flatten().tolist() == [0, 0, 0]
+    assert method.offset_errors(early).argmin(2).flatten().tolist() == [0, 0, 0]
     again = method(early)
     assert again["accuracy"].tolist() == again["within_a_frame"].tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match="lower reach"):
@@ -202,7 +204,7 @@ def test_cosines_are_float32_under_autocast(monkeypatch):
     plain = method(clips)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = method(clips)
-        assert nearest(one, one).tolist() == [0, 1, 2]
+        assert nearest_centre(one, one).tolist() == [0, 1, 2]
         avid = AVID(MC3(8), VGG(8), AlignedClips(num_frames=5, step=0.04))
         avid.video_head, avid.audio_head = Given(one), Given(one)
         assert avid(clips_of(n=1))["audio_to_video"].tolist() == [1, 1, 1]
@@ -222,7 +224,7 @@ class Given(torch.nn.Module):
 
 def test_embeddings_that_know_nothing_do_not_favour_offset_zero():
     similarity = torch.randn(4000, 21, 21, generator=torch.Generator().manual_seed(0))
-    answers = along_diagonals(similarity, 10).argmax(1)
+    answers = diagonal_means(similarity, 10).argmax(1)
     assert (answers == 10).float().mean() < 1 / 21 + 0.01
 
 

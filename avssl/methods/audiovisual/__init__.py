@@ -1,1 +1,1 @@
-"""Pretext tasks that need sound and picture."""
+"""Audio-visual pretext tasks."""

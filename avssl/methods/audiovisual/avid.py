@@ -12,34 +12,34 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, Encoder
-from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod, sound
+from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod, valid_audio
 from avssl.methods.distributed import gather
 from avssl.methods.heads import projection
 from avssl.methods.losses import inner_products
 
 
 class AVID(AudioVisualMethod):
-    """Which sound goes with this clip, and which clip with this sound?
+    """Match each clip to its sound, and each sound to its clip.
 
-    Both streams are projected onto one sphere, and each clip must find its sound among those of other videos, each
-    sound its clip (Cross-AVID, section 3.2: discrimination within a modality is left out, as it made features worse).
+    Both streams are projected onto one sphere, and each clip must be matched to its sound among those of other videos,
+    and each sound to its clip (Cross-AVID, section 3.2; within-modality discrimination made features worse there).
 
-    The paper keeps a memory of one vector an instance and contrasts with 1024 of them by a noise-contrastive loss. Here
-    the negatives are the other videos of the batch, over all processes, in a softmax: a memory that doesn't know which
-    video a vector is of would hold the right answer's own past among the wrong ones. The paper's second stage,
-    cross-modal agreement, is left out.
+    The paper keeps a memory of one vector per instance and contrasts with 1024 of them by noise-contrastive estimation.
+    Here the negatives are the other videos of the batch, over all processes, in a softmax: a memory that doesn't record
+    which video a vector is from would hold older versions of the positive among the negatives. The paper's second
+    stage, cross-modal agreement, is left out.
 
-    Metrics: ``video_to_audio`` and ``audio_to_video``, whether the partner is the nearest in the batch; chance one over
+    Metrics: ``video_to_audio`` and ``audio_to_video``, 1 if the partner is the nearest in the batch; chance is one over
     the number of videos in it.
 
     Args:
         encoder: clip encoder.
         audio_encoder: audio encoder.
-        sampler: draws a clip and its sound (the paper: 0.5 s of video and 2 s of sound).
-        hidden: width of the projection heads' hidden layers (the paper: 512).
-        out: width of the common space (the paper: 128).
-        layers: linear layers of the heads (the paper: 3).
-        temperature: of the softmax (the paper: 0.07).
+        sampler: draws a clip and its sound (paper: 0.5 s of video and 2 s of sound).
+        hidden: size of the projection heads' hidden layers (paper: 512).
+        out: dimension of the common space (paper: 128).
+        layers: linear layers per head (paper: 3).
+        temperature: softmax temperature (paper: 0.07).
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class AVID(AudioVisualMethod):
         self.temperature = temperature
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over B pairs."""
+        """Return loss and metrics over B pairs."""
         seen = self.video_head(self.encoder(clips.video.flatten(0, 1)))
-        heard = self.audio_head(self.audio_encoder(sound(clips, self.audio_encoder).flatten(0, 1)))
+        heard = self.audio_head(self.audio_encoder(valid_audio(clips, self.audio_encoder).flatten(0, 1)))
         seen, heard = (F.normalize(vectors.float(), dim=1) for vectors in (seen, heard))  # [B, out] each
         (every_seen, offset), (every_heard, _) = gather(seen), gather(heard)  # [world B, out] each
         there, back = inner_products(seen, every_heard), inner_products(heard, every_seen)  # [B, world B]
@@ -78,5 +78,5 @@ class AVID(AudioVisualMethod):
         }
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Which pair each clip and its sound are."""
+        """Number the pairs of clip and sound."""
         return [[f"pair {video}"] for video in range(len(clips))]

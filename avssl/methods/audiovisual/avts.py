@@ -15,24 +15,24 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import clip_times, on_frames, sound_of, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import SAME, TwoStreamMethod, apart, shared_stretch, shifts
+from avssl.methods.audiovisual.streams import IN_SYNC, TwoStreamMethod, common_span, draw_two_moments, pairwise_offsets
 from avssl.methods.losses import contrastive, nearer
 from avssl.sync.network import TwoStream
 
-OVERLAP = (0.25, 0.75)  # of a clip's length, by which clips of a super-hard pair are apart
+OVERLAP = (0.25, 0.75)  # shift between the clips of a super-hard pair, as a fraction of a clip's duration
 
 
 @dataclass(frozen=True)
 class HardClips:
-    """Three clips of one video with their own sounds: the second far from the first, the third overlapping it.
+    """Sampler of three clips per video with their own sounds: the second far from the first, the third overlapping it.
 
-    Which clip comes first in time is random, and each sound is in sync with one picture and out of sync with the
-    others: neither stream alone tells pairs in sync from others.
+    Their order in time is random, and each sound is in sync with one picture and out of sync with the others: neither
+    stream alone reveals which pairs are in sync.
 
     Args:
-        num_frames: frames a clip (T).
+        num_frames: frames per clip (T).
         step: seconds between two frames of a clip.
-        gap: least seconds from the end of one clip to the start of another one that is a hard negative (paper: 0.5).
+        gap: least seconds from the end of one clip to the start of its hard negative (paper: 0.5).
         reach: most seconds between the starts of two such clips.
     """
 
@@ -43,19 +43,19 @@ class HardClips:
 
     @property
     def span(self) -> float:
-        """Seconds of a clip and of its sound."""
+        """Duration of a clip and of its sound."""
         return self.num_frames * self.step
 
     @property
     def seconds(self) -> float:
-        """Two clips and the gap between them."""
+        """Duration of two clips and the gap between them."""
         return 2 * self.span + self.gap
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[3, T]`` and the sound of the same seconds."""
-        begin, end = shared_stretch(info, self.seconds)
+        """Draw times ``[3, T]`` and the sound of the same seconds."""
+        begin, end = common_span(info, self.seconds)
         last = end - self.span
-        first, far = apart(begin, last, self.span + self.gap, self.reach, rng)
+        first, far = draw_two_moments(begin, last, self.span + self.gap, self.reach, rng)
         near = uniform(*OVERLAP, rng) * self.span
         sign = 1 if uniform(0, 1, rng) < 0.5 else -1
         if not begin <= first + sign * near <= last:
@@ -66,31 +66,31 @@ class HardClips:
 
 
 class AVTS(TwoStreamMethod):
-    """Do this clip and this sound belong together?
+    """Decide whether a clip and a sound belong together.
 
-    Two streams embed pictures and sounds; a contrastive loss with a margin draws pairs in sync together and pushes
+    Two streams embed pictures and sounds; a contrastive loss with a margin pulls pairs in sync together and pushes
     others apart (section 3.1, equation 1). Negatives (section 3.2) are *easy*, the sound of another video; *hard*, of
-    the same video at another time; *super-hard*, of the same video, overlapping. The curriculum (section 3.3) begins
-    with easy ones; after 50 of 90 epochs one in four is hard. Super-hard ones made the paper's results worse, so no
-    stage uses them by default; the sampler always draws what every stage needs. In sync, hard and super-hard are read
-    off ``audio_times - times`` over all pairs of a video's clips.
+    the same video at another time; or *super-hard*, of the same video, overlapping. The curriculum (section 3.3) starts
+    with easy negatives; after 50 of 90 epochs one in four is hard. Super-hard ones made the paper's results worse, so
+    no stage uses them by default; the sampler always draws what every stage needs. Pairs are classed by
+    ``audio_times - times`` over all pairs of a video's clips.
 
-    Metrics: ``synchrony``, whether a picture is nearer to its own sound than to a hard negative; ``correspondence``,
-    nearer than to the sound of another video. Chance 0.5 each.
+    Metrics: ``synchrony``, a picture is nearer to its own sound than to a hard negative; ``correspondence``, nearer
+    than to the sound of another video. Chance is 0.5 each.
 
     Args:
         encoder: clip encoder.
         audio_encoder: audio encoder.
         sampler: draws the clips.
-        hidden: width of the heads' hidden layers.
-        out: width of the common space (the paper: 128).
-        moments: points in time that the heads see of picture and sound, see `TwoStream`.
-        margin: of the loss (the paper: 0.99).
-        curriculum: stages, each the progress in [0, 1) from which it counts and the shares of easy, hard and super-hard
+        hidden: size of the heads' hidden layers.
+        out: dimension of the common space (paper: 128).
+        moments: time steps of picture and sound that the heads see, see `TwoStream`.
+        margin: margin of the loss (paper: 0.99).
+        curriculum: stages, each the progress in [0, 1) at which it starts and the shares of easy, hard and super-hard
             negatives.
 
     Raises:
-        ValueError: where the first stage doesn't begin at 0.
+        ValueError: if the first stage doesn't start at 0.
     """
 
     sampler: HardClips
@@ -109,7 +109,7 @@ class AVTS(TwoStreamMethod):
     ) -> None:
         super().__init__()
         if not curriculum or curriculum[0][0] != 0:
-            raise ValueError(f"AVTS: the first stage of the curriculum must begin at 0, got {curriculum}")
+            raise ValueError(f"AVTS: the first stage of the curriculum must start at 0, got {curriculum}")
         self.encoder, self.audio_encoder = encoder, audio_encoder
         self.sampler = sampler or HardClips()
         self.streams = TwoStream(
@@ -119,12 +119,12 @@ class AVTS(TwoStreamMethod):
         self.register_buffer("progress", torch.zeros(()))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over all pairs of the 3 clips of B videos, and of each with another video."""
+        """Return loss and metrics over all pairs of the 3 clips of B videos, and of each with another video."""
         seen, heard = self.embed(clips)  # [B, 3, out] each
         inside = (seen[:, :, None] - heard[:, None]).norm(dim=3)  # [B, 3, 3]
         across = (seen - heard.roll(1, 0)).norm(dim=2)  # [B, 3]
-        apart = shifts(clips).abs()  # [B, 3, 3]
-        own, overlapping = apart < SAME, (apart >= SAME) & (apart < self.sampler.span)
+        apart = pairwise_offsets(clips).abs()  # [B, 3, 3]
+        own, overlapping = apart < IN_SYNC, (apart >= IN_SYNC) & (apart < self.sampler.span)
         hard = apart >= self.sampler.span
         easy = torch.full_like(across, len(clips) > 1, dtype=torch.bool)
         loss = contrastive(inside, own, True, self.margin)
@@ -134,26 +134,24 @@ class AVTS(TwoStreamMethod):
                 loss = loss + share * contrastive(distance, chosen, False, self.margin)
         mine = inside.diagonal(dim1=1, dim2=2)  # [B, 3]
         count = hard.sum((1, 2))
-        synchrony = torch.where(
-            count > 0, (nearer(mine[:, :, None], inside) * hard).sum((1, 2)) / count.clamp(min=1), 0.5
-        )
+        wins = (nearer(mine[:, :, None], inside) * hard).sum((1, 2))  # [B]
         half = torch.full((len(clips),), 0.5, device=loss.device)
         return {
             "loss": loss / 2,
-            "synchrony": synchrony,
+            "synchrony": torch.where(count > 0, wins / count.clamp(min=1), 0.5),
             "chance/synchrony": half,
             "correspondence": nearer(mine, across).mean(1),
             "chance/correspondence": half,
         }
 
     def stage(self) -> tuple[float, float, float]:
-        """Shares of easy, hard and super-hard negatives at the present progress."""
+        """Return the shares of easy, hard and super-hard negatives at the current progress."""
         return [stage for stage in self.curriculum if stage[0] <= self.progress.item() + 1e-6][-1][1:]
 
     def after_step(self, progress: float) -> None:
-        """Move on in the curriculum."""
+        """Advance the curriculum."""
         self.progress.fill_(progress)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """When each clip, and its sound, begins."""
+        """Return the start of each clip and its sound."""
         return [[f"picture and sound from {start:.2f} s" for start in row] for row in clips.times[..., 0].tolist()]

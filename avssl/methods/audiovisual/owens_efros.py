@@ -1,4 +1,4 @@
-"""Audio-visual scene analysis: aligned or shifted?
+"""Audio-visual scene analysis by detecting shifted sound.
 
 A. Owens, A. A. Efros: Audio-Visual Scene Analysis with Self-Supervised Multisensory Features. ECCV 2018.
 https://arxiv.org/abs/1804.03641
@@ -20,25 +20,24 @@ from avssl.encoders import Fused
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import SAME, apart, late, shared_stretch, sound
+from avssl.methods.audiovisual.streams import IN_SYNC, audio_delay, common_span, draw_two_moments, valid_audio
 from avssl.methods.base import Method, per_video_mean
-from avssl.pixels import coloured
 from avssl.sync.network import Synchroniser
 from avssl.sync.offset import in_words
 
 
 @dataclass(frozen=True)
 class ShiftedSound:
-    """One clip shown twice, once with its own sound and once with that of another moment of the same video.
+    """Sampler of one clip shown twice, with its own sound and with that of another moment of the same video.
 
-    The two moments are drawn the same way, and which of them the picture shows is random: the sound of an aligned pair
-    comes from the same places as that of a shifted one, so that neither stream alone tells.
+    Both moments have the same distribution, and which of them the picture shows is random: aligned and shifted sounds
+    come from the same parts of a recording, so that neither stream alone gives the answer away.
 
     Args:
-        num_frames: frames a clip (T); the paper: 4.2 s.
+        num_frames: frames per clip (T); paper: 4.2 s.
         step: seconds between two frames of a clip.
-        shift_min: least seconds of a shift (the paper: 2.0).
-        shift_max: most seconds of a shift (the paper: 5.8).
+        shift_min: least shift in seconds (paper: 2.0).
+        shift_max: largest shift in seconds (paper: 5.8).
     """
 
     num_frames: int = 126
@@ -48,27 +47,27 @@ class ShiftedSound:
 
     @property
     def seconds(self) -> float:
-        """A clip and the least shift."""
+        """Duration of a clip and the least shift."""
         return self.num_frames * self.step + self.shift_min
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[2, T]``, both the same, and the two sounds in random order."""
+        """Draw times ``[2, T]``, both rows equal, and the two sounds in random order."""
         span = self.num_frames * self.step
-        begin, end = shared_stretch(info, self.seconds)
-        moments = torch.tensor(apart(begin, end - span, self.shift_min, self.shift_max, rng), dtype=torch.float64)
-        moments = on_frames(moments, info)
+        begin, end = common_span(info, self.seconds)
+        pair = draw_two_moments(begin, end - span, self.shift_min, self.shift_max, rng)
+        moments = on_frames(torch.tensor(pair, dtype=torch.float64), info)
         sounds = moments if uniform(0, 1, rng) < 0.5 else moments.flip(0)
         times = clip_times(moments[:1], self.num_frames, self.step)
         return ClipTimes(times.repeat(2, 1), torch.stack([sounds, sounds + span], 1))
 
 
 class Alignment(Synchroniser):
-    """A fused network and the layer that says whether picture and sound are aligned.
+    """A fused network and a classifier of aligned against shifted sound.
 
     Args:
-        encoder: over both, or the `plan` of one.
-        num_frames: frames of a clip.
-        step: seconds between two of them.
+        encoder: network over both streams, or the `plan` of one.
+        num_frames: frames per clip.
+        step: seconds between two frames.
     """
 
     def __init__(self, encoder: Fused | Mapping[str, Any], num_frames: int, step: float) -> None:
@@ -79,7 +78,7 @@ class Alignment(Synchroniser):
         self.classifier = nn.Linear(encoder.num_features, 1)
 
     def forward(self, clips: Tensor, sounds: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``[B K]`` and maps ``[B K, D, T', H', W']`` of ``[B, T, 3, H, W]`` with ``[B K, S]``, K each."""
+        """Return logits ``[B K]`` and maps ``[B K, D, T', H', W']`` of ``[B, T, 3, H, W]`` clips with K sounds each."""
         maps = self.encoder.fused(clips, sounds)
         return self.classifier(maps.mean((2, 3, 4), dtype=torch.float32)).squeeze(1).float(), maps
 
@@ -88,14 +87,14 @@ class Alignment(Synchroniser):
 
 
 class OwensEfros(Method):
-    """Is this the sound of these pictures, or that of some seconds earlier or later?
+    """Classify a clip's sound as aligned, or shifted by some seconds.
 
-    A network that fuses both streams early classifies clips as aligned or shifted (section 3). The target is read off
-    the times: aligned where ``audio_times - times`` is 0. The class-activation map, the classifier's weights applied
-    to the last maps before they are averaged (section 4), shows where the sound comes from: `pictures`.
+    A network that fuses both streams early classifies clips as aligned or shifted (section 3). The target follows from
+    the times: aligned where ``audio_times - times`` is 0. The class-activation map, the classifier's weights applied to
+    the last maps before pooling (section 4), shows where the sound comes from: `pictures`.
 
-    Metrics, chance 0.5 each: ``accuracy`` over clips, half of them aligned; and ``paired``, whether of the two sounds
-    for one picture the aligned one scores higher.
+    Metrics, chance 0.5 each: ``accuracy`` over clips, half of them aligned; and ``paired``, the aligned one of the two
+    sounds for a picture scores higher.
 
     Args:
         encoder: network over both streams.
@@ -112,7 +111,7 @@ class OwensEfros(Method):
         self.alignment = Alignment(encoder, self.sampler.num_frames, self.sampler.step)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over 2 B clips."""
+        """Return loss and metrics over 2 B clips."""
         score, _ = self._score(clips)
         target = aligned(clips).flatten()  # [2 B]
         correct = (score > 0) == target
@@ -127,34 +126,33 @@ class OwensEfros(Method):
         }
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Aligned, or by how much the sound is early or late."""
-        return [[in_words(seconds) for seconds in row] for row in late(clips).tolist()]
+        """Return by how much the sound is early or late."""
+        return [[in_words(seconds) for seconds in row] for row in audio_delay(clips).tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """Where the network finds the sound: the class-activation map over one frame for each of its T' steps."""
+        """Return the class-activation map over one frame for each of its T' steps."""
         _, maps = self._score(clips)
         weights = self.alignment.classifier.weight[0]  # [D]
         heat = torch.einsum("bdthw,d->bthw", maps.float(), weights)  # [B N, T', H', W']
-        video = clips.video[:, :1].expand_as(clips.video).flatten(0, 1)  # [B N, T, 3, H, W], as `_score` sees it
-        heat = F.interpolate(heat, size=video.shape[3:], mode="bilinear")
+        rgb = clips.rgb[:, :1].expand_as(clips.video).flatten(0, 1)  # [B N, T, 3, H, W], the first as in `_score`
+        heat = F.interpolate(heat, size=rgb.shape[3:], mode="bilinear")
         low, high = heat.amin((1, 2, 3), keepdim=True), heat.amax((1, 2, 3), keepdim=True)
         heat = ((heat - low) / (high - low + 1e-6))[:, :, None]  # [B N, T', 1, H, W]
         steps = heat.shape[1]
-        frames = (torch.arange(steps, device=video.device) + 0.5) * video.shape[1] / steps
-        shown = coloured(video[:, frames.long()]).clamp(0, 1)  # [B N, T', 3, H, W]
-        red = torch.tensor([1.0, 0.0, 0.0], device=video.device).view(3, 1, 1)
-        grey = shown.mean(2, keepdim=True)
+        frames = (torch.arange(steps, device=rgb.device) + 0.5) * rgb.shape[1] / steps
+        red = torch.tensor([1.0, 0.0, 0.0], device=rgb.device).view(3, 1, 1)
+        grey = rgb[:, frames.long()].mean(2, keepdim=True)  # [B N, T', 1, H, W]
         return {"where it hears": (grey + heat * (red - grey)).unflatten(0, (len(clips), -1))}
 
     def exports(self) -> dict[str, Exportable]:
-        """The encoder, its sound network, and the classifier of aligned and shifted as ``sync``."""
+        """Return the encoder, its sound network, and the network with its classifier as ``sync``."""
         return {"encoder": self.encoder, "audio_encoder": self.encoder.audio, "sync": self.alignment}
 
     def _score(self, clips: Clips) -> tuple[Tensor, Tensor]:
-        samples = sound(clips, self.encoder.audio).flatten(0, 1)
-        return self.alignment(clips.video[:, 0], samples)  # both clips of a video are the same pictures
+        samples = valid_audio(clips, self.encoder.audio).flatten(0, 1)
+        return self.alignment(clips.video[:, 0], samples)  # both clips of a video have the same pictures
 
 
 def aligned(clips: Clips) -> Tensor:
-    """``[B, N]`` bool: does the sound begin when the picture does?"""
-    return late(clips).abs() < SAME
+    """Return whether sound and picture start together, ``[B, N]`` bool."""
+    return audio_delay(clips).abs() < IN_SYNC

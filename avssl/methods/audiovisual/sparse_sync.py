@@ -1,4 +1,4 @@
-"""SparseSync: the offset of a longer clip as a class.
+"""SparseSync: classification of the offset of a longer clip.
 
 V. Iashin, W. Xie, E. Rahtu, A. Zisserman: Sparse in Space and Time: Audio-visual Synchronisation with Trainable
 Selectors. BMVC 2022. https://arxiv.org/abs/2210.07055
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,27 +18,27 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import clip_times, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import AudioVisualMethod, late, shared_stretch, sound
+from avssl.methods.audiovisual.streams import AudioVisualMethod, audio_delay, common_span, valid_audio
 from avssl.sync.offset import in_words
 
-GRID = 4  # height and width to which the maps of the picture are pooled
+GRID = 4  # height and width to which the video maps are pooled
 
 
 @dataclass(frozen=True)
 class OffsetClip:
-    """One clip, with sound that is late or early by a multiple of ``grid`` seconds.
+    """Sampler of one clip with sound that is late or early by a multiple of ``grid`` seconds.
 
-    The picture is drawn from the same places whatever the offset. The sound then can't be: where recordings are hardly
-    longer than a clip and begin and end alike, the place of the sound alone says something about the offset.
+    The position of the picture is independent of the offset. That of the sound then can't be: if recordings are hardly
+    longer than a clip and begin and end alike, the position of the sound alone is informative of the offset.
 
     Args:
-        num_frames: frames a clip (T); the paper: 5 s.
+        num_frames: frames per clip (T); paper: 5 s.
         step: seconds between two frames of a clip.
-        grid: seconds from one offset to the next (the paper: 0.2).
-        classes: number of offsets, odd, 0 in the middle (the paper: 21, +-2 s).
+        grid: seconds from one offset to the next (paper: 0.2).
+        classes: number of offsets, odd, 0 in the middle (paper: 21, ±2 s).
 
     Raises:
-        ValueError: where the number of classes is even or less than 3.
+        ValueError: if the number of classes is even or less than 3.
     """
 
     num_frames: int = 125
@@ -51,47 +52,47 @@ class OffsetClip:
 
     @property
     def largest(self) -> float:
-        """Seconds of the largest offset."""
+        """Largest offset in seconds."""
         return self.classes // 2 * self.grid
 
     @property
     def seconds(self) -> float:
-        """A clip, and the largest offset before and after it."""
+        """Duration of a clip with the largest offset before and after it."""
         return self.num_frames * self.step + 2 * self.largest
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[1, T]`` and one sound; sound that is late is taken from earlier in the recording."""
-        begin, end = shared_stretch(info, self.seconds)
+        """Draw times ``[1, T]`` and one sound; late sound is taken from earlier in the recording."""
+        begin, end = common_span(info, self.seconds)
         begin += self.largest
         last = max(begin, end - self.largest - self.num_frames * self.step)
         start = torch.tensor([uniform(begin, last, rng)], dtype=torch.float64)
-        late = (int(torch.randint(self.classes, (), generator=rng)) - self.classes // 2) * self.grid
+        delay = (int(torch.randint(self.classes, (), generator=rng)) - self.classes // 2) * self.grid
         times = clip_times(start, self.num_frames, self.step)
-        heard = torch.stack([start - late, start - late + self.num_frames * self.step], 1)
+        heard = torch.stack([start - delay, start - delay + self.num_frames * self.step], 1)
         return ClipTimes(times, heard)
 
 
 class SparseSync(AudioVisualMethod):
-    """By how much is the sound of this clip early or late?
+    """Predict by how much the sound of a clip is early or late.
 
-    Both streams become tokens that know their second, the picture's also their place. Because what happens in sync is
-    rare and small, learned queries first select from each stream (section 3, the selectors); a transformer over what
-    was selected classifies the offset on a grid. The target is read off the times: ``times - audio_times``, positive
-    where the sound is late.
+    Both streams become tokens with a code of their time, and for video also of their location. Since synchronised
+    events are rare and small, learned queries first select from each stream (section 3, the selectors); a transformer
+    over the selected tokens classifies the offset on a grid. The target follows from the times: ``times -
+    audio_times``, positive where the sound is late.
 
-    Metrics: ``accuracy``, chance one over the number of classes; ``within_one``, the answer at most one step of the
-    grid away, as in the paper's experiments, chance 3 over their number, what a constant answer reaches.
+    Metrics: ``accuracy``, chance one over the number of classes; ``within_one``, at most one grid step away, as in the
+    paper's experiments, chance 3 over their number, which a constant answer reaches.
 
-    The paper trains the encoders on talking heads first; here all is trained at once.
+    The paper pretrains the encoders on talking heads; here everything is trained jointly.
 
     Args:
         encoder: clip encoder; the finer its maps in time, the better.
         audio_encoder: audio encoder.
         sampler: draws the clip and its offset.
-        width: of the transformers, a multiple of ``heads``.
-        heads: of attention.
-        layers: of each selector, and of the transformer after them.
-        selectors: learned queries of each stream.
+        width: width of the transformers, a multiple of ``heads``.
+        heads: attention heads.
+        layers: layers per selector, and of the transformer after them.
+        selectors: learned queries per stream.
     """
 
     sampler: OffsetClip
@@ -123,26 +124,26 @@ class SparseSync(AudioVisualMethod):
         self.classifier = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, self.sampler.classes))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over B clips."""
+        """Return loss and metrics over B clips."""
         scores, target = self.scores(clips), self.target(clips)
-        away = (scores.argmax(1) - target).abs()
+        error = (scores.argmax(1) - target).abs()
         classes = self.sampler.classes
         return {
             "loss": F.cross_entropy(scores, target),
-            "accuracy": (away == 0).float(),
+            "accuracy": (error == 0).float(),
             "chance/accuracy": torch.full((len(clips),), 1 / classes, device=scores.device),
-            "within_one": (away <= 1).float(),
+            "within_one": (error <= 1).float(),
             "chance/within_one": torch.full((len(clips),), min(0.99, 3 / classes), device=scores.device),
         }
 
     def scores(self, clips: Clips) -> Tensor:
-        """``[B, classes]`` float32, from the earliest sound to the latest."""
+        """Return logits ``[B, classes]`` float32, from the earliest sound to the latest."""
         maps = self.encoder.maps(clips.video.flatten(0, 1))  # [B, D, T', H', W']
         maps = F.adaptive_avg_pool3d(maps, (maps.shape[2], GRID, GRID))
         span = self.sampler.num_frames * self.sampler.step
-        seen = self.video_token(maps.flatten(3).permute(0, 2, 3, 1))  # [B, T', GRID GRID, width]
+        seen = self.video_token(rearrange(maps, "b d t h w -> b t (h w) d"))  # [B, T', GRID GRID, width]
         seen = seen + self.place + seconds_code(seen.shape[1], span, seen)[:, None]
-        heard = self.audio_token(self.audio_encoder.maps(sound(clips, self.audio_encoder).flatten(0, 1)).mT)
+        heard = self.audio_token(self.audio_encoder.maps(valid_audio(clips, self.audio_encoder).flatten(0, 1)).mT)
         heard = heard + seconds_code(heard.shape[1], span, heard)  # [B, T'_a, width]
         selected = [
             selector(queries.expand(len(clips), -1, -1), tokens)  # [B, selectors, width]
@@ -155,18 +156,18 @@ class SparseSync(AudioVisualMethod):
         return self.classifier(self.compare(tokens)[:, 0]).float()
 
     def target(self, clips: Clips) -> Tensor:
-        """``[B]`` class of the offset."""
-        return (late(clips)[:, 0] / self.sampler.grid).round().long() + self.sampler.classes // 2
+        """Return the class of the offset, ``[B]``."""
+        return (audio_delay(clips)[:, 0] / self.sampler.grid).round().long() + self.sampler.classes // 2
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """By how much the sound is late or early."""
-        return [[in_words(seconds) for seconds in row] for row in late(clips).tolist()]
+        """Return by how much the sound is late or early."""
+        return [[in_words(seconds) for seconds in row] for row in audio_delay(clips).tolist()]
 
 
 def seconds_code(steps: int, span: float, like: Tensor) -> Tensor:
-    """``[steps, width]`` sines and cosines of the middle of each of ``steps`` equal parts of ``span`` seconds.
+    """Return sinusoidal codes ``[steps, width]`` of the centres of ``steps`` equal parts of ``span`` seconds.
 
-    The periods run from 0.1 s to 100 s; equal seconds of picture and sound have equal codes.
+    Periods range from 0.1 s to 100 s; equal times of picture and sound have equal codes.
     """
     seconds = (torch.arange(steps, device=like.device) + 0.5) * span / steps
     half = like.shape[-1] // 2

@@ -1,4 +1,4 @@
-"""What audio-visual methods share: where both streams can be read, how sound is taken, and two streams in one space."""
+"""Shared parts of the audio-visual methods: samplers, audio, offsets, and the bases of methods with two encoders."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from avssl.media import VideoInfo
 from avssl.methods.base import Method
 from avssl.sync.network import TwoStream
 
-SAME = 1e-6  # seconds: picture and sound that begin at the same moment
+IN_SYNC = 1e-6  # seconds below which picture and sound begin at the same moment
 
 
-def shared_stretch(info: VideoInfo, needed: float) -> tuple[float, float]:
-    """Seconds from and to which a recording has picture *and* sound, so that no silence is read beyond the sound's end.
+def common_span(info: VideoInfo, needed: float) -> tuple[float, float]:
+    """Return the seconds for which a recording has both picture *and* sound, so that no missing sound is read.
 
-    It begins with a frame. Where it is shorter than ``needed`` seconds, it is the whole picture; `sound` then makes all
-    clips of the video equally silent.
+    The span begins on a frame. If it is shorter than ``needed`` seconds, the whole picture is returned; `valid_audio`
+    then silences all clips of the video equally.
     """
     begin, end = 0.0, info.duration
     if info.audio is not None:
@@ -35,15 +35,15 @@ def shared_stretch(info: VideoInfo, needed: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class AlignedClips:
-    """Clips of different moments, each with its own sound, in random order.
+    """Sampler of clips at different moments, each with its own sound, in random order.
 
-    Every picture and every sound is drawn the same way, so that neither alone says which belong together.
+    Every picture and every sound has the same distribution, so that neither alone reveals which belong together.
 
     Args:
-        clips: clips a video (N).
-        num_frames: frames a clip (T).
+        clips: clips per video (N).
+        num_frames: frames per clip (T).
         step: seconds between two frames of a clip.
-        apart: least seconds from the start of one clip to that of the next.
+        apart: least seconds from the start of one clip to the start of the next.
     """
 
     clips: int = 1
@@ -53,17 +53,17 @@ class AlignedClips:
 
     @property
     def span(self) -> float:
-        """Seconds of a clip and of its sound."""
+        """Duration of a clip and of its sound."""
         return self.num_frames * self.step
 
     @property
     def seconds(self) -> float:
-        """All clips, as near to each other as they may be."""
+        """Least duration of all clips together."""
         return self.span + (self.clips - 1) * self.apart
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[N, T]`` and the sound of the same seconds."""
-        begin, end = shared_stretch(info, self.seconds)
+        """Draw times ``[N, T]`` and the sound of the same seconds."""
+        begin, end = common_span(info, self.seconds)
         room = end - begin - self.seconds
         places = room * torch.rand(self.clips, generator=rng, dtype=torch.float64).sort().values
         starts = on_frames(begin + places + self.apart * torch.arange(self.clips), info)
@@ -71,25 +71,25 @@ class AlignedClips:
         return ClipTimes(times, sound_of(times, self.step))
 
 
-def apart(begin: float, end: float, low: float, high: float, rng: torch.Generator) -> tuple[float, float]:
-    """Two moments in [begin, end], ``low`` to ``high`` seconds apart, in random order: each is drawn like the other."""
+def draw_two_moments(begin: float, end: float, low: float, high: float, rng: torch.Generator) -> tuple[float, float]:
+    """Draw two moments in [begin, end], ``low`` to ``high`` seconds apart, both with the same distribution."""
     distance = uniform(min(low, end - begin), min(high, end - begin), rng)
     first = uniform(begin, end - distance, rng)
     pair = (first, first + distance)
     return pair if uniform(0, 1, rng) < 0.5 else pair[::-1]
 
 
-def sound(clips: Clips, encoder: AudioEncoder) -> Tensor:
-    """``[B, N, S]`` samples, silent outside of what *all* N clips of a video have of their spans.
+def valid_audio(clips: Clips, encoder: AudioEncoder) -> Tensor:
+    """Return samples ``[B, N, S]``, silenced wherever *any* of a video's N clips reaches beyond the recording.
 
-    A span that reaches beyond the recording is silent there; without this, the silence could tell clips apart.
+    Otherwise the silence beyond the recording could tell clips apart.
 
     Args:
-        clips: with sound.
-        encoder: that will listen.
+        clips: clips with sound.
+        encoder: audio encoder that receives these samples.
 
     Raises:
-        ValueError: where there is no sound, or its rate isn't the encoder's.
+        ValueError: if there is no sound, or its sampling rate isn't the encoder's.
     """
     if clips.audio is None or clips.audio_times is None or clips.audio_valid is None:
         raise ValueError("an audio-visual method needs sound: these clips have none")
@@ -98,8 +98,8 @@ def sound(clips: Clips, encoder: AudioEncoder) -> Tensor:
     rate = samples / (spans[0, 0, 1] - spans[0, 0, 0]).item()
     if abs(rate / encoder.rate - 1) > 0.01:
         raise ValueError(
-            f"the sound has {rate:.0f} samples a second, {type(encoder).__name__} wants {encoder.rate}: "
-            f"set data.audio_rate to {encoder.rate}, or the encoder's rate"
+            f"the sound has {rate:.0f} samples per second, {type(encoder).__name__} expects {encoder.rate}: "
+            f"set data.audio_rate to {encoder.rate}, or the encoder's rate to that of the sound"
         )
     begin = (clips.audio_valid[..., 0] - spans[..., 0]).amax(1, keepdim=True)[..., None]  # [B, 1, 1]
     end = (clips.audio_valid[..., 1] - spans[..., 0]).amin(1, keepdim=True)[..., None]
@@ -107,47 +107,47 @@ def sound(clips: Clips, encoder: AudioEncoder) -> Tensor:
     return torch.where((place >= begin - 1 / rate) & (place <= end + 1 / rate), clips.audio, 0.0)
 
 
-def shifts(clips: Clips) -> Tensor:
-    """``[B, N, N]`` seconds by which the sound of clip j was taken after the picture of clip i; 0 is in sync."""
+def pairwise_offsets(clips: Clips) -> Tensor:
+    """Return the seconds ``[B, N, N]`` from the start of picture i to the start of sound j; 0 is in sync."""
     assert clips.audio_times is not None
     return clips.audio_times[:, None, :, 0] - clips.times[:, :, None, 0]
 
 
-def late(clips: Clips) -> Tensor:
-    """``[B, N]`` seconds by which the sound is late: it was taken from so much earlier in the recording."""
+def audio_delay(clips: Clips) -> Tensor:
+    """Return the seconds ``[B, N]`` by which the sound is late, i.e. was taken from earlier in the recording."""
     assert clips.audio_times is not None
     return clips.times[..., 0] - clips.audio_times[..., 0]
 
 
 class AudioVisualMethod(Method):
-    """A pretext task of two encoders, both of which a run exports.
+    """A pretext task with two encoders, both of which are exported.
 
     Attributes:
-        audio_encoder: of the sound.
+        audio_encoder: the encoder of the sound.
     """
 
     audio_encoder: AudioEncoder
 
     def exports(self) -> dict[str, Exportable]:
-        """Both encoders."""
+        """Return both encoders."""
         return {"encoder": self.encoder, "audio_encoder": self.audio_encoder}
 
 
 class TwoStreamMethod(AudioVisualMethod):
-    """A pretext task over a `TwoStream` network; a run of it also exports the synchroniser.
+    """A pretext task over a `TwoStream` network, which is exported as a synchroniser too.
 
     Attributes:
-        streams: both encoders and the heads.
+        streams: both encoders and their heads.
     """
 
     streams: TwoStream
 
     def embed(self, clips: Clips) -> tuple[Tensor, Tensor]:
-        """Unit vectors ``[B, N, out]`` of the pictures and of the sounds of B·N clips."""
+        """Return unit vectors ``[B, N, out]`` of the pictures and of the sounds of B·N clips."""
         seen = self.streams.see(clips.video.flatten(0, 1))
-        heard = self.streams.hear(sound(clips, self.audio_encoder).flatten(0, 1))
+        heard = self.streams.hear(valid_audio(clips, self.audio_encoder).flatten(0, 1))
         return seen.unflatten(0, (len(clips), -1)), heard.unflatten(0, (len(clips), -1))
 
     def exports(self) -> dict[str, Exportable]:
-        """The encoder, the audio encoder, and both with their heads as ``sync``."""
+        """Return the encoder, the audio encoder, and both with their heads as ``sync``."""
         return {**super().exports(), "sync": self.streams}

@@ -12,34 +12,34 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, Encoder
-from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod, sound
+from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod, valid_audio
 from avssl.methods.distributed import gather
 from avssl.methods.losses import inner_products
 
-ROUNDS = 10  # of k-means
+ROUNDS = 10  # iterations of k-means
 
 
 class XDC(AudioVisualMethod):
-    """To which cluster of sounds does this clip's sound belong, and to which cluster of clips this sound's clip?
+    """Predict the cluster of a clip's sound from its pictures, and that of its pictures from its sound.
 
     Features of each modality are clustered by k-means from time to time, and each encoder learns to classify its inputs
     by the clusters of the *other* modality (section 3, XDC).
 
-    The paper clusters the whole collection after each epoch. Here the features of the last ``memory`` clips of the run
-    are clustered every ``every`` steps, and a clip's pseudo-label is the cluster nearest to its present feature;
-    k-means goes on from the clusters before, so that labels keep their meaning and the classifiers need not begin anew;
-    and features are standardised by batch normalisation, where DeepCluster whitens them. Clusters begin as random
-    directions. A cluster that loses all its members is put where a vector lies farthest from its own cluster.
+    The paper clusters the whole collection after each epoch. Here the features of the last ``memory`` clips are
+    clustered every ``every`` steps, and a clip's pseudo-label is the cluster nearest to its current feature. K-means
+    continues from the previous clusters, so that labels keep their meaning and the classifiers needn't be reset.
+    Features are normalised by batch normalisation, where DeepCluster whitens them. Clusters are initialised as random
+    directions. An empty cluster is moved to the vector that is farthest from its own cluster.
 
-    Metrics: ``video_says_audio`` and ``audio_says_video``, accuracy over pseudo-labels. Chance is the share of the
-    commonest pseudo-label in the batch: the best constant answer.
+    Metrics: ``video_says_audio`` and ``audio_says_video``, accuracy over pseudo-labels. Chance is the fraction of the
+    most frequent pseudo-label in the batch: the best constant answer.
 
     Args:
         encoder: clip encoder.
         audio_encoder: audio encoder.
         sampler: draws a clip and its sound.
-        clusters: k (the paper: 64 on Kinetics).
-        memory: features that are clustered.
+        clusters: k (paper: 64 on Kinetics).
+        memory: number of features that are clustered.
         every: steps between two clusterings.
     """
 
@@ -49,6 +49,7 @@ class XDC(AudioVisualMethod):
     heard_centres: Tensor
     written: Tensor
     steps: Tensor
+    caption = "the clusters of this picture and of its sound"
 
     def __init__(
         self,
@@ -69,38 +70,38 @@ class XDC(AudioVisualMethod):
         for name, part in (("seen", encoder), ("heard", audio_encoder)):
             self.register_buffer(f"{name}_memory", torch.zeros(memory, part.num_features))
             self.register_buffer(f"{name}_centres", F.normalize(torch.randn(clusters, part.num_features), dim=1))
-        self.register_buffer("written", torch.zeros((), dtype=torch.long))  # features ever written
+        self.register_buffer("written", torch.zeros((), dtype=torch.long))  # features written so far
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.video_head = nn.Linear(encoder.num_features, clusters)
         self.audio_head = nn.Linear(audio_encoder.num_features, clusters)
-        self.fresh: tuple[Tensor, Tensor] | None = None  # of this step
+        self.fresh: tuple[Tensor, Tensor] | None = None  # features of this step
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over B clips and their sounds."""
+        """Return loss and metrics over B clips and their sounds."""
         seen = self.encoder(clips.video.flatten(0, 1))  # [B, D]
-        heard = self.audio_encoder(sound(clips, self.audio_encoder).flatten(0, 1))  # [B, D_a]
+        heard = self.audio_encoder(valid_audio(clips, self.audio_encoder).flatten(0, 1))  # [B, D_a]
         with torch.no_grad():
             directions = [
                 F.normalize(norm(features.float()), dim=1)
                 for norm, features in ((self.seen_norm, seen), (self.heard_norm, heard))
             ]
-            seen_labels = nearest(directions[0], self.seen_centres)  # [B]
-            heard_labels = nearest(directions[1], self.heard_centres)
+            seen_labels = nearest_centre(directions[0], self.seen_centres)  # [B]
+            heard_labels = nearest_centre(directions[1], self.heard_centres)
             if self.training:
-                with torch.enable_grad():  # `gather` takes part in training only
+                with torch.enable_grad():  # `gather` only gathers with gradients enabled
                     self.fresh = gather(directions[0])[0].detach(), gather(directions[1])[0].detach()
         video, audio = self.video_head(seen).float(), self.audio_head(heard).float()  # [B, k]
         loss = (F.cross_entropy(video, heard_labels) + F.cross_entropy(audio, seen_labels)) / 2
         return {
             "loss": loss,
             "video_says_audio": (video.argmax(1) == heard_labels).float(),
-            "chance/video_says_audio": commonest(heard_labels),
+            "chance/video_says_audio": majority_share(heard_labels),
             "audio_says_video": (audio.argmax(1) == seen_labels).float(),
-            "chance/audio_says_video": commonest(seen_labels),
+            "chance/audio_says_video": majority_share(seen_labels),
         }
 
     def after_step(self, progress: float) -> None:
-        """Remember this step's features; cluster anew where it is time to."""
+        """Store this step's features, and cluster again every ``every`` steps."""
         assert self.fresh is not None
         place = (self.written + torch.arange(len(self.fresh[0]), device=self.written.device)) % len(self.seen_memory)
         self.seen_memory[place], self.heard_memory[place] = self.fresh
@@ -112,20 +113,16 @@ class XDC(AudioVisualMethod):
             self.seen_centres.copy_(kmeans(self.seen_memory[:known], self.seen_centres))
             self.heard_centres.copy_(kmeans(self.heard_memory[:known], self.heard_centres))
 
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """The pseudo-labels are the network's own."""
-        return [["the clusters of this picture and of its sound"] for _ in range(len(clips))]
-
 
 def kmeans(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Spherical k-means from given centres.
+    """Run spherical k-means from given centres.
 
     Args:
-        vectors: ``[M, D]`` of length 1.
-        centres: ``[K, D]`` of length 1, K <= M.
+        vectors: ``[M, D]`` unit vectors.
+        centres: ``[K, D]`` unit vectors, K <= M.
 
     Returns:
-        ``[K, D]`` of length 1; each has at least one member where there are K different vectors.
+        ``[K, D]`` unit vectors; no cluster is empty if there are K distinct vectors.
     """
     for _ in range(ROUNDS):
         cosine, own = (vectors @ centres.T).max(1)  # [M]
@@ -136,11 +133,11 @@ def kmeans(vectors: Tensor, centres: Tensor) -> Tensor:
     return centres
 
 
-def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
-    """``[B, D]`` to the number ``[B]`` of the centre of largest cosine."""
+def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
+    """Return the index ``[B]`` of the centre with the largest cosine to each of ``[B, D]``."""
     return inner_products(vectors, centres).argmax(1)
 
 
-def commonest(labels: Tensor) -> Tensor:
-    """``[B]`` labels to the share of the commonest one, for each of them."""
+def majority_share(labels: Tensor) -> Tensor:
+    """Return the fraction of the most frequent of ``[B]`` labels, repeated ``[B]`` times."""
     return (torch.bincount(labels).max() / len(labels)).expand(len(labels))
