@@ -19,7 +19,6 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.disguise import random_crops, replicate_channel
-from avssl.pixels import coloured
 
 PIECES = 4
 KINDS = ("spatial", "temporal")
@@ -143,8 +142,8 @@ class CubicPuzzles(Method):
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return the middle frames of one puzzle of each kind, as shown and in the correct order."""
-        puzzles = self.puzzles(clips.video[:, 0])
-        shown = coloured(puzzles.pieces[:, :, 0, :, puzzles.pieces.shape[4] // 2])  # [B, 2, 4, 3, h, w]
+        puzzles = self.puzzles(clips.rgb[:, 0])
+        shown = puzzles.pieces[:, :, 0, :, puzzles.pieces.shape[4] // 2]  # [B, 2, 4, 3, h, w]
         right = self.orders[puzzles.order[:, :, 0]].argsort(2)[..., None, None, None]  # [B, 2, 4, 1, 1, 1]
         solved = torch.take_along_dim(shown, right, 2)
         drawn: dict[str, Tensor] = {}

@@ -22,7 +22,6 @@ from avssl.methods.base import Method, require_frame_encoder
 from avssl.methods.disguise import random_crops, replicate_channel
 from avssl.methods.heads import fully_connected
 from avssl.methods.temporal.common import classification, frame_vectors, order_index, pair_features
-from avssl.pixels import coloured
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,7 @@ class OPN(Method):
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return the input frames."""
-        seen = self.disguised(clips.video.flatten(0, 1))  # [B N, T, 3, h, w]
-        return {"seen": coloured(seen).unflatten(0, clips.video.shape[:2])}
+        return {"seen": self.disguised(clips.rgb.flatten(0, 1)).unflatten(0, clips.rgb.shape[:2])}
 
     def disguised(self, video: Tensor) -> Tensor:
         """Shift and split frames: ``[M, T, 3, H, W]`` to ``[M, T, 3, H - 2 jitter, W - 2 jitter]``."""

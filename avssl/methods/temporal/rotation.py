@@ -15,7 +15,6 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.temporal.common import classification
-from avssl.pixels import coloured
 
 TURNS = 4
 
@@ -58,7 +57,7 @@ class Rotation(Method):
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return the first frame of each clip at all four angles."""
-        return {"turned": coloured(turned(clips.video[:, :, :1])[:, :, :, 0])}
+        return {"turned": turned(clips.rgb[:, :, :1])[:, :, :, 0]}
 
 
 def turned(video: Tensor) -> Tensor:
