@@ -187,9 +187,9 @@ def test_each_of_the_three_models_trains_all_it_has(reconstruct, predict, drawn)
 
 
 def test_a_composite_without_decoders_or_future_is_refused():
-    with pytest.raises(ValueError, match="one decoder at least"):
+    with pytest.raises(ValueError, match="at least one decoder"):
         UnsupervisedLSTM(FrameLSTM(8), RandomClips(num_frames=8), 3, "none", "none")
-    with pytest.raises(ValueError, match="at least 2 must be read"):
+    with pytest.raises(ValueError, match="at least 2 frames to read"):
         UnsupervisedLSTM(FrameLSTM(8), RandomClips(num_frames=8), 7)
     with pytest.raises(ValueError, match="predict must be 1 to 3, got 4"):
         DPC(R3D(8), Blocks(4, 2), 4)

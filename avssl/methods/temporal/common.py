@@ -53,13 +53,7 @@ class MiddleFrameMethod(Method):
 
 
 def classification(scores: Tensor, target: Tensor, clips: Clips) -> dict[str, Tensor]:
-    """Return the cross-entropy, accuracy per video and chance level of a K-way classification.
-
-    Args:
-        scores: ``[M, K]`` logits in the order of the batch; M is a multiple of the number of videos.
-        target: ``[M]`` int64 classes.
-        clips: the batch.
-    """
+    """Return the cross-entropy, accuracy per video and chance level of logits ``[M, K]``; M is B or a multiple."""
     return {
         "loss": F.cross_entropy(scores, target),
         "accuracy": per_video_mean((scores.argmax(1) == target).float(), clips),

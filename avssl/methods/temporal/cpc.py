@@ -46,10 +46,9 @@ class CPC(Method):
 
     def __init__(self, encoder: Encoder, sampler: Blocks | None = None, predict: int = 3, width: int = 256) -> None:
         super().__init__()
-        self.encoder, self.sampler = encoder, sampler or Blocks()
+        self.encoder, self.sampler, self.predict = encoder, sampler or Blocks(), predict
         if not 0 < predict < self.sampler.blocks:
             raise ValueError(f"CPC: predict must be 1 to {self.sampler.blocks - 1}, got {predict}")
-        self.predict = predict
         self.context = nn.GRU(encoder.num_features, width, batch_first=True)
         self.ahead = nn.ModuleList(nn.Linear(width, encoder.num_features, bias=False) for _ in range(predict))
 

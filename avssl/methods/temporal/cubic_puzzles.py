@@ -92,9 +92,8 @@ class CubicPuzzles(Method):
             raise ValueError(f"CubicPuzzles needs one clip of a multiple of {PIECES} frames, got {self.sampler}")
         orders = torch.tensor(list(permutations(range(PIECES))))  # [24, 4]
         self.register_buffer("orders", orders, persistent=False)
-        self.head = nn.Sequential(
-            nn.Linear(PIECES * encoder.num_features, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()
-        )
+        fused = nn.Linear(PIECES * encoder.num_features, hidden, bias=False)
+        self.head = nn.Sequential(fused, nn.BatchNorm1d(hidden), nn.ReLU())
         self.order = nn.ModuleList(nn.Linear(hidden, len(orders)) for _ in KINDS)
         self.turn = nn.Linear(hidden, 1) if rotate else None
 

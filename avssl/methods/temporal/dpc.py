@@ -46,10 +46,9 @@ class DPC(Method):
 
     def __init__(self, encoder: Encoder, sampler: Blocks | None = None, predict: int = 3) -> None:
         super().__init__()
-        self.encoder, self.sampler = encoder, sampler or Blocks()
+        self.encoder, self.sampler, self.predict = encoder, sampler or Blocks(), predict
         if not 0 < predict < self.sampler.blocks:
             raise ValueError(f"{type(self).__name__}: predict must be 1 to {self.sampler.blocks - 1}, got {predict}")
-        self.predict = predict
         features = encoder.num_features
         self.project = nn.Conv2d(features, features, 1)
         self.aggregate = ConvGRU(features, features)
@@ -89,9 +88,8 @@ class DPC(Method):
         """Name the number and start of the predicted blocks."""
         seen = (self.sampler.blocks - self.predict) * self.sampler.num_frames
         starts = clips.times.sort(2).values[:, :, seen]  # [B, N]
-        return [
-            [f"{self.predict} blocks to predict, from {start:.2f} s on" for start in row] for row in starts.tolist()
-        ]
+        words = f"{self.predict} blocks to predict, from"
+        return [[f"{words} {start:.2f} s on" for start in row] for row in starts.tolist()]
 
 
 def places(maps: Tensor) -> Tensor:

@@ -73,6 +73,7 @@ class EdgesFromMotion(MiddleFrameMethod):
         sure = target | (strength < 0.2)
         found = scores > 0
         image = self.image_edges(clips, scores.shape[-2:]).view_as(scores)
+        blind = [torch.ones_like(found), *(image > cut for cut in CUTS)]
 
         def score(edges: Tensor) -> Tensor:
             return boundary_f(edges, target, tolerance=0).mean(1)
@@ -80,9 +81,7 @@ class EdgesFromMotion(MiddleFrameMethod):
         return {
             "loss": dense.masked_logistic_loss(scores, target, sure, self.edge),
             "boundary_f": score(found),
-            "chance/boundary_f": dense.chance_level(
-                score, found, torch.ones_like(found), *(image > cut for cut in CUTS)
-            ),
+            "chance/boundary_f": dense.chance_level(score, found, *blind),
         }
 
     @torch.no_grad()

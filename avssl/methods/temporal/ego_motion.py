@@ -60,21 +60,13 @@ class EgoMotion(Method):
     ) -> None:
         super().__init__()
         require_frame_encoder(self, encoder)
-        self.encoder = encoder
+        self.encoder, self.sampler = encoder, sampler or EitherWay(num_frames=2, step=0.32)
         self.head = MapHead(encoder, 32, hidden=32)
-        self.sampler = sampler or EitherWay(num_frames=2, step=0.32)
         self.labeller = labeller or EgoMotionFromVideo()
-        self.top = nn.Sequential(
-            nn.Conv2d((2 * REACH + 1) ** 2, width, 3, padding=1),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(3),
-            nn.Flatten(),
-            nn.Linear(9 * width, width),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(width, len(AXES) * self.labeller.bins),
-        )
+        convolution = nn.Conv2d((2 * REACH + 1) ** 2, width, 3, padding=1)
+        maps = (convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten())
+        hidden = (nn.Linear(9 * width, width), nn.ReLU(), nn.Dropout(dropout))
+        self.top = nn.Sequential(*maps, *hidden, nn.Linear(width, len(AXES) * self.labeller.bins))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B·N pairs and the axes whose class is known."""
@@ -113,17 +105,10 @@ class EgoMotion(Method):
 
 
 def cost_volume(first: Tensor, second: Tensor, reach: int) -> Tensor:
-    """Compute the similarity of each cell of one frame to the surrounding cells in another.
+    """Return cosines of each cell and those up to ``reach`` away in another frame, row by row; 0 outside the image.
 
-    Source: FlowNet's correlation layer (Dosovitskiy et al., ICCV 2015, section 3, equation 1), of single cells.
-
-    Args:
-        first: ``[M, C, h, w]``.
-        second: ``[M, C, h, w]``.
-        reach: largest displacement in cells, vertically and horizontally; outside the image the similarity is 0.
-
-    Returns:
-        ``[M, (2 reach + 1)^2, h, w]`` cosine similarities, displacements row by row.
+    Source: FlowNet's correlation layer (Dosovitskiy et al., ICCV 2015, section 3, equation 1), of single cells. Two
+    ``[M, C, h, w]`` to ``[M, (2 reach + 1)^2, h, w]``.
     """
     first, around = F.normalize(first, dim=1), F.pad(F.normalize(second, dim=1), [reach] * 4)
     height, width = first.shape[-2:]
@@ -187,8 +172,7 @@ class SlowFeatures(Method):
     def __init__(self, encoder: Encoder, sampler: NearAndFar | None = None, margin: float = 1.0) -> None:
         super().__init__()
         require_frame_encoder(self, encoder)
-        self.encoder, self.sampler = encoder, sampler or NearAndFar()
-        self.margin = margin
+        self.encoder, self.sampler, self.margin = encoder, sampler or NearAndFar(), margin
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return the loss over all pairs, and their order within each video."""

@@ -62,9 +62,7 @@ class FlowPrediction(Method):
         super().__init__()
         self.sampler = sampler or RandomClips(num_frames=seen + 7)
         if not 2 <= seen < self.sampler.num_frames:
-            raise ValueError(
-                f"FlowPrediction: seen must be 2 to {self.sampler.num_frames - 1} frames, got {seen}"
-            )
+            raise ValueError(f"FlowPrediction: expected 2 <= seen < num_frames, got seen={seen} and {self.sampler}")
         self.encoder = encoder
         self.labeller = labeller or AtomicFlow()
         self.seen, self.still = seen, still

@@ -101,9 +101,7 @@ class OPN(Method):
         self.encoder, self.jitter, self.split = encoder, jitter, split
         self.sampler = sampler or ShuffledFrames()
         count = self.sampler.num_frames
-        orders = [
-            order for order in permutations(range(count)) if order[0] < order[-1]
-        ]  # one of each order and its reversal
+        orders = [order for order in permutations(range(count)) if order[0] < order[-1]]  # no reversals
         self.register_buffer("orders", torch.tensor(orders), persistent=False)  # [T! / 2, T]
         self.frame = nn.Sequential(fully_connected(encoder.num_features, hidden, grid), nn.Dropout(dropout))
         self.pair = nn.Sequential(nn.Linear(2 * hidden, pair), nn.ReLU(), nn.Dropout(dropout))

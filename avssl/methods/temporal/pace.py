@@ -53,9 +53,7 @@ class PacedClips:
     def __post_init__(self) -> None:
         for slow, fast in pairwise(self.paces):
             if slow * (1 + self.wobble) >= fast:
-                raise ValueError(
-                    f"PacedClips: with wobble={self.wobble}, pace {slow} reaches the next, {fast}: lower wobble"
-                )
+                raise ValueError(f"PacedClips: with wobble={self.wobble}, pace {slow} reaches the next one, {fast}")
         if len(self.paces) < 2:
             raise ValueError(f"PacedClips.paces: expected at least two, got {list(self.paces)}")
 

@@ -46,10 +46,8 @@ class Rotation(Method):
 
     def judged(self, features: Tensor, clips: Clips) -> dict[str, Tensor]:
         """Classify the rotation from the rotated clips' vectors ``[B N 4, D]``: loss, accuracy and chance."""
-        turns = torch.arange(TURNS, device=features.device)
-        return classification(
-            self.classifier(features).float(), repeat(turns, "k -> (m k)", m=len(features) // TURNS), clips
-        )
+        target = repeat(torch.arange(TURNS, device=features.device), "k -> (m k)", m=len(features) // TURNS)
+        return classification(self.classifier(features).float(), target, clips)
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the four angles."""

@@ -45,9 +45,8 @@ class SimCLR(Method):
         temperature: float = 0.1,
     ) -> None:
         super().__init__()
-        self.encoder, self.sampler = encoder, sampler or NearbyClips()
+        self.encoder, self.sampler, self.temperature = encoder, sampler or NearbyClips(), temperature
         self.head = projection(encoder.num_features, hidden, out, layers)
-        self.temperature = temperature
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and accuracy over B pairs."""

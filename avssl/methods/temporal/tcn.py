@@ -52,10 +52,8 @@ class Moments:
         if self.views not in (1, 2):
             raise ValueError(f"Moments.views: expected 1 or 2 cameras, got {self.views}")
         if not self.window <= self.margin < self.step * (self.num_frames // 2) - self.window:
-            raise ValueError(
-                f"{self}: expected window <= margin < step * (num_frames // 2) - window, so that the middle frame has "
-                "a negative: raise num_frames or step"
-            )
+            limits = "window <= margin < step * (num_frames // 2) - window"
+            raise ValueError(f"{self}: an anchor can have no negative; raise num_frames or step until {limits}")
 
     @property
     def seconds(self) -> float:

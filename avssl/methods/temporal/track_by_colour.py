@@ -53,10 +53,9 @@ class TrackByColour(Method):
         self, encoder: ResNet, sampler: RandomClips | None = None, width: int = 64, clusters: int = 16
     ) -> None:
         super().__init__()
-        self.encoder, self.sampler = encoder, sampler or RandomClips(num_frames=4, step=0.16)
+        self.encoder, self.sampler, self.clusters = encoder, sampler or RandomClips(num_frames=4, step=0.16), clusters
         if self.sampler.num_frames < 2:
             raise ValueError(f"TrackByColour: sampler.num_frames must be at least 2, got {self.sampler.num_frames}")
-        self.clusters = clusters
         self.head = MapHead(encoder, width, width)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
@@ -146,16 +145,7 @@ def attention(target: Tensor, references: Tensor) -> Tensor:
 
 @torch.no_grad()
 def k_means(points: Tensor, clusters: int, rounds: int = 8) -> Tensor:
-    """Cluster each row's points by k-means, deterministically, from mutually distant initial points.
-
-    Args:
-        points: ``[M, P, D]``.
-        clusters: K.
-        rounds: rounds of assigning and averaging.
-
-    Returns:
-        ``[M, K, D]`` centres.
-    """
+    """Cluster points by k-means, deterministically, from mutually distant ones: ``[M, P, D]`` to ``[M, K, D]``."""
     chosen = [points.mean(1)]
     nearest = points.new_full(points.shape[:2], torch.inf)
     for _ in range(clusters):

@@ -40,13 +40,7 @@ class Decoder(nn.Module):
         self.out = nn.Linear(width, values)
 
     def forward(self, state: State, steps: int, truth: Tensor | None = None) -> Tensor:
-        """Unroll ``steps`` (K) outputs ``[B, K, V]`` float32.
-
-        Args:
-            state: the encoder's state.
-            steps: K.
-            truth: ``[B, K, V]`` true sequence, read by a conditional decoder instead of its own previous output.
-        """
+        """Unroll ``[B, steps, V]`` float32; a conditional decoder reads ``truth`` of that shape or its own outputs."""
         found: list[Tensor] = []
         for step in range(steps):
             read = None
@@ -102,10 +96,8 @@ class UnsupervisedLSTM(Method):
         self.future = 0 if predict == "none" else future
         self.seen = self.sampler.num_frames - self.future
         if min(self.seen, self.future or self.seen) < 2:
-            raise ValueError(
-                f"UnsupervisedLSTM: expected 2 <= future <= sampler.num_frames - 2, got future={future}, "
-                f"num_frames={self.sampler.num_frames}"
-            )
+            counts = f"sampler.num_frames={self.sampler.num_frames}, future={future}"
+            raise ValueError(f"UnsupervisedLSTM needs at least 2 frames to read and 2 to predict, got {counts}")
         kinds: dict[str, Kind] = {"reconstruction": reconstruct, "prediction": predict}
         shape = (encoder.values, encoder.lstm.width, len(encoder.lstm.before))
         self.decoders = nn.ModuleDict(
@@ -161,15 +153,9 @@ class UnsupervisedLSTM(Method):
 
 
 def matches_target(found: Tensor, target: Tensor) -> Tensor:
-    """Return whether each of K vectors matches its own target best, both relative to their means.
+    """Return which of K vectors ``[..., K, V]`` match their own target best of the K targets: 0 or 1, ``[..., K]``.
 
-    Args:
-        found: ``[..., K, V]``.
-        target: ``[..., K, V]``.
-
-    Returns:
-        ``[..., K]`` 1 if, of the directions of the K targets from their mean, the own target's has the largest cosine
-        with the vector's direction from the K vectors' mean, else 0. K equal vectors get one right.
+    Vectors match by the cosine of their directions from the mean vector and target. K equal vectors get one right.
     """
     found, target = (F.normalize(values - values.mean(-2, keepdim=True), dim=-1) for values in (found, target))
     with torch.autocast(found.device.type, enabled=False):

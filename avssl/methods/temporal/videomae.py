@@ -50,8 +50,7 @@ class VideoMAE(Method):
         self, encoder: ViT, sampler: RandomClips | None = None, hidden: int = 384, depth: int = 4, masked: float = 0.9
     ) -> None:
         super().__init__()
-        self.encoder, self.sampler = encoder, sampler or RandomClips(1, 16, 0.16)
-        self.masked = masked
+        self.encoder, self.sampler, self.masked = encoder, sampler or RandomClips(1, 16, 0.16), masked
         self.reduce = nn.Linear(encoder.num_features, hidden)
         self.blank = nn.Parameter(torch.randn(hidden) * 0.02)
         self.decoder = Blocks(hidden, depth)
@@ -63,23 +62,21 @@ class VideoMAE(Method):
         video = clips.video.flatten(0, 1)  # [B N, T, 3, H, W]
         patches = self.encoder.patches(video)  # [B N, L, P]
         hidden, predicted = self._predict(video, patches)  # [B N, M], [B N, M, P]
-        target, _, _ = standardised(_take(patches, hidden))
+        target, _, _ = standardised(patches.take_along_dim(hidden[..., None], 1))
         with torch.no_grad():
             some = slice(None, None, max(1, target.shape[1] // COMPARED))  # of all times, at random places
             distance = squared_distances(predicted[:, some], target[:, some])
             identified = identification_accuracy(distance).mean(1)  # [B N]
-        score = per_video_mean(identified, clips)
-        return {
-            "loss": F.mse_loss(predicted, target),
-            "identified": score,
-            "chance/identified": torch.full_like(score, 0.5),
-        }
+        score, loss = per_video_mean(identified, clips), F.mse_loss(predicted, target)
+        return {"loss": loss, "identified": score, "chance/identified": torch.full_like(score, 0.5)}
 
     def _predict(self, video: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Return the masked tokens' indices ``[B, M]`` and predicted standardised pixels ``[B, M, P]``, float32."""
         grid = self.encoder.grid(video)
         visible, hidden = tube_mask(len(video), grid, self.masked, video.device)
-        seen = self.encoder.encode(_take(patches, visible), self.encoder.positions(video)[visible])
+        seen = self.encoder.encode(
+            patches.take_along_dim(visible[..., None], 1), self.encoder.positions(video)[visible]
+        )
         places = space_time_code(grid, self.decoder.norm.normalized_shape[0], video.device)  # [L, hidden]
         tokens = torch.cat([self.reduce(seen) + places[visible], self.blank + places[hidden]], 1)
         return hidden, self.pixels(self.decoder(tokens)[:, visible.shape[1] :]).float()
@@ -89,7 +86,7 @@ class VideoMAE(Method):
         video = clips.video.flatten(0, 1)
         patches = self.encoder.patches(video).float()
         hidden, predicted = self._predict(video, patches)
-        _, mean, deviation = standardised(_take(patches, hidden))
+        _, mean, deviation = standardised(patches.take_along_dim(hidden[..., None], 1))
         guess = (rearrange(predicted, "b m (p c) -> b m p c", c=3) * deviation + mean).flatten(2)  # [B N, M, P]
         where = hidden[..., None].expand_as(guess)
         grid = self.encoder.grid(video)
@@ -103,16 +100,9 @@ class VideoMAE(Method):
 
 
 def tube_mask(clips: int, grid: tuple[int, int, int], masked: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Draw visible and masked tokens, the same places in every frame (section 3.2), with torch's global generator.
+    """Draw indices of visible ``[B, V]`` and masked ``[B, M]`` tokens, the same places in every frame (section 3.2).
 
-    Args:
-        clips: B.
-        grid: tokens in time, height and width.
-        masked: share of the places that are masked; at least one stays visible.
-        device: device of the result.
-
-    Returns:
-        Token indices ``[B, V]`` and ``[B, M]``, V + M = L.
+    ``grid`` counts tokens in time, height and width. At least one place is visible. Uses torch's global generator.
     """
     places = grid[1] * grid[2]
     order = torch.rand(clips, places, device=device).argsort(1)  # [B, H' W']
@@ -123,16 +113,7 @@ def tube_mask(clips: int, grid: tuple[int, int, int], masked: float, device: tor
 
 
 def standardised(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Standardise tokens ``[B, M, P]`` per token and channel.
-
-    Returns:
-        ``[B, M, P]`` float32, and the means and standard deviations ``[B, M, 1, 3]``.
-    """
+    """Standardise tokens ``[B, M, P]`` per token and channel; also return means and deviations ``[B, M, 1, 3]``."""
     channels = rearrange(patches.float(), "b m (p c) -> b m p c", c=3)
     mean, deviation = channels.mean(2, keepdim=True), channels.std(2, keepdim=True) + EPSILON
     return ((channels - mean) / deviation).flatten(2), mean, deviation
-
-
-def _take(tokens: Tensor, chosen: Tensor) -> Tensor:
-    """Select tokens: ``[B, L, P]`` at indices ``[B, V]`` to ``[B, V, P]``."""
-    return tokens.gather(1, chosen[..., None].expand(-1, -1, tokens.shape[2]))

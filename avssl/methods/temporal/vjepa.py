@@ -84,12 +84,8 @@ class VJEPA(Method):
             with torch.no_grad():
                 one, other = predicted.transpose(0, 1), target[:, mask].transpose(0, 1)  # [M, B N, D]
                 identified.append(identification_accuracy(torch.cdist(one, other, p=1.0)).mean(0))  # [B N]
-        score = per_video_mean(torch.stack(identified).mean(0), clips)
-        return {
-            "loss": torch.stack(losses).mean(),
-            "identified": score,
-            "chance/identified": torch.full_like(score, 0.5),
-        }
+        score, loss = per_video_mean(torch.stack(identified).mean(0), clips), torch.stack(losses).mean()
+        return {"loss": loss, "identified": score, "chance/identified": torch.full_like(score, 0.5)}
 
     @torch.no_grad()
     def _targets(self, video: Tensor) -> Tensor:
@@ -116,15 +112,10 @@ class VJEPA(Method):
 
 
 def block_mask(grid: tuple[int, int, int], count: int, share: float) -> Tensor:
-    """Mask blocks of the image during the whole clip (section 3.2), drawn with torch's global generator.
+    """Mask ``count`` blocks, each a ``share`` of the image, during the whole clip (section 3.2): ``[L]`` bool, CPU.
 
-    Args:
-        grid: tokens in time, height and width.
-        count: number of blocks, which may overlap.
-        share: share of the image that each covers; all have the same shape.
-
-    Returns:
-        ``[L]`` bool on the CPU, True where masked. At least one place is masked and one visible.
+    ``grid`` counts tokens in time, height and width. Blocks have the same shape and may overlap; at least one place is
+    masked and one visible. Uses torch's global generator.
     """
     t, h, w = grid
     aspect = ASPECT[0] + (ASPECT[1] - ASPECT[0]) * torch.rand(()).item()
