@@ -22,7 +22,7 @@ from avssl.encoders.export import build, plan
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import SAME, apart, late, shared_stretch, sound
 from avssl.methods.base import Method, a_video
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 from avssl.sync.network import Synchroniser
 from avssl.sync.offset import in_words
 
@@ -141,7 +141,7 @@ class OwensEfros(Method):
         heat = ((heat - low) / (high - low + 1e-6))[:, :, None]  # [B N, T', 1, H, W]
         steps = heat.shape[1]
         frames = (torch.arange(steps, device=video.device) + 0.5) * video.shape[1] / steps
-        shown = coloured(video[:, frames.long()]).clamp(0, 1)  # [B N, T', 3, H, W]
+        shown = denormalise(video[:, frames.long()]).clamp(0, 1)  # [B N, T', 3, H, W]
         red = torch.tensor([1.0, 0.0, 0.0], device=video.device).view(3, 1, 1)
         grey = shown.mean(2, keepdim=True)
         return {"where it hears": (grey + heat * (red - grey)).unflatten(0, (len(clips), -1))}

@@ -18,7 +18,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.disguise import one_channel, random_crops
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 PIECES = 4
 KINDS = ("spatial", "temporal")
@@ -148,7 +148,7 @@ class CubicPuzzles(Method):
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """The middle frame of each piece of one puzzle of both kinds, as shown and in its right order."""
         puzzles = self.puzzles(clips.video[:, 0])
-        shown = coloured(puzzles.pieces[:, :, 0, :, puzzles.pieces.shape[4] // 2])  # [B, 2, 4, 3, h, w]
+        shown = denormalise(puzzles.pieces[:, :, 0, :, puzzles.pieces.shape[4] // 2])  # [B, 2, 4, 3, h, w]
         right = self.orders[puzzles.order[:, :, 0]].argsort(2)[..., None, None, None]  # [B, 2, 4, 1, 1, 1]
         solved = torch.take_along_dim(shown, right, 2)
         drawn: dict[str, Tensor] = {}

@@ -20,7 +20,7 @@ from avssl.media import VideoInfo
 from avssl.methods.base import Method, a_video, needs_frames
 from avssl.methods.disguise import one_channel, random_crops
 from avssl.methods.heads import fully_connected
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class OPN(Method):
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """What the network sees."""
         seen = self.disguised(clips.video.flatten(0, 1))  # [B N, T, 3, h, w]
-        return {"seen": coloured(seen).unflatten(0, clips.video.shape[:2])}
+        return {"seen": denormalise(seen).unflatten(0, clips.video.shape[:2])}
 
     def disguised(self, video: Tensor) -> Tensor:
         """``[M, T, 3, H, W]`` to ``[M, T, 3, H - 2 jitter, W - 2 jitter]``: shifted, and in one channel."""

@@ -14,7 +14,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, a_video
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 TURNS = 4
 
@@ -62,7 +62,7 @@ class Rotation(Method):
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """The first frame of each clip, turned."""
-        return {"turned": coloured(turned(clips.video[:, :, :1])[:, :, :, 0])}
+        return {"turned": denormalise(turned(clips.video[:, :, :1])[:, :, :, 0])}
 
 
 def turned(video: Tensor) -> Tensor:

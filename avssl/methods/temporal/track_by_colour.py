@@ -15,7 +15,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
 from avssl.methods.maps import MapHead, by_cells, chance, share
-from avssl.pixels import coloured, lab_to_rgb, rgb_to_lab, standardised
+from avssl.pixels import denormalise, lab_to_rgb, normalise_rgb, rgb_to_lab
 
 NEARBY = 4.0  # L units within which two cells count as equally bright, for the chance level
 
@@ -95,8 +95,8 @@ class TrackByColour(Method):
     def _seen(self, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
         """Features ``[M, T, width, h, w]`` of grey frames; L ``[M, T, h, w]`` and a, b ``[M, T, 2, h, w]`` by cells."""
         video = clips.video.flatten(0, 1)  # [M, T, 3, H, W]
-        lab = rgb_to_lab(coloured(video))
-        grey = standardised(lab[:, :, :1] / 100)  # [M, T, 3, H, W]
+        lab = rgb_to_lab(denormalise(video))
+        grey = normalise_rgb(lab[:, :, :1] / 100)  # [M, T, 3, H, W]
         features = self.head(self.encoder.stages(grey)).unflatten(0, video.shape[:2])
         cells = by_cells(lab, features.shape[-2:])
         return features, cells[:, :, 0], cells[:, :, 1:]

@@ -18,7 +18,7 @@ from avssl.encoders import FrameLSTM
 from avssl.encoders.lstm import PeepholeLSTM, State
 from avssl.methods.base import Method, a_video
 from avssl.methods.recurrent import chronological
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 Kind = Literal["none", "unconditional", "conditional"]
 
@@ -168,7 +168,7 @@ class UnsupervisedLSTM(Method):
     def _picture(self, values: Tensor, videos: int) -> Tensor:
         size = self.encoder.size
         pixels = values.unflatten(2, (3, size, size))  # [B N, K, 3, size, size]
-        return coloured(pixels).clamp(0, 1).unflatten(0, (videos, -1))
+        return denormalise(pixels).clamp(0, 1).unflatten(0, (videos, -1))
 
 
 def best_fit(found: Tensor, target: Tensor) -> Tensor:

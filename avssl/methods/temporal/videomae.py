@@ -15,7 +15,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders.vit import Blocks, ViT, space_time_code
 from avssl.methods.base import Method, a_video
 from avssl.methods.losses import squared_distances, told_apart
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 EPSILON = 1e-6  # added to the standard deviation of a patch
 COMPARED = 64  # hidden tokens of a clip that the metric looks at, or a few more; all are a sixth of a small step
@@ -95,7 +95,7 @@ class VideoMAE(Method):
         grid = self.encoder.grid(video)
         drawn = {"masked": torch.zeros_like(guess), "reconstruction": guess}
         whole = {name: self.encoder.pixels(patches.scatter(1, where, p), grid) for name, p in drawn.items()}
-        return {name: coloured(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
+        return {name: denormalise(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """How much is hidden."""

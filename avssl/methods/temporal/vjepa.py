@@ -18,7 +18,7 @@ from avssl.encoders.vit import Blocks, ViT, space_time_code
 from avssl.methods.base import Method, a_video
 from avssl.methods.losses import told_apart
 from avssl.methods.momentum import MomentumCopy
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 MASKS = ((8, 0.15), (2, 0.7))  # section 3.2: short-range and long-range; how many blocks, each which share of a frame
 ASPECT = (0.75, 1.5)  # of a block: height over width
@@ -105,7 +105,7 @@ class VJEPA(Method):
         masks = [blocks(grid, *kind).to(video.device) for kind in MASKS]
         patches = self.encoder.patches(video)
         drawn = [self.encoder.pixels(patches * ~mask[:, None], grid)[:, 0] for mask in masks]
-        return {"masks": coloured(torch.stack(drawn, 1)).unflatten(0, clips.video.shape[:2])}
+        return {"masks": denormalise(torch.stack(drawn, 1)).unflatten(0, clips.video.shape[:2])}
 
     def after_step(self, progress: float) -> None:
         """The copy follows."""
