@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from avssl.pixels import normalised
+from avssl.pixels import normalise
 
 
 class ClipTimes(NamedTuple):
@@ -94,7 +94,7 @@ class Clips:
             mean: ``[3]`` channel means of pixels in [0, 1].
             std: ``[3]`` channel standard deviations.
         """
-        return replace(self, video=normalised(self.video, mean, std), pixels=self.video)
+        return replace(self, video=normalise(self.video, mean, std), pixels=self.video)
 
     @property
     def rgb(self) -> Tensor:

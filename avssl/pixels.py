@@ -1,36 +1,36 @@
-"""Colours as people see them."""
+"""Normalised pixels and colour spaces: channel statistics, luma, CIE Lab, hue and chroma."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-MEAN = (0.43216, 0.394666, 0.37645)  # of pixels in [0, 1]: Kinetics-400, as torchvision's video networks use
+MEAN = (0.43216, 0.394666, 0.37645)  # channel means of pixels in [0, 1]: Kinetics-400, as in torchvision
 STD = (0.22803, 0.22145, 0.216989)
-LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
 _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """Colours of a screen (sRGB in [0, 1]) to CIE L*a*b* under daylight (D65).
+    """Convert sRGB in [0, 1] to CIE L*a*b* under daylight (D65).
 
     Args:
         rgb: ``[..., 3, H, W]``.
 
     Returns:
-        ``[..., 3, H, W]`` float32: L from 0 to 100, a and b within about 100 either way.
+        ``[..., 3, H, W]`` float32: L from 0 to 100, a and b within about ±100.
     """
     rgb = rgb.float().clamp(0, 1)
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    xyz = _mixed(_white(rgb), linear)
+    xyz = _mix(_rgb_to_xyz(rgb), linear)
     curved = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-8) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = curved.unbind(-3)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """The inverse of `rgb_to_lab`; colours that a screen can't show are cut off.
+    """Invert `rgb_to_lab`; colours outside sRGB are clipped.
 
     Args:
         lab: ``[..., 3, H, W]``.
@@ -42,15 +42,15 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     y = (light + 16) / 116
     curved = torch.stack([y + a / 500, y, y - b / 200], dim=-3)
     xyz = torch.where(curved > 6 / 29, curved**3, (curved - 4 / 29) * 3 * (6 / 29) ** 2)
-    linear = _mixed(_white(lab).inverse(), xyz).clamp(0, 1)
+    linear = _mix(_rgb_to_xyz(lab).inverse(), xyz).clamp(0, 1)
     return torch.where(linear > 0.0031308, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055, 12.92 * linear)
 
 
 def rgb_to_hue_chroma(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Colours as hue, chroma and lightness on a bicone (Larsson et al., ECCV 2016, section 3.1).
+    """Convert RGB to hue, chroma and lightness on a bicone (Larsson et al., ECCV 2016, section 3.1).
 
-    Chroma is the largest channel less the smallest, so that unlike saturation it is well defined in the dark and in the
-    light; lightness is the mean of the channels.
+    Chroma is the largest channel minus the smallest: unlike saturation, it is well defined in dark and bright colours.
+    Lightness is the mean of the channels.
 
     Args:
         rgb: ``[..., 3, H, W]`` in [0, 1].
@@ -69,12 +69,12 @@ def rgb_to_hue_chroma(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def hue_chroma_to_rgb(hue: Tensor, chroma: Tensor, light: Tensor) -> Tensor:
-    """The inverse of `rgb_to_hue_chroma`; colours that a screen can't show are cut off.
+    """Invert `rgb_to_hue_chroma`; colours outside RGB are clipped.
 
     Args:
-        hue: ``[..., H, W]``, a turn is 1.
+        hue: ``[..., H, W]``; a full turn is 1.
         chroma: ``[..., H, W]``.
-        light: ``[..., H, W]`` mean of the channels.
+        light: ``[..., H, W]``, the mean of the channels.
 
     Returns:
         ``[..., 3, H, W]`` in [0, 1].
@@ -85,17 +85,16 @@ def hue_chroma_to_rgb(hue: Tensor, chroma: Tensor, light: Tensor) -> Tensor:
 
 
 def ab_bins(step: float = 10.0, levels: int = 128) -> Tensor:
-    """The cells of a grid over a and b that hold a colour of the screen (Zhang et al., ECCV 2016, section 2.1).
+    """Return the cells of a grid over a and b that contain an sRGB colour (Zhang et al., ECCV 2016, section 2.1).
 
-    Along a line of constant a and b one leaves the cube of colours through one of its faces, so that the faces show
-    all there are.
+    A line of constant a and b leaves the RGB cube through one of its faces, so searching the faces finds every cell.
 
     Args:
         step: width of a cell.
-        levels: of a channel, at which the faces are looked at.
+        levels: values per channel to search.
 
     Returns:
-        ``[Q, 2]`` centres, multiples of ``step``, in order; Q is 262 for a step of 10 (the authors' list has 313).
+        ``[Q, 2]`` cell centres, multiples of ``step``, in order; Q is 262 for a step of 10 (the authors' list has 313).
     """
     ramp = torch.linspace(0, 1, levels)
     plane = torch.cartesian_prod(ramp, ramp)  # [levels^2, 2]
@@ -108,20 +107,20 @@ def ab_bins(step: float = 10.0, levels: int = 128) -> Tensor:
     return torch.unique((ab / step).round(), dim=0) * step
 
 
-def _white(like: Tensor) -> Tensor:
-    """``[3, 3]``: linear RGB to XYZ as shares of daylight's."""
+def _rgb_to_xyz(like: Tensor) -> Tensor:
+    """Return the ``[3, 3]`` matrix from linear RGB to XYZ relative to the white point."""
     matrix = like.new_tensor(_TO_XYZ)
     return matrix / matrix.sum(1, keepdim=True)
 
 
-def _mixed(matrix: Tensor, channels: Tensor) -> Tensor:
-    """``[3, 3]`` times ``[..., 3, H, W]``, in float32 also under autocast."""
+def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
+    """Multiply ``[3, 3]`` by ``[..., 3, H, W]``, in float32 even under autocast."""
     with torch.autocast(channels.device.type, enabled=False):
         return torch.einsum("ij,...jhw->...ihw", matrix, channels)
 
 
-def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Pixels scaled to [0, 1] and standardised by channel, in the memory format they come in.
+def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Scale uint8 pixels to [0, 1] and normalise each channel; the memory format is kept.
 
     Args:
         pixels: ``[..., 3, H, W]`` uint8.
@@ -135,16 +134,16 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     last = pixels.movedim(-3, -1)
     if not last.is_contiguous():
         return torch.addcmul(-shift.view(3, 1, 1), pixels.float(), scale.view(3, 1, 1))
-    width = pixels.shape[-1]  # a row of the picture at a time: three numbers at a time take four times as long
+    width = pixels.shape[-1]  # whole rows: broadcasting over three values takes four times as long
     rows = torch.addcmul(-shift.repeat(width), last.flatten(-2).float(), scale.repeat(width))
     return rows.unflatten(-1, (width, 3)).movedim(-1, -3)
 
 
-def coloured(video: Tensor) -> Tensor:
-    """``[..., 3, H, W]`` normalised pixels (`avssl.clips.Clips.normalised`) to RGB in [0, 1], float32."""
+def denormalise(video: Tensor) -> Tensor:
+    """Convert pixels ``[..., 3, H, W]`` normalised by `MEAN` and `STD` to RGB in [0, 1], float32."""
     return video.float() * video.new_tensor(STD).view(3, 1, 1) + video.new_tensor(MEAN).view(3, 1, 1)
 
 
-def standardised(rgb: Tensor) -> Tensor:
-    """The inverse of `coloured`; a single channel is taken for all three."""
+def normalise_rgb(rgb: Tensor) -> Tensor:
+    """Invert `denormalise`; a single channel is broadcast to all three."""
     return (rgb - rgb.new_tensor(MEAN).view(3, 1, 1)) / rgb.new_tensor(STD).view(3, 1, 1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from avssl.encoders.base import Encoder
 from avssl.encoders.video import FULL_WIDTH, ResNet
-from avssl.pixels import coloured, rgb_to_lab, standardised
+from avssl.pixels import denormalise, normalise_rgb, rgb_to_lab
 
 SPREAD = 25.0  # units of L, a and b that become 1
 
@@ -22,7 +22,7 @@ class GreyResNet(ResNet):
 
     def stages(self, clips: Tensor) -> list[Tensor]:  # noqa: D102
         self.check_clips(clips)
-        return super().stages(standardised(coloured(clips).mean(-3, keepdim=True)))
+        return super().stages(normalise_rgb(denormalise(clips).mean(-3, keepdim=True)))
 
 
 class SplitResNet(Encoder):
@@ -73,7 +73,7 @@ class SplitResNet(Encoder):
             Twice four ``[B*T, C, h, w]``; see `ResNet.stages`.
         """
         self.check_clips(clips)
-        lab = rgb_to_lab(coloured(clips)) / SPREAD
+        lab = rgb_to_lab(denormalise(clips)) / SPREAD
         light = (lab[:, :, :1] - 50 / SPREAD).expand_as(lab)
         colour = torch.cat([lab[:, :, 1:], torch.zeros_like(lab[:, :, :1])], 2)
         return self.light.stages(light), self.colour.stages(colour)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import avssl
 from avssl.encoders.base import AudioEncoder, Encoder, Exportable
-from avssl.runtime.moved import current_arguments, current_class
+from avssl.runtime.moved import current_arguments, current_class, original_arguments
 
 WEIGHTS = "encoder.safetensors"
 CARD = "encoder.json"
@@ -148,7 +148,8 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
 def weights_hash(encoder: Exportable) -> str:
     """SHA-256 over class, constructor arguments and every tensor: equal where two encoders compute the same."""
-    digest = hashlib.sha256(f"{type(encoder).__qualname__} {sorted(encoder.config.items())}".encode())
+    arguments = sorted(original_arguments(encoder.config).items())
+    digest = hashlib.sha256(f"{type(encoder).__qualname__} {arguments}".encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -19,7 +19,7 @@ from avssl.data.samplers import UniformClips
 from avssl.encoders import Encoder, weights_hash
 from avssl.encoders.inference import for_inference
 from avssl.media import VideoInfo, open_video
-from avssl.pixels import normalised
+from avssl.pixels import normalise
 from avssl.runtime.device import Machine
 from avssl.runtime.files import write_atomically
 from avssl.runtime.progress import Tally
@@ -115,7 +115,7 @@ class Normalise:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """The same shape, float32, on the device."""
-        return normalised(pixels.to(self.mean.device, non_blocking=True), self.mean, self.std)
+        return normalise(pixels.to(self.mean.device, non_blocking=True), self.mean, self.std)
 
 
 def describe(encoder: Encoder, clips: Tensor, segments: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sound, placed by its timestamps: mean over channels, resampled once."""
+"""Read sound by its timestamps: averaged over channels, resampled once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from avssl.media.files import DECODE_ERRORS
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.resample import resample
 
-_PRE_ROLL = 0.1  # seconds decoded before the wanted span: at least four packets of every usual codec
-_GAP = 0.01  # seconds by which timestamps may wander from a continuous stream before they count as a gap
-_SAMPLES = {  # by FFmpeg's format: the type of a sample, its value in silence and its full scale
+_PRE_ROLL = 0.1  # seconds decoded before the requested span: at least four packets of any common codec
+_GAP = 0.01  # seconds of timestamp drift in a continuous stream that count as a gap
+_SAMPLES = {  # by FFmpeg sample format: data type, silence value and full scale
     "u8": ("u1", 128, 128),
     "s16": ("i2", 0, 2**15),
     "s32": ("i4", 0, 2**31),
@@ -29,7 +29,7 @@ _SAMPLES = {  # by FFmpeg's format: the type of a sample, its value in silence a
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
-    """The sound that goes with the picture; None where there is none. It decodes in this thread only."""
+    """Return the audio stream that belongs to the video, or None; it decodes in the calling thread only."""
     stream = container.streams.best("audio", related=container.streams.best("video"))
     if stream is None or stream.codec_context is None:
         return None
@@ -40,11 +40,11 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
 
 
 def mono(frames: list[AudioFrame]) -> np.ndarray:
-    """``[S]`` float32 in [-1, 1]: the mean over channels of consecutive decoded sound, at the file's own rate."""
+    """Average consecutive decoded frames over channels: ``[S]`` float32 in [-1, 1], at the file's own rate."""
     dtype, zero, scale = _SAMPLES[frames[0].format.name.removesuffix("p")]
     channels = frames[0].layout.nb_channels
     planes = [frame.planes for frame in frames]
-    width = 1 if frames[0].format.is_planar else channels  # values of a plane at each instant
+    width = 1 if frames[0].format.is_planar else channels  # values per plane and sample
     total = np.zeros(sum(frame.samples for frame in frames), np.float32 if dtype == "f4" else np.float64)
     for plane in range(len(planes[0])):
         values = np.concatenate(
@@ -58,18 +58,11 @@ def mono(frames: list[AudioFrame]) -> np.ndarray:
 
 
 def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: float, rate: int) -> AudioClip:
-    """Read a span of sound. See ``VideoReader.audio``.
-
-    Args:
-        container: the open file; its position is moved.
-        info: of the same file.
-        start: seconds from the first shown frame.
-        stop: seconds from the first shown frame.
-        rate: samples a second of the result.
+    """Read the sound from ``start`` to ``stop`` (see ``VideoReader.audio``); moves the container's file position.
 
     Raises:
-        MediaError: ``no_audio``, or ``corrupt`` where the span can't be decoded.
-        ValueError: where the span is empty or the rate not positive.
+        MediaError: ``no_audio``, or ``corrupt`` if the span can't be decoded.
+        ValueError: if the span is empty or the rate is not positive.
     """
     if not (stop > start and rate > 0):
         raise ValueError(f"{info.path}: expected start < stop and rate > 0, got {start}, {stop} and {rate}")
@@ -77,11 +70,11 @@ def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: f
     if stream is None:
         raise MediaError(info.path, "no_audio", "there is no sound in this file", "Leave it out of audio-visual sets")
     count = round((stop - start) * rate)
-    margin = round(_PRE_ROLL * rate)  # samples of the result before and after the span, cut off again below
+    margin = round(_PRE_ROLL * rate)  # output samples before and after the span, cut off again below
     begin, end = start - margin / rate, stop + margin / rate
     source = info.audio.rate if info.audio else stream.rate
     sound = np.zeros(-(-(count + 2 * margin) * source // rate), np.float32)
-    first, last = stop, start  # seconds of the sound that was found
+    first, last = stop, start  # seconds at which the decoded sound begins and ends
     for time, piece in _pieces(_decoded(container, stream, info, begin, end), source):
         first, last = min(first, time), max(last, time + len(piece) / source)
         place = round((time - begin) * source)
@@ -94,12 +87,12 @@ def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: f
 
 
 def _pieces(frames: Iterator[tuple[float, AudioFrame]], rate: int) -> Iterator[tuple[float, np.ndarray]]:
-    """Stretches of unbroken sound: the second at which each begins, and its ``[S]`` samples.
+    """Yield each continuous stretch of sound: its start in seconds and its ``[S]`` samples.
 
-    A stretch begins at the median of where its frames say it does: timestamps may be rounded, to 1 ms in Matroska.
+    The start is the median over what the stretch's frames imply, as timestamps may be rounded (to 1 ms in Matroska).
     """
     held: list[AudioFrame] = []
-    begins: list[float] = []  # seconds at which the stretch began, as each frame has it
+    begins: list[float] = []  # start of the stretch in seconds, as implied by each frame
     length = 0
     for time, frame in frames:
         begin = time - length / rate
@@ -116,7 +109,7 @@ def _pieces(frames: Iterator[tuple[float, AudioFrame]], rate: int) -> Iterator[t
 def _decoded(
     container: InputContainer, stream: AudioStream, info: VideoInfo, begin: float, end: float
 ) -> Iterator[tuple[float, AudioFrame]]:
-    """Decoded frames that cover a span, as far as there is sound, and the second at which each begins."""
+    """Yield the decoded frames that cover a span, as far as there is sound, each with its start in seconds."""
     assert stream.time_base is not None
     base = float(stream.time_base)
     first = round((info.origin + (info.audio.start if info.audio else 0.0)) / base)
@@ -139,7 +132,7 @@ def _decoded(
 
 
 def _seek(container: InputContainer, stream: AudioStream, target: int, first: int) -> Iterator[av.Packet]:
-    """Packets from the last one that begins at or before a tick, found by backing off further and further."""
+    """Return packets from the last one that starts at or before a tick, found by seeking further and further back."""
     assert stream.time_base is not None
     second = round(1 / stream.time_base)
     margin = 0

@@ -1,4 +1,4 @@
-"""Which reader opens which file."""
+"""Choose the reader for each file."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ _OPENERS: dict[str, Callable[[VideoInfo, int], VideoReader]] = {
 
 @cache
 def installed(backend: str) -> bool:
-    """Whether a reader's package can be found here. Imports nothing."""
+    """Return True if a reader's package is installed. Imports nothing."""
     return importlib.util.find_spec({"pyav": "av", "image": "PIL"}.get(backend, backend)) is not None
 
 
 def open_video(path: str | Path, backend: str = "auto", info: VideoInfo | None = None, threads: int = 1) -> VideoReader:
-    """Open a recording for reading frames and sound by the second.
+    """Open a recording to read frames and sound at given times.
 
     Args:
         path: a local file.
-        backend: ``"auto"`` for the fastest that reads this file rightly, ``"pyav"``, ``"torchcodec"`` or ``"decord"``;
-            ``"image"`` for still images, which no other reads.
-        info: what ``probe`` or a manifest says of this very file; it is trusted, and nothing is probed again.
-        threads: decoding threads; 1 starts none.
+        backend: ``"auto"`` for the fastest one that reads this file correctly, ``"pyav"``, ``"torchcodec"`` or
+            ``"decord"``; ``"image"`` for still images, which no other backend reads.
+        info: this file's info from ``probe`` or a manifest; it is trusted, and the file is not probed again.
+        threads: decoding threads; 1 starts no extra thread.
 
     Raises:
-        MediaError: where the file can't be opened, or not rightly by this backend.
-        ValueError: where there is no backend of this name.
+        MediaError: if the file can't be opened, or this backend would read it incorrectly.
+        ValueError: if the backend is unknown.
     """
     info = info or probe(path)
     if backend == "auto":
@@ -72,6 +72,6 @@ def open_video(path: str | Path, backend: str = "auto", info: VideoInfo | None =
         why = f"the reader {backend} is not installed"
         raise MediaError(path, "missing_backend", why, f'`pip install {backend}`, or backend="auto"')
     if backend not in info.backends:
-        why = f"{backend} does not give the right frames of this file ({info.codec} in {info.container})"
+        why = f"{backend} returns wrong frames for this file ({info.codec} in {info.container})"
         raise MediaError(path, "unsafe_backend", why, f'Use backend="auto", which takes {info.backends[0]}')
     return _OPENERS[backend](info, threads)

@@ -1,8 +1,8 @@
-"""Frames through decord 0.6, for the files that it reads rightly. Never sound: it misplaces and leaks it."""
+"""Frames by decord 0.6, for files that it reads correctly. Never sound: it misplaces audio and leaks memory."""
 
 from __future__ import annotations
 
-import torch  # before decord, whose libraries may otherwise take the place of torch's
+import torch  # before decord, whose libraries may otherwise be loaded instead of torch's
 from torch import Tensor
 
 # isort: split
@@ -13,7 +13,7 @@ from avssl.media.reading import IndexedReader
 
 
 class DecordReader(IndexedReader):
-    """See ``VideoReader`` for the contract."""
+    """A ``VideoReader``."""
 
     def __init__(self, info: VideoInfo, threads: int = 1) -> None:
         super().__init__(info, "decord")
@@ -40,7 +40,7 @@ class DecordReader(IndexedReader):
         places = self.places(times)
         reader = self._reader(size)
         try:
-            dates = reader.get_frame_timestamp([0, *places])[:, 0]  # since the start of the stream or of the file
+            dates = reader.get_frame_timestamp([0, *places])[:, 0]  # from the start of the stream or of the file
             batch = reader.get_batch(places)
         except decord.DECORDError as error:
             why, remedy = f"decord can't decode it ({error})", 'Use backend="pyav", which says where it fails'
@@ -48,7 +48,7 @@ class DecordReader(IndexedReader):
         video = batch if isinstance(batch, Tensor) else torch.from_numpy(batch.asnumpy())  # [T, H, W, 3]
         self.check_shown(places, (dates[1:] - dates[0] + self.first).tolist())
         if tuple(video.shape[1:]) != (*(size or self.info.size), 3):
-            raise self._unsafe(f"it gives pictures of shape {list(video.shape[1:])}")
+            raise self._unsafe(f"it returns frames of shape {list(video.shape[1:])}")
         return video.permute(0, 3, 1, 2)
 
     def close(self) -> None:

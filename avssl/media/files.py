@@ -1,4 +1,4 @@
-"""Opening a path safely: no network, no playlists, no scripts posing as media, and a reason for every refusal."""
+"""Open a path safely: no network, no playlists, no scripts posing as media, and a reason for every refusal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from av.container import InputContainer
 from avssl.media.info import MediaError
 
 MAX_PIXELS = 8192 * 4320
-DECODE_ERRORS = (av.error.FFmpegError, IndexError)  # PyAV raises the latter where damage looks like a new stream
+DECODE_ERRORS = (av.error.FFmpegError, IndexError)  # PyAV raises IndexError where damage looks like a new stream
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,asf,gif,mp3,wav,ogg,aac,flac",
@@ -35,7 +35,7 @@ _LISTS = {b"#EXTM3U": "an HLS playlist", b"ffconcat": "an ffconcat script", b"v=
 
 
 def check_path(path: str | Path) -> Path:
-    """The path as a ``Path``, if it names a local file with something in it.
+    """Return the path as a ``Path`` if it names a non-empty local file.
 
     Raises:
         MediaError: ``url``, ``not_found``, ``not_file`` or ``empty``.
@@ -44,8 +44,8 @@ def check_path(path: str | Path) -> Path:
     path = Path(path)
     if not path.exists():
         if _SCHEME.match(text) or "://" in text or ":/" in text:
-            raise MediaError(text, "url", "this is an address, not a local file", "Download it and give the local path")
-        raise MediaError(path, "not_found", "there is no such file", "Check the path, or build the manifest again")
+            raise MediaError(text, "url", "this is a URL, not a local file", "Download it and give the local path")
+        raise MediaError(path, "not_found", "there is no such file", "Check the path, or rebuild the manifest")
     if not path.is_file():
         raise MediaError(path, "not_file", "this is not a regular file", "Give the path of one media file")
     if path.stat().st_size == 0:
@@ -54,10 +54,10 @@ def check_path(path: str | Path) -> Path:
 
 
 def sniff(path: Path) -> str:
-    """The family of containers that the first 4 kB of a file belong to, such as ``"mp4"`` or ``"matroska"``.
+    """Return the container family of a file by its first 4 kB, such as ``"mp4"`` or ``"matroska"``.
 
     Raises:
-        MediaError: ``playlist`` or ``not_media``, saying what the first bytes look like.
+        MediaError: ``playlist`` or ``not_media``, saying what the first bytes look like; ``unreadable``.
     """
     try:
         with path.open("rb") as file:
@@ -82,7 +82,7 @@ def sniff(path: Path) -> str:
 
 
 def _describe(text: bytes) -> tuple[str, str]:
-    """What a file that is no recording looks like, and the remedy."""
+    """Describe a file that is not a recording, and give the remedy."""
     shown = repr(text[:24])[1:]
     if text.startswith(b"version https://git-lfs"):
         return f"this is a git-lfs pointer, not the recording (it begins {shown})", "Run `git lfs pull`"
@@ -92,21 +92,21 @@ def _describe(text: bytes) -> tuple[str, str]:
     if lower.startswith((b"<!doctype", b"<html", b"<?xml")):
         return f"this is a web page, probably a failed download (it begins {shown})", "Download it again"
     if text.startswith((b"\xff\xd8", b"\x89PNG", b"BM", b"P5", b"P6")):
-        return f"this is a still image (it begins {shown})", "Name it .jpg, .png, .webp or .bmp, if it is whole"
-    return f"the first bytes are those of no known container ({shown})", "Check where the file came from"
+        return f"this is a still image (it begins {shown})", "Name it .jpg, .png, .webp or .bmp, if it is complete"
+    return f"its first bytes match no known container ({shown})", "Check where the file came from"
 
 
 def open_container(path: Path, max_pixels: int = MAX_PIXELS, known: bool = False) -> InputContainer:
-    """Open a local file with FFmpeg, shut off from the network and from every other file.
+    """Open a local file with FFmpeg, without access to the network or to any other file.
 
     Args:
         path: the file.
-        max_pixels: pictures larger than this are not decoded while opening.
-        known: no decoder is tried to find out what the streams hold, so that opening takes a fifth of the time. Only
-            for containers that tell how far frames are reordered (mp4 and mov).
+        max_pixels: larger frames are not decoded while opening.
+        known: skip trial decoding of the streams, so that opening takes a fifth of the time. Only for containers that
+            state how far frames are reordered (mp4 and mov).
 
     Raises:
-        MediaError: saying why it can't be opened.
+        MediaError: with the reason, if it can't be opened.
     """
     options = {**_OPTIONS, "max_pixels": str(max_pixels)}
     if known:
@@ -124,7 +124,7 @@ def open_container(path: Path, max_pixels: int = MAX_PIXELS, known: bool = False
 
 
 def has_box(path: Path, name: bytes) -> bool:
-    """Whether an ISO file (mp4, mov) has a complete top-level box of this name."""
+    """Return True if an ISO file (mp4, mov) has a complete top-level box of this name."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = 0

@@ -1,4 +1,4 @@
-"""A still image: a recording of one frame, shown for 1/25 s."""
+"""Still images as recordings of one frame, shown for 1/25 s."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORMATS = ("BMP", "JPEG", "PNG", "WEBP")
 
 
 def probe_image(path: Path, max_pixels: int) -> VideoInfo:
-    """Find out what an image file holds, by decoding it; see ``probe``.
+    """Describe an image file by decoding it; see ``probe``.
 
     Raises:
         MediaError: ``not_media``, ``unreadable``, ``truncated``, ``too_large`` or ``undecodable``.
@@ -30,7 +30,7 @@ def probe_image(path: Path, max_pixels: int) -> VideoInfo:
 
 
 class ImageReader(Reader):
-    """Shows an image at every time asked for. Turned as its EXIF data says; what is transparent lies over white."""
+    """Returns the image at every requested time, rotated as its EXIF data says, with transparency over white."""
 
     def __init__(self, info: VideoInfo) -> None:
         self.info = info
@@ -39,31 +39,31 @@ class ImageReader(Reader):
         return self
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is kept open."""
 
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """See ``VideoReader.frames``; the memory of the result is channels-last."""
+        """See ``VideoReader.frames``; the result is channels-last in memory."""
         count = len(self.check_times(times))
         image, _ = _decoded(Path(self.info.path), self.info.size[0] * self.info.size[1])
         if size is not None and size != (image.height, image.width):
-            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # over all pixels that a new one covers
+            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # antialiased
         return torch.from_numpy(np.repeat(np.asarray(image)[None], count, axis=0)).permute(0, 3, 1, 2)
 
     def audio(self, start: float, stop: float, rate: int) -> AudioClip:
-        """An image has no sound."""
+        """Raise `MediaError`: an image has no sound."""
         raise MediaError(self.info.path, "no_audio", "an image has no sound", "Leave it out of audio-visual sets")
 
 
 def _decoded(path: Path, max_pixels: int) -> tuple[Image.Image, str]:
-    """The image in RGB as it is shown, and its format."""
+    """Decode an image: RGB as shown, and its format."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
                 why = f"its {image.width} x {image.height} exceed {max_pixels} pixels"
                 raise MediaError(path, "too_large", why, "Scale it down first, or raise max_pixels")
             if image.mode[0] in "IF":
-                why = f"its pixels are of PIL's mode {image.mode}, more than 8 bits each"
-                raise MediaError(path, "undecodable", why, "Convert it to 8 bits a channel")
+                why = f"its pixels have PIL mode {image.mode}, more than 8 bits each"
+                raise MediaError(path, "undecodable", why, "Convert it to 8 bits per channel")
             image.load()
             shown = ImageOps.exif_transpose(image)
             if shown.has_transparency_data:
@@ -71,13 +71,12 @@ def _decoded(path: Path, max_pixels: int) -> tuple[Image.Image, str]:
                 shown = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
             return shown.convert("RGB"), str(image.format).lower()
     except UnidentifiedImageError as error:
-        family = sniff(path)  # says what it looks like, unless that is a video
-        raise MediaError(path, "not_media", f"this is a {family} file, no image", "Give it its own ending") from error
+        family = sniff(path)  # raises with a description, unless it is a video
+        raise MediaError(path, "not_media", f"this is a {family} file, not an image", "Rename it") from error
     except Image.DecompressionBombError as error:
         raise MediaError(path, "too_large", str(error), "Scale it down first") from error
     except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the decoder's
-            raise MediaError(
-                path, "unreadable", f"it can't be read: {error}", "Check permissions and the disk"
-            ) from error
+        if isinstance(error, OSError) and error.errno is not None:  # from the disk, not the decoder
+            why = f"it can't be read: {error}"
+            raise MediaError(path, "unreadable", why, "Check permissions and the disk") from error
         raise MediaError(path, "truncated", f"it can't be decoded: {error}", "Fetch or copy it again") from error

@@ -1,4 +1,4 @@
-"""What is known of a recording before any of it is decoded. All times are seconds from the first shown frame."""
+"""Facts about a recording before any of it is decoded. All times are seconds from the first shown frame."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class MediaError(Exception):
     Attributes:
         path: the file.
         code: a stable lower-case word such as ``"truncated"``, for counting and for tests.
-        why: what is wrong, with the values that show it.
-        remedy: what the user can do.
+        why: the problem, with the values that show it.
+        remedy: what the user can do about it.
     """
 
     def __init__(self, path: str | Path, code: str, why: str, remedy: str) -> None:
@@ -29,15 +29,15 @@ class MediaError(Exception):
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """The sound of a recording.
+    """The audio stream of a recording.
 
     Attributes:
-        rate: samples a second in the file.
+        rate: sampling rate of the file, in Hz.
         channels: number of channels in the file.
-        start: seconds at which the sound begins; negative where it begins before the first shown frame.
+        start: seconds at which the sound begins; negative if before the first shown frame.
         duration: seconds of sound.
         codec: FFmpeg's name of the codec.
-        silent: True where no sample is louder than -60 dB of full scale.
+        silent: True if no sample is louder than -60 dB of full scale.
     """
 
     rate: int
@@ -55,24 +55,24 @@ class VideoInfo:
     Attributes:
         path: the file.
         duration: seconds from the first shown frame to the end of the last one.
-        fps: mean frames a second.
+        fps: mean frame rate, in frames per second.
         size: (height, width) as shown, after rotation.
         audio: the sound, or None.
         label: class number, for evaluation only.
-        group: what must not be split between training and test (a source video, a subject).
-        view: which of several synchronised cameras of one group.
-        motion: ``[ceil(8 * duration)]`` how much moves in each eighth of a second (mean absolute grey difference,
-            0 to 1), or None where it was not measured.
-        origin: container time in seconds of the first shown frame.
+        group: a unit that must not be split between training and test (a source video, a subject).
+        view: the camera, among several synchronised ones of one group.
+        motion: ``[ceil(8 * duration)]`` amount of motion in each eighth of a second (mean absolute grey difference,
+            0 to 1), or None if not measured.
+        origin: container time of the first shown frame, in seconds.
         num_frames: number of *shown* frames.
-        vfr: True where frames are not evenly spaced.
+        vfr: True if frames are not evenly spaced.
         codec: FFmpeg's name of the video codec.
         container: FFmpeg's name of the container.
-        rotation: degrees clockwise by which the stored picture is turned to be shown.
-        seekable: False where only decoding from the start gives the right frames.
-        backends: the readers that give the right frames of this file, the fastest first.
-        sync_grade: how far the alignment of sound and picture can be trusted: ``"exact"`` (to 1 ms),
-            ``"unsignalled"`` (the container can't say how much the encoder delayed the sound), ``"none"`` (no sound).
+        rotation: degrees clockwise by which the stored picture is rotated for display.
+        seekable: False if only decoding from the start gives the right frames.
+        backends: the readers that return the right frames of this file, fastest first.
+        sync_grade: reliability of the alignment of sound and picture: ``"exact"`` (to 1 ms), ``"unsignalled"`` (the
+            container can't state the encoder's delay of the sound), ``"none"`` (no sound).
     """
 
     path: Path
@@ -99,8 +99,8 @@ class AudioClip(NamedTuple):
     """A stretch of sound.
 
     Attributes:
-        samples: ``[S]`` float32 mono in [-1, 1], zeros where the file has no sound.
-        valid: (start, stop) seconds of the part of the span in which the file has sound; equal where it has none.
+        samples: ``[S]`` float32 mono in [-1, 1], zero where the file has no sound.
+        valid: (start, stop) in seconds of the part of the span that has sound in the file; equal if none has.
     """
 
     samples: Tensor
@@ -113,29 +113,29 @@ class VideoReader(Protocol):
     info: VideoInfo
 
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """The frames shown at the given times.
+        """Read the frames shown at the given times.
 
         Args:
-            times: ``[T]`` seconds, in any order, duplicates allowed. The frame shown at t is the last one whose
-                presentation time is not after t. Times before 0 or from ``info.duration`` on are an error.
-            size: (height, width) to scale to while decoding; None leaves the size as shown.
+            times: ``[T]`` seconds in [0, ``info.duration``), in any order, duplicates allowed. The frame shown at t is
+                the last one whose presentation time is not after t.
+            size: (height, width) to scale to while decoding; None keeps the size as shown.
 
         Returns:
-            ``[T, 3, H, W]`` uint8 RGB, in the order asked for.
+            ``[T, 3, H, W]`` uint8 RGB, in the requested order.
 
         Raises:
-            MediaError: where a frame can't be decoded.
-            ValueError: where a time lies outside the recording.
+            MediaError: if a frame can't be decoded.
+            ValueError: if a time lies outside the recording.
         """
         ...
 
     def audio(self, start: float, stop: float, rate: int) -> AudioClip:
-        """The sound from ``start`` to ``stop`` seconds: ``round((stop - start) * rate)`` samples, mean over channels.
+        """Read ``round((stop - start) * rate)`` samples from ``start`` to ``stop`` seconds, averaged over channels.
 
-        The span may reach beyond the recording; there the samples are zero and ``valid`` says so.
+        The span may extend beyond the recording; samples there are zero and lie outside ``valid``.
 
         Raises:
-            MediaError: where there is no audio stream or it can't be decoded.
+            MediaError: if there is no audio stream or it can't be decoded.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""One pass over all frames of a recording: how much moves when, and how far it decodes."""
+"""One pass over all frames of a recording: the amount of motion over time, and how far the file decodes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from avssl.media.info import MediaError, VideoInfo
 from avssl.media.pyav import PyAVReader
 from avssl.media.timeline import spacing
 
-_SIDE = 64  # pixels of the small grey picture that frames are compared on
-_BINS = 8  # a second
+_SIDE = 64  # side in pixels of the small grey images that are compared
+_BINS = 8  # per second
 
 
 class Difference:
-    """Mean absolute grey difference of each frame to the one before, 0 to 1, on small pictures; 0 for the first."""
+    """Mean absolute grey difference, 0 to 1, of each frame to the previous one, on small images; 0 for the first."""
 
     def __init__(self) -> None:
         self._scaler = VideoReformatter()
         self._before: np.ndarray | None = None
 
     def __call__(self, frame: VideoFrame) -> float:
-        """The next frame's."""
+        """Return the next frame's difference."""
         small = self._scaler.reformat(frame, _SIDE, _SIDE, "gray", interpolation=Interpolation.AREA, threads=1)
         before, self._before = self._before, small.to_ndarray().astype(np.int16)
         return 0.0 if before is None else float(np.abs(self._before - before).mean()) / 255
@@ -37,15 +37,11 @@ class Difference:
 def scan(path: Path, info: VideoInfo) -> VideoInfo:
     """Decode the whole recording once, at low resolution.
 
-    Args:
-        path: the file.
-        info: what ``probe`` says of it.
-
     Returns:
-        The info with ``motion`` filled in, and with ``duration`` and ``frames`` cut to the part that decodes.
+        ``info`` (from ``probe``) with ``motion``; ``duration`` and ``num_frames`` are cut to the part that decodes.
 
     Raises:
-        MediaError: ``undecodable`` where no frame decodes.
+        MediaError: ``undecodable`` if no frame decodes.
     """
     if info.container == "image":
         return replace(info, motion=torch.zeros(1))
@@ -62,7 +58,7 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
         raise MediaError(path, "undecodable", why, "Fetch or convert it again")
     if len(ticks) != info.num_frames or failed:
         vfr, period = spacing(np.array(ticks), 1 / (info.fps * base))
-        last = 1 if failed and vfr else period  # how long an unevenly spaced frame lasts shows only in the next one
+        last = 1 if failed and vfr else period  # the next frame, which would end an unevenly spaced one, is missing
         duration = (ticks[-1] - ticks[0] + last) * base
         info = replace(
             info, num_frames=len(ticks), duration=duration, vfr=vfr, fps=1 / (period * base), backends=("pyav",)
@@ -72,12 +68,15 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
 
 
 def profile(times: Tensor, moved: Tensor, duration: float) -> Tensor:
-    """``[ceil(8 * duration)]`` the mean of ``moved`` in each eighth of a second; where no frame falls, the next one's.
+    """Average ``moved`` over each eighth of a second; an empty bin takes the value of the next one.
 
     Args:
-        times: ``[T]`` seconds of the frames, rising.
-        moved: ``[T]`` how much has moved since the frame before; the first is not counted.
+        times: ``[T]`` seconds of the frames, ascending.
+        moved: ``[T]`` difference to the previous frame; the first is ignored.
         duration: seconds.
+
+    Returns:
+        ``[ceil(8 * duration)]``.
     """
     bins = math.ceil(_BINS * duration)
     place = (times[1:] * _BINS).long().clamp(max=bins - 1)  # [T - 1]

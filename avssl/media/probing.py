@@ -1,4 +1,4 @@
-"""What a recording holds, found by one pass over its packets."""
+"""Describe a recording by one pass over its packets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from avssl.media.timeline import Clock, spacing, video_stream
 
 _SILENCE = 1e-3  # of full scale: -60 dB
 _DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
-_NO_DELAY = ("pcm", "flac", "alac", "vorbis", "opus")  # codecs that delay nothing, or whose header says how much
+_NO_DELAY = ("pcm", "flac", "alac", "vorbis", "opus")  # codecs without delay, or whose header states it
 
 
 @dataclass
 class _Picture:
-    """What the pass learns of the video stream; times in ticks."""
+    """Facts gathered about the video stream; times in ticks."""
 
-    first: int | None = None  # when the first frame that decodes is shown
+    first: int | None = None  # tick of the first frame that decodes
     size: tuple[int, int] = (0, 0)
     rotation: int = 0
     shown: list[int] = field(default_factory=list)
@@ -38,25 +38,25 @@ class _Picture:
 
 @dataclass
 class _Sound:
-    """What the pass learns of the audio stream; times in container seconds."""
+    """Facts gathered about the audio stream; times in container seconds."""
 
     start: float | None = None
     end: float = 0.0
     rate: int = 0
     channels: int = 0
     loud: bool = False
-    signalled: bool = False  # the container dates the sound so as to make up for the encoder's delay
+    signalled: bool = False  # the container's timestamps compensate for the encoder's delay
 
 
 def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
-    """Find out what a recording holds.
+    """Describe a recording: duration, frame rate, size, sound, and which readers return its frames correctly.
 
     Args:
-        path: a local file; an image, by its ending, is a recording of one frame.
-        max_pixels: refuse pictures larger than this.
+        path: a local file; an image, by its extension, is a recording of one frame.
+        max_pixels: refuse larger frames.
 
     Raises:
-        MediaError: saying why the file can't be used: ``url``, ``not_found``, ``not_file``, ``unreadable``, ``empty``,
+        MediaError: if the file can't be used: ``url``, ``not_found``, ``not_file``, ``unreadable``, ``empty``,
             ``not_media``, ``playlist``, ``truncated``, ``corrupt``, ``no_video``, ``too_large`` or ``undecodable``.
     """
     path = check_path(path)
@@ -66,10 +66,10 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     with open_container(path, max_pixels) as container:
         stream = video_stream(container)
         if stream is None:
-            raise MediaError(path, "no_video", "there is no video stream in it", "Leave it out, or check the download")
+            raise MediaError(path, "no_video", "it has no video stream", "Leave it out, or check the download")
         codec = stream.codec_context
         if codec.width * codec.height > max_pixels or not codec.width:
-            why = f"its pictures of {codec.width} x {codec.height} exceed {max_pixels} pixels, or have no size"
+            why = f"its frames of {codec.width} x {codec.height} exceed {max_pixels} pixels, or have no size"
             raise MediaError(path, "too_large", why, "Scale it down first, or raise max_pixels")
         codec.options = {"max_pixels": str(max_pixels)}
         clock = Clock(container, stream)
@@ -84,7 +84,7 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
 def _scan_packets(
     container: InputContainer, stream: VideoStream, sound_stream: AudioStream | None, clock: Clock
 ) -> tuple[_Picture, _Sound]:
-    """Read all packets, decoding only up to the first frame and to the first loud sound."""
+    """Read all packets, decoding only up to the first frame and the first audible sound."""
     picture, sound = _Picture(), _Sound()
     streams = [stream] if sound_stream is None else [stream, sound_stream]
     packets = container.demux(streams)
@@ -92,7 +92,7 @@ def _scan_packets(
         try:
             packet = next(packets, None)
         except DECODE_ERRORS:
-            break  # the rest is missing: what is there counts, and decoding it will show how far it goes
+            break  # the rest is missing: keep what is there; decoding it will show how far it goes
         if packet is None:
             break
         if packet.stream is stream:
@@ -161,7 +161,7 @@ def _describe(
     sound_stream: AudioStream | None,
     sound: _Sound,
 ) -> VideoInfo:
-    """Turn ticks into seconds from the first shown frame."""
+    """Convert ticks to seconds from the first shown frame."""
     assert picture.first is not None
     ticks = np.array(picture.shown or [picture.first], dtype=np.int64)
     count = len(ticks)
@@ -202,9 +202,9 @@ def _describe(
 
 
 def _backends(container: str, codec: str, plain: bool) -> tuple[str, ...]:
-    """The readers that read such a file rightly, the fastest first (measured by ``benchmarks/loading.py``).
+    """Return the readers that read such a file correctly, fastest first (measured by ``benchmarks/loading.py``).
 
-    torchcodec and decord miscount or misplace frames in every container but these two families; decord also where
+    torchcodec and decord miscount or misplace frames in all but these two container families, and decord also where
     packets are to be discarded.
     """
     if not container.startswith(("mov", "matroska")):
@@ -213,7 +213,7 @@ def _backends(container: str, codec: str, plain: bool) -> tuple[str, ...]:
 
 
 def _grade(path: Path, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
-    """See ``VideoInfo.sync_grade``. FFmpeg's versions disagree on the sound of fragmented mp4 by up to three frames."""
+    """See ``VideoInfo.sync_grade``. FFmpeg versions disagree about sound in fragmented mp4 by up to three frames."""
     if audio is None:
         return "none"
     precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(path, b"moof"))

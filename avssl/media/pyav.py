@@ -1,4 +1,4 @@
-"""The reference reader: FFmpeg through PyAV, frames found by their presentation time."""
+"""The reference reader: FFmpeg by PyAV, with frames found by presentation time."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.reading import Reader
 from avssl.media.timeline import Clock, video_stream
 
-_SKIPPABLE = {"h264", "hevc", "mpeg4", "mpeg2video"}  # where leaving out unreferenced frames changes no other frame
+_SKIPPABLE = {"h264", "hevc", "mpeg4", "mpeg2video"}  # codecs in which skipping unreferenced frames changes no other
 _CLOSE = 0.2  # seconds within which decoding forward beats any seek
-_NEAR = 3.0  # seconds to decode forward rather than seek, where the container has no index of keyframes
+_NEAR = 3.0  # seconds to decode forward rather than seek, if the container has no keyframe index
 
 
 class PyAVReader(Reader):
-    """Reads every container rightly, by pts, and all sound. See ``VideoReader`` for the contract."""
+    """A ``VideoReader`` for every container and all sound."""
 
     def __init__(self, info: VideoInfo, threads: int = 1) -> None:
         self.info = info
@@ -44,31 +44,31 @@ class PyAVReader(Reader):
         stream = video_stream(self._container)
         if stream is None:
             self._container.close()
-            raise MediaError(self.info.path, "no_video", "there is no video stream", "Build the manifest again")
+            raise MediaError(self.info.path, "no_video", "it has no video stream", "Rebuild the manifest")
         if self._threads > 1:
             stream.thread_type, stream.codec_context.thread_count = "SLICE", self._threads
         self._stream = stream
         self._clock = Clock(self._container, stream)
         self._origin = self._clock.ticks(self.info.origin)
-        # A frame is shown for at least, and at most, this many ticks; 0 where frames are not evenly spaced.
+        # A frame is shown for at least and at most this many ticks; 0 if frames are not evenly spaced.
         period = 0.0 if self.info.vfr else float(1 / (self.info.fps * self._clock.base))
         rounded = 0 if abs(period - round(period)) <= 1e-6 * period else 1
         self._shortest = max(0, math.floor(period) - 1) if rounded else round(period)
         self._longest = math.ceil(period) + 1 if rounded else round(period)
-        # In AVI a packet may hold two frames (packed B-frames), and the second comes out some packets later.
+        # In AVI a packet may hold two frames (packed B-frames); the second one comes out a few packets later.
         self._margin = self._longest + (4 if self._clock.counted else 0)
         self._skips = self._shortest > 0 and stream.codec_context.codec.canonical_name in _SKIPPABLE
         self._heard = False
         self._close = self._clock.ticks(_CLOSE)
-        self._target: int | None = None  # the tick that is decoded for
+        self._target: int | None = None  # the requested tick
         self._start(self._container.demux(stream), self._origin)
 
     def _start(self, packets: Iterable[av.Packet], first: int) -> None:
-        """Decode from here on; frames shown before tick ``first`` may lack what they refer to."""
+        """Start decoding here; frames shown before tick ``first`` may lack their reference frames."""
         self._shown = self._decode(packets, first)
         self._held: tuple[int, VideoFrame] | None = None  # shown at or before the last target
         self._ahead: tuple[int, VideoFrame] | None = None  # shown after it
-        self._at: int | None = first  # None where another stream has moved the file position
+        self._at: int | None = first  # None after another stream moved the file position
         self._failed: tuple[int, Exception] | None = None  # tick and reason
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class PyAVReader(Reader):
         self._container.close()
 
     def sequence(self) -> Iterator[tuple[int, VideoFrame]]:
-        """All frames from the first to the last that decodes, each with its tick (of ``base`` seconds)."""
+        """Yield all frames from the first to the last that decodes, each with its tick (of ``base`` seconds)."""
         self._container.close()
         self._open()
         yield from self._shown
@@ -102,7 +102,7 @@ class PyAVReader(Reader):
         return read_audio(self._container, self.info, start, stop, rate)
 
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """See ``VideoReader.frames``; the memory of the result is channels-last."""
+        """See ``VideoReader.frames``; the result is channels-last in memory."""
         targets = [self._origin + self._clock.ticks(time) for time in self.check_times(times)]
         wanted = sorted(set(targets))
         height, width = size or self.info.size
@@ -125,7 +125,7 @@ class PyAVReader(Reader):
         out[:] = rows[:, : 3 * width].reshape(height, width, 3)
 
     def _frame(self, target: int) -> VideoFrame:
-        """The last frame shown at or before a tick."""
+        """Return the last frame shown at or before a tick."""
         if not self._ahead_of(target):
             self._seek(target)
         self._target = target
@@ -140,7 +140,7 @@ class PyAVReader(Reader):
         return self._held[1]
 
     def _ahead_of(self, target: int) -> bool:
-        """Whether decoding on from here is the quickest way to a tick."""
+        """Return True if decoding forward from here is the quickest way to a tick."""
         if self._at is None or target < self._at:
             return False
         if target - self._at < self._close:
@@ -168,7 +168,7 @@ class PyAVReader(Reader):
         self._open()
 
     def _keyframe(self, tick: int) -> Iterator[av.Packet]:
-        """Packets from the keyframe that the container's own seek finds, none where it fails."""
+        """Yield packets from the keyframe that the container's own seek finds; none if it fails."""
         try:
             self._container.seek(tick, stream=self._stream)
             packets = self._container.demux(self._stream)
@@ -177,7 +177,7 @@ class PyAVReader(Reader):
             self._failed = tick, error
 
     def _decode(self, packets: Iterable[av.Packet], first: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Frames and their ticks as they are shown. Where decoding fails, what the decoder still holds comes last."""
+        """Yield ticks and frames in display order; after a decoding failure, the decoder's remaining frames as well."""
         codec, clock = self._stream.codec_context, self._clock
         codec.skip_frame = "DEFAULT"
         here, skipping = first, False
@@ -186,7 +186,7 @@ class PyAVReader(Reader):
                 tick = clock.packet(packet)
                 if tick is not None:
                     here = tick
-                    # Frames that are over before the target are not needed; none is left out beyond it.
+                    # Skip frames that end before the target; from the target on, decode all.
                     skip = self._skips and self._target is not None and self._target - tick > self._margin
                     if skip != skipping:
                         codec.skip_frame, skipping = "NONREF" if skip else "DEFAULT", skip
@@ -201,23 +201,23 @@ class PyAVReader(Reader):
         try:
             late = list(codec.decode(None))
         except DECODE_ERRORS:
-            return  # it failed at its very end and holds nothing more
+            return  # the decoder failed at the very end and holds no more frames
         for frame in late:
             shown = clock.frame(frame)
             if shown is not None and first <= shown < here:
                 yield shown, frame
 
     def _check_reached(self, target: int) -> None:
-        """Refuse a frame that is not the one shown at a tick because decoding ended before it."""
+        """Raise if decoding ended before the frame shown at a tick."""
         held = None if self._held is None else self._held[0]
         if held is not None and (self._ahead is not None or target <= held + self._longest):
             return
         if held is not None and not self._failed and not self._longest:
-            return  # the last frame of unevenly spaced ones, which may last long
+            return  # the last of unevenly spaced frames, which may last long
         end = self._failed[0] if self._failed else (held or self._origin)
         where = f"{float((end - self._origin) * self._clock.base):.2f} s of {self.info.duration:.2f} s"
-        wish = f"the frame at {float((target - self._origin) * self._clock.base):.2f} s can't be had"
-        remedy = "Build the manifest again: it keeps what decodes"
+        wish = f"the frame at {float((target - self._origin) * self._clock.base):.2f} s can't be read"
+        remedy = "Rebuild the manifest: it keeps the part that decodes"
         if self._failed:
             why = f"decoding fails at {where} ({type(self._failed[1]).__name__}), so {wish}"
             raise MediaError(self.info.path, "corrupt", why, remedy)

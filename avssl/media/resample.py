@@ -1,4 +1,4 @@
-"""Changing the rate of sound: a windowed sinc, applied as small matrix products."""
+"""Resample sound: a windowed sinc, applied as small matrix products."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from functools import lru_cache
 import numpy as np
 
 _CROSSINGS = 16  # zero crossings of the sinc on each side
-_CUTOFF = 0.94  # of the lower Nyquist frequency
-_BLOCK = 128  # at least this many output samples belong to one row
-_GROUP = 20  # of which so many make one product
-_LIMIT = 2**17  # multiplications of one product: so small that OpenBLAS wakes no threads, which takes far longer
+_CUTOFF = 0.94  # fraction of the lower Nyquist frequency
+_BLOCK = 128  # minimum output samples per row
+_GROUP = 20  # output samples per matrix product
+_LIMIT = 2**17  # multiplications per product: few enough that OpenBLAS starts no threads, which would be far slower
 
 
 def resample(sound: np.ndarray, source: int, rate: int) -> np.ndarray:
-    """``[S]`` float32 at another rate, the first sample at the same instant, zeros assumed outside.
+    """Resample sound; the first sample stays at the same time, and the sound is zero outside.
 
-    Between rates whose ratio has no denominator under 1000, the clock is off by at most one part in a million.
+    If the ratio of the rates has no denominator up to 1000, the clock is off by at most one part in a million.
 
     Args:
         sound: ``[S]`` float32.
-        source: its samples a second.
-        rate: samples a second of the result.
+        source: sampling rate of ``sound``, in Hz.
+        rate: sampling rate of the result, in Hz.
 
     Returns:
         ``[ceil(S * rate / source)]`` float32.
@@ -31,7 +31,7 @@ def resample(sound: np.ndarray, source: int, rate: int) -> np.ndarray:
         return sound
     ratio = Fraction(source, rate).limit_denominator(1000)
     scale = -(-_BLOCK // ratio.denominator)
-    step, block = ratio.numerator * scale, ratio.denominator * scale  # samples in and out of one row
+    step, block = ratio.numerator * scale, ratio.denominator * scale  # input and output samples per row
     kernels, reach = _kernels(step, block)
     count = -(-len(sound) * block // step)
     rows = -(-count // block)
@@ -49,14 +49,16 @@ def resample(sound: np.ndarray, source: int, rate: int) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def _kernels(step: int, block: int) -> tuple[list[tuple[int, int, np.ndarray]], int]:
-    """For each group of a row's output samples: its first input sample (padding counted), its first output sample and
-    ``[K, G]``, the weight of each input sample in each output sample. And the padding before the first input sample.
+    """Return the kernels and the padding before the first input sample.
+
+    A kernel serves a group of a row's output samples: its first input sample (counting the padding), its first output
+    sample, and ``[K, G]`` weights of the input samples in the output samples.
     """
-    width = min(1.0, block / step) * _CUTOFF  # cycles a sample, relative to the input's Nyquist frequency
+    width = min(1.0, block / step) * _CUTOFF  # relative to the input's Nyquist frequency
     reach = int(np.ceil(_CROSSINGS / width))
     kernels = []
     for first in range(0, block, _GROUP):
-        centre = np.arange(first, min(first + _GROUP, block)) * step / block  # [G] in input samples of the row
+        centre = np.arange(first, min(first + _GROUP, block)) * step / block  # [G] in input samples
         start = int(centre[0])
         place = np.arange(start - reach, int(centre[-1]) + reach + 2)[:, None]  # [K, 1]
         away = (place - centre) * width  # [K, G] in zero crossings

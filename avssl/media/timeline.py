@@ -1,4 +1,4 @@
-"""The clock of one video stream: which packets and frames are shown when."""
+"""The clock of one video stream: when packets and frames are shown."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from av.video.stream import VideoStream
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The stream that FFmpeg thinks best, None where there is but cover art or nothing. It decodes in this thread."""
+    """Return FFmpeg's best video stream, or None if there is none but cover art; it decodes in the calling thread."""
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None or stream.disposition & av.stream.Disposition.attached_pic:
-        return None  # without a context there is no decoder for it
+        return None  # without a context there is no decoder
     assert isinstance(stream, VideoStream)
     stream.thread_type = "NONE"
     return stream
 
 
 class Clock:
-    """When frames are shown, in ticks of the stream's time base.
+    """Display times of frames, in ticks of the stream's time base.
 
-    Frames carry their own presentation time, except in AVI: there a packet's place is its only date, and a decoder
-    that reorders gives a frame back ``delay`` packets after its own.
+    Frames carry their own presentation time, except in AVI: there a packet's position is its only timestamp, and a
+    decoder that reorders returns a frame ``delay`` packets after its own.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
@@ -38,47 +38,43 @@ class Clock:
         self._last = 0
 
     def frame(self, frame: VideoFrame) -> int | None:
-        """The tick at which a decoded frame is shown; call it for each frame in the order of decoding."""
+        """Return the tick at which a decoded frame is shown; call it for every frame, in decoding order."""
         if not self.counted:
             return frame.pts
         self._last = self._last + 1 if frame.dts is None else frame.dts - self.delay
         return self._last
 
     def packet(self, packet: av.Packet) -> int | None:
-        """The tick of the frame that a packet holds or, in AVI, of the frame that comes out when it goes in."""
+        """Return the tick of a packet's frame or, in AVI, of the frame that the decoder returns for this packet."""
         if not self.counted:
             return packet.pts
         return None if packet.dts is None else packet.dts - self.delay
 
     def ticks(self, seconds: float) -> int:
-        """The tick of a time; see ``tick_at``."""
+        """Return the tick of a time; see ``tick_at``."""
         return tick_at(seconds, self._seconds)
 
 
 def tick_at(seconds: float, base: float) -> int:
-    """The last tick not after a time, which is allowed to be half a tick early, but no more than 0.6 ms.
+    """Return the last tick not after a time (``base`` seconds per tick), with a tolerance of half a tick or 0.6 ms.
 
-    So a time computed as ``k / fps`` finds frame k however the file rounds its dates.
-
-    Args:
-        seconds: any.
-        base: seconds of a tick.
+    The smaller tolerance applies: a time computed as ``k / fps`` finds frame k however the file rounds its timestamps.
     """
     return math.floor(seconds / base + min(0.501, 0.0006 / base))
 
 
 def shown_ticks(container: InputContainer, stream: VideoStream, clock: Clock, first: int) -> list[int]:
-    """The rising ticks of all frames shown from tick ``first`` on, by one pass over the packets."""
+    """Return the ascending ticks of all frames shown from tick ``first`` on, by one pass over the packets."""
     ticks = (clock.packet(packet) for packet in container.demux(stream) if packet.size and not packet.is_discard)
     return sorted(tick for tick in ticks if tick is not None and tick >= first)
 
 
 def spacing(ticks: np.ndarray, nominal: float) -> tuple[bool, float]:
-    """Whether frames are unevenly spaced, by more than the rounding to ticks; and the usual ticks from one to the next.
+    """Return whether frames are unevenly spaced, by more than rounding to ticks, and the usual ticks between frames.
 
     Args:
-        ticks: ``[T]`` rising.
-        nominal: ticks from one to the next as the container has it, believed where the frames bear it out.
+        ticks: ``[T]``, ascending.
+        nominal: ticks between frames according to the container, believed if the frames confirm it.
     """
     if len(ticks) == 1:
         return False, nominal

@@ -1,4 +1,4 @@
-"""Frames through torchcodec, where it is installed. It reads mp4, mov, mkv and webm rightly by frame number."""
+"""Frames by torchcodec, if installed. It reads mp4, mov, mkv and webm correctly by frame number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avssl.media.reading import IndexedReader
 
 
 class TorchCodecReader(IndexedReader):
-    """See ``VideoReader`` for the contract."""
+    """A ``VideoReader``."""
 
     def __init__(self, info: VideoInfo, threads: int = 1) -> None:
         super().__init__(info, "torchcodec")

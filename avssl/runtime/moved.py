@@ -21,3 +21,9 @@ def current_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]
     """Return arguments under the names by which a class takes them today."""
     known = inspect.signature(function).parameters
     return {name if name in known else ARGUMENTS.get(name, name): value for name, value in arguments.items()}
+
+
+def original_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments under their first names, for hashes that must outlive a renaming."""
+    first = {new: old for old, new in ARGUMENTS.items()}
+    return {first.get(name, name): value for name, value in arguments.items()}

@@ -3,12 +3,12 @@
 import torch
 
 from avssl.clips import Clips
-from avssl.pixels import standardised
+from avssl.pixels import normalise_rgb
 
 
 def of(pictures, clips=1, frames=1):
     """Pictures ``[B N T, 3, H, W]`` in [0, 1] as normalised clips."""
-    video = standardised(pictures).unflatten(0, (-1, clips, frames))
+    video = normalise_rgb(pictures).unflatten(0, (-1, clips, frames))
     return Clips(video, torch.zeros(video.shape[:3]).double())
 
 

@@ -30,12 +30,12 @@ from avssl.pixels import (
     MEAN,
     STD,
     ab_bins,
-    coloured,
+    denormalise,
     hue_chroma_to_rgb,
     lab_to_rgb,
+    normalise_rgb,
     rgb_to_hue_chroma,
     rgb_to_lab,
-    standardised,
 )
 
 
@@ -74,9 +74,9 @@ def test_colours_are_exact_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(rgb_to_lab(rgb), exact)
         assert torch.allclose(lab_to_rgb(exact), rgb, atol=1e-4)
-    assert torch.allclose(standardised(coloured(rgb)), rgb, atol=1e-5)
-    assert torch.allclose(coloured(torch.zeros(3, 1, 1)).flatten(), torch.tensor(MEAN))
-    assert torch.allclose(coloured(torch.ones(3, 1, 1)).flatten(), torch.tensor(MEAN) + torch.tensor(STD))
+    assert torch.allclose(normalise_rgb(denormalise(rgb)), rgb, atol=1e-5)
+    assert torch.allclose(denormalise(torch.zeros(3, 1, 1)).flatten(), torch.tensor(MEAN))
+    assert torch.allclose(denormalise(torch.ones(3, 1, 1)).flatten(), torch.tensor(MEAN) + torch.tensor(STD))
 
 
 def test_the_likeliest_class_is_counted_in_other_videos_under_the_same_condition():

@@ -16,7 +16,7 @@ from avssl.methods import (
 from avssl.methods.frame.aet import affine, homographies, parameter_error, projective, warped
 from avssl.methods.frame.counting import STYLES, halved, tiled
 from avssl.methods.frame.ranking import distorted, margins, nested
-from avssl.pixels import standardised
+from avssl.pixels import normalise_rgb
 
 
 def test_counting_loss_is_equation_4_of_the_paper():
@@ -120,7 +120,7 @@ def test_shortcut_resampling_does_not_tell_how_large_a_crop_was():
 
 def test_distortions_grow():
     torch.manual_seed(0)
-    pictures = standardised(F.interpolate(torch.rand(40, 3, 8, 8), size=(32, 32), mode="bilinear"))
+    pictures = normalise_rgb(F.interpolate(torch.rand(40, 3, 8, 8), size=(32, 32), mode="bilinear"))
     versions = distorted(pictures, 4)
     assert torch.allclose(versions[:, 0], pictures, atol=1e-5)
     error = (versions - pictures[:, None]).square().mean((2, 3, 4))

@@ -24,7 +24,7 @@ from avssl.methods.temporal.common import EitherWay
 from avssl.methods.temporal.ego_motion import NearAndFar, cost_volume
 from avssl.methods.temporal.moving_objects import cell_targets
 from avssl.methods.temporal.track_by_colour import attention, k_means
-from avssl.pixels import standardised
+from avssl.pixels import normalise_rgb
 
 
 def test_chance_knows_what_is_the_same_in_every_video():
@@ -137,19 +137,19 @@ def test_colour_is_not_seen_and_a_shifted_frame_is_not_coloured_by_place():
     method = TrackByColour(ResNet(18, 8), RandomClips(num_frames=2), width=8).eval()
     rgb = torch.rand(1, 1, 2, 3, 32, 32)
     times = torch.arange(2).double().view(1, 1, 2)
-    clips = Clips(standardised(rgb), times)
+    clips = Clips(normalise_rgb(rgb), times)
     seen = method._seen(clips)[0]
     grey = method._seen(clips)[1]
     from avssl.pixels import lab_to_rgb, rgb_to_lab
 
     lab = rgb_to_lab(rgb)
     lab[..., 1:, :, :] *= 0.5  # other colours, as bright
-    dull = Clips(standardised(lab_to_rgb(lab)), times)
+    dull = Clips(normalise_rgb(lab_to_rgb(lab)), times)
     assert torch.allclose(method._seen(dull)[0], seen, atol=0.05)
     assert torch.allclose(method._seen(dull)[1], grey, atol=0.1)
     rolled = rgb.clone()
     rolled[:, :, 1] = rgb[:, :, 0].roll(8, -1)  # two cells to the right
-    out = method(Clips(standardised(rolled), times))
+    out = method(Clips(normalise_rgb(rolled), times))
     assert out["chance/accuracy"] < 0.7
 
 

@@ -19,7 +19,7 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.heads import fully_connected, projection
 from avssl.methods.losses import identification_accuracy, squared_distances
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 Family = Literal["affine", "projective"]
 Padding = Literal["reflection", "zeros"]
@@ -109,7 +109,7 @@ class AET(Method):
         last = predicted.new_tensor([0.0, 0.0, 1.0][-(9 - predicted.shape[1]) :]).expand(len(first), -1)
         guess = torch.cat([predicted, last], 1).unflatten(1, (3, 3))
         drawn = {"target": changed, "prediction": warped(first, guess, self.padding)}
-        return {name: coloured(part).unflatten(0, clips.video.shape[:2])[:, :, None] for name, part in drawn.items()}
+        return {name: denormalise(part).unflatten(0, clips.video.shape[:2])[:, :, None] for name, part in drawn.items()}
 
 
 def parameter_error(predicted: Tensor, target: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
 from avssl.methods.dense import cell_means, chance_level, masked_accuracy, most_frequent
-from avssl.pixels import coloured, hue_chroma_to_rgb, rgb_to_hue_chroma, standardised
+from avssl.pixels import denormalise, hue_chroma_to_rgb, normalise_rgb, rgb_to_hue_chroma
 
 COLOURFUL = 1 / 16  # chroma from which on a hue counts in the metric
 FADE = 0.03  # of the mean resultant, below which colours are faded (ECCV 2016, section 3.3)
@@ -103,9 +103,9 @@ class Colourisation(Method):
 
     def _seen(self, clips: Clips) -> tuple[list[Tensor], Tensor]:
         """Maps ``[M, C, h, w]`` of grey frames, their grey cells first, and the true colours ``[M, 3, h, w]``."""
-        rgb = coloured(clips.video.flatten(0, 2)).clamp(0, 1)  # [M, 3, H, W]
+        rgb = denormalise(clips.video.flatten(0, 2)).clamp(0, 1)  # [M, 3, H, W]
         light = rgb.mean(1, keepdim=True)
-        stages = self.encoder.stages(standardised(light)[:, None])
+        stages = self.encoder.stages(normalise_rgb(light)[:, None])
         size = stages[0].shape[-2:]
         return [cell_means(light, size), *stages], cell_means(rgb, size)
 

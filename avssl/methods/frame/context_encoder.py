@@ -20,7 +20,7 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method, per_video_mean
 from avssl.methods.dense import cell_means
 from avssl.methods.losses import nearer, squared_distances
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 COARSE = 0.06  # cells of random noise per pixel, from which regions are made (the authors' code)
 CELLS = 8  # along each side, in which hidden content is compared for the metric
@@ -126,7 +126,7 @@ class ContextEncoder(Method):
         frames = clips.video.flatten(0, 2)
         hidden = self.mask(frames)
         drawn = {"shown": frames * ~hidden, "prediction": torch.where(hidden, self.paint(frames, hidden), frames)}
-        return {name: coloured(part).unflatten(0, clips.video.shape[:3]) for name, part in drawn.items()}
+        return {name: denormalise(part).unflatten(0, clips.video.shape[:3]) for name, part in drawn.items()}
 
 
 class ChannelWise(nn.Module):

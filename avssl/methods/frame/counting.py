@@ -16,7 +16,7 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method, per_video_mean
 from avssl.methods.heads import fully_connected
 from avssl.methods.losses import identification_accuracy, squared_distances
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 TILES = 4
 
@@ -127,7 +127,7 @@ class Counting(Method):
         first = clips.video[:, :, 0].flatten(0, 1)  # [B N, 3, H, W]
         scaled = torch.stack([halved(first, style.expand(len(first), -1)) for style in self.styles], 1)
         drawn = {"scaled": scaled, "tiles": tiled(first)}
-        return {name: coloured(part).unflatten(0, clips.video.shape[:2]) for name, part in drawn.items()}
+        return {name: denormalise(part).unflatten(0, clips.video.shape[:2]) for name, part in drawn.items()}
 
 
 def distances(whole: Tensor, tiles: Tensor, shift: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from avssl.clips import Clips
 from avssl.encoders import Encoder
 from avssl.methods.disguise import random_crops, shift_channels
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 FLAT = 0.02  # added to the standard deviation of a tile: about one of 256 steps of a standardised picture
 
@@ -97,7 +97,7 @@ def mosaic(patches: Tensor) -> Tensor:
 
 def drawn(patches: Tensor, clips: Clips) -> Tensor:
     """``[B N T, K, 3, h, w]`` standardised patches as pictures ``[B, N, T K, 3, h, w]`` (see `Method.pictures`)."""
-    return coloured(patches).unflatten(0, clips.video.shape[:3]).flatten(2, 3)
+    return denormalise(patches).unflatten(0, clips.video.shape[:3]).flatten(2, 3)
 
 
 def shuffled(parts: Tensor, orders: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, per_video_mean
-from avssl.pixels import coloured, standardised
+from avssl.pixels import denormalise, normalise_rgb
 
 ANCHORS = 8  # nested crops are centred within one over this of the picture's sides (section 5.2)
 Ranked = Literal["crops", "distortions"]
@@ -102,7 +102,7 @@ class Ranking(Method):
         order = self._scores(versions).argsort(1, descending=True)
         ranked = versions.gather(1, order[..., None, None, None].expand_as(versions))
         drawn = {"target": versions, "prediction": ranked}
-        return {name: coloured(part).unflatten(0, clips.video.shape[:2]) for name, part in drawn.items()}
+        return {name: denormalise(part).unflatten(0, clips.video.shape[:2]) for name, part in drawn.items()}
 
 
 def margins(scores: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def distorted(pictures: Tensor, levels: int) -> Tensor:
     Returns:
         ``[M, K, 3, H, W]``.
     """
-    rgb = coloured(pictures)
+    rgb = denormalise(pictures)
     middle = rgb.mean((1, 2, 3), keepdim=True)
     noise = torch.randn_like(rgb)
     made = [rgb[:, None].expand(-1, 4, -1, -1, -1)]
@@ -172,4 +172,4 @@ def distorted(pictures: Tensor, levels: int) -> Tensor:
         )
     every = torch.stack(made, 1)  # [M, K, 4, 3, H, W]
     kind = torch.randint(every.shape[2], (len(rgb),), device=rgb.device)
-    return standardised(every[torch.arange(len(rgb), device=rgb.device), :, kind].clamp(0, 1))
+    return normalise_rgb(every[torch.arange(len(rgb), device=rgb.device), :, kind].clamp(0, 1))

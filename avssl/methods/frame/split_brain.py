@@ -19,7 +19,7 @@ from avssl.encoders import ResNet, SplitResNet
 from avssl.labels import RecordedDepth
 from avssl.methods.base import Method
 from avssl.methods.dense import MapHead, cell_means, chance_level, masked_accuracy, most_frequent
-from avssl.pixels import ab_bins, coloured, lab_to_rgb, rgb_to_lab
+from avssl.pixels import ab_bins, denormalise, lab_to_rgb, rgb_to_lab
 
 BRIGHT = 25  # bins of L within which two cells count as equally bright, for the chance level
 MOST = 0.5  # the share of a cell whose depth must be known for the cell to count
@@ -150,7 +150,7 @@ class SplitBrain(CrossChannel):
         frames = clips.video.flatten(0, 2)  # [M, 3, H, W]
         light, colour = self.encoder.halves(frames[:, None])
         scores = self.colour(light)
-        return scores, self.light(colour), cell_means(rgb_to_lab(coloured(frames)), scores.shape[-2:])
+        return scores, self.light(colour), cell_means(rgb_to_lab(denormalise(frames)), scores.shape[-2:])
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Both directions."""
@@ -220,7 +220,7 @@ class SplitBrainDepth(CrossChannel):
         frames, metres = clips.video.flatten(0, 2), clips.target.flatten(0, 2)  # [M, 3, H, W], [M, H, W]
         depth = self.depth(self.encoder.stages(frames[:, None]))
         seen = self.depth_encoder.stages(self.shown(metres)[:, None])
-        lab = cell_means(rgb_to_lab(coloured(frames)), depth.shape[-2:])
+        lab = cell_means(rgb_to_lab(denormalise(frames)), depth.shape[-2:])
         known = cell_means((metres > 0).float(), depth.shape[-2:])
         place = (cell_means(self.place(metres), depth.shape[-2:]) / known.clamp(min=1e-6) * self.levels).long()
         place, counted = place.clamp(0, self.levels - 1), known > MOST

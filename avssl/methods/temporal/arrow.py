@@ -17,7 +17,7 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method, per_video_mean
 from avssl.methods.disguise import flicker, moving_crop
 from avssl.methods.temporal.common import EitherWay
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class ArrowOfTime(Method):
         red, blue = evidence.clamp(min=0).tanh(), -evidence.clamp(max=0).tanh()
         heat = torch.stack([red, torch.zeros_like(red), blue], 1)[:, None]  # [B N, 1, 3, H', W']
         shape = clips.video.shape[:2]
-        return {"seen": coloured(seen).unflatten(0, shape), "evidence": heat.unflatten(0, shape)}
+        return {"seen": denormalise(seen).unflatten(0, shape), "evidence": heat.unflatten(0, shape)}
 
     def disguised(self, video: Tensor) -> Tensor:
         """Hide the camera's motion and traces of the codec in ``[M, T, 3, H, W]``."""

@@ -17,7 +17,7 @@ from avssl.encoders import ResNet
 from avssl.methods.base import Method
 from avssl.methods.dense import MapHead, cell_means
 from avssl.methods.temporal.common import accuracy_and_chance
-from avssl.pixels import coloured, lab_to_rgb, rgb_to_lab, standardised
+from avssl.pixels import denormalise, lab_to_rgb, normalise_rgb, rgb_to_lab
 
 NEARBY = 4.0  # scale in L units of equal brightness, for the chance level
 
@@ -84,8 +84,8 @@ class TrackByColour(Method):
     def _features(self, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
         """Return features ``[M, T, width, h, w]`` of grey frames, L ``[M, T, h, w]`` and ab ``[M, T, 2, h, w]``."""
         video = clips.video.flatten(0, 1)  # [M, T, 3, H, W]
-        lab = rgb_to_lab(coloured(video))
-        grey = standardised(lab[:, :, :1] / 100)  # [M, T, 3, H, W]
+        lab = rgb_to_lab(denormalise(video))
+        grey = normalise_rgb(lab[:, :, :1] / 100)  # [M, T, 3, H, W]
         features = self.head(self.encoder.stages(grey)).unflatten(0, video.shape[:2])
         cells = cell_means(lab, features.shape[-2:])
         return features, cells[:, :, 0], cells[:, :, 1:]

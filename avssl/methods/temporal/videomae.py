@@ -16,7 +16,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders.vit import Blocks, ViT, space_time_code
 from avssl.methods.base import Method, per_video_mean
 from avssl.methods.losses import identification_accuracy, squared_distances
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 EPSILON = 1e-6  # added to the standard deviation of a patch
 COMPARED = 64  # masked tokens per clip in the metric, or a few more; all would take a sixth of a small step
@@ -92,7 +92,7 @@ class VideoMAE(Method):
         grid = self.encoder.grid(video)
         drawn = {"masked": torch.zeros_like(guess), "reconstruction": guess}
         whole = {name: self.encoder.pixels(patches.scatter(1, where, p), grid) for name, p in drawn.items()}
-        return {name: coloured(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
+        return {name: denormalise(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the share that is masked."""

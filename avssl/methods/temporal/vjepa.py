@@ -19,7 +19,7 @@ from avssl.encoders.vit import Blocks, ViT, space_time_code
 from avssl.methods.base import Method, per_video_mean
 from avssl.methods.losses import identification_accuracy
 from avssl.methods.momentum import MomentumCopy
-from avssl.pixels import coloured
+from avssl.pixels import denormalise
 
 MASKS = ((8, 0.15), (2, 0.7))  # section 3.2: short-range and long-range; number of blocks, share of a frame per block
 ASPECT = (0.75, 1.5)  # height over width of a block
@@ -100,7 +100,7 @@ class VJEPA(Method):
         masks = [block_mask(grid, *kind).to(video.device) for kind in MASKS]
         patches = self.encoder.patches(video)
         drawn = [self.encoder.pixels(patches * ~mask[:, None], grid)[:, 0] for mask in masks]
-        return {"masks": coloured(torch.stack(drawn, 1)).unflatten(0, clips.video.shape[:2])}
+        return {"masks": denormalise(torch.stack(drawn, 1)).unflatten(0, clips.video.shape[:2])}
 
     def after_step(self, progress: float) -> None:
         """Update the momentum encoder."""
