@@ -99,7 +99,7 @@ class Manifest:
         if b"avssl" not in (table.schema.metadata or {}):
             table = normalised(table, path)
         manifest = cls(table, base, origin=(cls._map, (path, base)))
-        manifest._maps = [mapped] if len(mapped) > LARGE else []
+        manifest._maps = [mapped] if len(mapped) > LARGE and hasattr(mapped, "madvise") else []  # not on Windows
         return manifest
 
     @classmethod
