@@ -12,12 +12,11 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
-from avssl.media.info import MediaError, VideoInfo
+from avssl.media.info import MOTION_RATE, MediaError, VideoInfo
 from avssl.media.pyav import PyAVReader
 from avssl.media.timeline import spacing
 
 _SIDE = 64  # pixels of the small grey picture that frames are compared on
-_BINS = 8  # a second
 
 
 class Difference:
@@ -79,8 +78,8 @@ def profile(times: Tensor, moved: Tensor, duration: float) -> Tensor:
         moved: ``[T]`` how much has moved since the frame before; the first is not counted.
         duration: seconds.
     """
-    bins = math.ceil(_BINS * duration)
-    place = (times[1:] * _BINS).long().clamp(max=bins - 1)  # [T - 1]
+    bins = math.ceil(MOTION_RATE * duration)
+    place = (times[1:] * MOTION_RATE).long().clamp(max=bins - 1)  # [T - 1]
     total = torch.zeros(bins).index_add_(0, place, moved[1:])
     count = torch.zeros(bins).index_add_(0, place, torch.ones(len(place)))
     filled = count.nonzero().flatten()
