@@ -11,6 +11,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from avssl.catalog.index import build_index
+from avssl.catalog.summary import summarise
 from avssl.media import MediaError
 
 
@@ -43,7 +44,7 @@ def main() -> None:
         )
     except (MediaError, OSError, ValueError) as error:
         sys.exit(f"index.py: {error}")
-    print(f"{manifest.summary()}\nwritten to {args.out}")
+    print(f"{summarise(manifest)}\nwritten to {args.out}")
 
 
 if __name__ == "__main__":

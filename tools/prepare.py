@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from avssl.catalog.copies import prepare
 from avssl.catalog.encode import CopyOptions
 from avssl.catalog.index import open_manifest
+from avssl.catalog.summary import summarise
 from avssl.media import MediaError
 
 
@@ -30,7 +31,7 @@ def main() -> None:
         prepared = prepare(open_manifest(args.source), args.out, options, args.workers, args.timeout)
     except (MediaError, OSError, ValueError) as error:
         sys.exit(f"prepare.py: {error}")
-    print(f"{prepared}\n{prepared.manifest.summary()}\nwritten to {args.out}")
+    print(f"{prepared}\n{summarise(prepared.manifest)}\nwritten to {args.out}")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+
+from avssl.runtime.files import growing
 
 Record = dict[str, Any]
 
@@ -76,15 +76,6 @@ class Store:
         with self.growing(stage, key, ".json") as partial:
             partial.write_bytes(json.dumps(record, sort_keys=True).encode())
 
-    @contextlib.contextmanager
-    def growing(self, stage: str, key: str, suffix: str) -> Iterator[Path]:
+    def growing(self, stage: str, key: str, suffix: str) -> AbstractContextManager[Path]:
         """A path to write a file to, which gets its proper name if it is there as the block ends without an error."""
-        path = self.path(stage, key, suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
-        try:
-            yield partial
-            if partial.exists():
-                os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        return growing(self.path(stage, key, suffix))

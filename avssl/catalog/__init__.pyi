@@ -6,3 +6,4 @@ from .encode import CopyOptions as CopyOptions
 from .index import build_index as build_index
 from .index import open_manifest as open_manifest
 from .manifest import Manifest as Manifest
+from .summary import summarise as summarise

@@ -20,7 +20,7 @@ from avssl.catalog.encode import CopyOptions, write_copy
 from avssl.catalog.index import PREPARING, Row, frozen, measure_file, reader_version, rejection, thawed
 from avssl.catalog.manifest import Manifest
 from avssl.media import MediaError, VideoInfo
-from avssl.runtime.files import Journal
+from avssl.runtime.files import Journal, settle
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
@@ -211,9 +211,7 @@ def _copy(job: Job) -> Row:
     if row["status"] == "ok":
         if row["audio_rate"] is not None:
             row["sync_grade"] = job.info.sync_grade  # a copy can be trusted no more than its source
-        with open(job.partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(job.partial, job.target)
+        settle(job.partial, job.target)
         facts = job.target.stat()
         row |= {"size_bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns, "reader": reader_version(True)}
     return row

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from avssl.catalog.summary import summarise
 from avssl.catalog.table import IDENTITY, SCHEMA, fingerprint, info_from_row, normalised, write_arrow
 from avssl.media.info import MediaError, VideoInfo
 from avssl.runtime.files import user_cache, write_atomically
@@ -99,7 +98,7 @@ class Manifest:
         if b"avssl" not in (table.schema.metadata or {}):
             table = normalised(table, path)
         manifest = cls(table, base, origin=(cls._map, (path, base)))
-        manifest._maps = [mapped] if len(mapped) > LARGE else []
+        manifest._maps = [mapped] if len(mapped) > LARGE and hasattr(mapped, "madvise") else []  # not on Windows
         return manifest
 
     @classmethod
@@ -255,10 +254,6 @@ class Manifest:
         if self._rows is None and stored is not None:
             return stored
         return fingerprint([self.column(name) for name in IDENTITY])
-
-    def summary(self) -> str:
-        """How much there is of what, and what was rejected, in lines of text."""
-        return summarise(self)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """All rows, also the rejected ones (of a selection: the selected ones), as :meth:`from_rows` takes them."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from avssl.catalog.manifest import Manifest
+from avssl.catalog.manifest import Manifest
 
 EXAMPLES = 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,77 +51,45 @@ SCHEMA = pa.schema(
         ("motion", pa.large_binary()),  # float16, native order, 8 a second
     ]
 )
+# Fields of VideoInfo that a column of the same name holds as they are; fields of AudioInfo have columns "audio_*".
+OTHERWISE = {"path", "size", "audio", "label", "group", "view", "motion", "num_frames", "backends"}
+SAME = [field.name for field in fields(VideoInfo) if field.name not in OTHERWISE]
+SOUND = [field.name for field in fields(AudioInfo)]
 IDENTITY = ("path", "content", "label", "group", "view")  # what the fingerprint covers
 
 ROWS_TOGETHER = 2048
 
 
 def row_from_info(info: VideoInfo) -> dict[str, Any]:
-    """The columns of a row that describe the recording itself (not its place, identity or annotation)."""
-    audio = info.audio
-    return {
-        "status": "ok",
-        "duration": info.duration,
-        "fps": info.fps,
-        "height": info.size[0],
-        "width": info.size[1],
-        "frames": info.num_frames,
-        "vfr": info.vfr,
-        "codec": info.codec,
-        "container": info.container,
-        "rotation": info.rotation,
-        "origin": info.origin,
-        "seekable": info.seekable,
-        "backends": list(info.backends),
-        "sync_grade": info.sync_grade,
-        "audio_rate": None if audio is None else audio.rate,
-        "audio_channels": None if audio is None else audio.channels,
-        "audio_start": None if audio is None else audio.start,
-        "audio_duration": None if audio is None else audio.duration,
-        "audio_codec": None if audio is None else audio.codec,
-        "audio_silent": None if audio is None else audio.silent,
-        "motion": None if info.motion is None else info.motion.to(torch.float16).numpy().tobytes(),
-    }
+    """Return the columns that describe the recording itself, not its place, identity or annotation."""
+    row = {name: getattr(info, name) for name in SAME}
+    row |= {f"audio_{name}": getattr(info.audio, name, None) for name in SOUND}
+    row["height"], row["width"] = info.size
+    row["motion"] = None if info.motion is None else info.motion.to(torch.float16).numpy().tobytes()
+    return row | {"status": "ok", "frames": info.num_frames, "backends": list(info.backends)}
 
 
 def info_from_row(row: Mapping[str, Any], root: Path, classes: Mapping[str, int]) -> VideoInfo:
-    """The recording that a row describes.
+    """Return the recording that a row describes.
 
     Args:
         row: all columns of ``SCHEMA``.
-        root: the folder that the row's path starts from.
-        classes: number of each class name.
+        root: folder that the row's path is relative to.
+        classes: class number by class name.
     """
-    audio = None
-    if row["audio_rate"] is not None:
-        audio = AudioInfo(
-            rate=row["audio_rate"],
-            channels=row["audio_channels"],
-            start=row["audio_start"],
-            duration=row["audio_duration"],
-            codec=row["audio_codec"],
-            silent=row["audio_silent"],
-        )
+    sound = {name: row[f"audio_{name}"] for name in SOUND}
     motion = row["motion"]
     return VideoInfo(
         path=root / row["path"],
-        duration=row["duration"],
-        fps=row["fps"],
         size=(row["height"], row["width"]),
-        audio=audio,
+        audio=None if sound["rate"] is None else AudioInfo(**sound),
         label=None if row["label"] is None else classes[row["label"]],
         group=row["group"],
         view=row["view"],
         motion=None if motion is None else torch.from_numpy(np.frombuffer(motion, np.float16).astype(np.float32)),
-        origin=row["origin"],
         num_frames=row["frames"],
-        vfr=row["vfr"],
-        codec=row["codec"],
-        container=row["container"],
-        rotation=row["rotation"],
-        seekable=row["seekable"],
         backends=tuple(row["backends"]),
-        sync_grade=row["sync_grade"],
+        **{name: row[name] for name in SAME},
     )
 
 

@@ -1,7 +1,6 @@
 from . import samplers as samplers
 from . import transforms as transforms
 from .dataset import ClipDataset as ClipDataset
-from .dataset import Failure as Failure
 from .dataset import Item as Item
 from .dataset import Labeller as Labeller
 from .dataset import collate as collate
@@ -9,6 +8,8 @@ from .dataset import some_of_each as some_of_each
 from .loader import ClipLoader as ClipLoader
 from .loader import InOrder as InOrder
 from .loader import Steps as Steps
+from .quarantine import Quarantine as Quarantine
+from .quarantine import Unreadable as Unreadable
 from .samplers import ClipSampler as ClipSampler
 from .samplers import ConsecutiveClips as ConsecutiveClips
 from .samplers import NearbyClips as NearbyClips

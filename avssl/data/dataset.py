@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,9 +10,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from avssl.clips import Clips, ClipTimes
+from avssl.data.collection import Collection, column, scenes
+from avssl.data.quarantine import Quarantine, Unreadable
 from avssl.data.samplers import ClipSampler, ViewSampler
 from avssl.data.transforms import ClipTransform
 from avssl.media import AudioClip, MediaError, VideoInfo, VideoReader, open_video
@@ -22,14 +22,6 @@ from avssl.runtime.seeds import key
 
 Short = Literal["drop", "loop"]
 ATTEMPTS = 8  # replacements tried for one bad item before the run is stopped
-
-
-class Collection(Protocol):
-    """What the dataset needs of a manifest."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> VideoInfo: ...
 
 
 class Labeller(Protocol):
@@ -40,20 +32,11 @@ class Labeller(Protocol):
         ...
 
 
-class Failure(NamedTuple):
-    """A video that could not be read: which row of the collection, which file, and why."""
-
-    row: int
-    path: str
-    code: str
-    message: str
-
-
 class Item(NamedTuple):
     """One video's clips, and the videos that failed before it was found."""
 
     clips: Clips
-    failures: list[Failure]
+    failures: list[Unreadable]
 
 
 class ClipDataset(Dataset[Item]):
@@ -101,13 +84,13 @@ class ClipDataset(Dataset[Item]):
     ) -> None:
         if not 0 <= labelled <= 1:
             raise ValueError(f"labelled: expected a share from 0 to 1, got {labelled}")
-        durations = np.asarray(_column(videos, "duration"), dtype=np.float64)
+        durations = np.asarray(column(videos, "duration"), dtype=np.float64)
         firsts = np.arange(len(durations))
         self.views, self.alone = 1, 0
         self.scenes: dict[int, list[int]] = {}  # rows of a scene's cameras, by the row of the first of them
         if isinstance(sampler, ViewSampler) and sampler.views > 1:
             self.views = sampler.views
-            self.scenes = {rows[0]: rows for rows in _scenes(videos, sampler.views)}
+            self.scenes = {rows[0]: rows for rows in scenes(videos, sampler.views)}
             self.alone = len(durations) - sum(map(len, self.scenes.values()))
             firsts = np.array(list(self.scenes), dtype=np.int64)
             durations = np.array([durations[rows].min() for rows in self.scenes.values()])
@@ -123,9 +106,8 @@ class ClipDataset(Dataset[Item]):
         self.audio_rate, self.seed, self.short, self.backend = audio_rate, seed, short, backend
         self.labelled = np.full(len(videos), labelled > 0)
         if 0 < labelled < 1:
-            self.labelled = some_of_each(_column(videos, "label"), labelled, key(seed))
-        self.quarantined: dict[int, Failure] = {}  # by row of the collection; not tried again
-        self.in_flight: Tensor | None = None  # [workers, 3] row, pid, start (ns): shared with the loader's watchdog
+            self.labelled = some_of_each(column(videos, "label"), labelled, key(seed))
+        self.quarantine = Quarantine(videos)
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -134,11 +116,11 @@ class ClipDataset(Dataset[Item]):
         """The item of (epoch, index); a video that can't be read is replaced by another, the same one every time."""
         epoch, index = item
         seed = key(self.seed, epoch, index)
-        failures: list[Failure] = []
+        failures: list[Unreadable] = []
         for attempt in range(ATTEMPTS):
             place = index if attempt == 0 else key(self.seed, epoch, index, attempt) % len(self.kept)
             rows = self._cameras(int(self.kept[place]), seed)
-            known = [self.quarantined[row] for row in rows if row in self.quarantined]
+            known = [self.quarantine.failures[row] for row in rows if row in self.quarantine]
             with torch.autocast("cpu", enabled=False):  # a caller's reaches this process but no worker
                 read = known or self._read(rows, seed)
             if isinstance(read, Clips):
@@ -157,7 +139,7 @@ class ClipDataset(Dataset[Item]):
         drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(key(seed, 1)))
         return [rows[camera] for camera in sorted(drawn[: self.views].tolist())]
 
-    def _read(self, rows: Sequence[int], seed: int) -> Clips | list[Failure]:
+    def _read(self, rows: Sequence[int], seed: int) -> Clips | list[Unreadable]:
         """The clips of one item, or the recording that can't be read."""
         infos = [self.videos[row] for row in rows]
         info = infos[0]
@@ -175,7 +157,7 @@ class ClipDataset(Dataset[Item]):
                 chosen = [clip for clip in range(n) if view[clip] == camera]
                 if not chosen:
                     continue
-                self._mark(row)
+                self.quarantine.mark(row)
                 times = drawn.times[chosen].flatten()  # [clips * T]
                 with open_video(infos[camera].path, self.backend, info=infos[camera]) as reader:
                     size = self.transform.decode_size(infos[camera].size)
@@ -189,9 +171,9 @@ class ClipDataset(Dataset[Item]):
                 video = torch.stack([self.transform(clip) for clip in frames])  # [N, T, 3, H, W]
             target = None if self.labeller is None else self.labeller(video, drawn.times, info)
         except MediaError as error:
-            return [Failure(row, str(self.videos[row].path), error.code, str(error))]
+            return [Unreadable(row, str(self.videos[row].path), error.code, str(error))]
         finally:
-            self._mark(-1)
+            self.quarantine.mark(-1)
         listens = drawn.audio is not None
         return Clips(
             video[None],
@@ -211,11 +193,6 @@ class ClipDataset(Dataset[Item]):
         if looped:
             raise ValueError("data.short=loop repeats pictures only; a method that listens needs data.short=drop")
         return [reader.audio(start, stop, self.audio_rate) for start, stop in drawn.audio[list(chosen)].tolist()]
-
-    def _mark(self, row: int) -> None:
-        worker = get_worker_info()
-        if self.in_flight is not None and worker is not None:
-            self.in_flight[worker.id] = torch.tensor([row, os.getpid(), time.monotonic_ns()])
 
 
 def some_of_each(labels: Sequence[Any], share: float, seed: int) -> np.ndarray:
@@ -239,7 +216,7 @@ def some_of_each(labels: Sequence[Any], share: float, seed: int) -> np.ndarray:
     return chosen
 
 
-def collate(items: Sequence[Item]) -> tuple[Clips, list[Failure]]:
+def collate(items: Sequence[Item]) -> tuple[Clips, list[Unreadable]]:
     """Items to a batch of ``len(items)`` videos, and all failures on the way to it."""
     clips = [item.clips for item in items]
     values: dict[str, Any] = {}
@@ -247,35 +224,3 @@ def collate(items: Sequence[Item]) -> tuple[Clips, list[Failure]]:
         parts = [getattr(clip, name) for clip in clips]
         values[name] = None if parts[0] is None else torch.cat(parts)
     return Clips(**values), [failure for item in items for failure in item.failures]
-
-
-def _scenes(videos: Collection, views: int) -> list[list[int]]:
-    """The rows of each group that has at least ``views`` cameras, in the order of their names.
-
-    Raises:
-        ValueError: where there is no such group, or one has two recordings from the same camera.
-    """
-    groups: dict[str, dict[str, int]] = {}
-    for row, (group, view) in enumerate(zip(_column(videos, "group"), _column(videos, "view"), strict=True)):
-        if group is None or view is None:
-            continue
-        other = groups.setdefault(group, {}).setdefault(view, row)
-        if other != row:
-            raise ValueError(
-                f"{videos[other].path} and {videos[row].path} are both view {view!r} of group {group!r}: "
-                "index with a --group that tells scenes apart and a --view that tells cameras apart"
-            )
-    scenes = [[rows[name] for name in sorted(rows)] for rows in groups.values() if len(rows) >= views]
-    if not scenes:
-        raise ValueError(
-            f"none of {len(groups)} groups of the {len(videos)} videos has {views} synchronised cameras: index the "
-            "collection with --group and --view, or use a method that needs one camera"
-        )
-    return scenes
-
-
-def _column(videos: Collection, name: str) -> Sequence[Any]:
-    column = getattr(videos, "column", None)  # a manifest answers from its memory map
-    if column is not None:
-        return column(name).to_numpy() if name == "duration" else column(name).to_pylist()
-    return [getattr(videos[index], name) for index in range(len(videos))]

@@ -6,26 +6,20 @@ begins at step k gives what an uninterrupted one would have given from there on.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import os
-import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import wait
-from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 
 from avssl.clips import Clips
-from avssl.data.dataset import ClipDataset, Failure, collate
+from avssl.data.dataset import ClipDataset, collate
+from avssl.data.quarantine import Unreadable
 from avssl.runtime.seeds import key
 from avssl.runtime.workers import start_worker
 
 RESTARTS = 3  # times that the workers of one pass are started again after a hang or a crash
-DYING = 5.0  # seconds within which the death of a worker whose pipe has closed becomes known
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,6 @@ class ClipLoader:
         batches: which items, in which order.
         workers: processes that read; 0 reads in this one (and then nothing guards against a hang).
         timeout: seconds after which a worker that gives no batch is taken to hang.
-        quarantine: a JSON-lines file that keeps the failures of a run for its resumption.
         max_bad: largest share of unreadable videos.
         pin_memory: page-locked batches, for a GPU.
     """
@@ -134,15 +127,12 @@ class ClipLoader:
         batches: Steps | InOrder,
         workers: int = 2,
         timeout: float = 300.0,
-        quarantine: Path | None = None,
         max_bad: float = 0.01,
         pin_memory: bool = False,
     ) -> None:
         self.dataset, self.batches, self.workers, self.timeout = dataset, batches, workers, timeout
-        self.quarantine, self.max_bad, self.pin_memory = quarantine, max_bad, pin_memory
+        self.max_bad, self.pin_memory = max_bad, pin_memory
         self.position = batches.start  # of the next batch
-        if quarantine is not None and quarantine.exists():
-            self._recall(quarantine)
 
     def __len__(self) -> int:
         """Batches of the whole run, those before ``position`` included."""
@@ -168,7 +158,7 @@ class ClipLoader:
                 self.position = self.batches.start
                 return
             except (RuntimeError, EOFError, OSError) as error:
-                failures = self._culprits(error)
+                failures = self.dataset.quarantine.culprits(error, self.timeout)
                 restarts += 1
                 if not failures:
                     raise
@@ -183,7 +173,7 @@ class ClipLoader:
     def _loader(self, batches: Steps | InOrder) -> DataLoader:
         if not self.workers:
             return DataLoader(self.dataset, batch_sampler=batches, collate_fn=collate)
-        self.dataset.in_flight = torch.full((self.workers, 3), -1, dtype=torch.int64).share_memory_()
+        self.dataset.quarantine.watch(self.workers)
         return DataLoader(
             self.dataset,
             batch_sampler=batches,
@@ -196,52 +186,16 @@ class ClipLoader:
             generator=torch.Generator(),  # the workers' base seed; leaves the global random numbers alone
         )
 
-    def _culprits(self, error: BaseException) -> list[Failure]:
-        """What the dead workers and those over time were reading; the latter are killed."""
-        if self.dataset.in_flight is None:
-            return []
-        if isinstance(error, (EOFError, OSError)):  # a dying worker's pipes close some time before its death is known
-            wait([child.sentinel for child in multiprocessing.active_children()], DYING)
-        alive = {child.pid for child in multiprocessing.active_children()}
-        failures = []
-        for row, pid, started in self.dataset.in_flight.tolist():
-            if row < 0:
-                continue
-            path, seconds = self.dataset.videos[row].path, (time.monotonic_ns() - started) / 1e9
-            if pid not in alive:
-                failures.append(Failure(row, str(path), "crashed", f"{path}: the worker died while reading it"))
-            elif seconds >= 0.9 * self.timeout:
-                os.kill(pid, signal.SIGKILL)
-                failures.append(Failure(row, str(path), "timeout", f"{path}: not read after {seconds:.0f} s"))
-        return failures
-
-    def _count(self, failures: list[Failure]) -> None:
-        bad = self.dataset.quarantined
+    def _count(self, failures: list[Unreadable]) -> None:
+        bad = self.dataset.quarantine
         for failure in failures:
-            if failure.row in bad:
-                continue
-            bad[failure.row] = failure
-            if self.quarantine is not None:
-                stat = Path(failure.path).stat()
-                entry = {**failure._asdict(), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-                with self.quarantine.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(entry) + "\n")
-            print(f"quarantined {len(bad)} of {len(self.dataset)} videos: {failure.message}", flush=True)
+            if bad.add(failure):
+                print(f"quarantined {len(bad)} of {len(self.dataset)} videos: {failure.message}", flush=True)
         if len(bad) > max(1.0, self.max_bad * len(self.dataset)):
             raise ValueError(
                 f"{len(bad)} of {len(self.dataset)} videos can't be read, more than data.max_bad={self.max_bad:.0%}: "
-                f"{next(iter(bad.values())).message} Index the collection again, or raise data.max_bad"
+                f"{next(iter(bad.failures.values())).message} Index the collection again, or raise data.max_bad"
             )
-
-    def _recall(self, quarantine: Path) -> None:
-        for line in quarantine.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            path = Path(entry["path"])
-            row = entry["row"]
-            if row < len(self.dataset.videos) and self.dataset.videos[row].path == path and path.exists():
-                stat = path.stat()
-                if (stat.st_size, stat.st_mtime_ns) == (entry["size"], entry["mtime_ns"]):
-                    self.dataset.quarantined[row] = Failure(row, entry["path"], entry["code"], entry["message"])
 
 
 def _context() -> str:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from avssl.clips import ClipTimes
 from avssl.media import VideoInfo
+from avssl.media.info import MOTION_RATE
 
-MOTION_RATE = 8  # values of VideoInfo.motion a second
 TINY = 1e-6  # seconds, by which sums of times must stay clear of the end
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from torch import Tensor
 
 import avssl
 from avssl.encoders.base import AudioEncoder, Encoder, Exportable
+from avssl.runtime.files import write_atomically, write_text
 from avssl.runtime.moved import current_arguments, current_class, original_arguments
 
 WEIGHTS = "encoder.safetensors"
@@ -61,9 +61,9 @@ def save_encoder(encoder: Exportable, folder: str | Path, card: Mapping[str, Any
         raise ValueError(f"save_encoder: the card must hold plain JSON values: {error}") from error
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, save(tensors, metadata={"card": text}))
-    _replace(folder / CARD, (text + "\n").encode())
+    content = save(tensors, metadata={"card": text})
+    write_atomically(folder / WEIGHTS, lambda file: file.write(content))
+    write_text(folder / CARD, text + "\n")
     return folder / WEIGHTS
 
 
@@ -220,12 +220,3 @@ def _check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], we
     ]
     if lines:
         raise ValueError(f"{weights}: the tensors do not fit the class in its card:\n" + "\n".join(lines))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

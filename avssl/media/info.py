@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+MOTION_RATE = 8  # values of VideoInfo.motion per second
+
 
 class MediaError(Exception):
     """A file that can't be used, and what to do about it.

@@ -12,12 +12,11 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
-from avssl.media.info import MediaError, VideoInfo
+from avssl.media.info import MOTION_RATE, MediaError, VideoInfo
 from avssl.media.pyav import PyAVReader
 from avssl.media.timeline import spacing
 
 _SIDE = 64  # side in pixels of the small grey images that are compared
-_BINS = 8  # per second
 
 
 class Difference:
@@ -78,8 +77,8 @@ def profile(times: Tensor, moved: Tensor, duration: float) -> Tensor:
     Returns:
         ``[ceil(8 * duration)]``.
     """
-    bins = math.ceil(_BINS * duration)
-    place = (times[1:] * _BINS).long().clamp(max=bins - 1)  # [T - 1]
+    bins = math.ceil(MOTION_RATE * duration)
+    place = (times[1:] * MOTION_RATE).long().clamp(max=bins - 1)  # [T - 1]
     total = torch.zeros(bins).index_add_(0, place, moved[1:])
     count = torch.zeros(bins).index_add_(0, place, torch.ones(len(place)))
     filled = count.nonzero().flatten()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
+import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+from filelock import lock_descriptor
 
 
 class Journal:
@@ -43,11 +46,9 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:  # whoever held the lock may have removed or replaced the file while we waited
             self._file = open(self.path, "a+b")
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock_descriptor(self._file.fileno(), blocking=False):
                 print(f"waiting for another process that writes {self.path}", file=sys.stderr, flush=True)
-                fcntl.flock(self._file, fcntl.LOCK_EX)
+                lock_descriptor(self._file.fileno())
             if self.path.exists() and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
                 break
             self._file.close()
@@ -75,35 +76,60 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the file: the job is done and its result stored."""
-        self.path.unlink()
+        if os.name == "nt":  # where an open file can't be deleted
+            self._file.close()
+        with contextlib.suppress(PermissionError):  # another process on Windows has opened it
+            self.path.unlink()
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file that is either whole or not there: to a neighbour first, flushed to the disk, then renamed.
+def flush(path: Path) -> None:
+    """Flush a file, or a folder's entries, to the disk; Windows flushes no folders."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
-    Args:
-        path: the file; its folder is made where it doesn't exist.
-        write: called with the open neighbour.
+
+def settle(partial: Path, path: Path) -> None:
+    """Flush a complete temporary file to the disk and rename it to ``path``."""
+    flush(partial)
+    partial.replace(path)
+
+
+@contextlib.contextmanager
+def growing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; it is renamed to ``path`` if the block ends without an error.
+
+    So ``path`` is either complete or as it was before. A block that writes nothing changes nothing. The folder is
+    created if needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
     try:
-        with open(neighbour, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(neighbour, path)
+        yield partial
+        if partial.exists():
+            settle(partial, path)
     finally:
-        neighbour.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file that is either complete or as it was before.
+
+    Args:
+        path: the file; its folder is created if needed.
+        write: called with the open temporary file.
+    """
+    with growing(path) as partial, open(partial, "wb") as file:
+        write(file)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically; what UTF-8 can't hold is escaped."""
-
-    def write(file: IO[bytes]) -> None:
-        file.write(text.encode(errors="backslashreplace"))
-
-    write_atomically(path, write)
+    """Write a text file atomically, as UTF-8; characters that it can't encode are escaped."""
+    write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 CHUNK = 1 << 20

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +13,11 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from avssl.runtime.files import growing, user_cache, write_text
+from avssl.runtime.workers import usable_cores
 from avssl.synthetic.scene import Scene
 from avssl.synthetic.world import CLASSES, RENDERING, World
 
@@ -30,8 +30,7 @@ KEYFRAMES = 12
 
 def default_folder(world: World) -> Path:
     """Where a world lies in the user's cache (``XDG_CACHE_HOME``, else ``~/.cache``)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "avssl" / "synthetic" / world.key
+    return user_cache() / "synthetic" / world.key
 
 
 def write_world(world: World, root: Path | None = None, workers: int | None = None) -> Path:
@@ -56,30 +55,20 @@ def write_world(world: World, root: Path | None = None, workers: int | None = No
     root.mkdir(parents=True, exist_ok=True)
     settings = {"rendering": RENDERING, **asdict(world), "classes": list(CLASSES)}
     mark = root / MARK
-    with _locked(root):
+    with FileLock(root / ".lock"):  # released if its owner dies
         if mark.exists():
             if json.loads(mark.read_text()) != settings:
                 raise ValueError(f"{root} holds another synthetic world ({mark.read_text()}): give another folder")
             return root
-        for leftover in root.glob("*/*.part"):
+        for leftover in root.glob("*/.*.partial"):
             leftover.unlink()
         for name in CLASSES:
             (root / name).mkdir(exist_ok=True)
         jobs = [(i, v) for i in range(world.videos) for v in range(world.views)]
         jobs = [job for job in jobs if not (root / world.path(*job)).exists()]
-        _render(world, root, jobs, workers or len(os.sched_getaffinity(0)))
-        part = mark.with_suffix(".part")
-        part.write_text(json.dumps(settings, indent=1) + "\n")
-        part.replace(mark)
+        _render(world, root, jobs, workers or usable_cores())
+        write_text(mark, json.dumps(settings, indent=1) + "\n")
     return root
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Hold the folder's lock, which its owner's death releases."""
-    with (root / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _render(world: World, root: Path, jobs: list[tuple[int, int]], workers: int) -> None:
@@ -131,8 +120,8 @@ def write_video(scene: Scene, path: Path) -> None:
         for k in range(world.num_frames):
             millimetres = np.rint(1000 * scene.depth(k / world.fps)).astype(np.uint16)
             cv2.imwrite(str(folder / f"{k:06d}.png"), millimetres)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
+    muxing = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with growing(path) as partial, av.open(str(partial), "w", format="mp4", options=muxing) as container:
         options = {"preset": "veryfast", "crf": "20", "bf": "0", "g": str(KEYFRAMES), "threads": "1"}
         video = container.add_stream("libx264", rate=world.fps, options=options)
         video.width = video.height = world.size
@@ -152,7 +141,6 @@ def write_video(scene: Scene, path: Path) -> None:
             container.mux(audio.encode(samples))
         container.mux(video.encode(None))
         container.mux(audio.encode(None))
-    part.replace(path)
 
 
 def work() -> None:

@@ -10,7 +10,6 @@ Resume policy:
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -23,9 +22,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from avssl.runtime.files import digest_of, write_text
+from avssl.runtime.files import digest_of, flush, growing, write_text
 
 RESUMABLE = 75  # exit status of a run that was asked to stop and can go on (EX_TEMPFAIL)
+STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 class VerifiedCheckpoints(CheckpointIO):
@@ -38,20 +38,16 @@ class VerifiedCheckpoints(CheckpointIO):
             OSError: where it does not fit; nothing is left behind and older checkpoints stay.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            write_text(digest_file(path), digest_of(partial))
-            os.replace(partial, path)
+            with growing(path) as partial:
+                with partial.open("wb") as file:
+                    torch.save(checkpoint, file)
+                flush(partial)
+                write_text(digest_file(path), digest_of(partial))
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
             free = shutil.disk_usage(path.parent).free / 1e9
             raise OSError(f"{path}: could not be saved ({error}); {free:.2f} GB are free there") from error
-        _sync_folder(path.parent)
+        flush(path.parent)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
         """Read a checkpoint whose digest agrees, without unpickling.
@@ -89,7 +85,7 @@ class Checkpointing(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to listen for signals (after Lightning has set up its own handlers)."""
         self.saved = time.monotonic()
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in STOPPING:
             self.before[number] = signal.signal(number, self._stop)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
@@ -145,11 +141,3 @@ def verifies(path: Path) -> bool:
 def digest_file(path: Path) -> Path:
     """Where the digest of a checkpoint is kept."""
     return path.with_name(path.name + ".sha256")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -197,12 +197,8 @@ class Loaders(L.LightningDataModule):
         return self._loader(self.datasets.held_out, batches, "quarantine.held_out.jsonl")
 
     def _loader(self, dataset: ClipDataset, batches: Steps | InOrder, quarantine: str) -> ClipLoader:
+        dataset.quarantine.keep_in(self.folder / quarantine)
+        data = self.data
         return ClipLoader(
-            dataset,
-            batches,
-            self.data.workers,
-            self.data.timeout,
-            self.folder / quarantine,
-            self.data.max_bad,
-            pin_memory=torch.cuda.is_available(),
+            dataset, batches, data.workers, data.timeout, data.max_bad, pin_memory=torch.cuda.is_available()
         )

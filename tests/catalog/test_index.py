@@ -13,6 +13,7 @@ import pytest
 from films import film
 
 from avssl.catalog.index import build_index, find_media, measure_file, open_manifest
+from avssl.catalog.summary import summarise
 from avssl.media import MediaError
 
 TOOL = Path(__file__).parents[2] / "tools" / "index.py"
@@ -188,8 +189,8 @@ def test_real_files_and_odd_ones(tmp_path, shared_data):
     assert one.motion is not None
     assert len(one.motion) == 4
     assert one.audio is None
-    assert "identical files: 2 files hold 1 recordings" in videos.summary()
-    assert "rejected, " in videos.summary()
+    assert "identical files: 2 files hold 1 recordings" in summarise(videos)
+    assert "rejected, " in summarise(videos)
 
 
 def tmp_path_with_films(tmp_path: Path) -> Path:

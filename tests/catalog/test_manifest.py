@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from avssl.catalog.manifest import Manifest
+from avssl.catalog.summary import summarise
 from avssl.catalog.table import SCHEMA, row_from_info
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
 
@@ -76,7 +77,7 @@ def test_only_usable_videos_are_counted_and_the_rest_are_named():
     with pytest.raises(IndexError, match="3 usable"):
         videos[3]
     for words in ("3 videos can be used, 1 can't", "truncated: 1, such as bad.mp4 (no moov)", "classes: 2, 1 videos"):
-        assert words in videos.summary()
+        assert words in summarise(videos)
 
 
 def test_a_selection_keeps_class_numbers_order_and_repeats(tmp_path):
@@ -180,7 +181,7 @@ def test_nothing_usable_is_an_empty_manifest(tmp_path):
     videos = Manifest.open(tmp_path / "m.parquet")
     assert len(videos) == 0
     assert list(videos) == []
-    assert "0 videos can be used, 1 can't" in videos.summary()
+    assert "0 videos can be used, 1 can't" in summarise(videos)
 
 
 def test_a_large_manifest_opens_at_once_and_stays_out_of_memory(tmp_path):

@@ -182,7 +182,7 @@ def test_a_scene_with_an_unreadable_camera_is_replaced_as_a_whole(views):
     place = next(place for place, row in enumerate(dataset.kept) if 11 in dataset.scenes[int(row)])
     item = dataset[0, place]
     assert [failure.row for failure in item.failures] == [11]
-    dataset.quarantined[11] = item.failures[0]
+    dataset.quarantine.add(item.failures[0])
     again = dataset[0, place]
     assert same(item.clips, again.clips)
     assert again.failures == item.failures

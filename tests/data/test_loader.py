@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from avssl.catalog.index import open_manifest
 from avssl.data.dataset import ClipDataset
 from avssl.data.loader import ClipLoader, InOrder, Steps
+from avssl.data.quarantine import Quarantine
 from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Squash
 
@@ -63,8 +64,10 @@ class Trap(Squash):
         return clip
 
 
-def loader(world, workers, transform=None, **options):
+def loader(world, workers, transform=None, quarantine=None, **options):
     dataset = ClipDataset(open_manifest(world), RandomClips(1, 2, 0.1), transform or Squash(32))
+    if quarantine is not None:
+        dataset.quarantine.keep_in(quarantine)
     return ClipLoader(dataset, Steps(len(dataset), 4, 8), workers, **options)
 
 
@@ -104,7 +107,7 @@ def test_a_worker_that_hangs_or_dies_costs_one_named_file(world, tmp_path, deed,
     assert [entry["code"] for entry in entries] == ["timeout" if deed == "hang" else "crashed"]
     assert entries[0]["path"] in capsys.readouterr().out
     again = loader(world, 0, quarantine=note, max_bad=0.2)  # a resumed run does not try it again
-    assert list(again.dataset.quarantined) == [entries[0]["row"]]
+    assert list(again.dataset.quarantine.failures) == [entries[0]["row"]]
     for one, other in zip(again, batches, strict=True):
         assert torch.equal(one.video, other)
 
@@ -114,9 +117,9 @@ def test_a_worker_whose_pipe_closes_before_it_is_dead_is_found(world, error):
     """So it is where a worker dies while its last batch is fetched."""
     worker = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(0.5,))
     worker.start()
-    own = loader(world, 2)
-    own.dataset.in_flight = torch.tensor([[3, worker.pid, time.monotonic_ns()], [-1, -1, -1]])
-    assert [(failure.row, failure.code) for failure in own._culprits(error)] == [(3, "crashed")]
+    quarantine = Quarantine(open_manifest(world))
+    quarantine.in_flight = torch.tensor([[3, worker.pid, time.monotonic_ns()], [-1, -1, -1]])
+    assert [(failure.row, failure.code) for failure in quarantine.culprits(error, 300.0)] == [(3, "crashed")]
     worker.join()
 
 

@@ -96,7 +96,7 @@ def test_a_killed_writer_leaves_whole_files_and_the_next_call_completes(written:
     else:
         os.killpg(process.pid, signal.SIGKILL)
         pytest.fail("workers outlived the writer that was killed")
-    assert not list(tmp_path.glob("*/*.part"))
+    assert not list(tmp_path.glob("*/.*.partial"))
 
 
 def test_a_whole_world_is_not_written_again(written: Path) -> None:

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import grimp
+
+
+def cycles(imported: dict[str, set[str]]) -> list[list[str]]:
+    """Return the strongly connected components of more than one module (Tarjan, 1972)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found = []
+
+    def visit(module: str) -> None:
+        number[module] = lowest[module] = len(number)
+        path.append(module)
+        for other in imported[module]:
+            if other not in number:
+                visit(other)
+            if other in path:
+                lowest[module] = min(lowest[module], lowest[other])
+        if lowest[module] == number[module]:
+            start = path.index(module)
+            if len(path) > start + 1:
+                found.append(path[start:])
+            del path[start:]
+
+    for module in imported:
+        if module not in number:
+            visit(module)
+    return found
+
+
+def test_cycles_are_found():
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": set(), "d": {"a"}}) == []
+    assert cycles({"a": {"b"}, "b": {"c", "d"}, "c": {"b"}, "d": set()}) == [["b", "c"]]
+
+
+def test_no_module_imports_itself_through_others():
+    graph = grimp.build_graph("avssl", exclude_type_checking_imports=False, cache_dir=None)
+    assert cycles({module: graph.find_modules_directly_imported_by(module) for module in graph.modules}) == []
+
+
+def loaded(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_the_package_loads_nothing_large():
+    assert not {"torch", "numpy"} & loaded("import avssl")
+
+
+def test_a_loss_loads_no_method():
+    rooms = tuple(f"avssl.methods.{room}" for room in ("frame", "temporal", "audiovisual"))
+    assert [module for module in loaded("import avssl.methods.losses") if module.startswith(rooms)] == []
