@@ -13,7 +13,7 @@ from typing import Any
 
 from avssl.catalog.index import open_manifest
 from avssl.evaluation.audio import audio_probe
-from avssl.evaluation.synchrony import synchrony
+from avssl.evaluation.synchrony import measure_synchrony
 from avssl.media import MediaError
 from avssl.synthetic import World, write_world
 from avssl.training.data import SYNTHETIC, split
@@ -30,11 +30,12 @@ def main() -> None:
     args = parser.parse_args()
     try:
         if args.what == "audio":
-            results = audio_probe(args.root, args.run)
+            results = audio_probe(args.root, args.run).to_json()
         else:
             root = write_world(World(videos=480)) if args.root == SYNTHETIC else Path(args.root)
             videos = open_manifest(root)
-            results = synchrony(split(videos, args.held_out)[1] if args.held_out else videos, args.run, args.reach)
+            videos = split(videos, args.held_out)[1] if args.held_out else videos
+            results = measure_synchrony(videos, args.run, args.reach).to_json()
     except (MediaError, FileNotFoundError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
     where = Path(args.root).resolve()

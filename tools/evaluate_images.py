@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from avssl.evaluation.images import stages, svm
 from avssl.evaluation.report import print_results
+from avssl.evaluation.results import Results
 from avssl.media import MediaError
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     """Parse, evaluate, print."""
     parser = ArgumentParser(description=__doc__, allow_abbrev=False)
     commands = parser.add_subcommands(dest="what")
-    protocols: dict[str, Callable[..., dict[str, Any]]] = {"stages": stages, "svm": svm}
+    protocols: dict[str, Callable[..., Results]] = {"stages": stages, "svm": svm}
     for name, protocol in protocols.items():
         part = ArgumentParser(description=protocol.__doc__, allow_abbrev=False)
         part.add_argument("train", type=Path, help="images to train on")
@@ -35,7 +35,7 @@ def main() -> None:
     except (MediaError, FileNotFoundError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
     print_results(results)
-    print(built[built.what].run / "eval" / results["protocol"]["name"] / "results.json")
+    print(built[built.what].run / "eval" / results.protocol["name"] / "results.json")
 
 
 if __name__ == "__main__":

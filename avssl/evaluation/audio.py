@@ -1,34 +1,58 @@
-"""What an audio encoder is worth: a linear probe on labelled sounds, beside baselines."""
+"""Linear probe of an audio encoder on labelled sounds, beside baselines."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from avssl.encoders import AudioEncoder, load_audio_encoder
 from avssl.encoders.export import build, plan
 from avssl.encoders.spectrogram import LogMel
-from avssl.evaluation.metrics import Prediction, summarise
-from avssl.evaluation.probes import Bank, LinearProbe
-from avssl.evaluation.splits import Fold
+from avssl.evaluation.probes import LinearProbe
+from avssl.evaluation.readout import Bank, Floats, cross_validate
+from avssl.evaluation.results import Summary
+from avssl.evaluation.splits import Fold, Folds
 from avssl.media.audio import audio_stream, mono
 from avssl.media.files import open_container
 from avssl.media.info import MediaError
 from avssl.media.resample import resample
 
-Floats = NDArray[np.float32]
+
+@dataclass(frozen=True)
+class AudioResults:
+    """Result of `audio_probe`.
+
+    Attributes:
+        files: number of sounds.
+        classes: K names.
+        chance: 1 / K.
+        pretrained: the run's encoder.
+        random_init: the same network at random initialisation.
+        log_mel: mean and deviation over time of each band of the log-mel spectrogram, the network's input.
+    """
+
+    files: int
+    classes: list[str]
+    chance: float
+    pretrained: Summary
+    random_init: Summary
+    log_mel: Summary
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {name: value.to_json() if isinstance(value, Summary) else value for name, value in vars(self).items()}
 
 
 def read_sound(path: Path, rate: int) -> Floats:
-    """``[S]`` float32: a whole sound file, the mean over its channels, at ``rate`` samples a second.
+    """Read a whole sound file as ``[S]`` float32: mean over channels, at a sampling rate of ``rate``.
 
     Raises:
-        MediaError: where the file can't be opened or has no sound.
+        MediaError: where the file can't be opened or has no audio.
     """
     with open_container(path) as container:
         stream = audio_stream(container)
@@ -44,21 +68,15 @@ def audio_probe(
     group: str = r"_(?P<group>[a-z]+)_",
     seconds: float = 0.7,
     probe: LinearProbe = LinearProbe(strengths=(1e-2, 1e-1, 1.0)),  # noqa: B008
-) -> dict[str, Any]:
-    """Linear probe of a run's audio encoder: one group (speaker) is left out at a time.
-
-    Beside it stand the same network at random initialisation, and the mean and deviation over time of each band of the
-    log-mel spectrogram, which is what the network gets.
+) -> AudioResults:
+    """Evaluate a run's audio encoder by a linear probe; each group (speaker) is left out once.
 
     Args:
         folder: ``<class>/<file>``, any sound files.
         run: a run folder (``<run>/audio_encoder/`` is read) or an export folder.
-        group: pattern of a file's name whose ``group`` must not be split.
-        seconds: sounds are cut to, or padded with silence to, this length about their middle.
+        group: pattern of file names whose ``group`` must not be split.
+        seconds: sounds are cut to this length about their middle, or padded with silence.
         probe: logistic regression.
-
-    Returns:
-        JSON values: ``pretrained``, ``random_init`` and ``log_mel``, each as `summarise` gives them; ``chance``.
 
     Raises:
         FileNotFoundError: where the run has no audio encoder, or the folder no sounds.
@@ -81,21 +99,17 @@ def audio_probe(
     features = {"pretrained": _vectors(encoder, sounds), "random_init": _vectors(fresh, sounds)}
     mel = LogMel(encoder.rate)(sounds)
     features["log_mel"] = torch.cat([mel.mean(2), mel.std(2)], 1).numpy()
-    results: dict[str, Any] = {"files": len(files), "classes": classes, "chance": 1 / len(classes)}
     units = np.unique(names, return_inverse=True)[1]
-    for name, values in features.items():
-        bank = Bank(values[:, None], labels, units, len(classes))
-        predictions = []
-        for unit in range(units.max() + 1):
-            train, test = np.flatnonzero(units != unit), np.flatnonzero(units == unit)
-            fold = Fold(str(unit), tuple(train.tolist()), tuple(test.tolist()))
-            predictions.append(Prediction(fold.name, "", test, labels[test], probe.scores(bank, fold)[0]))
-        results[name] = summarise([predictions], names)
-    return results
+    sides = [(np.flatnonzero(units != unit), np.flatnonzero(units == unit)) for unit in range(units.max() + 1)]
+    listed = [Fold(str(unit), tuple(a.tolist()), tuple(b.tolist())) for unit, (a, b) in enumerate(sides)]
+    folds = Folds(tuple(listed), tuple(names))
+    banks = {name: Bank(values[:, None], labels, units, len(classes)) for name, values in features.items()}
+    outcomes = {name: replace(cross_validate([probe], [bank], folds), chosen=None) for name, bank in banks.items()}
+    return AudioResults(len(files), classes, 1 / len(classes), **outcomes)
 
 
 def _middle(sound: Floats, samples: int) -> torch.Tensor:
-    """The middle ``samples`` of a sound, silence round it where it is shorter."""
+    """Return the middle ``samples`` of a sound, with silence around a shorter one."""
     if len(sound) >= samples:
         begin = (len(sound) - samples) // 2
         return torch.from_numpy(sound[begin : begin + samples].copy())

@@ -1,4 +1,4 @@
-"""Looking at an embedding: a two-dimensional map, and what each video's nearest neighbours are."""
+"""Pictures of an embedding: a two-dimensional map, and nearest neighbours of some videos."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from torch import Tensor
 
 from avssl.encoders import load_encoder
 from avssl.evaluation.pictures import map_picture, neighbours_picture
-from avssl.evaluation.probes import Bank, nearest_videos
-from avssl.evaluation.protocol import Protocol, Task
-from avssl.evaluation.run import bank
+from avssl.evaluation.probes import nearest_videos
+from avssl.evaluation.protocol import DownstreamTask, Protocol
+from avssl.evaluation.readout import Bank
+from avssl.evaluation.run import video_bank
 from avssl.media import open_video
 from avssl.runtime.device import Machine
 
-SHOWN = 5  # neighbours of a query
+SHOWN = 5  # neighbours per query
 PICTURE = 112  # pixels
 
 
@@ -33,26 +34,26 @@ def embed(
     method: Literal["pca", "tsne"] = "tsne",
     queries: int = 2,
 ) -> list[Path]:
-    """Write ``map_<method>.png`` (a dot a video) and ``neighbours.png`` (query and its five nearest videos).
+    """Write ``map_<method>.png`` (one dot per video) and ``neighbours.png`` (queries and their five nearest videos).
 
-    Neighbours come from the training videos of the fold in which the query is tested, so never from its own group.
+    Neighbours come from the training videos of the fold that tests the query, so never from its own group.
 
     Args:
-        protocol: the labelled videos, split and views.
+        protocol: labelled videos, split and views.
         run: run folder or export folder.
-        folder: where the pictures go.
-        machine: where the features are made.
-        method: principal components, or t-SNE (van der Maaten & Hinton, JMLR 2008) for neighbourhoods.
-        queries: tested videos of each class on the sheet.
+        folder: output folder.
+        machine: device, workers and cache.
+        method: principal components, or t-SNE (van der Maaten & Hinton, JMLR 2008), which keeps neighbourhoods.
+        queries: queries per class.
 
     Returns:
-        The files.
+        The files written.
 
     Raises:
-        FileNotFoundError, MediaError, ValueError: as `avssl.evaluation.run.evaluate`.
+        FileNotFoundError, MediaError, ValueError: see `avssl.evaluation.run.evaluate`.
     """
-    task = Task(protocol)
-    values = bank(task, load_encoder(run), machine)
+    task = DownstreamTask(protocol)
+    values = video_bank(task, load_encoder(run), machine)
     map_file, sheet_file = Path(folder) / f"map_{method}.png", Path(folder) / "neighbours.png"
     videos = values.features[task.rows].mean(1)  # [V, D]
     map_picture(project(videos, method), task.labels[task.rows].tolist(), task.videos.classes, map_file)
@@ -62,7 +63,7 @@ def embed(
 
 
 def project(features: NDArray[np.float32], method: Literal["pca", "tsne"]) -> NDArray[np.float32]:
-    """L2-normalised features ``[V, D]`` to ``[V, 2]``; the same every time.
+    """Project L2-normalised features ``[V, D]`` to ``[V, 2]``; deterministic.
 
     Raises:
         ValueError: for fewer than three videos.
@@ -77,7 +78,7 @@ def project(features: NDArray[np.float32], method: Literal["pca", "tsne"]) -> ND
         return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(unit)
 
 
-def _sheet(task: Task, values: Bank, queries: int) -> tuple[list[list[Tensor]], list[list[str]]]:
+def _sheet(task: DownstreamTask, values: Bank, queries: int) -> tuple[list[list[Tensor]], list[list[str]]]:
     left = dict.fromkeys(range(task.classes), queries)
     pictures, titles = [], []
     for fold in task.folds.folds:
@@ -92,7 +93,7 @@ def _sheet(task: Task, values: Bank, queries: int) -> tuple[list[list[Tensor]], 
     return pictures, titles
 
 
-def _middle(task: Task, row: int) -> Tensor:
+def _middle(task: DownstreamTask, row: int) -> Tensor:
     info = task.videos[row]
     with open_video(info.path, info=info) as reader:
         return reader.frames(

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.utils.data import Dataset
 
-import avssl
 from avssl.catalog.manifest import Manifest
 from avssl.data.samplers import UniformClips
 from avssl.encoders import Encoder, weights_hash
@@ -24,6 +23,7 @@ from avssl.runtime.device import Machine
 from avssl.runtime.files import write_atomically
 from avssl.runtime.progress import Tally
 
+VERSION = 1  # of cached features: raise it when the same facts give other features
 VIEWS_AT_ONCE = 64  # views a forward pass
 VIEWS_A_WORKER = 16  # the same in a worker that also decodes: few, so that all end at about the same time
 
@@ -113,8 +113,13 @@ class Normalise:
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
         self.mean, self.std = torch.tensor(mean, device=device), torch.tensor(std, device=device)
 
+    @classmethod
+    def of(cls, encoder: Encoder, machine: Machine) -> Normalise:
+        """Take the statistics from an encoder's card and the device from a machine."""
+        return cls(encoder.card["mean"], encoder.card["std"], machine.target)
+
     def __call__(self, pixels: Tensor) -> Tensor:
-        """The same shape, float32, on the device."""
+        """Return the same shape, float32, on the device."""
         return normalise(pixels.to(self.mean.device, non_blocking=True), self.mean, self.std)
 
 
@@ -194,7 +199,7 @@ def stream_features(
         yield from encode(encoder, batch.flatten(0, 1), views, normalise, machine).unflatten(0, (len(batch), -1)).cpu()
 
 
-def features(encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor:
+def extract_features(encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor:
     """Features ``[V, M, S, D]``, from the cache where the same encoder has seen the same views of the same videos.
 
     Args:
@@ -215,7 +220,7 @@ def features(encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Vie
         "videos": videos.select(rows).fingerprint,
         "views": asdict(views),
         "bfloat16": machine.half,
-        "avssl": avssl.__version__,
+        "version": VERSION,
     }
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     path = machine.folder / "features" / f"{name}.safetensors"

@@ -6,7 +6,7 @@ The schedule is fixed in the protocol and nothing is chosen on test videos: ther
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,10 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 from avssl.catalog.manifest import Manifest
 from avssl.encoders import Encoder
 from avssl.evaluation.features import VIEWS_AT_ONCE, Normalise, ViewDataset, Views
+from avssl.evaluation.probes import draw_labels
+from avssl.evaluation.readout import Ints, Scores, TooFewLabels
 from avssl.evaluation.splits import Fold
 from avssl.runtime.device import Machine
 from avssl.runtime.workers import start_worker
 
+Start = Callable[[int], Encoder]  # seed -> the encoder to start from
 POSITIONS = 10  # places in a video from which training clips are taken, spread evenly
 SHIFT = 1 / 8  # largest shift of a training clip, in picture sizes
 
@@ -50,11 +53,6 @@ class Budget:
     flip: float = 0.0
     seeds: int = 1
     folds: int | None = None
-
-    def choose(self, folds: Sequence[Fold]) -> list[Fold]:
-        """The folds that are run."""
-        count = min(self.folds or len(folds), len(folds))
-        return [folds[place * len(folds) // count] for place in range(count)]
 
 
 class Classifier(nn.Module):
@@ -106,6 +104,64 @@ class AttentiveClassifier(nn.Module):
         tokens = self.norm(tokens.float())
         read, _ = self.attention(self.query.expand(len(tokens), -1, -1), tokens, tokens, need_weights=False)
         return self.head(read[:, 0])
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Labelled videos before any encoder: the bank of read-outs that train a network.
+
+    Attributes:
+        videos: the collection.
+        labels: ``[V]`` classes.
+        classes: K.
+        views: the protocol's clips.
+        machine: device, workers and cache.
+        decoded: see `decode_all`.
+    """
+
+    videos: Manifest
+    labels: Ints
+    classes: int
+    views: Views
+    machine: Machine
+    decoded: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Read-out that trains a network on labelled clips: fine-tuning, from scratch, or the attentive probe.
+
+    Args:
+        start: returns the encoder to start from for a seed.
+        budget: schedule.
+        seed: seed of the head, the order and the shifts.
+        shots: labels per class; None for all.
+        classifier: `Classifier`, or `AttentiveClassifier` for a frozen encoder.
+    """
+
+    start: Start
+    budget: Budget
+    seed: int = 0
+    shots: int | None = None
+    classifier: type[Classifier | AttentiveClassifier] = Classifier
+
+    def scores(self, bank: Pixels, fold: Fold) -> Scores:
+        """Return class probabilities."""
+        rows = fold.train if self.shots is None else draw_labels(bank.labels, fold, self.shots, self.seed)
+        if rows is None:
+            raise TooFewLabels(f"{fold.name}: a class has too few training videos")
+        encoder = self.start(self.seed)
+        model, mean_std = self.train(bank, encoder, rows), Normalise.of(encoder, bank.machine)
+        return Scores(predict(model, bank.videos, fold.test, bank.views, mean_std, bank.machine))
+
+    def train(self, bank: Pixels, encoder: Encoder, rows: Sequence[int]) -> nn.Module:
+        """Train a classifier on some videos, and with it the encoder in place unless the classifier freezes it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = self.classifier(encoder, bank.classes).to(bank.machine.target)
+        data = LabelledClips(bank.videos, bank.views, self.budget, bank.decoded, self.seed)
+        fit(model, data, rows, self.budget, Normalise.of(encoder, bank.machine), bank.machine)
+        return model
 
 
 class LabelledClips(Dataset[tuple[Tensor, int]]):

@@ -1,4 +1,4 @@
-"""What a frame encoder is worth on images: linear classifiers on every stage, and an SVM for each of many labels.
+"""Frame encoders on images: linear classifiers on every stage, and one SVM per class on the last.
 
 R. Zhang, P. Isola, A. A. Efros: Colorful Image Colorization. ECCV 2016, and Split-Brain Autoencoders. CVPR 2017
 (classifiers on every stage); P. Goyal, D. Mahajan, A. Gupta, I. Misra: Scaling and Benchmarking Self-Supervised Visual
@@ -12,8 +12,8 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,33 +23,35 @@ from torch.nn import functional as F
 
 from avssl.catalog.index import open_manifest
 from avssl.encoders import Encoder, load_encoder
-from avssl.evaluation.features import Normalise, Views, features
-from avssl.evaluation.finetune import Budget
+from avssl.evaluation.features import Views, extract_features
+from avssl.evaluation.finetune import Budget, Pixels, Supervised
 from avssl.evaluation.lists import ManyLabels, csv_labels, voc_labels
 from avssl.evaluation.metrics import average_precisions, mean_average_precision
 from avssl.evaluation.probes import LinearProbe, LinearSVMs
-from avssl.evaluation.protocol import Data, Protocol, Task, digest, identify, plain
-from avssl.evaluation.record import record, remembered, untrained
-from avssl.evaluation.run import bank, frozen, train_once
+from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, Protocol, digest, identify, plain
+from avssl.evaluation.readout import Bank, at_rows, predictions
+from avssl.evaluation.record import cached_baselines, random_init, write_results
+from avssl.evaluation.results import Outcome, Outcomes, Results
+from avssl.evaluation.run import frozen, video_bank
 from avssl.evaluation.splits import TrainTest, check_apart
 from avssl.runtime.device import Machine
 
-FEATURES = 9000  # numbers that describe a stage, about
-RANKINGS = 200  # random ones, for the chance of the 11-point average precision
+FEATURES = 9000  # approximate number of features per stage
+RANKINGS = 200  # random rankings, for the chance level of the 11-point average precision
 
 
 class StagePools(Encoder):
-    """The maps of every stage of a frame encoder, each averaged over a grid of about 9000 numbers, laid end to end.
+    """Maps of every stage of a frame encoder, each pooled to about 9000 numbers, concatenated.
 
     Args:
         encoder: a frame encoder with stages.
-        size: height and width of the pictures.
+        size: height and width of the images.
 
     Raises:
         ValueError: where the encoder mixes the frames of a clip, or has no stages.
 
     Attributes:
-        widths: numbers of each stage.
+        widths: number of features of each stage.
     """
 
     per_frame = True
@@ -70,7 +72,7 @@ class StagePools(Encoder):
         self.encoder, self.grids, self.card = encoder, grids, encoder.card
 
     def frames(self, clips: Tensor) -> Tensor:
-        """``[B, T, 3, H, W]`` float, normalised, to ``[B, T, D]`` float32."""
+        """Pool normalised clips ``[B, T, 3, H, W]`` to ``[B, T, D]`` float32."""
         maps: list[Tensor] = self.encoder.stages(clips)  # type: ignore[operator]
         pooled = [
             F.adaptive_avg_pool2d(found.float(), side).flatten(1) for found, side in zip(maps, self.grids, strict=True)
@@ -79,15 +81,16 @@ class StagePools(Encoder):
 
 
 def grid(channels: int, side: int) -> int:
-    """Side of the grid that a stage of maps ``[C, side, side]`` is averaged over.
+    """Return the side of the grid that a stage of maps ``[C, side, side]`` is averaged over.
 
-    The nearest to 9000 numbers: the 10, 6, 5, 5 and 6 of AlexNet's stages in Zhang et al. Maps are never enlarged.
+    It comes closest to 9000 numbers, as the 10, 6, 5, 5 and 6 of AlexNet's stages in Zhang et al. Maps are never
+    enlarged.
     """
     return max(1, min(side, round(math.sqrt(FEATURES / channels))))
 
 
 def still(size: int) -> Views:
-    """One look at an image, squashed to a square."""
+    """Return one view per image, squashed to a square."""
     return Views(clips=1, num_frames=1, step=1 / 25, size=size, segments=1)
 
 
@@ -100,34 +103,34 @@ def stages(
     linear: LinearProbe = LinearProbe(strengths=(1e-5, 1e-4, 1e-3, 1e-2), iterations=100),  # noqa: B008
     from_scratch: Budget | None = Budget(steps=600, batch_size=64),  # noqa: B008
     machine: Machine = Machine(),  # noqa: B008
-) -> dict[str, Any]:
-    """A linear classifier on each stage; writes ``<run>/eval/stages_<collection>/results.json``.
+) -> Results:
+    """Evaluate each stage by a linear classifier; writes ``<run>/eval/stages_<collection>/results.json``.
 
     Args:
         train: folder of class folders of images, or a manifest.
         test: the same, of the same classes.
         run: a run folder with an exported frame encoder, or an export folder.
         size: height and width that images are squashed to.
-        seeds: of the randomly initialised encoders.
+        seeds: seeds of the randomly initialised encoders.
         linear: the classifier.
-        from_scratch: how the same network is trained with the labels, before classifiers are trained on its stages as
-            on all others'; None leaves it out.
-        machine: where.
+        from_scratch: schedule of training the same network with the labels, before classifiers are trained on its
+            stages like on all others; None leaves it out.
+        machine: device, workers and cache.
 
     Returns:
-        What was written.
+        Content of ``results.json``.
 
     Raises:
         FileNotFoundError: where there is no encoder.
         MediaError: where a collection or an image can't be read.
-        ValueError: where the encoder mixes frames, an image is on both sides, or a class is tested only.
+        ValueError: where the encoder mixes frames, an image is on both sides, or a class has test images only.
     """
     begun = time.perf_counter()
     encoder = load_encoder(run)
     widths = StagePools(encoder, size).widths
     protocol = Protocol(
         name=f"stages_{_common(train, test)}",
-        data=Data((train, test)),
+        data=LabelledVideos((train, test)),
         split=TrainTest(len(open_manifest(train))),
         views=still(size),
         seeds=seeds,
@@ -136,29 +139,33 @@ def stages(
         retrieval=(),
         fine_tune=from_scratch,
     )
-    task = Task(protocol)
+    task = DownstreamTask(protocol)
 
-    def judge(encoders: Sequence[Encoder]) -> dict[str, Any]:
-        banks = [bank(task, StagePools(each, size), machine) for each in encoders]
-        found: dict[str, Any] = {}
+    def classify(encoders: Sequence[Encoder]) -> dict[str, Outcome]:
+        banks = [video_bank(task, StagePools(each, size), machine) for each in encoders]
+        found: dict[str, Outcome] = {}
         for number, (stop, width) in enumerate(zip(np.cumsum(widths), widths, strict=True), start=1):
             parts = [replace(each, features=each.features[..., stop - width : stop]) for each in banks]
             found |= {f"{name}_stage{number}": value for name, value in frozen(task, parts).items()}
         return found
 
-    def baselines() -> dict[str, Any]:
-        found = {"random_init": judge([untrained(encoder, seed) for seed in seeds])}
+    def baselines() -> Outcomes:
+        start = partial(random_init, encoder)
+        found = {"random_init": classify([start(seed) for seed in seeds])}
         if from_scratch is not None:
-            statistics = Normalise(encoder.card["mean"], encoder.card["std"], machine.target)
-            taught = [untrained(encoder, seed) for seed in range(from_scratch.seeds)]
-            for seed, each in enumerate(taught):
-                train_once(task, each, task.folds.folds[0].train, from_scratch, statistics, machine, None, seed)
-            found["from_scratch"] = judge([each.cpu() for each in taught])
+            pixels = Pixels(task.videos, task.labels, task.classes, protocol.views, machine)
+            trained = [start(seed) for seed in range(from_scratch.seeds)]
+            for seed, each in enumerate(trained):
+                Supervised(start, from_scratch, seed).train(pixels, each, task.folds.folds[0].train)
+            found["from_scratch"] = classify([each.cpu() for each in trained])
         return found
 
     settings = {**task.settings, "numbers": dict(enumerate(widths, start=1))}
-    found = {"pretrained": judge([encoder]), **remembered(encoder, task.facts, settings, machine, baselines)}
-    return record(run, encoder, task.facts, settings, task.chance(), found, machine, begun)
+    outcomes = {
+        "pretrained": classify([encoder]),
+        **cached_baselines(encoder, task.facts, settings, machine, baselines),
+    }
+    return write_results(run, encoder, task.facts, settings, task.chance(), outcomes, machine, begun)
 
 
 def svm(
@@ -171,22 +178,22 @@ def svm(
     seeds: tuple[int, ...] = (0, 1, 2),
     linear: LinearSVMs = LinearSVMs(),  # noqa: B008
     machine: Machine = Machine(),  # noqa: B008
-) -> dict[str, Any]:
-    """SVMs on the last stage, by mean average precision; writes ``<run>/eval/svm_<collection>/results.json``.
+) -> Results:
+    """Evaluate the last stage by SVMs and mean average precision; writes ``<run>/eval/svm_<collection>/results.json``.
 
     Args:
-        train: a folder of VOC's layout; with ``labels``, a folder or manifest of images.
-        test: another one, or of VOC's layout the same.
+        train: a folder in VOC's layout; with ``labels``, a folder or manifest of images.
+        test: another one; in VOC's layout it may be the same.
         run: a run folder with an exported frame encoder, or an export folder.
-        labels: CSV file ``path,label`` with a row for each class that an image shows.
-        sets: of VOC's lists, those to train on and to test.
+        labels: CSV file ``path,label`` with one row per class that an image shows.
+        sets: names of VOC's lists to train on and to test on.
         size: height and width that images are squashed to.
-        seeds: of the randomly initialised encoders.
+        seeds: seeds of the randomly initialised encoders.
         linear: the SVMs.
-        machine: where.
+        machine: device, workers and cache.
 
     Returns:
-        What was written.
+        Content of ``results.json``.
 
     Raises:
         FileNotFoundError: where there is no encoder, or there are no labels.
@@ -200,30 +207,26 @@ def svm(
     images, known = voc_labels(train, test, sets) if labels is None else csv_labels(train, test, labels)
     folds = check_apart(known.folds, images)
     fold = folds.folds[0]
-    rows = [*fold.train, *fold.test]
-    present = known.present[rows]
-    sides = range(len(fold.train)), range(len(fold.train), len(rows))
+    rows, tested = [*fold.train, *fold.test], known.present[list(fold.test)]
     _check_counts(known, linear.inner_folds)
 
-    def judge(encoders: Sequence[Encoder]) -> dict[str, Any]:
-        runs, chosen = [], []
-        for each in encoders:
-            values = features(StagePools(each, size), images, rows, still(size), machine)[:, 0, 0, -width:].numpy()
-            scores, costs = linear.scores(values, present, *sides)
-            runs.append(scores)
-            chosen.append(costs)
-        found = mean_average_precision(known.present[list(fold.test)], runs, known.classes)
-        found["mAP"]["costs"] = chosen
-        return {"svm": found}
+    def classify(encoders: Sequence[Encoder]) -> dict[str, Outcome]:
+        pools = [StagePools(each, size) for each in encoders]
+        values = [extract_features(each, images, rows, still(size), machine)[:, 0, :, -width:] for each in pools]
+        full = [at_rows(each.numpy(), rows, len(images)) for each in values]
+        banks = [Bank(each, known.present, np.arange(len(images)), len(known.classes)) for each in full]
+        found = [run[0] for run in predictions([linear], banks, folds)]
+        scores = mean_average_precision(tested, [one.scores[:, 0] for one in found], known.classes)
+        return {"svm": scores | {"mAP": replace(scores["mAP"], costs=[one.chosen for one in found])}}
 
     split = {"labels": "VOC" if labels is None else labels.name, "sets": list(sets) if labels is None else None}
-    marks = digest(present.tolist())
+    marks = digest(known.present[rows].tolist())
     facts = identify(f"svm_{_common(train, test)}", images, folds, still(size), known.classes, split, labels=marks)
     settings = {"svm": plain(linear), "seeds": list(seeds), "numbers": width}
-    fresh = [untrained(encoder, seed) for seed in seeds]
-    baselines = remembered(encoder, facts, settings, machine, lambda: {"random_init": judge(fresh)})
-    found = {"pretrained": judge([encoder]), **baselines}
-    return record(run, encoder, facts, settings, _chance(known.present[list(fold.test)]), found, machine, begun)
+    fresh = [random_init(encoder, seed) for seed in seeds]
+    baselines = cached_baselines(encoder, facts, settings, machine, lambda: {"random_init": classify(fresh)})
+    outcomes = {"pretrained": classify([encoder]), **baselines}
+    return write_results(run, encoder, facts, settings, _chance(tested), outcomes, machine, begun)
 
 
 def _common(train: Path, test: Path) -> str:
@@ -231,7 +234,7 @@ def _common(train: Path, test: Path) -> str:
 
 
 def _check_counts(known: ManyLabels, least: int) -> None:
-    """Refuse a class of which nothing can be chosen or measured."""
+    """Refuse a class with too few images to choose a cost or to measure."""
     fold = known.folds.folds[0]
     for side, rows, needed in (("training", fold.train, least), ("test", fold.test, 1)):
         for name, column in zip(known.classes, known.present[list(rows)].T, strict=True):
@@ -244,7 +247,7 @@ def _check_counts(known: ManyLabels, least: int) -> None:
 
 
 def _chance(present: NDArray[np.int8]) -> dict[str, float]:
-    """Share of the images that show a class, mean over classes; for eleven recalls, random rankings."""
+    """Return the mean share of images that show a class; for eleven recalls, the mean over random rankings."""
     rng, once = np.random.default_rng(0), np.ones((1, len(present)), dtype=np.int64)
     eleven = [
         average_precisions(column, rng.random(len(column)), once)[1] for column in present.T for _ in range(RANKINGS)

@@ -1,8 +1,8 @@
-"""Scores of clips and videos to accuracies with intervals."""
+"""Accuracies and average precisions with intervals, from the scores of views."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,19 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from avssl.evaluation.results import Accuracy, AveragePrecision, Score, Summary
+
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a read-out said about the test videos of one fold.
+    """Scores of a read-out for the test videos of one fold.
 
     Attributes:
         fold: name of the fold.
-        part: folds of a part are averaged first.
+        part: name of the fold's part; the folds of a part are averaged first.
         videos: ``[V]`` positions in the collection.
-        labels: ``[V]`` classes.
+        labels: ``[V]`` classes, or ``[V, K]`` of 1, 0 and -1 for several classes per image.
         scores: ``[V, M, K]`` class probabilities of the M views of each video.
+        chosen: hyperparameter chosen in this fold, None where nothing is chosen.
     """
 
     fold: str
@@ -30,90 +33,90 @@ class Prediction:
     videos: NDArray[np.int64]
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
+    chosen: Any = None
 
 
-def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """Accuracies of one or several seeds over all folds.
+def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed: int = 0) -> Summary:
+    """Compute accuracies of one or several seeds over all folds.
 
-    A video's class is the one with the largest mean probability over its views. ``value`` is the mean over folds of a
-    part, then over parts, then over seeds; ``pooled`` counts every tested video once.
+    The class predicted for a video is the one with the largest mean probability over its views.
 
     Args:
-        runs: for each seed the predictions of every fold.
-        groups: for each video of the collection the unit that is resampled for the bootstrap interval.
-        seed: of the resampling.
-
-    Returns:
-        JSON values: ``video`` and ``clip`` with ``top1`` and ``top5`` (and ``mean_per_class`` for videos), each with
-        value, pooled, per_seed, per_fold, ci95_bootstrap (over groups and seeds), for several folds ci95_folds;
-        ``confusion[true][predicted]``, counts of videos over all seeds; and what `gain` needs: ``hits``, for each seed
-        a string with 1 for every tested video that was right, and ``units``, the number of each one's group, null
-        where each is its own.
+        runs: one list of predictions per seed, one prediction per fold.
+        groups: for each video of the collection the unit that the bootstrap resamples.
+        seed: seed of the resampling.
     """
     classes = runs[0][0].scores.shape[2]
-    result: dict[str, Any] = {"video": {}, "clip": {}}
-    for level in ("video", "clip"):
-        for name, rank in (("top1", 1), ("top5", 5)):
-            if rank < classes:
-                hits = [[_hits(prediction, level, rank) for prediction in run] for run in runs]
-                result[level][name] = _accuracy(runs, hits, groups, seed)
-                if (level, rank) == ("video", 1):
-                    result["hits"] = ["".join(map(str, np.concatenate(run).astype(int))) for run in hits]
+    ranks = [(name, rank) for name, rank in (("top1", 1), ("top5", 5)) if rank < classes]
+    hits = {
+        (level, name): [[_hits(prediction, level, rank) for prediction in run] for run in runs]
+        for level in ("video", "clip")
+        for name, rank in ranks
+    }
+    levels = {
+        level: {name: _accuracy(runs, hits[level, name], groups, seed) for name, _ in ranks}
+        for level in ("video", "clip")
+    }
     confusion = np.zeros((classes, classes), dtype=np.int64)
     for run in runs:
         for prediction in run:
             np.add.at(confusion, (prediction.labels, prediction.scores.mean(1).argmax(1)), 1)
     seen = confusion.sum(1)
-    result["video"]["mean_per_class"] = {"value": float((confusion.diagonal()[seen > 0] / seen[seen > 0]).mean())}
-    result["confusion"] = confusion.tolist()
     units = _units([groups[index] for prediction in runs[0] for index in prediction.videos])
-    result["units"] = units.tolist() if len(np.unique(units)) < len(units) else None
-    return result
+    chosen = [[prediction.chosen for prediction in run] for run in runs]
+    return Summary(
+        **levels,
+        mean_per_class=float((confusion.diagonal()[seen > 0] / seen[seen > 0]).mean()),
+        confusion=confusion.tolist(),
+        hits=["".join(map(str, np.concatenate(run).astype(int))) for run in hits["video", "top1"]],
+        units=units.tolist() if len(np.unique(units)) < len(units) else None,
+        chosen=None if chosen[0][0] is None else chosen,
+    )
 
 
-def gain(ours: Sequence[Mapping[str, Any]], base: Mapping[str, Any], seed: int = 0) -> dict[str, Any] | None:
-    """How much better the runs of a method are than a baseline that was tested on the same videos.
+def gain(ours: Sequence[Summary], base: Summary, seed: int = 0) -> Score | None:
+    """Compare the runs of a method with a baseline tested on the same videos.
 
-    Whether a video is easy counts on both sides, so that this interval is narrower than two intervals beside each
-    other suggest.
+    The same videos are easy or hard for both sides, so this interval is narrower than comparing the two accuracies'
+    own intervals suggests.
 
     Args:
-        ours: for each run what `summarise` gave.
-        base: the same of the baseline.
-        seed: of the resampling.
+        ours: one summary per run of the method.
+        base: the baseline's summary.
+        seed: seed of the resampling.
 
     Returns:
-        ``value``, the difference of the video top-1 accuracies, and ``ci95_bootstrap``: groups are drawn for both at
-        once, runs and the baseline's seeds apart. None where a result is of before ``hits`` were kept.
+        Difference of the video top-1 accuracies. Its interval draws groups for both sides at once, and the runs and the
+        baseline's seeds independently. None where a result is older than ``hits``.
 
     Raises:
         ValueError: where they were not tested on the same groups of videos.
     """
-    if not all("hits" in summary for summary in (*ours, base)):
+    if base.hits is None or any(one.hits is None for one in ours):
         return None
-    if any(one["units"] != base["units"] or len(one["hits"][0]) != len(base["hits"][0]) for one in ours):
+    if any(one.units != base.units or len(row) != len(base.hits[0]) for one in ours for row in one.hits or ()):
         raise ValueError("accuracies can only be compared on the same videos")
-    runs, fresh = marks([row for one in ours for row in one["hits"]]), marks(base["hits"])
-    units = np.arange(runs.shape[1]) if base["units"] is None else _units(base["units"])
+    runs, fresh = marks([row for one in ours for row in one.hits or ()]), marks(base.hits)
+    units = np.arange(runs.shape[1]) if base.units is None else _units(base.units)
     rng = np.random.default_rng(seed)
     drawn = _draws(units, rng)
     low, high = np.percentile(_resampled(runs, units, drawn, rng) - _resampled(fresh, units, drawn, rng), [2.5, 97.5])
-    means = [np.mean([one["video"]["top1"]["value"] for one in side]) for side in (ours, [base])]
-    return {"value": float(means[0] - means[1]), "ci95_bootstrap": (float(low), float(high))}
+    means = [np.mean([one.top1.value for one in side]) for side in (ours, [base])]
+    return Score(float(means[0] - means[1]), (float(low), float(high)))
 
 
 def marks(hits: Sequence[str]) -> NDArray[np.float64]:
-    """``hits`` as `summarise` gives them, S strings, to ``[S, V]``: 1 where a tested video was right."""
+    """Turn the S strings of ``Summary.hits`` into ``[S, V]``: 1 where a tested video was right."""
     return np.array([[int(mark) for mark in row] for row in hits], dtype=np.float64)
 
 
-def bootstrap(values: NDArray[np.float64], groups: Sequence[str], seed: int) -> tuple[float, float]:
-    """95 % interval of the mean of ``values`` (percentile bootstrap, 2000 draws) over whole groups and seeds.
+def bootstrap(values: NDArray[np.float64], groups: Sequence[str] | Sequence[int], seed: int) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a mean, from 2000 resamples of whole groups and seeds.
 
     Args:
         values: ``[S, V]``: S seeds, V tested videos.
-        groups: V names of the units that videos are drawn in.
-        seed: of the draws.
+        groups: the unit that each video is drawn with, V of them.
+        seed: seed of the draws.
     """
     units, rng = _units(groups), np.random.default_rng(seed)
     low, high = np.percentile(_resampled(values, units, _draws(units, rng), rng), [2.5, 97.5])
@@ -123,19 +126,19 @@ def bootstrap(values: NDArray[np.float64], groups: Sequence[str], seed: int) -> 
 def average_precisions(
     present: NDArray[np.int8], scores: NDArray[np.floating[Any]], weights: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Average precision of one class, as the area under the curve and as the mean over eleven recalls.
+    """Return the average precision of one class, as area under the curve and as mean over eleven recalls.
 
     The area is the sum of precision times rise in recall over the ranking, without interpolation. VOC2007's own measure
     (Everingham et al., IJCV 2010, section 4.2) is the mean, over the recalls 0, 0.1, ..., 1, of the largest precision
     at that recall or above. Images of equal score enter the ranking together.
 
     Args:
-        present: ``[N]`` 1 where the image shows the class, -1 where it does not; 0 is left out.
-        scores: ``[N]`` larger where the class is likelier.
-        weights: ``[R, N]`` how often each image counts, in each of R resamples.
+        present: ``[N]`` 1 where the image shows the class, -1 where it does not; 0 is ignored.
+        scores: ``[N]``, larger where the class is likelier.
+        weights: ``[R, N]`` number of times that each image counts in each of R resamples.
 
     Returns:
-        Twice ``[R]``; not a number where a resample has no image of the class.
+        Area and mean, each ``[R]``; NaN where a resample has no image of the class.
     """
     order = np.argsort(-scores, kind="stable")
     falling = -scores[order]
@@ -157,19 +160,18 @@ def average_precisions(
 
 def mean_average_precision(
     present: NDArray[np.int8], runs: Sequence[NDArray[np.float32]], classes: Sequence[str], seed: int = 0
-) -> dict[str, Any]:
-    """Mean over classes of `average_precisions`, of one or several seeds.
+) -> dict[str, AveragePrecision]:
+    """Average `average_precisions` over classes, for one or several seeds.
 
     Args:
         present: ``[N, K]``.
-        runs: for each seed scores ``[N, K]``.
+        runs: ``[N, K]`` scores of each seed.
         classes: K names.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Returns:
-        JSON values: ``mAP`` (area under the curve) and ``mAP 11-point``, each with value, per_seed, per_class and
-        ci95_bootstrap (2000 draws of images and seeds). An image drawn twice vouches for itself, which raises
-        precision: the interval is shifted by the mean of that, so that it lies about the value.
+        ``mAP`` (area under the curve) and ``mAP 11-point``. Intervals come from 2000 draws of images and seeds. An
+        image drawn twice supports itself, which raises precision, so the interval is shifted by the mean of that bias.
     """
     rng = np.random.default_rng(seed)
     once = np.ones((1, len(present)), dtype=np.int64)
@@ -187,28 +189,28 @@ def mean_average_precision(
         spread = np.stack(means)[chosen, place, np.arange(RESAMPLES)[:, None]].mean(1)
         value = float(values[..., place].mean())
         low, high = np.percentile(spread, [2.5, 97.5]) - spread.mean() + value
-        result[name] = {
-            "value": value,
-            "ci95_bootstrap": (float(low), float(high)),
-            "per_seed": values[..., place].mean(1).tolist(),
-            "per_class": dict(zip(classes, values[..., place].mean(0).tolist(), strict=True)),
-        }
+        result[name] = AveragePrecision(
+            value,
+            (float(low), float(high)),
+            per_seed=values[..., place].mean(1).tolist(),
+            per_class=dict(zip(classes, values[..., place].mean(0).tolist(), strict=True)),
+        )
     return result
 
 
 def over_folds(values: Sequence[float]) -> tuple[float, float]:
-    """95 % Student-t interval of a mean over folds. Folds share training videos, so it is only a guide."""
+    """Return the 95 % Student-t interval of a mean over folds; only a guide, as folds share training videos."""
     spread = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
     return float(np.mean(values) - spread), float(np.mean(values) + spread)
 
 
-def _units(groups: Sequence[str]) -> NDArray[np.int64]:
-    """``[V]`` names to numbers."""
+def _units(groups: Sequence[str] | Sequence[int]) -> NDArray[np.int64]:
+    """Number the groups: ``[V]``."""
     return np.unique(np.asarray(groups), return_inverse=True)[1]
 
 
 def _draws(units: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """``[2000, G]``: as many of G units as there are, drawn with replacement."""
+    """Draw G units with replacement, 2000 times: ``[2000, G]``."""
     number = len(np.unique(units))
     return rng.integers(number, size=(RESAMPLES, number))
 
@@ -216,7 +218,7 @@ def _draws(units: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int
 def _resampled(
     values: NDArray[np.float64], units: NDArray[np.int64], drawn: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """``[2000]`` means of ``values [S, V]`` over the videos of the units that were drawn, and over seeds drawn here."""
+    """Average ``values [S, V]`` over the videos of the drawn units and over seeds drawn here: ``[2000]``."""
     counts = np.bincount(units)
     sums = np.stack([np.bincount(units, row) for row in values])  # [S, G]
     runs = rng.integers(len(values), size=(RESAMPLES, len(values)))
@@ -225,7 +227,7 @@ def _resampled(
 
 
 def _hits(prediction: Prediction, level: str, rank: int) -> NDArray[np.float64]:
-    """``[V]`` for videos 0 or 1, for clips the share of a video's views that are right."""
+    """Return ``[V]``: 0 or 1 for videos; for clips the share of a video's views that are right."""
     scores = prediction.scores.mean(1, keepdims=True) if level == "video" else prediction.scores
     best = np.argsort(-scores, axis=2, kind="stable")[:, :, :rank]  # [V, M, rank]
     return (best == prediction.labels[:, None, None]).any(2).mean(1)
@@ -236,7 +238,7 @@ def _accuracy(
     hits: Sequence[Sequence[NDArray[np.float64]]],
     groups: Sequence[str],
     seed: int,
-) -> dict[str, Any]:
+) -> Accuracy:
     folds = runs[0]
     per_fold = np.array([[values.mean() for values in run] for run in hits])  # [seeds, folds]
     parts = sorted({fold.part for fold in folds})
@@ -244,15 +246,12 @@ def _accuracy(
     per_seed = np.mean(list(per_part.values()), axis=0)
     pooled = np.stack([np.concatenate(run) for run in hits])  # [seeds, all tested videos]
     tested = [groups[index] for fold in folds for index in fold.videos]
-    result = {
-        "value": float(per_seed.mean()),
-        "pooled": float(pooled.mean()),
-        "ci95_bootstrap": bootstrap(pooled, tested, seed),
-        "per_seed": per_seed.tolist(),
-        "per_fold": {fold.fold: float(value) for fold, value in zip(folds, per_fold.mean(0), strict=True)},
-    }
-    if len(folds) > 1:
-        result["ci95_folds"] = over_folds(per_fold.mean(0).tolist())
-    if len(parts) > 1:
-        result["per_part"] = {part: float(values.mean()) for part, values in per_part.items()}
-    return result
+    return Accuracy(
+        float(per_seed.mean()),
+        bootstrap(pooled, tested, seed),
+        pooled=float(pooled.mean()),
+        per_seed=per_seed.tolist(),
+        per_fold={fold.fold: float(value) for fold, value in zip(folds, per_fold.mean(0), strict=True)},
+        ci95_folds=over_folds(per_fold.mean(0).tolist()) if len(folds) > 1 else None,
+        per_part={part: float(values.mean()) for part, values in per_part.items()} if len(parts) > 1 else None,
+    )

@@ -1,4 +1,4 @@
-"""Pictures of results: methods side by side, confusion matrices, curves over labels, maps, neighbours, offsets."""
+"""Pictures: methods side by side, confusion matrices, low-shot curves, maps, neighbours, offsets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avssl.evaluation.report import BASELINES, grouped, guess
+from avssl.evaluation.report import BASELINES, chance_level, grouped
+from avssl.evaluation.results import Results, Summary
 
 if TYPE_CHECKING:
     from avssl.sync.offset import Offset
 
-NAMED = 30  # classes that still fit on an axis
+NAMED = 30  # largest number of classes with names on an axis
 CURVES = {
     ("pretrained", "low_shot"): ("pretrained, linear on frozen features", "C0", "-"),
     ("random_init", "low_shot"): ("random initialisation, linear on frozen features", "C7", "-"),
@@ -27,24 +28,24 @@ CURVES = {
 }
 
 
-def comparison_picture(results: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Methods side by side, those with the same network together, the best by the first read-out first.
+def comparison_picture(results: Sequence[Results], path: Path) -> None:
+    """Draw methods side by side, grouped by network, the best by the first read-out first.
 
-    A dot is a run, with its 95 % interval; the grey band is the interval of the network untrained, or trained from
-    scratch where a read-out trains the network.
+    Each dot is a run, with its 95 % interval; the grey band is the interval of the same network at random
+    initialisation, or trained from scratch where a read-out trains the network.
 
     Args:
         results: of one protocol, see `avssl.evaluation.report.collect`.
         path: PNG to write.
 
     Raises:
-        ValueError: where no read-out is one that says a class for every video.
+        ValueError: where no read-out predicts a class for every video.
     """
     groups = grouped(results)
     every = {name: None for runs in groups.values() for run in runs for name in run}
     names = [name for name in every if name.endswith(" top1") and not name.endswith("_ordered top1")]
     if not names:
-        raise ValueError("a picture needs a read-out that says a class for every video; these results have none")
+        raise ValueError("a picture needs a read-out that predicts a class for every video; these results have none")
     networks: dict[str, list[str]] = {}
     for method, network in groups:
         networks.setdefault(network, [])
@@ -52,7 +53,7 @@ def comparison_picture(results: Sequence[Mapping[str, Any]], path: Path) -> None
             networks[network].append(method)
 
     def score(method: str, network: str) -> float:
-        return mean([run[names[0]]["value"] for run in groups[method, network] if names[0] in run] or [0.0])
+        return mean([run[names[0]].value for run in groups[method, network] if names[0] in run] or [0.0])
 
     figure = Figure(figsize=(2 + 2.4 * len(names), 0.6 + 0.22 * (len(groups) + len(networks))), dpi=110)
     figure.set_layout_engine("constrained")
@@ -65,14 +66,14 @@ def comparison_picture(results: Sequence[Mapping[str, Any]], path: Path) -> None
             bands = [run[name] for who in BASELINES for run in groups.get((who, network), []) if name in run]
             if bands:
                 height = [line + 0.4, line + len(rows) + 0.6]
-                axes.fill_betweenx(height, *bands[0]["ci95_bootstrap"], color="0.85", lw=0)
-                axes.plot([bands[0]["value"]] * 2, height, color="0.5", lw=1)
+                axes.fill_betweenx(height, *bands[0].ci95_bootstrap, color="0.85", lw=0)
+                axes.plot([bands[0].value] * 2, height, color="0.5", lw=1)
             for place, method in enumerate(rows, line + 1):
                 found = [run[name] for run in groups[method, network] if name in run]
                 for number, dot in enumerate(found):
                     y = place + 0.3 * (number - (len(found) - 1) / 2)
-                    axes.plot(dot["ci95_bootstrap"], [y, y], color="C0", lw=0.8)
-                    axes.plot(dot["value"], y, "o", color="C0", ms=3)
+                    axes.plot(dot.ci95_bootstrap, [y, y], color="C0", lw=0.8)
+                    axes.plot(dot.value, y, "o", color="C0", ms=3)
         labels += list(enumerate(rows, line + 1))
         line += len(rows) + 1
     panels[0].set_yticks([place for place, _ in labels], [word for _, word in labels], size=7)
@@ -80,17 +81,17 @@ def comparison_picture(results: Sequence[Mapping[str, Any]], path: Path) -> None
     for tick, (_, word) in zip(panels[0].get_yticklabels(), labels, strict=True):
         tick.set_weight("bold" if word in networks else "normal")
     for axes, name in zip(panels, names, strict=True):
-        axes.axvline(guess(results[0], name), color="black", lw=0.8, ls=":")
+        axes.axvline(chance_level(results[0], name), color="black", lw=0.8, ls=":")
         axes.set_title(name, size=8)
         axes.tick_params(axis="x", labelsize=7)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", lw=0.3)
-    figure.supxlabel("accuracy; grey: the untrained network, for fine_tune from scratch; dotted: chance", size=8)
+    figure.supxlabel("accuracy; grey: random initialisation, for fine_tune from scratch; dotted: chance", size=8)
     _save(figure, path)
 
 
 def confusion_picture(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
-    """A confusion matrix, rows scaled to 1.
+    """Draw a confusion matrix, rows scaled to 1.
 
     Args:
         counts: ``counts[true][predicted]``.
@@ -113,37 +114,37 @@ def confusion_picture(counts: Sequence[Sequence[int]], classes: Sequence[str], p
     _save(figure, path)
 
 
-def low_shot_picture(results: dict[str, Any], path: Path) -> None:
-    """Video accuracy over the number of labels a class, with 95 % intervals.
+def low_shot_picture(results: Results, path: Path) -> None:
+    """Draw video accuracy over labels per class, with 95 % intervals.
 
     Args:
-        results: as in ``results.json``.
+        results: of a run with low-shot read-outs.
         path: PNG to write.
     """
     figure, axes = _figure(5.0)
     for (who, what), (words, colour, style) in CURVES.items():
-        rows = results["results"].get(who, {}).get(what, {})
-        rows = {int(shots): row["video"]["top1"] for shots, row in rows.items() if "video" in row}
+        found = results.outcomes.get(who, {}).get(what, {})
+        assert isinstance(found, Mapping)
+        rows = {int(shots): row.top1 for shots, row in found.items() if isinstance(row, Summary)}
         if rows:
             shots = sorted(rows)
-            middle = np.array([rows[n]["value"] for n in shots])
-            spread = np.array([rows[n]["ci95_bootstrap"] for n in shots]).T
-            axes.plot(shots, middle, style, color=colour, marker="o", label=words)
-            axes.fill_between(shots, spread[0], spread[1], color=colour, alpha=0.12)
-    axes.axhline(results["chance"]["top1"], color="black", lw=0.8, ls=":", label="chance")
+            low, high = np.array([rows[n].ci95_bootstrap for n in shots]).T
+            axes.plot(shots, [rows[n].value for n in shots], style, color=colour, marker="o", label=words)
+            axes.fill_between(shots, low, high, color=colour, alpha=0.12)
+    axes.axhline(results.chance["top1"], color="black", lw=0.8, ls=":", label="chance")
     axes.set_xscale("log")
-    ticks = [int(shots) for shots in results["results"]["pretrained"]["low_shot"]]
+    ticks = results.settings["low_shot"]["shots"]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlabel("labels a class")
+    axes.set_xlabel("labels per class")
     axes.set_ylabel("video accuracy")
-    axes.set_title(results["protocol"]["name"], size=9)
+    axes.set_title(results.protocol["name"], size=9)
     axes.legend(fontsize=7)
     _save(figure, path)
 
 
 def map_picture(points: NDArray[np.float32], labels: Sequence[int], classes: Sequence[str], path: Path) -> None:
-    """A two-dimensional map of the embedding, one dot a video, coloured by class.
+    """Draw a two-dimensional map of the embedding, one dot per video, coloured by class.
 
     Args:
         points: ``[V, 2]``.
@@ -163,11 +164,11 @@ def map_picture(points: NDArray[np.float32], labels: Sequence[int], classes: Seq
 
 
 def neighbours_picture(pictures: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]], path: Path) -> None:
-    """Each row a query and its nearest videos, by one frame.
+    """Draw each query and its nearest videos in a row, by one frame each.
 
     Args:
         pictures: rows of uint8 ``[3, H, W]``, the query first.
-        titles: what to write above each.
+        titles: title of each picture.
         path: PNG to write.
     """
     figure = Figure(figsize=(1.7 * len(pictures[0]), 1.9 * len(pictures)), dpi=110, layout="constrained")
@@ -185,7 +186,7 @@ def offset_picture(found: Mapping[str, Offset], path: Path) -> None:
     """Draw the curves of some recordings.
 
     Args:
-        found: offsets by what stands in the legend.
+        found: offset by the text in the legend.
         path: PNG to write.
     """
     figure, axes = _figure(6.0)

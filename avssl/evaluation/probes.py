@@ -1,10 +1,10 @@
-"""Read-outs over frozen features: linear probe, weighted nearest neighbours, retrieval, few labels."""
+"""Read-outs of frozen features: linear probe, few labels, weighted nearest neighbours, SVMs, retrieval."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,43 +15,13 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from avssl.evaluation.metrics import average_precisions
-from avssl.evaluation.splits import Fold
+from avssl.evaluation.metrics import average_precisions, bootstrap
+from avssl.evaluation.readout import Bank, Floats, Ints, Scores, TooFewLabels
+from avssl.evaluation.results import Score
+from avssl.evaluation.splits import Fold, Folds
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 Choice = TypeVar("Choice", int, float)
-SMALL = 20_000_000  # numbers
-
-
-@dataclass(frozen=True)
-class Bank:
-    """Features of a collection.
-
-    Attributes:
-        features: ``[V, M, D]``: M views of each of V videos.
-        labels: ``[V]`` classes.
-        groups: ``[V]`` numbers of the units that must not be split, also within training.
-        classes: K.
-    """
-
-    features: Floats
-    labels: Ints
-    groups: Ints
-    classes: int
-
-    def in_sequence(self, crops: int) -> Bank:
-        """A video as a sequence: the features of all its clips laid end to end, so that their order counts.
-
-        Args:
-            crops: views of one clip, which follow each other (`avssl.evaluation.features.Views`).
-
-        Returns:
-            Features ``[V, crops, M / crops * D]``.
-        """
-        videos, _, width = self.features.shape
-        clips = self.features.reshape(videos, -1, crops, width)
-        return replace(self, features=clips.swapaxes(1, 2).reshape(videos, crops, -1))
+SMALL = 20_000_000  # numbers; below, BLAS threads cost more than they give
 
 
 @dataclass(frozen=True)
@@ -59,31 +29,31 @@ class LinearProbe:
     """Multinomial logistic regression with an L2 penalty on standardised features; every view is a sample.
 
     Args:
-        strengths: values of C (inverse strength of the penalty) to choose from, by folds within the training videos.
-        inner_folds: number of those folds.
-        iterations: of L-BFGS, at most.
+        strengths: candidates for C, the inverse strength of the penalty; chosen by inner folds of the training videos.
+        inner_folds: number of inner folds.
+        iterations: largest number of L-BFGS iterations.
     """
 
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     inner_folds: int = 3
     iterations: int = 500
 
-    def scores(self, bank: Bank, fold: Fold) -> tuple[Floats, float]:
-        """Class probabilities ``[V_test, M, K]`` and the strength that was chosen."""
+    def scores(self, bank: Bank, fold: Fold) -> Scores:
+        """Return class probabilities and the chosen strength."""
         chosen = _choose(self.strengths, bank, fold, self.inner_folds, self.fit_predict)
-        return self.fit_predict(bank, fold.train, fold.test, chosen), chosen
+        return Scores(self.fit_predict(bank, fold.train, fold.test, chosen), chosen)
 
     def fit_predict(
         self, bank: Bank, train: Sequence[int], test: Sequence[int], strength: float, scale_on: Sequence[int] = ()
     ) -> Floats:
-        """Class probabilities ``[V_test, M, K]`` at one strength.
+        """Return class probabilities ``[V_test, M, K]`` at one strength.
 
         Args:
             bank: features.
             train: positions of the labelled videos.
             test: positions of the videos to classify.
             strength: C.
-            scale_on: positions of (possibly unlabelled) training videos whose features give mean and deviation; the
+            scale_on: positions of the training videos, labelled or not, whose features give mean and deviation; the
                 labelled ones where empty.
         """
         x, y = bank.features[list(train)], bank.labels[list(train)]
@@ -92,8 +62,7 @@ class LinearProbe:
         std = np.where(std > 1e-6 * (np.abs(mean) + 1e-12), std, 1)  # a dead channel stays at zero
         samples = ((x - mean) / std).reshape(-1, x.shape[-1])
         model = LogisticRegression(C=strength, max_iter=self.iterations)
-        threads = 1 if samples.size < SMALL else None  # BLAS threads cost a small problem more than they give
-        with warnings.catch_warnings(), threadpool_limits(threads):
+        with warnings.catch_warnings(), threadpool_limits(1 if samples.size < SMALL else None):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
             model.fit(samples, np.repeat(y, x.shape[1]))
         rows = ((bank.features[list(test)] - mean) / std).reshape(-1, x.shape[-1])
@@ -103,37 +72,57 @@ class LinearProbe:
 
 
 @dataclass(frozen=True)
-class LinearSVMs:
-    """A linear SVM for each class, on features of unit length: the protocol of Goyal et al. (ICCV 2019) for VOC07.
+class FewLabels:
+    """Linear probe on a few labelled videos per class, drawn at random.
 
-    Squared hinge and an L2 penalty; images that show the class weigh twice.
+    Features are scaled by all training videos, without their labels.
 
     Args:
-        costs: values of C to choose from, for each class by its average precision over folds within the training images
+        shots: labels per class.
+        draw: seed of the draw.
+        strength: C; with so few labels it can't be chosen.
+    """
+
+    shots: int
+    draw: int
+    strength: float
+
+    def scores(self, bank: Bank, fold: Fold) -> Scores:
+        """Return class probabilities."""
+        drawn = draw_labels(bank.labels, fold, self.shots, self.draw)
+        if drawn is None:
+            raise TooFewLabels(f"{fold.name}: a class has fewer than {self.shots} training videos")
+        return Scores(LinearProbe().fit_predict(bank, drawn, fold.test, self.strength, scale_on=fold.train))
+
+
+@dataclass(frozen=True)
+class LinearSVMs:
+    """One linear SVM per class on features of unit length, as Goyal et al. (ICCV 2019) do on VOC07.
+
+    Squared hinge loss and an L2 penalty; images that show the class have twice the weight.
+
+    Args:
+        costs: candidates for C, chosen per class by its average precision over inner folds of the training images
             (theirs: powers of ten from -7 to 2, powers of two from -19 to -4).
-        inner_folds: number of those folds.
-        iterations: of LIBLINEAR, at most.
+        inner_folds: number of inner folds.
+        iterations: largest number of LIBLINEAR iterations.
     """
 
     costs: tuple[float, ...] = (*(10.0**power for power in range(-7, 3)), *(2.0**power for power in range(-19, -3)))
     inner_folds: int = 3
     iterations: int = 2000
 
-    def scores(
-        self, features: Floats, present: NDArray[np.int8], train: Sequence[int], test: Sequence[int]
-    ) -> tuple[Floats, list[float]]:
-        """Distances ``[V_test, K]`` from the planes, and the cost chosen for each class.
+    def scores(self, bank: Bank, fold: Fold) -> Scores:
+        """Return signed distances from the planes, and the cost chosen for each class.
 
         Args:
-            features: ``[V, D]``.
-            present: ``[V, K]`` 1 where an image shows a class, -1 where it does not; 0 is left out of training.
-            train: positions of the training images, at least ``inner_folds`` of each class with and without it.
-            test: positions of the images to score.
+            bank: features ``[V, 1, D]`` and labels ``[V, K]``; 0 is left out of training.
+            fold: at least ``inner_folds`` training images of each class, and as many without it.
         """
-        unit = _unit(features)
+        unit = _unit(bank.features[:, 0])
         scores, chosen = [], []
-        for column in present.T:
-            rows = np.asarray(train)[column[list(train)] != 0]
+        for column in bank.labels.T:
+            rows = np.asarray(fold.train)[column[list(fold.train)] != 0]
             x, y = unit[rows], column[rows]
             folds = StratifiedKFold(self.inner_folds, shuffle=True, random_state=0)
             reached = dict.fromkeys(self.costs, 0.0)
@@ -143,8 +132,8 @@ class LinearSVMs:
                     found = self._fit(x[inner], y[inner], cost).decision_function(x[held])
                     reached[cost] += float(average_precisions(y[held], found, once)[0][0])
             chosen.append(max(self.costs, key=lambda cost: reached[cost]))
-            scores.append(self._fit(x, y, chosen[-1]).decision_function(unit[list(test)]))
-        return np.stack(scores, axis=1), chosen
+            scores.append(self._fit(x, y, chosen[-1]).decision_function(unit[list(fold.test)]))
+        return Scores(np.stack(scores, axis=1)[:, None], chosen)
 
     def _fit(self, x: Floats, y: NDArray[np.int8], cost: float) -> LinearSVC:
         model = LinearSVC(C=cost, class_weight={1: 2, -1: 1}, dual="auto", max_iter=self.iterations, random_state=0)
@@ -158,22 +147,22 @@ class NearestNeighbours:
     """Votes of the k nearest training views, weighted by exp(cosine / temperature) (Wu et al., CVPR 2018, section 3.4).
 
     Args:
-        ks: numbers of neighbours to choose from, by folds within the training videos.
-        temperature: of the weights.
-        inner_folds: number of those folds.
+        ks: candidates for the number of neighbours; chosen by inner folds of the training videos.
+        temperature: temperature of the weights.
+        inner_folds: number of inner folds.
     """
 
     ks: tuple[int, ...] = (1, 5, 10, 20, 50)
     temperature: float = 0.07
     inner_folds: int = 3
 
-    def scores(self, bank: Bank, fold: Fold) -> tuple[Floats, int]:
-        """Class votes ``[V_test, M, K]`` that sum to 1, and the k that was chosen."""
+    def scores(self, bank: Bank, fold: Fold) -> Scores:
+        """Return class votes that sum to 1, and the chosen k."""
         chosen = _choose(self.ks, bank, fold, self.inner_folds, self.fit_predict)
-        return self.fit_predict(bank, fold.train, fold.test, chosen), chosen
+        return Scores(self.fit_predict(bank, fold.train, fold.test, chosen), chosen)
 
     def fit_predict(self, bank: Bank, train: Sequence[int], test: Sequence[int], k: int) -> Floats:
-        """Class votes ``[V_test, M, K]`` of k neighbours."""
+        """Return class votes ``[V_test, M, K]`` of k neighbours."""
         views = bank.features.shape[1]
         known = _unit(bank.features[list(train)]).reshape(-1, bank.features.shape[-1])
         labels = np.repeat(bank.labels[list(train)], views)
@@ -189,36 +178,57 @@ class NearestNeighbours:
         return np.stack(votes)
 
 
-def retrieval_hits(bank: Bank, fold: Fold, ranks: Sequence[int]) -> NDArray[np.bool_]:
-    """Is a video of the same class among the R nearest training videos (Xu et al., CVPR 2019, section 4.4)?
+def retrieval(banks: Sequence[Bank], folds: Folds, ranks: Sequence[int]) -> dict[str, Score]:
+    """Measure how often a video of the same class is among the R nearest training videos.
 
-    A video is the mean of its views' features, compared by cosine.
+    See Xu et al., CVPR 2019, section 4.4.
+
+    Args:
+        banks: one per seed.
+        folds: checked.
+        ranks: values of R.
 
     Returns:
-        ``[V_test, len(ranks)]``.
+        ``R@<rank>``: mean over all tested videos and seeds.
     """
+    hits = np.stack(
+        [np.concatenate([retrieval_hits(bank, fold, ranks) for fold in folds.folds]) for bank in banks]
+    ).astype(np.float64)  # [seeds, all tested videos, ranks]
+    tested = [folds.groups[row] for fold in folds.folds for row in fold.test]
+    return {
+        f"R@{rank}": Score(float(hits[..., i].mean()), bootstrap(hits[..., i], tested, 0))
+        for i, rank in enumerate(ranks)
+    }
+
+
+def retrieval_hits(bank: Bank, fold: Fold, ranks: Sequence[int]) -> NDArray[np.bool_]:
+    """Return ``[V_test, len(ranks)]``: is a video of the same class among the R nearest training videos?"""
     order = nearest_videos(bank, fold.test, fold.train, max(ranks))  # [V_test, R]
     same = bank.labels[order] == bank.labels[list(fold.test)][:, None]
     return np.stack([same[:, :rank].any(1) for rank in ranks], axis=1)
 
 
 def nearest_videos(bank: Bank, queries: Sequence[int], pool: Sequence[int], count: int) -> Ints:
-    """Positions ``[queries, count]`` of the videos of ``pool`` nearest to each query, nearest first."""
+    """Find the videos of ``pool`` nearest to each query by the cosine of their views' mean features.
+
+    Returns:
+        Positions ``[queries, count]``, nearest first.
+    """
     videos = _unit(bank.features.mean(1))
     cosine = videos[list(queries)] @ videos[list(pool)].T
     return np.asarray(pool)[np.argsort(-cosine, axis=1, kind="stable")[:, :count]]
 
 
-def draw_labels(bank: Bank, fold: Fold, shots: int, seed: int) -> tuple[int, ...] | None:
-    """``shots`` training videos of each class, or None where a class has fewer.
+def draw_labels(labels: Ints, fold: Fold, shots: int, seed: int) -> tuple[int, ...] | None:
+    """Draw ``shots`` training videos of each class; None where a class has fewer.
 
     The draw depends on (seed, shots) and the fold's training videos only.
     """
     rng = np.random.default_rng([seed, shots])
     drawn: list[int] = []
     train = np.asarray(fold.train)
-    for label in np.unique(bank.labels[train]):
-        members = train[bank.labels[train] == label]
+    for label in np.unique(labels[train]):
+        members = train[labels[train] == label]
         if len(members) < shots:
             return None
         drawn += rng.choice(members, shots, replace=False).tolist()
@@ -228,7 +238,7 @@ def draw_labels(bank: Bank, fold: Fold, shots: int, seed: int) -> tuple[int, ...
 def _choose(
     values: Sequence[Choice], bank: Bank, fold: Fold, inner_folds: int, predict: Callable[..., Floats]
 ) -> Choice:
-    """The value with the best video accuracy over inner folds of the training videos; ties go to the first."""
+    """Choose the value with the best video accuracy over inner folds of the training videos; ties go to the first."""
     if len(values) == 1:
         return values[0]
     train = np.asarray(fold.train)

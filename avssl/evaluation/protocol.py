@@ -1,4 +1,4 @@
-"""A protocol: the data, the split, the views and the read-outs, fixed before anything is measured."""
+"""Evaluation protocol: data, split, views and read-outs, fixed before anything is measured."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import hypergeom
-from torch import Tensor
 
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.evaluation.features import Views
-from avssl.evaluation.finetune import Budget, decode_all
-from avssl.evaluation.probes import Ints, LinearProbe, NearestNeighbours
+from avssl.evaluation.finetune import Budget, Pixels, decode_all
+from avssl.evaluation.probes import LinearProbe, NearestNeighbours
+from avssl.evaluation.readout import Bank, Floats, Ints
 from avssl.evaluation.splits import Folds, Split, check_folds
 from avssl.runtime.device import Machine
 
 
 @dataclass(frozen=True)
-class Data:
+class LabelledVideos:
     """The labelled videos.
 
     Args:
@@ -36,15 +36,15 @@ class Data:
 
 @dataclass(frozen=True)
 class LowShot:
-    """What few labels are worth.
+    """Training with few labels.
 
     Args:
-        shots: labels a class.
-        draws: times that each number of labels is drawn, in every fold.
-        strength: C of the linear probe; with so few labels nothing can be chosen.
-        fine_tune: how the whole network is trained on few labels, pretrained and from scratch; None leaves it out.
+        shots: labels per class.
+        draws: number of draws of the labels, in every fold.
+        strength: C of the linear probe; with so few labels it can't be chosen.
+        fine_tune: schedule of training the whole network, pretrained and from scratch; None leaves it out.
             ``fine_tune.seeds`` is the number of draws.
-        fine_tune_shots: labels a class for that.
+        fine_tune_shots: labels per class for that.
     """
 
     shots: tuple[int, ...] = (1, 2, 5, 10)
@@ -59,21 +59,21 @@ class Protocol:
     """Everything that must be equal for two numbers to be compared. A read-out that is None is left out.
 
     Args:
-        name: of the protocol; results go to ``<run>/eval/<name>/``.
+        name: name of the protocol; results go to ``<run>/eval/<name>/``.
         data: the labelled videos.
-        split: which of them are trained on and which are tested on.
-        views: what of a video is looked at.
-        seeds: of the randomly initialised encoders.
+        split: training and test videos of each fold.
+        views: clips and crops per video.
+        seeds: seeds of the randomly initialised encoders.
         linear: linear probe on frozen features.
         neighbours: weighted k nearest neighbours.
         retrieval: ranks R at which R@R is reported.
         low_shot: few labels.
-        fine_tune: the whole network, also from scratch under the same budget.
-        attentive: a query that reads the maps of the frozen encoder.
+        fine_tune: schedule of fine-tuning, and of training from scratch.
+        attentive: schedule of the attentive probe, a query that reads the maps of the frozen encoder.
     """
 
     name: str
-    data: Data
+    data: LabelledVideos
     split: Split
     views: Views = field(default_factory=Views)
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -85,7 +85,7 @@ class Protocol:
     attentive: Budget | None = None
 
 
-class Task:
+class DownstreamTask:
     """A protocol with its videos opened and its folds checked.
 
     Args:
@@ -94,7 +94,7 @@ class Task:
     Raises:
         MediaError: where the collection can't be opened.
         FileNotFoundError: where a split file is missing.
-        ValueError: where the collection does not fit the split (see `check_folds`), or fewer than two classes are left.
+        ValueError: where the collection does not fit the split (see `check_folds`), or has fewer than two classes.
     """
 
     def __init__(self, protocol: Protocol) -> None:
@@ -103,21 +103,27 @@ class Task:
         if len(self.videos.classes) < 2:
             raise ValueError(
                 f"{protocol.data.root}: {len(self.videos.classes)} class(es) found ({self.videos.classes}): a labelled "
-                "collection has one folder a class, or a manifest with labels (tools/index.py --labels)"
+                "collection has one folder per class, or a manifest with labels (tools/index.py --labels)"
             )
         self.folds: Folds = check_folds(protocol.split(self.videos), self.videos)
         self.rows: list[int] = self.folds.rows
         numbers = {name: number for number, name in enumerate(self.videos.classes)}
         names = self.videos.column("label").to_pylist()
         self.labels: Ints = np.array([-1 if name is None else numbers[name] for name in names])  # [V]
-        self._decoded: Tensor | None = None
         self.groups: Ints = np.unique(self.folds.groups, return_inverse=True)[1]  # [V]
+        self._pixels: Pixels | None = None
 
-    def decoded(self, machine: Machine) -> Tensor | None:
-        """The training clips of all videos, decoded once, or None where memory is too small (see `decode_all`)."""
-        if self._decoded is None:
-            self._decoded = decode_all(self.videos, self.rows, self.protocol.views, machine)
-        return self._decoded
+    def bank(self, features: Floats) -> Bank:
+        """Add the labels and groups to features ``[V, M, D]``."""
+        return Bank(features, self.labels, self.groups, self.classes)
+
+    def pixels(self, machine: Machine) -> Pixels:
+        """Return the labelled clips; they are decoded once where memory allows (see `decode_all`)."""
+        if self._pixels is None or self._pixels.machine != machine:
+            views = self.protocol.views
+            decoded = decode_all(self.videos, self.rows, views, machine)
+            self._pixels = Pixels(self.videos, self.labels, self.classes, views, machine, decoded)
+        return self._pixels
 
     @property
     def classes(self) -> int:
@@ -126,18 +132,18 @@ class Task:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What identifies the protocol in a result; two results are comparable where ``hash`` is equal."""
+        """Identity of the protocol in a result; two results are comparable where ``hash`` is equal."""
         split = {"class": type(self.protocol.split).__name__, **plain(vars(self.protocol.split))}
         return identify(self.protocol.name, self.videos, self.folds, self.protocol.views, self.videos.classes, split)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """How each read-out works; numbers of one read-out are comparable where its settings are equal."""
+        """Settings of each read-out; numbers of one read-out are comparable where its settings are equal."""
         names = ("linear", "neighbours", "retrieval", "low_shot", "fine_tune", "attentive")
         return {name: plain(getattr(self.protocol, name)) for name in names} | {"seeds": list(self.protocol.seeds)}
 
     def chance(self) -> dict[str, Any]:
-        """What guessing reaches: the largest classes every time, or training videos in random order."""
+        """Return the chance levels: always the largest classes, or training videos in random order."""
         tested = np.concatenate([self.labels[list(fold.test)] for fold in self.folds.folds])
         share = np.sort(np.bincount(tested, minlength=self.classes) / len(tested))[::-1]
         found: dict[str, float] = {}
@@ -160,15 +166,15 @@ def identify(
     split: Any,
     labels: str | None = None,
 ) -> dict[str, Any]:
-    """What identifies a protocol in a result; see `Task.facts`.
+    """Return the identity of a protocol in a result; see `DownstreamTask.facts`.
 
     Args:
-        name: of the protocol.
+        name: name of the protocol.
         videos: the collection.
-        folds: checked.
-        views: what of a video is looked at.
-        classes: their names.
-        split: how the folds were written down, for people.
+        folds: checked folds.
+        views: clips and crops per video.
+        classes: K names.
+        split: readable description of the split.
         labels: digest of the labels, where they are not those of the collection.
     """
     paths = videos.column("path").to_pylist()
@@ -197,12 +203,12 @@ def identify(
 
 
 def _as_written(views: Views) -> dict[str, Any]:
-    """Return views under the names that results have always had, so that hashes of earlier ones stay comparable."""
+    """Return views under the names used in older results, so that hashes stay comparable."""
     return {"frames" if name == "num_frames" else name: value for name, value in plain(views).items()}
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and paths as JSON values. Of a path the last part is kept: machines differ."""
+    """Turn dataclasses, tuples and paths into JSON values. A path keeps its last part only, as machines differ."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, dict):
@@ -213,5 +219,5 @@ def plain(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """Hash of JSON values."""
+    """Return a hash of JSON values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

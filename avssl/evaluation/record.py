@@ -1,4 +1,4 @@
-"""What is written down of an evaluation: the result of a run, and baselines that many runs share."""
+"""Files that an evaluation writes: the results of a run, and baselines that many runs share."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ import avssl
 from avssl.encoders import Encoder, weights_hash
 from avssl.encoders.export import source_commit
 from avssl.evaluation.protocol import digest
+from avssl.evaluation.results import Outcomes, Results, outcomes_from_json, to_json
 from avssl.runtime.device import Machine
 from avssl.runtime.files import write_text
 
+VERSION = 1  # of cached baselines: raise it when the same network and protocol give other results
 
-def remembered(
+
+def cached_baselines(
     encoder: Encoder,
     facts: Mapping[str, Any],
     settings: Mapping[str, Any],
     machine: Machine,
-    make: Callable[[], dict[str, Any]],
-) -> dict[str, Any]:
-    """What ``make`` finds out about a network under a protocol, whatever its weights; kept in the cache.
+    make: Callable[[], Outcomes],
+) -> Outcomes:
+    """Return a network's baselines under a protocol from the cache; call ``make`` where they are not there yet.
 
-    Found again only where the network is still initialised as it was then.
+    They do not depend on the encoder's weights. A network that is now initialised differently gets new ones.
     """
     identity = {
         "class": encoder.card["class"],
@@ -36,19 +39,19 @@ def remembered(
         "normalisation": [encoder.card["mean"], encoder.card["std"]],
         "protocol": facts["hash"],
         "settings": settings,
-        "avssl": avssl.__version__,
-        "initial": weights_hash(untrained(encoder, 0)),
+        "version": VERSION,
+        "initial": weights_hash(random_init(encoder, 0)),
     }
     path = machine.folder / "baselines" / f"{digest(identity)}.json"
     if path.exists():
-        return json.loads(path.read_text())
+        return outcomes_from_json(json.loads(path.read_text()))
     found = make()
-    write_text(path, json.dumps(found, indent=1))
+    write_text(path, json.dumps(to_json(found), indent=1))
     return found
 
 
-def untrained(encoder: Encoder, seed: int) -> Encoder:
-    """The same network at random initialisation."""
+def random_init(encoder: Encoder, seed: int) -> Encoder:
+    """Build the same network at random initialisation."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = type(encoder)(**encoder.config)
@@ -56,47 +59,37 @@ def untrained(encoder: Encoder, seed: int) -> Encoder:
     return fresh.eval()
 
 
-def record(
+def write_results(
     run: str | Path,
     encoder: Encoder,
     facts: Mapping[str, Any],
     settings: Mapping[str, Any],
     chance: Mapping[str, float],
-    found: Mapping[str, Any],
+    outcomes: Outcomes,
     machine: Machine,
     begun: float,
-) -> dict[str, Any]:
-    """Write ``<run>/eval/<protocol>/results.json``.
+) -> Results:
+    """Write ``<run>/eval/<protocol>/results.json`` and return its content.
 
     Args:
-        run: as in `evaluate`.
-        encoder: of the run.
-        facts: what identifies the protocol (`identify`).
-        settings: how each read-out works.
-        chance: what guessing reaches.
-        found: read-outs of ``pretrained``, ``random_init`` and where there is one ``from_scratch``.
-        machine: where.
+        run: run folder or export folder.
+        encoder: encoder of the run.
+        facts: identity of the protocol (`identify`).
+        settings: settings of each read-out.
+        chance: chance levels.
+        outcomes: outcomes of ``pretrained``, ``random_init`` and, where there is one, ``from_scratch``.
+        machine: device that was used.
         begun: ``time.perf_counter()`` at the beginning.
-
-    Returns:
-        What was written.
     """
-    results = {
-        "run": Path(run).resolve().name,
-        "encoder": encoder.card,
-        "protocol": facts,
-        "settings": settings,
-        "chance": chance,
-        "results": found,
-        "environment": {
-            "avssl": avssl.__version__,
-            "commit": source_commit(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "device": machine.target.type,
-            "bfloat16": machine.half,
-            "seconds": round(time.perf_counter() - begun, 1),
-        },
+    environment = {
+        "avssl": avssl.__version__,
+        "commit": source_commit(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": machine.target.type,
+        "bfloat16": machine.half,
+        "seconds": round(time.perf_counter() - begun, 1),
     }
-    write_text(Path(run) / "eval" / facts["name"] / "results.json", json.dumps(results, indent=1))
+    results = Results(Path(run).resolve().name, encoder.card, facts, settings, chance, outcomes, environment)
+    write_text(Path(run) / "eval" / facts["name"] / "results.json", json.dumps(results.to_json(), indent=1))
     return results

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -53,12 +53,17 @@ class Folds:
     folds: tuple[Fold, ...]
     groups: tuple[str, ...]
     official: bool = False
-    duplicates: tuple[tuple[str, str], ...] = field(default=())
+    duplicates: tuple[tuple[str, str], ...] = ()
 
     @property
     def rows(self) -> list[int]:
-        """Positions of all videos that are used."""
+        """Positions of all videos in use."""
         return sorted({row for fold in self.folds for row in (*fold.train, *fold.test)})
+
+    def spread(self, count: int | None) -> Folds:
+        """Keep ``count`` of the folds, spread evenly over them; None keeps all."""
+        count = min(count or len(self.folds), len(self.folds))
+        return replace(self, folds=tuple(self.folds[place * len(self.folds) // count] for place in range(count)))
 
 
 class Split(Protocol):

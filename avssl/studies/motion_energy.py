@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from jsonargparse import auto_cli
@@ -24,9 +23,9 @@ from torch.nn.functional import avg_pool2d
 from avssl.evaluation.config import parse, parser
 from avssl.evaluation.features import ViewDataset
 from avssl.evaluation.metrics import gain
-from avssl.evaluation.probes import Bank
-from avssl.evaluation.protocol import Task
-from avssl.evaluation.run import probed
+from avssl.evaluation.protocol import DownstreamTask
+from avssl.evaluation.readout import cross_validate
+from avssl.evaluation.results import Summary
 from avssl.runtime.device import Machine
 from avssl.runtime.progress import Tally
 from avssl.studies.transfer import ROOT, number
@@ -45,7 +44,7 @@ def main(config: str = "configs/eval/ut_interaction.yaml", results: Path = ROOT 
     """
     protocol, _ = parse(parser(None), [config, "--run="])
     assert protocol.linear is not None
-    task, machine = Task(protocol), Machine()
+    task, machine = DownstreamTask(protocol), Machine()
     energies = torch.zeros(len(task.videos), protocol.views.count, protocol.views.num_frames - 1, GRID * GRID)
     with Tally("motion energy", len(task.rows)) as tally:
         loader = machine.loader(ViewDataset(task.videos, task.rows, protocol.views))
@@ -56,17 +55,17 @@ def main(config: str = "configs/eval/ut_interaction.yaml", results: Path = ROOT 
     table = Table(title=f"motion energy on {protocol.name}: video top-1, chance {task.chance()['top1']:.3f}")
     for heading in ("features of a clip", "read-out", "top-1"):
         table.add_column(heading)
-    base: dict[str, list[dict[str, Any]]] = {"linear": [], "linear_sequence": []}
+    base: dict[str, list[Summary]] = {"linear": [], "linear_sequence": []}
     for kind, values in (("mean", energies.mean(2)), ("every difference", energies.flatten(2))):
-        bank = Bank(values.numpy(), task.labels, task.groups, task.classes)
+        bank = task.bank(values.numpy())
         for read_out, read in (("linear", bank), ("linear_sequence", bank.in_sequence(protocol.views.crops))):
-            base[read_out].append(probed(task, [read], protocol.linear))
-            top1 = base[read_out][-1]["video"]["top1"]
-            table.add_row(kind, read_out, number(top1["value"], *top1["ci95_bootstrap"]))
+            base[read_out].append(cross_validate([protocol.linear], [read], task.folds))
+            top1 = base[read_out][-1].top1
+            table.add_row(kind, read_out, number(top1.value, *top1.ci95_bootstrap))
     console = Console(width=140)
     console.print(table)
 
-    best = {read_out: max(both, key=accuracy) for read_out, both in base.items()}
+    best = {read_out: max(both, key=lambda summary: summary.top1.value) for read_out, both in base.items()}
     pairs = [("linear", "linear"), ("linear", "linear_sequence"), ("linear_sequence", "linear_sequence")]
     table = Table(title="gain over the best of these")
     for heading in ("plan", "method", "runs", *(f"{ours} over {theirs}" for ours, theirs in pairs)):
@@ -74,22 +73,17 @@ def main(config: str = "configs/eval/ut_interaction.yaml", results: Path = ROOT 
     found = defaultdict(list)
     for file in sorted(results.glob(f"*/*/eval/{protocol.name}/results.json")):
         run = file.parents[2]
-        found[run.parent.name, run.name.rpartition("-")[0]].append(comparable(file, task)["results"]["pretrained"])
+        found[run.parent.name, run.name.rpartition("-")[0]].append(comparable(file, task))
     for (plan, method), runs in found.items():
         cells = []
         for read_out, theirs in pairs:
-            ours = [run[read_out] for run in runs if "hits" in run.get(read_out, {})]  # which older results lack
+            ours = [one for one in (run.summary(read_out) for run in runs) if one is not None]
             more = gain(ours, best[theirs]) if ours else None
             few = f", {len(ours)} run(s)" if len(ours) < len(runs) else ""
-            cells.append(number(more["value"], *more["ci95_bootstrap"]) + few if more else "")
+            cells.append(number(more.value, *more.ci95_bootstrap) + few if more else "")
         if any(cells):
             table.add_row(plan, method, str(len(runs)), *cells)
     console.print(table)
-
-
-def accuracy(summary: dict[str, Any]) -> float:
-    """Top-1 of what a probe found out."""
-    return summary["video"]["top1"]["value"]
 
 
 def energy(views: Tensor) -> Tensor:

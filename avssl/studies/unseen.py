@@ -9,10 +9,8 @@ recordings whose others are seen: mind the intervals. Methods that need long vid
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -24,7 +22,8 @@ from rich.table import Table
 from avssl.catalog.index import open_manifest
 from avssl.evaluation.config import parse, parser
 from avssl.evaluation.metrics import bootstrap, gain, marks
-from avssl.evaluation.protocol import Task
+from avssl.evaluation.protocol import DownstreamTask
+from avssl.evaluation.results import Results, Summary
 from avssl.studies.transfer import ROOT, number, prepared
 from avssl.training.data import Data, split
 
@@ -42,7 +41,7 @@ def main(plan: Path, runs: Path = Path("runs"), results: Path = ROOT / "benchmar
     words = yaml.safe_load(plan.read_text())
     videos = open_manifest([Path(copy) for copy in prepared(words, runs / plan.stem)])
     protocol, _ = parse(parser(None), [words["judge"][0].split()[1], "--run="])
-    task = Task(protocol)
+    task = DownstreamTask(protocol)
     paths = task.videos.column("path").to_pylist()
     tested = [Path(paths[row]).stem for fold in task.folds.folds for row in fold.test]
 
@@ -56,43 +55,40 @@ def main(plan: Path, runs: Path = Path("runs"), results: Path = ROOT / "benchmar
         files = sorted((results / plan.stem).glob(f"{name}-[0-9]*/eval/{protocol.name}/results.json"))
         found = [comparable(file, task) for file in files]
         for read_out in READ_OUTS:
-            ours = [one["results"]["pretrained"].get(read_out, {}) for one in found]
-            ours = [one for one in ours if "hits" in one]  # which older results lack
-            if not ours:
+            ours = [one for one in (result.summary(read_out) for result in found) if one is not None]
+            base = found[-1].summary(read_out, "random_init") if ours else None
+            if base is None:
                 continue
-            base = found[-1]["results"]["random_init"][read_out]
             cells = []
             for chosen in (unseen, ~unseen):
                 these = [part(one, chosen) for one in ours]
                 more = gain(these, part(base, chosen))
-                value = np.mean([one["video"]["top1"]["value"] for one in these])
-                interval = bootstrap(marks([row for one in these for row in one["hits"]]), these[0]["units"], 0)
+                value = float(np.mean([one.top1.value for one in these]))
+                interval = bootstrap(marks([row for one in these for row in one.hits or ()]), these[0].units or (), 0)
                 cells += [str(chosen.sum()), number(value, *interval)]
-                cells.append(number(more["value"], *more["ci95_bootstrap"]) if more else "")
+                cells.append(number(more.value, *more.ci95_bootstrap) if more else "")
             table.add_row(name, str(len(ours)), read_out, *cells)
     Console(width=160).print(table)
 
 
-def comparable(file: Path, task: Task) -> dict[str, Any]:
-    """A result that was kept.
+def comparable(file: Path, task: DownstreamTask) -> Results:
+    """Read a result that was kept.
 
     Raises:
         SystemExit: where it was measured on other videos or folds than the task's.
     """
-    found = json.loads(file.read_text())
-    if found["protocol"]["hash"] != task.facts["hash"]:
+    found = Results.read(file)
+    if found.protocol["hash"] != task.facts["hash"]:
         raise SystemExit(f"{file} was measured on other videos or folds than {task.protocol.data.root} holds")
     return found
 
 
-def part(summary: Mapping[str, Any], chosen: NDArray[np.bool_]) -> dict[str, Any]:
-    """Of a read-out's summary what `gain` needs, on some of the tested clips alone."""
-    hits = ["".join(np.array(list(row))[chosen]) for row in summary["hits"]]
-    return {
-        "hits": hits,
-        "units": list(np.array(summary["units"])[chosen]),
-        "video": {"top1": {"value": marks(hits).mean()}},
-    }
+def part(summary: Summary, chosen: NDArray[np.bool_]) -> Summary:
+    """Restrict to some of the tested clips what `gain` needs: hits, units and top-1."""
+    hits = ["".join(np.array(list(row))[chosen]) for row in summary.hits or ()]
+    units = None if summary.units is None else np.array(summary.units)[chosen].tolist()
+    top1 = replace(summary.top1, value=float(marks(hits).mean()))
+    return replace(summary, hits=hits, units=units, video={"top1": top1})
 
 
 if __name__ == "__main__":

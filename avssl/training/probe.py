@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from avssl.encoders import Encoder
 from avssl.evaluation.features import Normalise, ViewDataset, check_fits, encode
-from avssl.evaluation.metrics import Prediction, summarise
-from avssl.evaluation.probes import Bank, LinearProbe
-from avssl.evaluation.protocol import Protocol, Task
+from avssl.evaluation.probes import LinearProbe
+from avssl.evaluation.protocol import DownstreamTask, Protocol
+from avssl.evaluation.readout import at_rows, cross_validate
 from avssl.pixels import MEAN, STD
 from avssl.runtime.device import Machine
 
-STRENGTH = 0.01  # C of the logistic regression; nothing is chosen, so that a measurement takes seconds
+PROBE = LinearProbe(strengths=(0.01,))  # C is fixed, so that a measurement takes seconds
 
 
 class OnlineProbe:
@@ -31,7 +30,7 @@ class OnlineProbe:
     """
 
     def __init__(self, protocol: Protocol, encoder: Encoder) -> None:
-        self.task = Task(protocol)
+        self.task = DownstreamTask(protocol)
         views = protocol.views
         check_fits(encoder.eval(), views)
         encoder.train()
@@ -45,12 +44,5 @@ class OnlineProbe:
         encoder.eval()
         found = [encode(encoder, pixels, views, normalise, machine).flatten(1).cpu() for pixels in self.pixels]
         encoder.train(training)
-        values = np.zeros((len(task.videos), *found[0].shape), dtype=np.float32)  # [V, M, S * D]
-        values[task.rows] = torch.stack(found).numpy()
-        bank, probe = Bank(values, task.labels, task.groups, task.classes), LinearProbe()
-        outcomes = []
-        for fold in task.folds.folds:
-            test = np.asarray(fold.test)
-            scores = probe.fit_predict(bank, fold.train, fold.test, STRENGTH)
-            outcomes.append(Prediction(fold.name, fold.part, test, task.labels[test], scores))
-        return summarise([outcomes], task.folds.groups)["video"]["top1"]["value"]
+        values = at_rows(torch.stack(found).numpy(), task.rows, len(task.videos))  # [V, M, S * D]
+        return cross_validate([PROBE], [task.bank(values)], task.folds).top1.value

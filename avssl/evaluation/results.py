@@ -1,0 +1,189 @@
+"""Typed results: scores with intervals, and everything in ``results.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Interval: TypeAlias = Sequence[float]  # (low, high) of a 95 % interval
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with its bootstrap interval over groups of videos and seeds."""
+
+    value: float
+    ci95_bootstrap: Interval
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values; fields that are None are left out."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Accuracy(Score):
+    """Accuracy of one or several seeds over all folds.
+
+    Attributes:
+        value: mean over the folds of a part, then over parts, then over seeds.
+        pooled: mean over all tested videos, each counted once.
+        per_seed: one accuracy per seed.
+        per_fold: accuracy by name of the fold, mean over seeds.
+        ci95_folds: Student-t interval over folds, if there are several.
+        per_part: accuracy by name of the part, if there are several.
+    """
+
+    pooled: float
+    per_seed: Sequence[float]
+    per_fold: Mapping[str, float]
+    ci95_folds: Interval | None = None
+    per_part: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class AveragePrecision(Score):
+    """Mean average precision of one or several seeds.
+
+    Attributes:
+        per_seed: one value per seed.
+        per_class: value by class name, mean over seeds.
+        costs: C that each seed chose for each class.
+    """
+
+    per_seed: Sequence[float]
+    per_class: Mapping[str, float]
+    costs: Sequence[Sequence[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Accuracies of a read-out that predicts a class for every video.
+
+    Attributes:
+        video: accuracy of the mean probability over a video's views: ``top1``, and ``top5`` for more than five classes.
+        clip: the same for each view on its own.
+        mean_per_class: video top-1, averaged over classes.
+        confusion: ``confusion[true][predicted]``, counts of videos over all seeds.
+        hits: one string per seed, with 1 for every tested video that was right; None in results older than this field.
+        units: number of each tested video's group, None where every video is its own.
+        chosen: hyperparameter chosen in each fold, one list per seed; None if nothing is chosen.
+    """
+
+    video: Mapping[str, Accuracy]
+    clip: Mapping[str, Accuracy]
+    mean_per_class: float
+    confusion: Sequence[Sequence[int]]
+    hits: Sequence[str] | None = None
+    units: Sequence[int] | None = None
+    chosen: Sequence[Sequence[Any]] | None = None
+
+    @property
+    def top1(self) -> Accuracy:
+        """Video top-1 accuracy."""
+        return self.video["top1"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        video = to_json(self.video) | {"mean_per_class": {"value": self.mean_per_class}}
+        levels = {"video": video, "clip": to_json(self.clip), "confusion": self.confusion}
+        kept = {} if self.hits is None else {"hits": self.hits, "units": self.units}
+        return levels | kept | ({} if self.chosen is None else {"chosen": self.chosen})
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Summary:
+        """Build from the values of `to_json`."""
+        video = {name: Accuracy(**score) for name, score in found["video"].items() if name != "mean_per_class"}
+        clip = {name: Accuracy(**score) for name, score in found["clip"].items()}
+        rest = {name: found.get(name) for name in ("hits", "units", "chosen")}
+        return cls(video, clip, found["video"]["mean_per_class"]["value"], found["confusion"], **rest)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A read-out that could not run.
+
+    Attributes:
+        skipped: reason.
+    """
+
+    skipped: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"skipped": self.skipped}
+
+
+Outcome: TypeAlias = Summary | Skipped | Score | Mapping[str, "Outcome"]  # of several ranks or numbers of labels
+Outcomes: TypeAlias = Mapping[str, Mapping[str, Outcome]]  # of "pretrained", "random_init", ...; by read-out
+
+
+def to_json(outcome: Outcome) -> dict[str, Any]:
+    """Return the JSON values of an outcome."""
+    if isinstance(outcome, Mapping):
+        return {name: to_json(part) for name, part in outcome.items()}
+    return outcome.to_json()
+
+
+def outcome_from_json(found: Mapping[str, Any]) -> Outcome:
+    """Build an outcome from its JSON values."""
+    if "skipped" in found:
+        return Skipped(found["skipped"])
+    if "video" in found:
+        return Summary.from_json(found)
+    if "value" in found:
+        kind = Accuracy if "per_fold" in found else AveragePrecision if "per_class" in found else Score
+        return kind(**found)
+    return {name: outcome_from_json(part) for name, part in found.items()}
+
+
+def outcomes_from_json(found: Mapping[str, Any]) -> Outcomes:
+    """Build the outcomes of a run and its baselines from their JSON values."""
+    return {who: {name: outcome_from_json(part) for name, part in row.items()} for who, row in found.items()}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Content of ``results.json``.
+
+    Attributes:
+        run: name of the run.
+        encoder: the exported encoder's card.
+        protocol: identity of the protocol (`avssl.evaluation.protocol.identify`).
+        settings: how each read-out works.
+        chance: chance level by name of the number.
+        outcomes: outcome by read-out, of ``pretrained``, ``random_init`` and where the network is trained
+            ``from_scratch``; stored as ``results``.
+        environment: versions, device and seconds.
+    """
+
+    run: str
+    encoder: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    chance: Mapping[str, float]
+    outcomes: Outcomes
+    environment: Mapping[str, Any]
+
+    def summary(self, name: str, who: str = "pretrained") -> Summary | None:
+        """Return the summary of a read-out; None where it is missing or older than ``hits``."""
+        found = self.outcomes.get(who, {}).get(name)
+        return found if isinstance(found, Summary) and found.hits is not None else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        found = {"results" if name == "outcomes" else name: value for name, value in vars(self).items()}
+        return {**found, "results": to_json(self.outcomes)}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Results:
+        """Build from the values of `to_json`."""
+        rest = {name: value for name, value in found.items() if name != "results"}
+        return cls(**rest, outcomes=outcomes_from_json(found["results"]))
+
+    @classmethod
+    def read(cls, path: Path) -> Results:
+        """Read a ``results.json``."""
+        return cls.from_json(json.loads(path.read_text()))
