@@ -1,1 +1,88 @@
-"""The ``avssl`` command: parse, build, call."""
+"""The ``avssl`` command: parse, build, call, print.
+
+Each command is a module with `parser`, which describes it, and `run`, which carries it out. Only the module of the
+command that is called is imported.
+
+>>> from avssl.cli import main
+>>> main(["train", "shufle_learn"])
+2
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import avssl
+
+COMMANDS = {
+    "train": "train an encoder on unlabelled videos",
+    "show": "draw a method's inputs and targets, or what a trained run predicts",
+    "index": "measure a folder of videos and write its manifest",
+    "prepare": "make training-ready copies of videos, which decode several times faster",
+    "evaluate": "evaluate a run's encoder by transfer to labelled videos",
+    "images": "evaluate a run's frame encoder on labelled images",
+    "audio": "evaluate a run's audio encoder on labelled sounds",
+    "synchrony": "measure how well a run finds audio-visual offsets on videos in sync",
+    "table": "compare runs under one protocol in a table or picture",
+    "embed": "draw a map of an encoder's features, and nearest neighbours",
+    "export": "copy a run's encoder into a folder of its own",
+    "sync": "find out whether the sound of a video is early or late",
+    "build": "build an audio-visual sync dataset from raw recordings",
+    "study": "pretrain and evaluate every method of a plan, and tabulate the results",
+    "configs": "list the packaged configs, or print one",
+    "synthetic": "render the synthetic audio-visual world with known ground truth",
+    "new-method": "write the skeleton of a new pretext task into a clone",
+}
+USAGE = "usage: avssl COMMAND ...\n\nVideo and audio-visual self-supervised learning.\n\ncommands:\n{}\n\n{}"
+HINT = "avssl COMMAND --help explains a command; AVSSL_DEBUG=1 shows the traceback of an error."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the words after ``avssl``; by default those of this process.
+
+    Returns:
+        The exit status: 0, 2 after wrong input (one line on standard error says what), 75 if a training was asked to
+        stop and can resume, 130 after Ctrl-C.
+    """
+    name, *words = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if name in ("-h", "--help"):
+        print(USAGE.format("\n".join(f"  {command:<12}{line}" for command, line in COMMANDS.items()), HINT))
+        return 0
+    if name == "--version":
+        print(f"avssl {avssl.__version__}")
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        return _fail(f"avssl has no command {name!r}; {f'did you mean {near[0]!r}?' if near else 'see avssl --help'}")
+    try:
+        importlib.import_module(f"avssl.cli.{name.replace('-', '_')}").run(words)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into an exit
+            return _interrupted()
+        return _fail(stop.code.removeprefix("error: ")) if isinstance(stop.code, str) else int(stop.code or 0)
+    except Exception as error:
+        from avssl.media import MediaError
+
+        if os.environ.get("AVSSL_DEBUG") or not isinstance(error, (MediaError, OSError, ValueError)):
+            raise
+        return _fail(str(error))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _interrupted() -> int:
+    print("interrupted", file=sys.stderr)
+    return 130

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from avssl.evaluation.protocol import Protocol
 from avssl.runtime.device import Machine
+from avssl.runtime.parser import Parser, config_first
 
 
-def parser(description: str | None) -> ArgumentParser:
-    """A parser of ``CONFIG --run=RUN [--key.sub=value ...] [--machine.workers=N ...]``."""
-    made = ArgumentParser(description=description, allow_abbrev=False)
+def parser(description: str | None, prog: str = "avssl evaluate", examples: Sequence[str] = ()) -> Parser:
+    """Return a parser of ``CONFIG --run=RUN [--key.sub=value ...] [--machine.workers=N ...]``."""
+    usage = f"{prog} CONFIG --run=RUN [--key.sub=value ...] [--machine.workers=N ...]"
+    made = Parser(prog=prog, usage=usage, description=description, examples=examples)
     made.add_argument("--config", action="config", help="a YAML file; given as the first argument, without --config")
     made.add_argument("--run", type=Path, required=True, help="run folder or export folder")
     made.add_class_arguments(Protocol)
@@ -22,10 +24,7 @@ def parser(description: str | None) -> ArgumentParser:
     return made
 
 
-def parse(made: ArgumentParser, arguments: Sequence[str]) -> tuple[Protocol, Any]:
+def parse(made: Parser, arguments: Sequence[str]) -> tuple[Protocol, Any]:
     """The protocol, and all that was parsed (``run``, ``machine`` and what the tool has added)."""
-    words = list(arguments)
-    if words and not words[0].startswith("-"):
-        words[0] = f"--config={words[0]}"
-    built: Namespace = made.instantiate(made.parse_args(words))
+    built: Namespace = made.instantiate(made.parse_args(config_first(arguments, "evaluation")))
     return Protocol(**{name: built[name] for name in Protocol.__dataclass_fields__}), built

@@ -74,10 +74,13 @@ class Checkpointing(Callback):
         folder: where checkpoints go.
         minutes: between two checkpoints.
         keep: how many are kept.
+        after: called on the first rank with the step of each checkpoint, once it is saved.
     """
 
-    def __init__(self, folder: Path, minutes: float = 5.0, keep: int = 2) -> None:
-        self.folder, self.minutes, self.keep = folder, minutes, keep
+    def __init__(
+        self, folder: Path, minutes: float = 5.0, keep: int = 2, after: Callable[[int], None] = lambda step: None
+    ) -> None:
+        self.folder, self.minutes, self.keep, self.after = folder, minutes, keep, after
         self.stopping = False
         self.saved = time.monotonic()
         self.before: dict[int, Any] = {}
@@ -116,6 +119,7 @@ class Checkpointing(Callback):
         if trainer.is_global_zero:
             for old in steps_saved(self.folder)[self.keep :]:
                 VerifiedCheckpoints().remove_checkpoint(old)
+            self.after(trainer.global_step)
 
 
 def latest(folder: Path) -> Path | None:

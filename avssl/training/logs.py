@@ -114,11 +114,14 @@ def progress() -> dict[str, Any]:
     }
 
 
-def hush() -> None:
-    """Keep Lightning's advertisements, and its warnings about what is meant so here, off the user's terminal."""
+NOISE = ("💡", "`weights_only` was not", "`Trainer.fit` stopped", "\nDetected KeyboardInterrupt")
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's advertisements, and its warnings about choices that are deliberate here."""
     for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
         logging.getLogger(f"lightning.pytorch.{name}").addFilter(
-            lambda record: not record.getMessage().startswith(("💡", "`weights_only` was not", "`Trainer.fit` stopped"))
+            lambda record: not record.getMessage().startswith(NOISE)
         )
     warnings.filterwarnings("ignore", message=".*You have overridden `transfer_batch_to_device`")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")

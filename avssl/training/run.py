@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +21,8 @@ from avssl.runtime.files import write_text
 from avssl.runtime.workers import keep_memory
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
 from avssl.training.data import Data, Loaders
-from avssl.training.logs import MetricsCSV, hush, progress
+from avssl.training.loggers import Forwarding
+from avssl.training.logs import MetricsCSV, progress, quiet_lightning
 from avssl.training.module import Measured, OptimizerFactory, Pretraining, Schedule, held_out
 from avssl.training.probe import OnlineProbe
 
@@ -76,6 +77,7 @@ def pretrain(
     checkpoint_minutes: float = 2.0,
     runs: str = "runs",
     probe: Protocol | None = None,
+    logger: Logger | list[Logger] | None = None,
 ) -> dict[str, Measured]:
     """Train an encoder without labels, measure the pretext task on held-out videos, export the encoder.
 
@@ -92,7 +94,9 @@ def pretrain(
         checkpoint_minutes: between two checkpoints.
         runs: the folder of all runs.
         probe: a labelled set on which a linear probe is measured while training, at the same steps; a config of
-            ``tools/evaluate.py``. It never reaches the gradient.
+            ``avssl evaluate``. It never reaches the gradient.
+        logger: one or several of Lightning's loggers, beside ``metrics.csv`` and TensorBoard; see
+            `avssl.training.loggers`.
 
     Returns:
         The metrics of the pretext task on held-out videos.
@@ -104,11 +108,12 @@ def pretrain(
     checkpoint = latest(folder / "checkpoints")
     step = int(checkpoint.stem[5:]) if checkpoint else 0
     module = Pretraining(method, optimizer, schedule, warmup, seed)
-    hush()
+    quiet_lightning()
     keep_memory()
     told = progress()
     online = None if probe is None else OnlineProbe(probe, method.encoder)
-    own = [Metrics(loaders, measure_every, online), Checkpointing(folder / "checkpoints", checkpoint_minutes)]
+    others = Forwarding(logger if isinstance(logger, list) else [logger] if logger else [], folder)
+    checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
     engine = L.Trainer(
         **{**trainer, "precision": precision(trainer["precision"])},
         max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
@@ -123,10 +128,11 @@ def pretrain(
             MetricsCSV(folder / "metrics.csv", step),
             TensorBoardLogger(folder, "tensorboard", "", purge_step=step),
         ],
-        callbacks=[*told["callbacks"], *own],
+        callbacks=[*told["callbacks"], Metrics(loaders, measure_every, online), checkpointing, others],
     )
     if engine.is_global_zero:
         print(f"{name}: {loaders.datasets}; {step} of {engine.max_steps} steps done", flush=True)
+        others.begin(step)
     engine.fit(module, loaders, ckpt_path=checkpoint)
     measured: dict[str, Measured] = {}
     if engine.is_global_zero:

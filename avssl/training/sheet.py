@@ -35,6 +35,7 @@ def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None 
         SystemExit: with a message, where the config is wrong, or the run has no checkpoint or is of another method.
     """
     made, config = parse(arguments)
+    config.logger = None
     torch.manual_seed(config.seed)
     built = made.instantiate(config)
     method: Method = built.method

@@ -1,0 +1,29 @@
+"""``avssl evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from avssl.evaluation import config
+from avssl.evaluation.report import print_results
+from avssl.evaluation.run import evaluate
+from avssl.runtime.parser import Parser
+
+
+def parser() -> Parser:
+    """Return the parser of ``avssl evaluate``."""
+    return config.parser(
+        "Evaluate a run's encoder by transfer to labelled videos: linear probe, kNN, retrieval, low-shot and "
+        "fine-tuning. CONFIG is a YAML file or the name of a packaged config (avssl configs lists them).",
+        examples=[
+            "avssl evaluate ut_interaction --run=runs/shuffle_learn",
+            "avssl evaluate folder --data.root=VIDEOS --run=runs/shuffle_learn",
+        ],
+    )
+
+
+def run(words: Sequence[str]) -> None:
+    """Evaluate, and print the results and their path."""
+    protocol, args = config.parse(parser(), words)
+    print_results(evaluate(protocol, args.run, args.machine))
+    print(args.run / "eval" / protocol.name / "results.json")

@@ -1,0 +1,57 @@
+"""``avssl sync``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from avssl.evaluation.pictures import offset_picture
+from avssl.media import MediaError
+from avssl.runtime.parser import Parser
+from avssl.sync.offset import Offset, find_offset, in_words, load_synchroniser
+
+
+def parser() -> Parser:
+    """Return the parser of ``avssl sync``."""
+    made = Parser(
+        prog="avssl sync",
+        description="Find out whether the sound of a video is early or late. A positive offset means late sound: "
+        "what is seen at t is heard at t + offset. Confidence is the median minus the minimum of the "
+        "curve; near 0 the network finds no relation between sound and picture, and the offset means "
+        "nothing.",
+        examples=[
+            "avssl sync VIDEO --run=runs/syncnet -o sync.png",
+        ],
+    )
+    made.add_argument("videos", type=Path, nargs="+", help="recordings with sound")
+    made.add_argument("--run", type=Path, required=True, help="run of syncnet, avts or owens_efros")
+    made.add_argument("--reach", type=float, default=0.4, help="largest offset considered, in seconds")
+    made.add_argument("--resolution", type=float, default=0.02, help="seconds between offsets")
+    made.add_argument("-o", "--out", type=Path | None, help="PNG of the curves to write")
+    return made
+
+
+def run(words: Sequence[str]) -> None:
+    """Measure, print a line per video, and draw; exit with status 1 if no video could be measured."""
+    args = parser().parse_args(words)
+    network = load_synchroniser(args.run)
+    found: dict[str, Offset] = {}
+    table = Table("video", "offset (ms, + = sound late)", "confidence", "in words")
+    for path in args.videos:
+        try:
+            offset = find_offset(path, network, args.reach, args.resolution)
+        except (MediaError, ValueError) as error:
+            table.add_row(path.name, "", "", str(error))
+            continue
+        text = in_words(offset.seconds)
+        table.add_row(path.name, f"{1000 * offset.seconds:+.0f}", f"{offset.confidence:.3f}", text)
+        found[f"{path.name}: {text}"] = offset
+    Console().print(table)
+    if args.out is not None and found:
+        offset_picture(found, args.out)
+        print(args.out)
+    if not found:
+        raise SystemExit(1)
