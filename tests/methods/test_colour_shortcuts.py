@@ -115,5 +115,5 @@ def test_shifted_channels_are_cut_each_at_a_place_of_its_own():
 
 def test_shortcut_colours_of_a_room_tell_which_clips_are_of_one_video(shared_data):
     roots = [shared_data / "ut_interaction"]
-    assert colours.scores("simclr", roots, 1, colours.PLAIN)["histogram"].item() > 0.4  # chance is 1/63
-    assert colours.scores("simclr", roots, 1, [])["histogram"].item() < 0.2
+    assert colours.cue_accuracies("simclr", roots, 1, colours.PLAIN)["histogram"].item() > 0.4  # chance is 1/63
+    assert colours.cue_accuracies("simclr", roots, 1, [])["histogram"].item() < 0.2

@@ -1,4 +1,4 @@
-"""What brightness and sharpness that drift tell of time (`avssl/studies/drift.py`), and what configs do against it."""
+"""Drifting brightness and sharpness answer questions about time (`avssl.studies.drift`); configs prevent it."""
 
 from pathlib import Path
 
@@ -36,7 +36,8 @@ def test_a_cue_that_means_nothing_is_at_chance(name):
 def test_shortcut_drift_of_brightness_or_sharpness_on_real_video(shared_data, name, least):
     words = yaml.safe_load((BENCHMARKS / "temporal.yaml").read_text())["methods"][name]
     plain, configured = (
-        drift.measured(name, words, [shared_data / "ut_interaction"], changes) for changes in drift.COLUMNS.values()
+        drift.cue_accuracies(name, words, [shared_data / "ut_interaction"], changes)
+        for changes in drift.COLUMNS.values()
     )
     chance = drift.CHANCE[name]
     assert max(of.mean() for of in plain.values()) > least
@@ -48,7 +49,7 @@ def test_shortcut_an_odd_sub_sequence_changes_or_drifts_otherwise_on_real_video(
     words = yaml.safe_load((BENCHMARKS / "temporal.yaml").read_text())["methods"]["odd_one_out"]
     bare, configured = drift.COLUMNS.values()
     plain, disguised, both = (
-        drift.measured("odd_one_out", words, [shared_data / "ut_interaction"], changes)
+        drift.cue_accuracies("odd_one_out", words, [shared_data / "ut_interaction"], changes)
         for changes in (["--method.sampler.disguise=false", *bare], bare, configured)
     )
     assert plain["most change"].mean() > 0.6  # chance is 1/6
