@@ -21,7 +21,7 @@ from avssl.methods.dense import MapHead, chance_level, masked_accuracy, predict_
 
 @dataclass(frozen=True)
 class EitherWay(RandomClips):
-    """Random clips, each played backwards with probability 1/2; ``audio`` spans are unaffected."""
+    """Random clips, each played backwards with probability 1/2, which inverts motion; ``audio`` is unaffected."""
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Draw times ``[N, T]``, rising or falling in each clip."""
@@ -31,14 +31,7 @@ class EitherWay(RandomClips):
 
 
 class MiddleFrameMethod(Method):
-    """Dense prediction for the middle frame of a clip, from that frame alone.
-
-    Args:
-        encoder: frame encoder.
-        sampler: draws the clip that a labeller measures motion in.
-        labeller: computes the target from all frames of the clip.
-        width: channels of the head.
-    """
+    """Dense prediction for the middle frame of a clip, from that frame alone; the labeller sees all frames."""
 
     encoder: ResNet
 
