@@ -99,7 +99,7 @@ def test_blocks_are_tubes_and_always_leave_something_to_see_and_to_hide():
 def test_vjepa_predicts_normalised_features_from_the_visible_part_alone():
     torch.manual_seed(0)
     method = VJEPA(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1).eval()
-    wanted = method._wanted(clips_of(3, 1, 4).video[:, 0])
+    wanted = method._targets(clips_of(3, 1, 4).video[:, 0])
     torch.testing.assert_close(wanted.mean(2), torch.zeros(3, 32), atol=1e-4, rtol=0)
     torch.testing.assert_close(wanted.var(2, unbiased=False), torch.ones(3, 32), atol=1e-2, rtol=0)
     seen = []

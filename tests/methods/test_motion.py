@@ -138,15 +138,15 @@ def test_colour_is_not_seen_and_a_shifted_frame_is_not_coloured_by_place():
     rgb = torch.rand(1, 1, 2, 3, 32, 32)
     times = torch.arange(2).double().view(1, 1, 2)
     clips = Clips(standardised(rgb), times)
-    seen = method._seen(clips)[0]
-    grey = method._seen(clips)[1]
+    seen = method._features(clips)[0]
+    grey = method._features(clips)[1]
     from avssl.pixels import lab_to_rgb, rgb_to_lab
 
     lab = rgb_to_lab(rgb)
     lab[..., 1:, :, :] *= 0.5  # other colours, as bright
     dull = Clips(standardised(lab_to_rgb(lab)), times)
-    assert torch.allclose(method._seen(dull)[0], seen, atol=0.05)
-    assert torch.allclose(method._seen(dull)[1], grey, atol=0.1)
+    assert torch.allclose(method._features(dull)[0], seen, atol=0.05)
+    assert torch.allclose(method._features(dull)[1], grey, atol=0.1)
     rolled = rgb.clone()
     rolled[:, :, 1] = rgb[:, :, 0].roll(8, -1)  # two cells to the right
     out = method(Clips(standardised(rolled), times))
@@ -158,7 +158,7 @@ def test_labels_are_carried_to_where_the_features_went():
     torch.manual_seed(0)
     features = 20 * F.normalize(torch.randn(1, 1, 8, 8, 8), dim=2)  # every cell unlike any other
     moved = features.roll(2, -1)
-    method._seen = lambda clips: (torch.cat([features, moved, moved.roll(1, -2)], 1), None, None)
+    method._features = lambda clips: (torch.cat([features, moved, moved.roll(1, -2)], 1), None, None)
     mask = torch.zeros(1, 1, 1, 32, 32)
     mask[..., 8:16, 4:12] = 1
     clips = Clips(torch.zeros(1, 1, 3, 3, 32, 32), torch.zeros(1, 1, 3).double())

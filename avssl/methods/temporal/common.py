@@ -54,13 +54,11 @@ def classification(scores: Tensor, target: Tensor, clips: Clips) -> dict[str, Te
     }
 
 
-def accuracy_and_chance(
-    name: str, answer: Tensor, target: Tensor, counted: Tensor, *blind: Tensor
-) -> dict[str, Tensor]:
+def accuracy_and_chance(name: str, answer: Tensor, right: Tensor, counted: Tensor, *blind: Tensor) -> dict[str, Tensor]:
     """Return the accuracy over the counted places and its `chance_level`; all tensors are ``[B, ...]``."""
 
     def score(guess: Tensor) -> Tensor:
-        return masked_accuracy(guess == target, counted)
+        return masked_accuracy(guess == right, counted)
 
     return {name: score(answer), f"chance/{name}": chance_level(score, answer, *blind)}
 

@@ -27,9 +27,8 @@ class ShuffleLearn(Method):
 
     A siamese network encodes the frames; the features of three are concatenated in the order shown, and a classifier
     separates tuples in and out of order (section 3, figure 2). Of five frames a < b < c < d < e, from a window with
-    much motion (section 3.2), (b, c, d) is in order, (b, a, d) and (b, e, d) are not; all are shown forwards and
-    backwards, each frame encoded once. Those in order weigh 25 : 75, as in the paper. The target is read off the
-    timestamps.
+    much motion (section 3.2), (b, c, d) is in order and has a quarter of the weight (the paper's 25 : 75), (b, a, d)
+    and (b, e, d) are not; all are shown forwards and backwards. The target is read off the timestamps.
 
     Metrics: ``accuracy`` at that ratio, chance being the share of the larger class, tuples out of order; and
     ``balanced_accuracy`` with both classes weighted equally (and the threshold shifted accordingly), chance 0.5.

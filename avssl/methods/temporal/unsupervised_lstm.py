@@ -54,8 +54,8 @@ class Decoder(nn.Module):
 class UnsupervisedLSTM(Method):
     """Reconstruct the frames seen, in reverse, and predict the next ones, from one state.
 
-    The encoder LSTM's state after the first frames is copied into up to two decoder LSTMs: one reconstructs the frames
-    in reverse order, as recent ones are easier; the other predicts the next ones. Together they are the composite model
+    The encoder LSTM's state after the first frames is copied into one or two decoders: one reconstructs the frames in
+    reverse order, as recent ones are easier; the other predicts the next ones. Together they are the composite model
     (section 2): a state that stores the input can't predict, and one that holds the last frames can't reconstruct. A
     conditional decoder reads its previous output, in training the true frame (the authors' code). The loss is the
     squared error.
