@@ -17,11 +17,6 @@ class MapHead(nn.Module):
 
     Each stage passes through a 1 x 1 convolution and is upsampled to the size of the first; their sum is decoded: a
     fully convolutional network with skip connections (Long et al., CVPR 2015).
-
-    Args:
-        encoder: encoder whose stages are read.
-        out: output channels.
-        hidden: hidden channels.
     """
 
     def __init__(self, encoder: ResNet, out: int, hidden: int = 64) -> None:

@@ -53,10 +53,8 @@ def drop_colours(pictures: Tensor) -> Tensor:
 def project_colours(pictures: Tensor) -> Tensor:
     """Remove the green-magenta axis, the direction of most chromatic aberration, from ``[..., 3, H, W]`` RGB.
 
-    Doersch et al. (ICCV 2015), section 3.1: every pixel is multiplied by ``I - a'a / aa'`` with ``a = [-1, 2, -1]``.
-
-    Args:
-        pictures: RGB with the same scale in all channels.
+    Doersch et al. (ICCV 2015), section 3.1: every pixel, with the same scale in all channels, is multiplied by
+    ``I - a'a / aa'`` with ``a = [-1, 2, -1]``.
     """
     axis = pictures.new_tensor([-1.0, 2.0, -1.0]) / 6**0.5
     onto = torch.eye(3, dtype=pictures.dtype, device=pictures.device) - torch.outer(axis, axis)

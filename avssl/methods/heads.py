@@ -10,11 +10,7 @@ from torch import Tensor, nn
 def projection(features: int, hidden: int, out: int, layers: int = 2) -> nn.Sequential:
     """Build an MLP with batch normalisation and ReLU after each hidden layer (SimCLR: Chen et al. 2020, section 4.2).
 
-    Args:
-        features: size of the encoder's vector.
-        hidden: size of the hidden layers.
-        out: output size.
-        layers: number of linear layers.
+    It has ``layers`` linear layers, from ``features`` over ``hidden`` to ``out`` dimensions.
     """
     widths = [features] + [hidden] * (layers - 1)
     blocks: list[nn.Module] = []
@@ -26,12 +22,8 @@ def projection(features: int, hidden: int, out: int, layers: int = 2) -> nn.Sequ
 def fully_connected(features: int, hidden: int, grid: int) -> nn.Sequential:
     """Build a fully connected layer over pooled maps, ``[M, features, H, W]`` to ``[M, hidden]``, that keeps location.
 
-    It takes the place of the fully connected layers of CaffeNet, which carried the heads of papers of that time.
-
-    Args:
-        features: channels of the maps.
-        hidden: output size.
-        grid: height and width to which the maps are pooled.
+    Maps are pooled to ``grid`` x ``grid``. It takes the place of the fully connected layers of CaffeNet, which carried
+    the heads of papers of that time.
     """
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(grid),
@@ -45,14 +37,8 @@ def fully_connected(features: int, hidden: int, grid: int) -> nn.Sequential:
 class LateFusion(nn.Module):
     """Late-fusion head: the vectors of several parts to one output (Doersch et al., ICCV 2015, figure 3).
 
-    A layer shared by all parts (fc6 of the papers), a layer over their concatenation (fc7), and an output layer.
-
-    Args:
-        features: size of a part's vector.
-        parts: number of parts that are concatenated.
-        width: size of the shared layer.
-        hidden: size of the layer over all parts, which is batch-normalised.
-        out: output size.
+    A layer of size ``width``, shared by all parts (fc6 of the papers), a batch-normalised layer of size ``hidden`` over
+    their concatenation (fc7), and an output layer.
     """
 
     def __init__(self, features: int, parts: int, width: int, hidden: int, out: int) -> None:

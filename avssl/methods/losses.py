@@ -204,8 +204,8 @@ def lifted(frames: Tensor, positive: Tensor, negative: Tensor, margin: float = 1
 
     Args:
         frames: ``[B, M, D]`` vectors.
-        positive: ``[B, M, M]`` bool, symmetric.
-        negative: ``[B, M, M]`` bool, symmetric.
+        positive: ``[B, M, M]`` bool, symmetric, as ``negative``.
+        negative: see `triplet`.
         margin: alpha, between distances.
 
     Returns:

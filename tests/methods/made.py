@@ -3,13 +3,13 @@
 import torch
 
 from avssl.clips import Clips
-from avssl.pixels import standardised
+from avssl.pixels import MEAN, STD
 
 
 def of(pictures, clips=1, frames=1):
-    """Pictures ``[B N T, 3, H, W]`` in [0, 1] as normalised clips."""
-    video = standardised(pictures).unflatten(0, (-1, clips, frames))
-    return Clips(video, torch.zeros(video.shape[:3]).double())
+    """Pictures ``[B N T, 3, H, W]`` in [0, 1], rounded to uint8, as normalised clips."""
+    video = (255 * pictures).round().to(torch.uint8).unflatten(0, (-1, clips, frames))
+    return Clips(video, torch.zeros(video.shape[:3]).double()).normalised(torch.tensor(MEAN), torch.tensor(STD))
 
 
 def numbered(size):

@@ -9,7 +9,7 @@ from avssl.encoders import ResNet
 from avssl.methods import ContextPrediction
 from avssl.methods.disguise import drop_colours, project_colours, shift_channels
 from avssl.methods.frame.context_prediction import CENTRE, NEIGHBOURS
-from avssl.methods.frame.patches import puzzle, standardised, tiles
+from avssl.methods.frame.patches import cut_puzzle, cut_tiles, standardise_channels
 from avssl.pixels import MEAN, STD
 from avssl.studies import colours
 
@@ -18,12 +18,12 @@ def test_shortcut_a_picture_that_darkens_towards_one_corner():
     torch.manual_seed(0)
     ramp = torch.linspace(-1, 1, 96)
     pictures = (3 * ramp[:, None] + ramp).expand(50, 3, -1, -1) + 0.1 * torch.randn(50, 3, 96, 96)
-    brightness = tiles(pictures, 3, 0.85, 0.15).mean((2, 3, 4))  # [50, 9]
+    brightness = cut_tiles(pictures, 3, 0.85, 0.15).mean((2, 3, 4))  # [50, 9]
     assert torch.equal(brightness.argsort(1), torch.arange(9).expand(50, 9))
-    seen = puzzle(pictures, 3, 0.85, 0)
+    seen = cut_puzzle(pictures, 3, 0.85, 0)
     assert seen.mean((3, 4)).abs().max() < 1e-4
     assert (seen.std((3, 4)) - 1).abs().max() < 0.1
-    assert standardised(torch.ones(1, 3, 4, 4)).abs().max() == 0
+    assert standardise_channels(torch.ones(1, 3, 4, 4)).abs().max() == 0
 
 
 def through_a_lens(count, size, spread):
@@ -78,7 +78,7 @@ def test_shortcut_fringes_are_lost_among_shifted_channels():
     places = torch.cartesian_prod(torch.arange(-1.0, 2), torch.arange(-1.0, 2))  # [9, 2]
 
     def found(shift):
-        moved = shifts(puzzle(pictures, 3, 64 / 75, shift)) / (75 * 0.008)
+        moved = shifts(cut_puzzle(pictures, 3, 64 / 75, shift)) / (75 * 0.008)
         return (torch.cdist(moved, places).argmin(2) == torch.arange(9)).double().mean().item()
 
     assert found(0) > 0.9

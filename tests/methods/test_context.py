@@ -12,10 +12,10 @@ from torch import nn
 from avssl.clips import Clips
 from avssl.encoders import ResNet
 from avssl.methods import ContextPrediction, DeepPermNet, ImageCPC, Jigsaw, Selfie
-from avssl.methods.frame.deep_perm_net import assigned, sinkhorn
-from avssl.methods.frame.image_cpc import Above
+from avssl.methods.frame.deep_perm_net import sinkhorn, solve_assignment
+from avssl.methods.frame.image_cpc import RowContext
 from avssl.methods.frame.jigsaw import distant_permutations
-from avssl.methods.frame.patches import mosaic, shuffled, tiles, windows
+from avssl.methods.frame.patches import cut_tiles, cut_windows, mosaic, reorder
 from avssl.training.config import parse
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -34,7 +34,7 @@ def cpc(version):
 
 def test_a_tile_is_a_whole_piece_of_its_cell_and_lies_everywhere_in_it():
     torch.manual_seed(0)
-    cut = tiles(numbered(30).expand(300, -1, -1, -1), 3, 0.7, 0.3)  # cells of 10 pixels, tiles of 7
+    cut = cut_tiles(numbered(30).expand(300, -1, -1, -1), 3, 0.7, 0.3)  # cells of 10 pixels, tiles of 7
     assert cut.shape == (300, 9, 3, 7, 7)
     top, left = cut[:, :, 0, 0, 0] // 30, cut[:, :, 0, 0, 0] % 30  # [300, 9]
     whole = cut[..., :1, :1] + 30 * torch.arange(7.0)[:, None] + torch.arange(7.0)
@@ -47,7 +47,7 @@ def test_a_tile_is_a_whole_piece_of_its_cell_and_lies_everywhere_in_it():
 
 def test_jitter_is_about_the_middle_of_the_cell():
     torch.manual_seed(0)
-    cut = tiles(
+    cut = cut_tiles(
         numbered(144).expand(400, -1, -1, -1), 1, 96 / 144, 14 / 144
     )  # as Doersch et al.: 96 pixels, 7 each way
     left = cut[:, 0, 0, 0, 0] % 144
@@ -59,14 +59,14 @@ def test_cpc_cuts_the_grids_of_both_papers(version, size, grid, patch):
     method = cpc(version)
     cut = method.patches(numbered(size))
     assert cut.shape == (1, grid, grid, 3, patch, patch)
-    assert torch.equal(cut, windows(numbered(size), grid, (patch, patch), (32, 32)))
+    assert torch.equal(cut, cut_windows(numbered(size), grid, (patch, patch), (32, 32)))
     assert cut[0, 2, 3, 0, 0, 0] == 2 * 32 * size + 3 * 32
     assert cut[0, -1, -1, 0, -1, -1] == size**2 - 1
 
 
 def test_a_mosaic_of_the_cells_is_the_picture():
     picture = torch.rand(2, 3, 12, 12)
-    assert torch.equal(mosaic(tiles(picture, 3, 1.0, 0.0))[:, 0], picture)
+    assert torch.equal(mosaic(cut_tiles(picture, 3, 1.0, 0.0))[:, 0], picture)
 
 
 def test_permutations_are_chosen_greedily_by_hamming_distance():
@@ -125,16 +125,16 @@ def test_a_network_that_knows_each_tiles_place_solves_every_puzzle(make):
     tiles = torch.arange(9.0).view(1, 9, 1, 1, 1).expand(5, 9, 3, 4, 4)
     method = make(Place(), width=8, hidden=8, **({"permutations": 30} if make is Jigsaw else {}))
     method.head = PlacesToOrder(getattr(method, "orders", None))
-    target, scores = method._answers(tiles, 6)
+    target, scores = method._predict(tiles, 6)
     if make is Jigsaw:
         assert torch.equal(scores.argmax(2), target)
         order, answer = method.orders[target], method.orders[scores.argmax(2)]
     else:
-        order, answer = target, assigned(scores)
+        order, answer = target, solve_assignment(scores)
         assert torch.equal(answer, order)
-    shown = shuffled(tiles, order)[:, 0]
+    shown = reorder(tiles, order)[:, 0]
     assert not torch.equal(shown, tiles)
-    assert torch.equal(shuffled(shown, answer.argsort(2))[:, 0], tiles)
+    assert torch.equal(reorder(shown, answer.argsort(2))[:, 0], tiles)
 
 
 def test_sinkhorn_is_the_normalisation_of_rows_and_columns_in_turns():
@@ -162,15 +162,15 @@ def test_the_assignment_is_the_best_of_all_permutations():
     scores = torch.randn(20, 2, 4, 4)
     every = torch.tensor(list(permutations(range(4))))  # [24, 4]
     total = scores[:, :, torch.arange(4), every].sum(3)  # [20, 2, 24]
-    assert torch.equal(assigned(scores), every[total.argmax(2)])
+    assert torch.equal(solve_assignment(scores), every[total.argmax(2)])
     greedy = scores.argmax(3)
-    assert not torch.equal(greedy, assigned(scores))
+    assert not torch.equal(greedy, solve_assignment(scores))
 
 
 def test_a_context_sees_no_row_below_its_own():
     torch.manual_seed(0)
     rows = torch.rand(1, 8, 6, 6, requires_grad=True)
-    Above(8, 8, 5)(rows)[0, :, 3].sum().backward()
+    RowContext(8, 8, 5)(rows)[0, :, 3].sum().backward()
     seen = rows.grad.abs().sum((0, 1, 3))  # [6]
     assert (seen[:4] > 0).all()
     assert (seen[4:] == 0).all()
@@ -212,7 +212,7 @@ def test_a_masked_patch_is_a_candidate_and_nothing_else():
 
     def scores(patches):
         torch.manual_seed(1)
-        return method._answers(patches)
+        return method._predict(patches)
 
     masked, before = scores(patches)
     assert before.shape == (2, 4, 4)
@@ -235,11 +235,11 @@ def test_what_is_seen_says_which_of_two_masked_patches_belongs_where():
     patches = torch.rand(1, 16, 3, 8, 8)
     other = patches.clone()
     torch.manual_seed(1)
-    masked, first = method._answers(patches)
+    masked, first = method._predict(patches)
     seen = [place for place in range(16) if place not in masked[0]]
     other[:, seen] = torch.rand(1, 12, 3, 8, 8)
     torch.manual_seed(1)
-    change = (method._answers(other)[1] - first)[0]  # [place, patch]
+    change = (method._predict(other)[1] - first)[0]  # [place, patch]
     swapped = change[0, 0] - change[0, 1] - change[1, 0] + change[1, 1]
     assert swapped.abs() > 1e-6
 
@@ -255,14 +255,14 @@ def most_frequent(cut):
 def test_shortcut_lines_that_go_on_from_patch_to_patch():
     torch.manual_seed(0)
     column = torch.arange(96.0).expand(200, 3, 96, 96)
-    assert most_frequent(tiles(column, 3, 1.0, 0.0)) == 1
-    assert most_frequent(tiles(column, 3, 2 / 3, 0.0)) == 1  # a gap alone does not help: its width is known
+    assert most_frequent(cut_tiles(column, 3, 1.0, 0.0)) == 1
+    assert most_frequent(cut_tiles(column, 3, 2 / 3, 0.0)) == 1  # a gap alone does not help: its width is known
     context = method_of("context_prediction").method
     context.colours = "keep"
     assert most_frequent(context.patches(column)) < 0.35
-    assert most_frequent(tiles(column, 3, method_of("jigsaw").method.tile, 0.2)) < 0.25
+    assert most_frequent(cut_tiles(column, 3, method_of("jigsaw").method.tile, 0.2)) < 0.25
     selfie = method_of("selfie").method
-    assert most_frequent(tiles(column, selfie.grid, selfie.patch, 1 - selfie.patch)) < 0.25
+    assert most_frequent(cut_tiles(column, selfie.grid, selfie.patch, 1 - selfie.patch)) < 0.25
 
 
 def test_shortcut_a_frame_squashed_in_one_direction_tells_its_turn():

@@ -23,8 +23,8 @@ from avssl.methods import (
 )
 from avssl.methods.dense import most_frequent
 from avssl.methods.frame.coach import threshold
-from avssl.methods.frame.colourisation import hypercolumns, inferred, rarity
-from avssl.methods.frame.context_encoder import ChannelWise, Reversed, hidden_error, random_regions
+from avssl.methods.frame.colourisation import decode_histograms, hypercolumns, rarity_weights
+from avssl.methods.frame.context_encoder import ChannelWiseLinear, GradientReversal, masked_error, random_regions
 from avssl.methods.frame.split_brain import nearest_bin
 from avssl.pixels import (
     MEAN,
@@ -104,7 +104,7 @@ def test_colourisation_loss_is_equation_5_of_the_paper(rebalance):
     method = Colourisation(GreyResNet(18, 8), width=8, places=10**6, rebalance=rebalance)
     logits = torch.randn(2, 2, 64, 32)  # hue and chroma of two frames of 8 x 8 cells
     method._scores = lambda maps, places: [part.gather(1, places[..., None].expand(-1, -1, 32)) for part in logits]
-    rgb = torch.rand(2, 3, 32, 32)
+    rgb = (255 * torch.rand(2, 3, 32, 32)).round() / 255
     hue, chroma, _ = (part.flatten(1) for part in rgb_to_hue_chroma(F.avg_pool2d(rgb, 4)))
     binned = [[int(value * 32) for value in part.flatten().tolist()] for part in (hue, chroma)]
     weights = [[1.0] * 32, [1.0] * 32]
@@ -126,7 +126,7 @@ def test_colourisation_loss_is_equation_5_of_the_paper(rebalance):
 def test_rebalanced_weights_have_a_mean_of_one():
     torch.manual_seed(0)
     classes = torch.randint(6, (50, 4)).clamp(max=3)
-    weight = rarity(classes, 8)
+    weight = rarity_weights(classes, 8)
     assert weight[classes].mean().item() == pytest.approx(1, abs=1e-5)
     assert weight[3] < weight[0] < weight[7]
 
@@ -136,7 +136,7 @@ def test_colours_are_the_mean_of_the_hue_and_the_median_of_the_chroma_and_fade()
     hue[0, [31, 0]] = 0.5  # half on either side of red
     hue[1] = 1 / 32
     chroma[:, 0], chroma[:, 8] = 0.4, 0.6
-    h, c = inferred(hue, chroma)
+    h, c = decode_histograms(hue, chroma)
     assert min(h[0].item(), 1 - h[0].item()) < 1e-5
     assert c[0].item() == pytest.approx((8 + 0.1 / 0.6) / 32, abs=1e-5)
     assert c[1].item() < 1e-5
@@ -144,10 +144,10 @@ def test_colours_are_the_mean_of_the_hue_and_the_median_of_the_chroma_and_fade()
 
 def test_a_colouring_network_does_not_see_what_it_must_tell():
     torch.manual_seed(0)
-    rgb = torch.rand(2, 3, 32, 32) * 0.4 + 0.3
-    grey = rgb.mean(1, keepdim=True).expand_as(rgb)
+    light, tint = torch.randint(80, 170, (2, 1, 32, 32)), torch.randint(-40, 40, (2, 1, 32, 32))
+    rgb, grey = torch.cat([light + tint, light, light - tint], 1) / 255, light.expand(-1, 3, -1, -1) / 255
     method = Colourisation(ResNet(18, 8), width=8).eval()
-    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(*(method._seen(of(x))[0] for x in (rgb, grey))))
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(*(method._grey_maps(of(x))[0] for x in (rgb, grey))))
     encoder = GreyResNet(18, 8).eval()
     assert torch.allclose(*(encoder(of(x).video.flatten(0, 1)) for x in (rgb, grey)), atol=1e-4)
 
@@ -155,7 +155,7 @@ def test_a_colouring_network_does_not_see_what_it_must_tell():
     halves = SplitResNet(18, 8).eval()
 
     def seen(lab):
-        return halves.halves(of(lab_to_rgb(lab)).video.flatten(0, 1))
+        return halves.halves(standardised(lab_to_rgb(lab))[:, None])
 
     other_colour, other_light = lab.clone(), lab.clone()
     other_colour[:, 1:] *= -1
@@ -174,7 +174,7 @@ def test_over_rgbd_neither_half_sees_what_it_must_tell_and_unknown_depth_does_no
     clips.target = other.target = 1 + 3 * torch.rand(4, 1, 1, 32, 32)
     shallow = of(torch.rand(4, 3, 32, 32))
     shallow.video, shallow.target = clips.video, clips.target / 2
-    found, elsewhere, nearer = (method.crossings(each) for each in (clips, other, shallow))
+    found, elsewhere, nearer = (method.cross_predictions(each) for each in (clips, other, shallow))
     assert torch.equal(found["depth"].scores, nearer["depth"].scores)
     assert not torch.allclose(found["depth"].scores, elsewhere["depth"].scores)
     for name in ("colour", "light"):
@@ -183,11 +183,12 @@ def test_over_rgbd_neither_half_sees_what_it_must_tell_and_unknown_depth_does_no
 
     for metres, level in ((0.5, 0), (1.3, 0), (1.5, 1), (2.5, 2), (3.9, 3), (9.0, 3)):
         clips.target = torch.full((4, 1, 1, 32, 32), metres)
-        assert (method.crossings(clips)["depth"].target == level).all()  # even in the logarithm: 1, 1.41, 2, 2.83
+        found = method.cross_predictions(clips)["depth"].target  # equal bins of the logarithm: 1, 1.41, 2, 2.83
+        assert (found == level).all()
     clips.target[:, ..., :16] = 0
-    assert method.crossings(clips)["depth"].counted.flatten(0, 1).float().mean(0).tolist() == [0] * 4 + [1] * 4
+    assert method.cross_predictions(clips)["depth"].counted.flatten(0, 1).float().mean(0).tolist() == [0] * 4 + [1] * 4
     before = method(clips)
-    clips.video[..., :16] += 1  # where no depth is known, it does not matter how light it is
+    clips.pixels[..., :16] //= 2  # where no depth is known, it does not matter how light it is
     assert torch.equal(before["chance/light"], method(clips)["chance/light"])
     clips.target[:] = 0
     assert method(clips)["loss"] == 0
@@ -223,7 +224,7 @@ def test_shortcut_colour_fringes_are_not_seen_in_grey():
         method.encoder.maps = lambda clips: seen.append(clips) or maps(clips)
         picture = torch.rand(2, 1, 32, 32).repeat(1, 3, 1, 1)
         picture[:, 0] = picture[:, 0].roll(1, -1)  # red is shifted against green
-        method.counted(picture)
+        method.count_whole_and_tiles(picture)
         return (seen[0][..., 0, :, :] - seen[0][..., 1, :, :]).abs().max().item()
 
     torch.manual_seed(0)
@@ -252,7 +253,7 @@ def test_hidden_pixels_are_not_seen_and_only_they_count():
         sum(((painted[m, c] - pictures[m, c])[hidden[m, 0]] ** 2).sum().item() for c in range(3)) / 3 / hidden[m].sum()
         for m in range(2)
     ]
-    assert hidden_error(painted, pictures, hidden).tolist() == pytest.approx(
+    assert masked_error(painted, pictures, hidden).tolist() == pytest.approx(
         [float(value) for value in by_hand], rel=1e-4
     )
     assert torch.equal(method._identified(pictures, pictures, hidden), torch.ones(2))
@@ -260,7 +261,7 @@ def test_hidden_pixels_are_not_seen_and_only_they_count():
 
 def test_the_bottleneck_mixes_places_and_no_channels():
     torch.manual_seed(0)
-    layer = ChannelWise(4, 3)
+    layer = ChannelWiseLinear(4, 3)
     assert layer.weight.numel() == 4 * 3**4  # m n^4, where a full layer has m^2 n^4
     maps = torch.randn(2, 4, 3, 3)
     other = maps.clone()
@@ -274,7 +275,7 @@ def test_the_bottleneck_mixes_places_and_no_channels():
 def test_painter_and_discriminator_step_on_the_two_sides_of_the_minimax_problem():
     torch.manual_seed(0)
     painted, weight = torch.randn(5, requires_grad=True), torch.randn((), requires_grad=True)
-    F.softplus(weight * Reversed.apply(painted, 0.01)).mean().backward()
+    F.softplus(weight * GradientReversal.apply(painted, 0.01)).mean().backward()
     reversed_gradient, own = painted.grad.clone(), weight.grad.clone()
     painted.grad = weight.grad = None
     F.softplus(weight * painted).mean().backward()
@@ -292,7 +293,7 @@ def test_the_coach_hides_a_quarter_of_the_blocks_and_seeks_what_is_painted_badly
     scores = torch.zeros(1, 1, 2, 2, requires_grad=True)
     soft = 1 - (scores - threshold(scores, 0.25)).sigmoid()
     painted = torch.tensor([[0.0, 0.0], [0.0, 3.0]]).expand(1, 3, 2, 2)
-    (1 - hidden_error(painted, torch.zeros(1, 3, 2, 2), soft)).backward()
+    (1 - masked_error(painted, torch.zeros(1, 3, 2, 2), soft)).backward()
     assert (scores.grad[0, 0] > 0).tolist() == [[False, False], [False, True]]  # the score falls where the error is
 
 

@@ -24,10 +24,8 @@ class AVID(AudioVisualMethod):
     Both streams are projected onto one sphere, and each clip must be matched to its sound among those of other videos,
     and each sound to its clip (Cross-AVID, section 3.2; within-modality discrimination made features worse there).
 
-    The paper keeps a memory of one vector per instance and contrasts with 1024 of them by noise-contrastive estimation.
-    Here the negatives are the other videos of the batch, over all processes, in a softmax: a memory that doesn't record
-    which video a vector is from would hold older versions of the positive among the negatives. The paper's second
-    stage, cross-modal agreement, is left out.
+    Negatives are the other videos of the batch, over all processes, in a softmax. The paper's memory of one vector per
+    instance would have to record which video a vector is from, lest older versions of the positive count as negatives.
 
     Metrics: ``video_to_audio`` and ``audio_to_video``, 1 if the partner is the nearest in the batch; chance is one over
     the number of videos in it.

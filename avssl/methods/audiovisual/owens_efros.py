@@ -62,13 +62,7 @@ class ShiftedSound:
 
 
 class Alignment(Synchroniser):
-    """A fused network and a classifier of aligned against shifted sound.
-
-    Args:
-        encoder: network over both streams, or the `plan` of one.
-        num_frames: frames per clip.
-        step: seconds between two frames.
-    """
+    """A fused network (or the `plan` of one) and a classifier of aligned against shifted sound."""
 
     def __init__(self, encoder: Fused | Mapping[str, Any], num_frames: int, step: float) -> None:
         encoder = encoder if isinstance(encoder, Fused) else build(encoder, Fused)

@@ -83,8 +83,6 @@ class SparseSync(AudioVisualMethod):
     Metrics: ``accuracy``, chance one over the number of classes; ``within_one``, at most one grid step away, as in the
     paper's experiments, chance 3 over their number, which a constant answer reaches.
 
-    The paper pretrains the encoders on talking heads; here everything is trained jointly.
-
     Args:
         encoder: clip encoder; the finer its maps in time, the better.
         audio_encoder: audio encoder.

@@ -25,14 +25,10 @@ class SyncNet(TwoStreamMethod):
     Two streams embed all windows of a clip, one starting at each frame, and the sounds of equally many windows
     (SyncNet, section 2). For each offset within reach, the similarity of windows and sounds that far apart is averaged
     over the clip, as SyncNet does to find an offset (section 3.2); a softmax over offsets must pick the clip's own.
-    SyncNet itself trains on single pairs with a margin, Perfect Match (section 2.2) with a softmax per window; but many
-    windows have nothing to match, and an average need not be right for each. All offsets are of the *same clip*, so the
-    speaker's identity and the room's acoustics don't help; and without padding in time, neither stream knows where the
-    clip begins, so neither alone gives the offset away.
-
-    The target follows from the times: the offset at which sounds start with their windows.
-
-    A trained network finds the offset of a recording: `avssl.sync.offset`.
+    All offsets are of the *same clip*, so the speaker's identity and the room's acoustics don't help; and without
+    padding in time, neither stream knows where the clip begins, so neither alone gives the offset away. The target
+    follows from the times: the offset at which sounds start with their windows. A trained network finds the offset of
+    a recording: `avssl.sync.offset`.
 
     Metrics: ``accuracy`` over offsets, chance one over their number; ``within_a_frame``, at most ``step`` seconds away,
     chance the fraction of offsets that are.

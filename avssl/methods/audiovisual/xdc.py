@@ -25,11 +25,10 @@ class XDC(AudioVisualMethod):
     Features of each modality are clustered by k-means from time to time, and each encoder learns to classify its inputs
     by the clusters of the *other* modality (section 3, XDC).
 
-    The paper clusters the whole collection after each epoch. Here the features of the last ``memory`` clips are
-    clustered every ``every`` steps, and a clip's pseudo-label is the cluster nearest to its current feature. K-means
-    continues from the previous clusters, so that labels keep their meaning and the classifiers needn't be reset.
-    Features are normalised by batch normalisation, where DeepCluster whitens them. Clusters are initialised as random
-    directions. An empty cluster is moved to the vector that is farthest from its own cluster.
+    The paper clusters the whole collection after each epoch. Here the features of the last ``memory`` clips, after
+    batch normalisation, are clustered every ``every`` steps, and a clip's pseudo-label is the cluster nearest to its
+    current feature. K-means starts from random directions and continues from the previous clusters, so that labels keep
+    their meaning; an empty cluster is moved to the vector that is farthest from its own cluster.
 
     Metrics: ``video_says_audio`` and ``audio_says_video``, accuracy over pseudo-labels. Chance is the fraction of the
     most frequent pseudo-label in the batch: the best constant answer.

@@ -15,35 +15,31 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.frame.context_encoder import ContextEncoder, hidden_error
+from avssl.methods.frame.context_encoder import ContextEncoder, masked_error
 
 CODES = 100  # channels of the coach's latent code
-DIVERGENCE = 1e-6  # weight of its distance to a normal distribution
+DIVERGENCE = 1e-6  # weight of its divergence from a normal distribution
 
 
 class CoachedContextEncoder(ContextEncoder):
-    """What was in the regions that another network, the coach, found hardest to paint?
+    """Inpaint the regions that a second network, the coach, finds hardest.
 
-    The coach sees the whole picture and scores its blocks of 16 x 16 pixels; a quarter of them, those of the lowest
-    scores, are cut out. It is trained to hide what is painted badly, by one minus the error over what it hides, each
-    pixel weighed by how much it is hidden, ``1 - sigmoid(score - threshold)``; its scores come from a random code, so
-    that masks vary (the authors' code). The painter is a context encoder without adversary. Until ``warm`` of the run
-    is over blocks are cut out at random, so that difficulty rises gradually.
+    The coach sees the whole picture and scores its blocks of 16 x 16 pixels; the quarter with the lowest scores is
+    masked. It is trained to mask what is painted badly, by one minus the error over the mask, each pixel weighted by
+    ``1 - sigmoid(score - threshold)``; its scores come from a random code, so that masks vary (the authors' code). The
+    painter is a context encoder without adversary. For the fraction ``warm`` of the run blocks are masked at random, so
+    that difficulty rises gradually.
 
-    Metric: that of `ContextEncoder`.
-
-    The error that the coach is shown is that of painting the softly masked picture, without gradient, as in the
-    authors' code; they train painter and coach in turns, here both step at once. The coach is a stack of convolutions
-    where the authors take a ResNet 18, and the painter's second loss (what is visible from what is hidden, weight
-    0.01) is left out. The value of the loss is the painter's alone: the coach's would cancel it.
+    The coach's error is that of painting the softly masked picture, without gradient, as in the authors' code. The
+    loss has the value of the painter's: the coach's would cancel it. The metric is that of `ContextEncoder`.
 
     Args:
         encoder: frame encoder.
         sampler: draws the frames.
         width: channels of the painter's and the coach's largest maps.
         grid: height and width of the bottleneck.
-        hidden: share of the blocks that is cut out.
-        warm: share of the run with random blocks.
+        hidden: fraction of the blocks that is masked.
+        warm: fraction of the run with random blocks.
     """
 
     progress: Tensor
@@ -65,10 +61,10 @@ class CoachedContextEncoder(ContextEncoder):
         self.coach = nn.Sequential(*layers, nn.Conv2d(8 * width, 2 * CODES, 1))
         self.judge = nn.Conv2d(CODES, 1, 1)
         self.register_buffer("progress", torch.zeros(()))
-        self.soft: tuple[Tensor, Tensor] | None = None  # of this step: [M, 1, H, W] how hidden, and the divergence
+        self.soft: tuple[Tensor, Tensor] | None = None  # of this step: soft mask [M, 1, H, W], and the divergence
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss of both networks, and the metric, over B·N·T pictures."""
+        """Return the loss of both networks, and the metric, over B·N·T pictures."""
         out = super().forward(clips)
         assert self.soft is not None
         soft, divergence = self.soft
@@ -78,11 +74,11 @@ class CoachedContextEncoder(ContextEncoder):
         with torch.no_grad():
             painted = self.paint(pictures, soft)
         self.train(training)
-        coached = 1 - hidden_error(painted, pictures, soft).mean() + DIVERGENCE * divergence
+        coached = 1 - masked_error(painted, pictures, soft).mean() + DIVERGENCE * divergence
         return {**out, "loss": out["loss"] + coached - coached.detach()}
 
     def mask(self, pictures: Tensor) -> Tensor:
-        """Which pixels of ``[M, 3, H, W]`` are cut out, whole blocks, ``[M, 1, H, W]`` bool."""
+        """Choose whole blocks of ``[M, 3, H, W]`` to mask, ``[M, 1, H, W]`` bool."""
         mean, spread = self.coach(pictures).float().chunk(2, 1)  # [M, 100, h, w] each
         scores = self.judge(mean + (0.5 * spread).exp() * torch.randn_like(mean)).float()  # [M, 1, h, w]
         divergence = -0.5 * (1 + spread - mean.square() - spread.exp()).mean((2, 3)).sum()
@@ -94,11 +90,11 @@ class CoachedContextEncoder(ContextEncoder):
         return F.interpolate((scores <= threshold(scores, self.hidden)).float(), size=size) > 0
 
     def after_step(self, progress: float) -> None:
-        """How far the run is."""
+        """Store the progress of the run."""
         self.progress.fill_(progress)
 
 
 def threshold(scores: Tensor, share: float) -> Tensor:
-    """``[M, 1, h, w]`` to ``[M, 1, 1, 1]``: the highest of the lowest ``share`` of a picture's scores, at least one."""
+    """Return the largest of the lowest ``share`` of each picture's scores ``[M, 1, h, w]``: ``[M, 1, 1, 1]``."""
     count = max(1, round(share * scores[0].numel()))
     return scores.detach().flatten(1).kthvalue(count, 1).values[:, None, None, None]

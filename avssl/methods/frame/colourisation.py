@@ -1,8 +1,8 @@
 """Automatic colourisation.
 
 G. Larsson, M. Maire, G. Shakhnarovich: Colorization as a Proxy Task for Visual Understanding. CVPR 2017.
-https://arxiv.org/abs/1703.04044; the losses and the inference are those of the same authors' Learning Representations
-for Automatic Colorization, ECCV 2016. https://arxiv.org/abs/1603.06668
+https://arxiv.org/abs/1703.04044; losses and inference follow the same authors' Learning Representations for Automatic
+Colorization, ECCV 2016. https://arxiv.org/abs/1603.06668
 """
 
 from __future__ import annotations
@@ -19,40 +19,38 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
 from avssl.methods.dense import cell_means, chance_level, masked_accuracy, most_frequent
-from avssl.pixels import coloured, hue_chroma_to_rgb, rgb_to_hue_chroma, standardised
+from avssl.pixels import hue_chroma_to_rgb, rgb_to_hue_chroma, standardised
 
-COLOURFUL = 1 / 16  # chroma from which on a hue counts in the metric
-FADE = 0.03  # of the mean resultant, below which colours are faded (ECCV 2016, section 3.3)
+COLOURFUL = 1 / 16  # least chroma at which a hue counts in the metric
+FADE = 0.03  # mean resultant below which colours are faded (ECCV 2016, section 3.3)
 MIXED = 0.5  # weight of the uniform distribution in class rebalancing (Zhang et al., ECCV 2016, equation 4)
 
 
 class Colourisation(Method):
-    """Which hue and which chroma has each part of a grey frame?
+    """Predict the hue and chroma of each part of a grey frame.
 
-    The frame is seen as the mean of its channels. At random places the maps of all stages of the encoder, enlarged
-    bilinearly, and the grey value itself are read out (a hypercolumn); one layer over them predicts two histograms, of
-    hue and of chroma, each over 32 even bins. The loss is the divergence of the true chroma from its histogram, plus
-    ``hue_weight`` times the chroma times the same of the hue: a hue without chroma means nothing (ECCV 2016,
-    equation 5).
+    The input is the mean of the channels. At random places, the maps of all stages, upsampled bilinearly, and the grey
+    value itself form a hypercolumn; one layer over it predicts two histograms, of hue and of chroma, of 32 equal bins
+    each. The loss is the cross-entropy of the chroma, plus ``hue_weight`` times the chroma times that of the hue: hue
+    without chroma is meaningless (ECCV 2016, equation 5). Places are the cells of the encoder's first maps (a quarter
+    of the frame's sides), and their true colour is the mean of the cell.
 
-    Metrics: ``chroma`` and ``hue``, accuracy over the bins, hue over places that have chroma. Chance is the best of
-    three blind answers: the most frequent bin of other videos; the most frequent where it is equally bright,
-    brightness being all that a grey pixel gives away; and what the method answers to another video.
-
-    Places are the cells of the encoder's first maps (a quarter of the picture's sides), and their true colour is the
-    mean of the cell. The hypercolumn is balanced by batch normalisation; the paper rescales each layer once.
+    Metrics: ``chroma`` and ``hue``, accuracy over the bins, hue at places that have chroma. Chance is the best of three
+    blind answers: the most frequent bin of other videos; the most frequent at the same brightness, which is all that a
+    grey pixel gives away; and the method's answer for another video.
 
     Args:
-        encoder: frame encoder; `avssl.encoders.GreyResNet` also sees grey when it is used.
+        encoder: frame encoder; `avssl.encoders.GreyResNet` sees grey in transfer too.
         sampler: draws the frames.
-        width: of the layer over the hypercolumn (the paper: 1024).
-        bins: of each histogram.
-        places: read out of each frame (the paper: 128).
+        width: size of the layer over the hypercolumn (paper: 1024).
+        bins: bins per histogram.
+        places: places per frame (paper: 128).
         hue_weight: lambda, about one over the mean chroma.
-        rebalance: weigh rare bins up, as Zhang et al. (ECCV 2016, section 2.2) do, by their frequency in the batch.
+        rebalance: up-weight rare bins by their frequency in the batch (Zhang et al., ECCV 2016, section 2.2).
     """
 
     encoder: ResNet
+    caption = "hue and chroma from grey"
 
     def __init__(
         self,
@@ -74,8 +72,8 @@ class Colourisation(Method):
         self.hue, self.chroma = nn.Linear(width, bins), nn.Linear(width, bins)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over some places of B·N·T frames."""
-        maps, cells = self._seen(clips)
+        """Return loss and metrics over some places of B·N·T frames."""
+        maps, cells = self._grey_maps(clips)
         count = cells.shape[-2] * cells.shape[-1]
         places = torch.rand(len(cells), count, device=cells.device).argsort(1)[:, : self.places]  # [M, P]
         scores = dict(zip(("hue", "chroma"), self._scores(maps, places), strict=True))  # [M, P, bins] each
@@ -88,7 +86,7 @@ class Colourisation(Method):
         out: dict[str, Tensor] = {}
         for name, right in target.items():
             cost = F.cross_entropy(scores[name].flatten(0, 1), right.flatten(), reduction="none").view_as(right)
-            rare = rarity(right, self.bins)[right] if self.rebalance else 1.0
+            rare = rarity_weights(right, self.bins)[right] if self.rebalance else 1.0
             loss = loss + (cost * weight[name] * rare).mean()
             answer, right, known = (
                 part.reshape(len(clips), -1) for part in (scores[name].argmax(2), right, counted[name])
@@ -101,42 +99,37 @@ class Colourisation(Method):
             out[f"chance/{name}"] = chance_level(score, answer, most_frequent(right), most_frequent(right, bright))
         return {"loss": loss, **out}
 
-    def _seen(self, clips: Clips) -> tuple[list[Tensor], Tensor]:
-        """Maps ``[M, C, h, w]`` of grey frames, their grey cells first, and the true colours ``[M, 3, h, w]``."""
-        rgb = coloured(clips.video.flatten(0, 2)).clamp(0, 1)  # [M, 3, H, W]
+    def _grey_maps(self, clips: Clips) -> tuple[list[Tensor], Tensor]:
+        """Return maps ``[M, C, h, w]`` of grey frames, grey cells first, and the true colours ``[M, 3, h, w]``."""
+        rgb = clips.rgb.flatten(0, 2)  # [M, 3, H, W]
         light = rgb.mean(1, keepdim=True)
         stages = self.encoder.stages(standardised(light)[:, None])
         size = stages[0].shape[-2:]
         return [cell_means(light, size), *stages], cell_means(rgb, size)
 
     def _scores(self, maps: Sequence[Tensor], places: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``[M, P, bins]`` of hue and of chroma at cells ``[M, P]``, numbered row by row."""
+        """Return logits ``[M, P, bins]`` of hue and of chroma at cells ``[M, P]``, numbered row by row."""
         columns = hypercolumns(maps, places)  # [M, P, C]
         hidden = self.layer(self.balance(columns.flatten(0, 1)).view_as(columns))
         return self.hue(hidden).float(), self.chroma(hidden).float()
 
     def _binned(self, values: Tensor) -> Tensor:
-        """Values in [0, 1] to the numbers of their bins."""
         return (values * self.bins).long().clamp(max=self.bins - 1)
 
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """The same for every frame."""
-        return [["hue and chroma from grey"] * clips.video.shape[1]] * len(clips)
-
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """The frames in grey, in their true colours and in those predicted, by cells."""
-        maps, cells = self._seen(clips)
+        """Return the frames in grey, in true colours and in predicted colours, by cells."""
+        maps, cells = self._grey_maps(clips)
         size = cells.shape[-2:]
         every = torch.arange(size[0] * size[1], device=cells.device).expand(len(cells), -1)
-        hue, chroma = inferred(*(scores.softmax(2) for scores in self._scores(maps, every)))  # [M, h w] each
+        hue, chroma = decode_histograms(*(scores.softmax(2) for scores in self._scores(maps, every)))  # [M, h w] each
         light = cells.mean(1)  # [M, h, w]
         painted = hue_chroma_to_rgb(hue.unflatten(1, size), chroma.unflatten(1, size), light)
-        drawn = {"shown": light[:, None].expand_as(cells), "target": cells, "prediction": painted}
-        return {name: part.unflatten(0, clips.video.shape[:3]) for name, part in drawn.items()}
+        images = {"shown": light[:, None].expand_as(cells), "target": cells, "prediction": painted}
+        return {name: part.unflatten(0, clips.video.shape[:3]) for name, part in images.items()}
 
 
 def hypercolumns(maps: Sequence[Tensor], places: Tensor) -> Tensor:
-    """What all maps say of a place: each is enlarged bilinearly to the size of the first, but read out at places only.
+    """Read all maps, upsampled bilinearly to the size of the first, at some places only.
 
     Args:
         maps: ``[M, C, h, w]`` each, of any size.
@@ -153,11 +146,11 @@ def hypercolumns(maps: Sequence[Tensor], places: Tensor) -> Tensor:
     return torch.cat(read, 1).squeeze(2).transpose(1, 2)
 
 
-def inferred(hue: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
-    """Histograms to colours: circular mean of the hue, median of the chroma, faded where the hue is undecided.
+def decode_histograms(hue: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
+    """Convert histograms to colours: circular mean of the hue, median of the chroma, faded where the hue is undecided.
 
-    ECCV 2016, section 3.3. The paper's chroma factor reads max(|z| / 0.03, 1); as it is meant to fade, it is the
-    smaller of the two.
+    ECCV 2016, section 3.3. The paper's chroma factor reads max(|z| / 0.03, 1); since it is meant to fade, the minimum
+    is taken here.
 
     Args:
         hue: ``[..., K]`` probabilities.
@@ -177,8 +170,8 @@ def inferred(hue: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
     return torch.atan2(north, east) / (2 * math.pi) % 1, median * (torch.hypot(east, north) / FADE).clamp(max=1)
 
 
-def rarity(classes: Tensor, kinds: int) -> Tensor:
-    """Weights ``[kinds]`` that let rare classes count more and whose mean over ``classes`` is 1."""
+def rarity_weights(classes: Tensor, kinds: int) -> Tensor:
+    """Return weights ``[kinds]`` that favour rare classes and average 1 over ``classes``."""
     frequency = torch.bincount(classes.flatten(), minlength=kinds) / classes.numel()
     weight = 1 / ((1 - MIXED) * frequency + MIXED / kinds)
     return weight / (frequency * weight).sum()

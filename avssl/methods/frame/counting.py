@@ -7,6 +7,7 @@ https://arxiv.org/abs/1708.06734
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,60 +17,49 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method, per_video_mean
 from avssl.methods.heads import fully_connected
 from avssl.methods.losses import identification_accuracy, squared_distances
-from avssl.pixels import coloured
 
 TILES = 4
-
-
-def _lanczos(distance: Tensor) -> Tensor:
-    return torch.sinc(distance) * torch.sinc(distance / 4)
-
-
-_OFFSETS = torch.arange(8) - 3.5  # pixels from the middle of a pair, in the larger picture
+_OFFSETS = torch.arange(8) - 3.5  # pixels from the centre of a pair, in the larger picture
 STYLES = torch.stack(
     [
-        torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]),  # area; bilinear gives the same at half size
+        torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]),  # area; bilinear is the same at half size
         torch.tensor([0.0, 0.0, 1.0, 3.0, 3.0, 1.0, 0.0, 0.0]),  # bilinear with antialiasing
         torch.tensor([0.0, 0.0, -3.0, 19.0, 19.0, -3.0, 0.0, 0.0]),  # bicubic, a = -0.75
-        _lanczos(_OFFSETS),  # over eight pixels
+        torch.sinc(_OFFSETS) * torch.sinc(_OFFSETS / 4),  # Lanczos over eight pixels
     ]
 )
 STYLES = STYLES / STYLES.sum(1, keepdim=True)  # [styles, 8]
 
 
 class Counting(Method):
-    """As many things are in a picture as in its four quarters together.
+    """Make the counts of a picture equal the summed counts of its four quarters.
 
     Whatever a network counts, its counts of the four tiles of a picture must add up to those of the whole, scaled to
     the size of a tile (equation 2), and differ from those of another picture, scaled alike, by at least a margin
     (equation 4): ``|f(Dx) - sum f(Tx)|^2 + max(0, M - |f(Dy) - sum f(Tx)|^2)``. Counts are not negative.
 
-    Against trivial solutions (section 3.3): a histogram of colours would add up if the network could tell tiles from
-    scaled pictures and divide by four, so each picture is scaled in one of four ways, drawn anew; and two steps of
-    three are made in grey, since the colour fringes of a lens point away from the middle of the whole picture only.
+    Against trivial solutions (section 3.3), each picture is scaled in one of four ways, drawn at random, and two steps
+    of three are grey.
 
-    Metric: ``identified``, how often the counts of the tiles of a frame are nearer to those of *another moment* of the
-    same video, whole, than to those of another video; chance 1/2. (Of the same frame, pixels alone would tell.)
-
-    The paper's network is an AlexNet on tiles of 114 pixels with three fully connected layers of 4096, 4096 and 1000;
-    here any frame encoder, one layer over its maps, and the counts. At half size OpenCV's bilinear and area scaling
-    are one and the same; bilinear with antialiasing takes its place.
+    Metric: ``identified``, how often the counts of a frame's tiles are nearer to those of *another moment* of the same
+    video, whole, than to those of another video; chance 1/2. (For the same frame, pixels alone would suffice.)
 
     Args:
         encoder: frame encoder.
         sampler: draws clips of two frames or more; each frame is a picture.
-        counts: things that are counted (k).
+        counts: number of counts (k).
         margin: M.
         grey: probability of a step without colour.
-        hidden: width of the layer over the maps of a tile.
-        grid: height and width to which the maps are pooled before it.
+        hidden: size of the layer over the maps of a tile.
+        grid: height and width to which the maps are pooled.
 
     Raises:
-        ValueError: where a clip has one frame only.
+        ValueError: if a clip has only one frame.
     """
 
     styles: Tensor
     sampler: RandomClips
+    caption = "four tiles count as much as the whole"
 
     def __init__(
         self,
@@ -93,9 +83,9 @@ class Counting(Method):
         self.count = nn.Sequential(fully_connected(encoder.num_features, hidden, grid), last, nn.ReLU())
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss over B·N·T pictures, and the metric over two frames of each clip."""
-        whole, tiles = self.counted(clips.video.flatten(0, 2))  # [M, k] each
-        same, other = (distances(whole, tiles, shift) for shift in (0, len(whole) // len(clips)))  # [M]
+        """Return the loss over B·N·T pictures, and the metric over two frames of each clip."""
+        whole, tiles = self.count_whole_and_tiles(clips.video.flatten(0, 2))  # [M, k] each
+        same, other = (count_distances(whole, tiles, shift) for shift in (0, len(whole) // len(clips)))  # [M]
         with torch.no_grad():
             first, last = (
                 part.unflatten(0, clips.video.shape[:3])[:, :, frame].flatten(0, 1)  # [B N, k]
@@ -108,55 +98,50 @@ class Counting(Method):
             "chance/identified": torch.full_like(identified, 0.5),
         }
 
-    def counted(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """``[M, 3, H, W]`` to the counts of each picture, scaled, and of its tiles, summed: ``[M, k]`` float32 each."""
+    def count_whole_and_tiles(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Count each scaled picture of ``[M, 3, H, W]``, and its tiles in total: ``[M, k]`` float32 each."""
         if torch.rand(()) < self.grey:
             pictures = pictures.mean(1, keepdim=True).expand_as(pictures)
         style = self.styles[torch.randint(len(self.styles), (len(pictures),), device=pictures.device)]
-        seen = torch.cat([halved(pictures, style)[:, None], tiled(pictures)], 1)  # [M, 5, 3, h, w]
+        seen = torch.cat([halve(pictures, style)[:, None], quarters(pictures)], 1)  # [M, 5, 3, h, w]
         maps = self.encoder.maps(seen.flatten(0, 1)[:, None]).squeeze(2)  # [M 5, D, h', w']
         counts = self.count(maps).float().unflatten(0, (-1, 1 + TILES))  # [M, 5, k]
         return counts[:, 0], counts[:, 1:].sum(1)
 
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """The same for every frame."""
-        return [["four tiles count as much as the whole"] * clips.video.shape[1]] * len(clips)
-
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """The first frame of each clip, scaled in each of the ways, and its tiles."""
-        first = clips.video[:, :, 0].flatten(0, 1)  # [B N, 3, H, W]
-        scaled = torch.stack([halved(first, style.expand(len(first), -1)) for style in self.styles], 1)
-        drawn = {"scaled": scaled, "tiles": tiled(first)}
-        return {name: coloured(part).unflatten(0, clips.video.shape[:2]) for name, part in drawn.items()}
+        """Return the first frame of each clip, scaled in each of the ways, and its tiles."""
+        first = clips.rgb[:, :, 0].flatten(0, 1)  # [B N, 3, H, W]
+        scaled = torch.stack([halve(first, style.expand(len(first), -1)) for style in self.styles], 1)
+        images = {"scaled": scaled, "tiles": quarters(first)}
+        return {name: part.unflatten(0, clips.video.shape[:2]) for name, part in images.items()}
 
 
-def distances(whole: Tensor, tiles: Tensor, shift: int) -> Tensor:
-    """``[M, k]`` counts to ``[M]``: the squared distance of each picture's tiles to the picture ``shift`` places on."""
+def count_distances(whole: Tensor, tiles: Tensor, shift: int) -> Tensor:
+    """Return the squared distance ``[M]`` of each picture's tile counts to the whole ``shift`` pictures on."""
     return (whole.roll(-shift, 0) - tiles).square().sum(1)
 
 
-def even(pictures: Tensor) -> Tensor:
-    """``[M, C, H, W]`` without the last row or column where their number is odd."""
+def crop_to_even(pictures: Tensor) -> Tensor:
+    """Drop the last row or column of ``[M, C, H, W]`` if their number is odd."""
     return pictures[..., : pictures.shape[-2] // 2 * 2, : pictures.shape[-1] // 2 * 2]
 
 
-def tiled(pictures: Tensor) -> Tensor:
-    """``[M, C, H, W]`` to its quarters ``[M, 4, C, H / 2, W / 2]``, row by row."""
-    parts = even(pictures).unflatten(3, (2, -1)).unflatten(2, (2, -1))  # [M, C, 2, h, 2, w]
-    return parts.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+def quarters(pictures: Tensor) -> Tensor:
+    """Cut ``[M, C, H, W]`` into quarters ``[M, 4, C, H / 2, W / 2]``, row by row."""
+    return rearrange(crop_to_even(pictures), "m c (i h) (j w) -> m (i j) c h w", i=2, j=2)
 
 
-def halved(pictures: Tensor, style: Tensor) -> Tensor:
-    """Pictures at half their size, each scaled in a way of its own.
+def halve(pictures: Tensor, style: Tensor) -> Tensor:
+    """Scale pictures to half size, each in its own way.
 
     Args:
         pictures: ``[M, C, H, W]``.
-        style: ``[M, 8]`` weights of the eight pixels around the middle of each pair, along both sides.
+        style: ``[M, 8]`` weights of the eight pixels around the centre of each pair, along both sides.
 
     Returns:
         ``[M, C, H / 2, W / 2]``.
     """
-    padded = F.pad(even(pictures), (3, 3, 3, 3), mode="replicate")
+    padded = F.pad(crop_to_even(pictures), (3, 3, 3, 3), mode="replicate")
     height, width = (side - 6 for side in padded.shape[-2:])
     weights = style.T[:, :, None, None, None]  # [8, M, 1, 1, 1]
     rows = sum(weight * padded[:, :, tap : tap + height : 2] for tap, weight in enumerate(weights))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from avssl.clips import Clips
@@ -19,49 +20,42 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, per_video_mean
 from avssl.methods.disguise import random_crops, replicate_channel
-from avssl.methods.frame.patches import drawn, frames, vectors, windows
+from avssl.methods.frame.patches import cut_windows, draw_patches, encode_patches
 from avssl.methods.losses import dense_nce, mean_outputs
 
-SCALE = 0.1  # of predictions
+SCALE = 0.1  # factor of predictions, so that initial scores are small (CPC v2, appendix)
 
 
 class ImageCPC(Method):
-    """Which of these patches lies so many rows below?
+    """Predict the patches some rows below a context, among other patches.
 
-    A frame is cut into a grid of overlapping patches, each encoded by itself to a vector z. A masked convolutional
-    network makes a context c of each place from the rows down to it (CPC, figure 4); for each distance k a matrix of
-    its own maps c to the z that lies k rows below, which must score highest among other patches of this and of the
-    other pictures (InfoNCE, see `dense_nce`). Rows that overlap the context's own are not asked for, since they show
-    some of the same pixels. The target is where a patch was cut, not a matter of time: no timestamps.
+    A frame is cut into a grid of overlapping patches, each encoded separately to a vector z. A masked convolutional
+    network computes a context c at each place from the rows down to it (CPC, figure 4); for each distance k a separate
+    matrix maps c to the z that lies k rows below, which must score highest among other patches of this and of the other
+    pictures (InfoNCE, see `dense_nce`). Rows that overlap the context's own are skipped, as they share pixels with it.
+    The target is where a patch was cut; timestamps play no part.
 
     The defaults are CPC; CPC v2 (section 2.1) is ``ResNet(norm="layer")``, ``grid=6, overlap=2.5`` (patches of 80 of
     240 pixels instead of 64 of 256), ``predict=3``, all four ``directions``, and ``augment``.
 
-    Candidates are the patches of all rows that are asked for, in all pictures of the batch: none of them overlaps
-    what the context has seen, for such a one would be known to be wrong.
-
-    Metrics: ``accuracy`` and ``top5`` among all candidates; ``located`` among those of the same picture, for which
-    it is no help to know the picture. Means over all contexts; chance is 1 (5) over the number of candidates.
-
-    CPC v2 scores vectors of 64 dimensions; here, as in CPC, the encoder's own. Of its augmentations of a patch, crops,
-    mirroring and dropped colours are made; those of AutoAugment, elastic deformation and shearing are left out.
-    Predictions are multiplied by 0.1, as in the appendix of CPC v2, so that scores begin small.
+    Metrics: ``accuracy`` and ``top5`` among the patches of all predicted rows, in all pictures of the batch;
+    ``located`` among those of the same picture, where recognising the picture doesn't help. Means over all contexts;
+    chance is 1 (5) over the number of candidates.
 
     Args:
-        encoder: frame encoder; sees patches one by one.
+        encoder: frame encoder, applied to each patch.
         sampler: draws the frames.
-        grid: patches in a row and in a column.
+        grid: patches per row and per column.
         overlap: side of a patch, in steps from one patch to the next.
-        predict: number of distances k, from the first that doesn't overlap on (CPC: 5 rows, the farthest 6 below).
-        directions: 1 for downwards; 4 for to the left, upwards and to the right as well, each with a context network
-            and matrices of its own.
-        crop: side of what is seen of a patch, at a random place, as a share of the patch's (CPC: 60 of 64 pixels).
-        augment: mirror half of the patches, and show four fifths of them in one channel, drawn for each patch.
-        width: of the context network's layers (CPC v2: 256).
+        predict: number of distances k, from the first without overlap on (CPC: 5 rows, the farthest 6 below).
+        directions: 1 for downwards; 4 for left, upwards and right too, each with its own context network and matrices.
+        crop: side of a random crop of each patch, as a fraction of the patch's (CPC: 60 of 64 pixels).
+        augment: flip half of the patches, and replicate one channel, drawn per patch, in four fifths of them.
+        width: width of the context network (CPC v2: 256).
         depth: residual blocks of the context network (CPC v2: 5).
 
     Raises:
-        ValueError: for rows beyond the grid, or a number of directions between 1 and 4.
+        ValueError: if rows lie beyond the grid, or the number of directions is neither 1 nor 4.
     """
 
     def __init__(
@@ -90,35 +84,35 @@ class ImageCPC(Method):
         self.crop, self.augment = crop, augment
         self.sampler = sampler or RandomClips(clips=1, num_frames=1)
         features = encoder.num_features
-        self.contexts = nn.ModuleList(Above(features, width, depth) for _ in range(directions))
+        self.contexts = nn.ModuleList(RowContext(features, width, depth) for _ in range(directions))
         self.ahead = nn.ModuleList(nn.Linear(features, predict * features, bias=False) for _ in range(directions))
+        self.caption = f"patches {self.first} to {self.first + predict - 1} rows away, in {directions} of 4 directions"
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over all contexts and directions of B·N·T frames."""
-        encoded = vectors(self.encoder, self.patches(frames(clips)))  # [M, grid, grid, D]
+        """Return loss and metrics over all contexts and directions of B·N·T frames."""
+        encoded = encode_patches(self.encoder, self.patches(clips.video.flatten(0, 2)))  # [M, grid, grid, D]
         outputs = []
         for turns, (network, ahead) in enumerate(zip(self.contexts, self.ahead, strict=True)):
-            rows = encoded.rot90(turns, (1, 2))  # what was to the left, above, to the right lies below now
-            context = network(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # [M, grid, grid, D]
-            predicted = (
-                (SCALE * ahead(context)).unflatten(3, (self.predict, -1)).transpose(2, 3)
-            )  # [M, grid, K, grid, D]
+            rows = encoded.rot90(turns, (1, 2))  # what was to the left, above, to the right is now below
+            context = rearrange(network(rearrange(rows, "m i j d -> m d i j")), "m d i j -> m i j d")
+            predicted = rearrange(SCALE * ahead(context), "m i j (k d) -> m i k j d", k=self.predict)
             for row in range(self.grid - self.first):
-                asked = rows[:, row + self.first :][:, : self.predict]  # [M, K or fewer, grid, D]
-                said = predicted[:, row, : asked.shape[1]]
-                outputs.append(dense_nce(*(part.flatten(1, 2)[:, :, None] for part in (said, asked))))
+                target = rows[:, row + self.first :][:, : self.predict]  # [M, K or fewer, grid, D]
+                pair = predicted[:, row, : target.shape[1]], target
+                outputs.append(dense_nce(*(rearrange(part, "m k j d -> m (k j) 1 d") for part in pair)))
         out = mean_outputs(outputs)
-        names = {"accuracy": "accuracy", "top5": "top5", "temporal": "located"}  # K grid places in place of K steps
-        found = {"loss": out["loss"]}
+        names = {"accuracy": "accuracy", "top5": "top5", "temporal": "located"}  # K grid places in the role of K steps
+        metrics = {"loss": out["loss"]}
         for name, ours in names.items():
-            found[ours], found[f"chance/{ours}"] = (per_video_mean(out[key], clips) for key in (name, f"chance/{name}"))
-        return found
+            for prefix in ("", "chance/"):
+                metrics[prefix + ours] = per_video_mean(out[prefix + name], clips)
+        return metrics
 
     def patches(self, pictures: Tensor) -> Tensor:
-        """``[M, 3, H, W]`` to what the encoder sees of the grid, ``[M, grid, grid, 3, h, w]``."""
+        """Cut the grid out of ``[M, 3, H, W]`` as the encoder sees it, ``[M, grid, grid, 3, h, w]``."""
         step = [int(side / (self.grid - 1 + self.overlap)) for side in pictures.shape[-2:]]
         size = [int(self.overlap * apart) for apart in step]
-        cut = windows(pictures, self.grid, size, step)
+        cut = cut_windows(pictures, self.grid, size, step)
         flat = random_crops(cut.flatten(0, 2), *(round(self.crop * side) for side in size))
         if self.augment:
             mirrored, grey = torch.rand(2, len(flat), 1, 1, 1, device=flat.device)
@@ -126,24 +120,15 @@ class ImageCPC(Method):
             flat = torch.where(grey < 0.8, replicate_channel(flat), flat)
         return flat.unflatten(0, cut.shape[:3])
 
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """How far is predicted."""
-        last = self.first + self.predict - 1
-        line = f"patches {self.first} to {last} rows away, in {len(self.contexts)} of 4 directions"
-        return [[line] * clips.video.shape[1]] * len(clips)
-
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """The middle row of patches as the encoder sees them."""
-        return {"patches": drawn(self.patches(frames(clips))[:, self.grid // 2], clips)}
+        """Return the middle row of patches as the encoder sees them."""
+        return {"patches": draw_patches(self.patches(clips.video.flatten(0, 2))[:, self.grid // 2], clips)}
 
 
-class Above(nn.Module):
-    """A context of each place from the rows down to it: residual blocks of masked convolutions (CPC v2, appendix).
+class RowContext(nn.Module):
+    """Context of each place from the rows down to it: residual blocks of masked convolutions (CPC v2, appendix).
 
-    Args:
-        features: D, channels of what comes in and goes out.
-        width: channels in between.
-        depth: blocks; each looks one row further up, and one place further to both sides.
+    Each of ``depth`` blocks extends the view by one row upwards and one column to either side.
     """
 
     def __init__(self, features: int, width: int, depth: int) -> None:
@@ -162,7 +147,7 @@ class Above(nn.Module):
         )
 
     def forward(self, rows: Tensor) -> Tensor:
-        """``[M, D, rows, columns]`` to the same."""
+        """Add the context to ``[M, D, rows, columns]``."""
         for block in self.blocks:
             rows = rows + block(rows)
         return rows.relu()

@@ -16,23 +16,21 @@ from avssl.methods.base import Method
 
 
 class MultiTask(Method):
-    """All of several pretext tasks on one encoder, each with a head of its own.
+    """Train one encoder on several pretext tasks, each with its own head.
 
-    Every task sees the same clips and makes of them what it needs; the loss is the weighted sum of theirs, the naive
-    multi-head architecture of the paper (section 4.1).
+    Every task receives the same clips; the loss is the weighted sum of theirs: the naive multi-head architecture of the
+    paper (section 4.1). The lasso by which each task chooses the layers it reads (4.2), harmonised inputs (4.3), and a
+    batch and an optimiser per task are left out.
 
-    Metrics: those of all tasks, each under ``<task>_<metric>``, with their chance.
-
-    Not here: the lasso over layers by which each task chooses what it reads (4.2), the harmonised inputs (4.3), and a
-    batch and an optimiser for each task.
+    Metrics: those of all tasks, each under ``<task>_<metric>``, with their chance levels.
 
     Args:
         encoder: shared by all tasks.
-        tasks: methods by name, without their encoder; their samplers must agree.
-        weights: of the losses by task, 1 where not given.
+        tasks: methods by name, without their encoder; their samplers must be equal.
+        weights: weights of the losses by task, 1 by default.
 
     Raises:
-        ValueError: where samplers differ, a task needs a labeller, or a weight is of no task.
+        ValueError: if samplers differ, a task needs a labeller, or a weight matches no task.
     """
 
     encoder: ResNet
@@ -49,10 +47,10 @@ class MultiTask(Method):
         samplers = {name: task.sampler for name, task in made.items()}
         self.sampler = next(iter(samplers.values()))
         if any(sampler != self.sampler for sampler in samplers.values()):
-            raise ValueError(f"MultiTask: all tasks see the same clips, so that samplers must be equal, got {samplers}")
+            raise ValueError(f"MultiTask: all tasks see the same clips, so samplers must be equal, got {samplers}")
         labelled = [name for name, task in made.items() if task.labeller is not None]
         if labelled:
-            raise ValueError(f"MultiTask: {labelled} need a labeller, whose target the others would not know")
+            raise ValueError(f"MultiTask: {labelled} need a labeller, whose target the other tasks don't expect")
         unknown = sorted(set(weights or {}) - set(made))
         if unknown:
             raise ValueError(f"MultiTask: weights of {unknown}, which are no tasks; the tasks are {sorted(made)}")
@@ -60,7 +58,7 @@ class MultiTask(Method):
         self.tasks = nn.ModuleDict(made)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """The weighted sum of the losses, and the metrics of all tasks."""
+        """Return the weighted sum of the losses, and the metrics of all tasks."""
         loss = torch.zeros((), device=clips.video.device)
         out: dict[str, Tensor] = {}
         for name, task in self.tasks.items():
@@ -73,22 +71,19 @@ class MultiTask(Method):
         return {"loss": loss, **out}
 
     def after_step(self, progress: float) -> None:
-        """Every task's own."""
+        """Update every task."""
         for task in self._methods().values():
             task.after_step(progress)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """What every task asks, one after the other."""
+        """Join the descriptions of all tasks."""
         said = [task.describe(clips) for task in self._methods().values()]
         return [["; ".join(words) for words in zip(*rows, strict=True)] for rows in zip(*said, strict=True)]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """What every task draws."""
-        return {
-            f"{name}: {what}": drawn
-            for name, task in self._methods().items()
-            for what, drawn in task.pictures(clips).items()
-        }
+        """Return the images of every task."""
+        images = {name: task.pictures(clips) for name, task in self._methods().items()}
+        return {f"{name}: {what}": image for name, parts in images.items() for what, image in parts.items()}
 
     def _methods(self) -> dict[str, Method]:
         return {name: task for name, task in self.tasks.items() if isinstance(task, Method)}

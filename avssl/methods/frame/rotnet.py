@@ -12,19 +12,17 @@ from avssl.methods.temporal.rotation import Rotation
 
 
 class RotNet(Rotation):
-    """By which multiple of 90 degrees was this frame turned?
+    """Predict by which multiple of 90 degrees a frame is rotated.
 
-    Every frame is seen turned by 0, 90, 180 and 270 degrees in the same batch, which the paper found better than one
-    turn drawn at random (section 3.1); the loss is the mean over all four (equation 3). Turns by right angles move
-    pixels and make none (section 2.2): no interpolation gives the answer away.
+    Every frame is rotated by 0, 90, 180 and 270 degrees in the same batch, which the paper found better than one random
+    rotation (section 3.1); the loss is the mean over all four (equation 3). Rotation by right angles needs no
+    interpolation that could give the answer away (section 2.2). `Rotation` is the same task on clips; here N frames of
+    a video are N pictures, each with its own crop.
 
     Metric: ``accuracy``; chance is 1/4.
 
-    `Rotation` is the same task on clips; here N frames of a video are N pictures, each cropped by itself. The paper's
-    classifier sits on the convolutional maps of a NIN or an AlexNet; here it is linear over the encoder's vector.
-
     Args:
-        encoder: frame encoder. A step costs four frames for each that is read.
+        encoder: frame encoder, applied to four frames per frame read.
         sampler: draws the frames.
     """
 

@@ -1,4 +1,4 @@
-"""Rotation of images beside their class, of the few that are labelled (S4L-Rotation).
+"""Rotation of images together with classification of the few labelled ones (S4L-Rotation).
 
 X. Zhai, A. Oliver, A. Kolesnikov, L. Beyer: S4L: Self-Supervised Semi-Supervised Learning. ICCV 2019.
 https://arxiv.org/abs/1905.03670
@@ -18,24 +18,21 @@ from avssl.methods.temporal.rotation import turned
 
 
 class S4L(RotNet):
-    """By how much was this frame turned, and, where that is known, of which class is it?
+    """Predict the rotation of a frame and, for labelled videos, its class.
 
-    The loss is the cross-entropy of the class over the labelled frames, plus ``weight`` times that of the turn over all
-    frames, labelled or not. Both are taken over all four turns of a frame: a turned picture keeps its class. Which
-    videos are labelled is a matter of the data (``data.labelled``); in a batch without any the class costs nothing.
+    The loss is the cross-entropy of the class over labelled frames, plus ``weight`` times that of the rotation over all
+    frames. Both are taken over all four rotations of a frame: a rotated picture keeps its class. ``data.labelled`` sets
+    which videos are labelled; in a batch without any, the class costs nothing.
 
-    Metrics: ``accuracy`` of the turn, chance 1/4; ``class_accuracy``, one answer a video, from the mean of the scores
-    over turns and frames; chance is the share of the commonest class among the labels seen in training, where each
-    class counts as seen once to begin with. For a video without a label ``class_accuracy`` is that chance.
-
-    The authors put as many labelled as unlabelled images into every batch; here labelled ones come as often as there
-    are.
+    Metrics: ``accuracy`` of the rotation, chance 1/4; ``class_accuracy``, one answer per video, from the mean score
+    over rotations and frames; chance is the fraction of the most frequent class among the labels seen in training, with
+    initial count 1 per class. For a video without a label ``class_accuracy`` is that chance.
 
     Args:
         encoder: frame encoder.
         classes: number of classes of the data.
         sampler: draws the frames.
-        weight: of the loss over turns (w).
+        weight: weight of the rotation loss (w).
     """
 
     uses_labels = True
@@ -45,13 +42,13 @@ class S4L(RotNet):
         super().__init__(encoder, sampler)
         self.weight = weight
         self.class_of = nn.Linear(encoder.num_features, classes)
-        self.register_buffer("seen", torch.ones(classes))  # labels of each class in training
+        self.register_buffer("seen", torch.ones(classes))  # labels per class in training
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss over 4·B·N turned frames, and both accuracies.
+        """Return the loss over 4·B·N rotated frames, and both accuracies.
 
         Raises:
-            ValueError: where a label is not below ``classes``.
+            ValueError: if a label is not below ``classes``.
         """
         features = self.encoder(turned(clips.video).flatten(0, 2))  # [B N 4, D]
         out = self.judged(features, clips)
@@ -69,13 +66,13 @@ class S4L(RotNet):
         return {**out, "class_accuracy": torch.where(known, right, chance), "chance/class_accuracy": chance}
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """The turns, and the class where it is known."""
+        """Name the rotations, and the class if it is known."""
         classes = [f"class {label}" if label >= 0 else "no label" for label in self._label(clips).tolist()]
         turns = super().describe(clips)
         return [[f"{words}; {name}" for words in row] for name, row in zip(classes, turns, strict=True)]
 
     def _label(self, clips: Clips) -> Tensor:
-        """``[B]`` classes, -1 where there is none."""
+        """Return the classes ``[B]``, -1 where unknown."""
         if clips.label is None:
             return torch.full((len(clips),), -1, device=clips.video.device)
         if clips.label.max() >= len(self.seen):

@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,20 +20,20 @@ from avssl.encoders import ResNet, SplitResNet
 from avssl.labels import RecordedDepth
 from avssl.methods.base import Method
 from avssl.methods.dense import MapHead, cell_means, chance_level, masked_accuracy, most_frequent
-from avssl.pixels import ab_bins, coloured, lab_to_rgb, rgb_to_lab
+from avssl.pixels import ab_bins, lab_to_rgb, rgb_to_lab
 
-BRIGHT = 25  # bins of L within which two cells count as equally bright, for the chance level
-MOST = 0.5  # the share of a cell whose depth must be known for the cell to count
+BRIGHT = 25  # bins of L that condition the chance level
+MOST = 0.5  # fraction of a cell whose depth must be known for the cell to count
 
 
-class Crossing(NamedTuple):
-    """What one half says of the channels that the other half sees, in M frames of h x w cells.
+class CrossPrediction(NamedTuple):
+    """Prediction of one half for the channels that the other half sees, in M frames of h x w cells.
 
     Attributes:
         scores: ``[M, K, h, w]`` logits over bins.
         target: ``[M, h, w]`` int64, the true bins.
-        given: ``[M, h, w]`` int64, what can be known of a cell without a network, in few classes: for the chance level.
-        counted: ``[M, h, w]`` bool, the cells of which the truth is known.
+        given: ``[M, h, w]`` int64, classes that condition the chance level: what is known without a network.
+        counted: ``[M, h, w]`` bool, cells whose ground truth is known.
     """
 
     scores: Tensor
@@ -42,22 +43,22 @@ class Crossing(NamedTuple):
 
 
 class CrossChannel(Method):
-    """What split brains share: each half classifies every cell of the channels that it does not see.
+    """Base of split brains: each half classifies every cell of the channels that it does not see.
 
-    The losses, cross-entropies, are added (equations 1 to 3; the paper's best variant classifies). Metrics are
+    The cross-entropies of both halves are added (equations 1 to 3; the paper's best variant classifies). Metrics are
     accuracies over the bins. Chance is the best of three blind answers: the most frequent bin of other videos; the most
-    frequent where what is given is the same in that cell; and what the method answers to another video.
+    frequent at the same value of ``given``; and the method's answer for another video.
     """
 
-    def crossings(self, clips: Clips) -> dict[str, Crossing]:
-        """Both directions, by the name of what is predicted."""
+    def cross_predictions(self, clips: Clips) -> dict[str, CrossPrediction]:
+        """Predict both directions, by the name of what is predicted."""
         raise NotImplementedError
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Loss and metrics over the cells of B·N·T frames."""
+        """Return loss and metrics over the cells of B·N·T frames."""
         loss = torch.zeros((), device=clips.video.device)
         out: dict[str, Tensor] = {}
-        for name, (scores, target, given, counted) in self.crossings(clips).items():
+        for name, (scores, target, given, counted) in self.cross_predictions(clips).items():
             losses = F.cross_entropy(scores, target.where(counted, -1), ignore_index=-1, reduction="sum")
             loss = loss + losses / counted.sum().clamp(min=1)
             answer, right, known, valid = (
@@ -67,59 +68,55 @@ class CrossChannel(Method):
             def score(guess: Tensor, right: Tensor = right, valid: Tensor = valid) -> Tensor:
                 return masked_accuracy(guess == right, valid)
 
-            apart = torch.where(valid, 0, 1)  # cells of which nothing is known must not vote on the others
+            apart = torch.where(valid, 0, 1)  # unknown cells must not vote on the others
             known = torch.where(valid, known, known.max() + 1)
-            out[name] = score(answer)
-            out[f"chance/{name}"] = chance_level(
-                score, answer, most_frequent(right, apart), most_frequent(right, known)
-            )
+            blind = most_frequent(right, apart), most_frequent(right, known)
+            out[name], out[f"chance/{name}"] = score(answer), chance_level(score, answer, *blind)
         return {"loss": loss, **out}
 
 
 def nearest_bin(ab: Tensor, bins: Tensor) -> Tensor:
-    """``[M, 2, h, w]`` to the number ``[M, h, w]`` of the nearest of ``[Q, 2]`` bins."""
-    return torch.cdist(ab.permute(0, 2, 3, 1).flatten(0, 2), bins).argmin(1).view(len(ab), *ab.shape[2:])
+    """Return the index ``[M, h, w]`` of the nearest of ``[Q, 2]`` bins to each colour of ``[M, 2, h, w]``."""
+    return torch.cdist(rearrange(ab, "m c h w -> (m h w) c"), bins).argmin(1).view(len(ab), *ab.shape[2:])
 
 
-def brightness(lab: Tensor, levels: int) -> Tensor:
-    """``[M, 3, h, w]`` Lab to bins ``[M, h, w]`` of L."""
+def lightness_bins(lab: Tensor, levels: int) -> Tensor:
+    """Quantise L of ``[M, 3, h, w]`` Lab to bins ``[M, h, w]``."""
     return (lab[:, 0] * levels / 100).long().clamp(0, levels - 1)
 
 
-def brightest(scores: Tensor) -> Tensor:
-    """``[M, levels, h, w]`` logits of L to its mean ``[M, 1, h, w]``."""
+def mean_lightness(scores: Tensor) -> Tensor:
+    """Return the mean L ``[M, 1, h, w]`` of ``[M, levels, h, w]`` logits."""
     levels = scores.shape[1]
-    middles = (torch.arange(levels, device=scores.device) + 0.5) * 100 / levels
-    return torch.einsum("mlhw,l->mhw", scores.softmax(1), middles)[:, None]
+    centres = (torch.arange(levels, device=scores.device) + 0.5) * 100 / levels
+    return torch.einsum("mlhw,l->mhw", scores.softmax(1), centres)[:, None]
 
 
 def mean_colour(scores: Tensor, bins: Tensor) -> Tensor:
-    """``[M, Q, h, w]`` logits to the mean a and b ``[M, 2, h, w]``."""
+    """Return the mean a and b ``[M, 2, h, w]`` of ``[M, Q, h, w]`` logits."""
     return torch.einsum("mqhw,qc->mchw", scores.softmax(1), bins)
 
 
 class SplitBrain(CrossChannel):
-    """Which colour has each part of a frame, from its lightness; and how light is it, from its colour?
+    """Predict the colour of each part of a frame from its lightness, and its lightness from its colour.
 
     The network is two halves that share nothing. One sees L and predicts a and b, the other sees a and b and predicts
-    L, over quantised bins (`CrossChannel`). What is kept is both halves, their features side by side, so that it is
-    trained on the whole picture although each half saw a part.
+    L, over quantised bins (`CrossChannel`). Both halves are kept, with their features concatenated: together they see
+    the whole picture. Cells are a quarter of the frame's sides, predicted by a head over all stages.
 
-    Metrics: ``colour`` and ``light``. Given for the chance level is the other channels' bin in that cell.
-
-    Cells are a quarter of the picture's sides, read by a head over all stages; the paper predicts 12 x 12 cells from
-    the last layer of each half.
+    Metrics: ``colour`` and ``light``. The chance level is conditional on the other channels' bin in that cell.
 
     Args:
         encoder: both halves.
         sampler: draws the frames.
-        width: channels of each head.
-        step: width of a bin of a and b in Lab units; those that a screen can show are kept.
-        levels: bins of L (the paper: 100).
+        width: channels per head.
+        step: width of a bin of a and b in Lab units; only bins inside sRGB are kept.
+        levels: bins of L (paper: 100).
     """
 
     bins: Tensor
     encoder: SplitResNet
+    caption = "colour from light, light from colour"
 
     def __init__(
         self,
@@ -136,58 +133,50 @@ class SplitBrain(CrossChannel):
         self.colour = MapHead(encoder.light, len(self.bins), width)
         self.light = MapHead(encoder.colour, levels, width)
 
-    def crossings(self, clips: Clips) -> dict[str, Crossing]:  # noqa: D102
-        colour, light, lab = self._predicted(clips)
-        cells, bright = nearest_bin(lab[:, 1:], self.bins), brightness(lab, self.levels)
+    def cross_predictions(self, clips: Clips) -> dict[str, CrossPrediction]:  # noqa: D102
+        colour, light, lab = self._predict(clips)
+        cells, bright = nearest_bin(lab[:, 1:], self.bins), lightness_bins(lab, self.levels)
         everywhere = torch.ones_like(cells, dtype=torch.bool)
         return {
-            "colour": Crossing(colour, cells, brightness(lab, BRIGHT), everywhere),
-            "light": Crossing(light, bright, cells, everywhere),
+            "colour": CrossPrediction(colour, cells, lightness_bins(lab, BRIGHT), everywhere),
+            "light": CrossPrediction(light, bright, cells, everywhere),
         }
 
-    def _predicted(self, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits ``[M, Q, h, w]`` of colour and ``[M, levels, h, w]`` of light, and the true Lab ``[M, 3, h, w]``."""
-        frames = clips.video.flatten(0, 2)  # [M, 3, H, W]
-        light, colour = self.encoder.halves(frames[:, None])
+    def _predict(self, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits of colour ``[M, Q, h, w]`` and light ``[M, levels, h, w]``, and true Lab ``[M, 3, h, w]``."""
+        light, colour = self.encoder.halves(clips.video.flatten(0, 2)[:, None])
         scores = self.colour(light)
-        return scores, self.light(colour), cell_means(rgb_to_lab(coloured(frames)), scores.shape[-2:])
-
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """Both directions."""
-        return [["colour from light, light from colour"] * clips.video.shape[1]] * len(clips)
+        return scores, self.light(colour), cell_means(rgb_to_lab(clips.rgb.flatten(0, 2)), scores.shape[-2:])
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """The frames by cells; colours predicted from their lightness; lightness predicted from their colours."""
-        colour, light, lab = self._predicted(clips)
+        """Return the frames by cells, colours predicted from lightness, and lightness predicted from colours."""
+        colour, light, lab = self._predict(clips)
         parts = {
             "target": lab,
             "colour from light": torch.cat([lab[:, :1], mean_colour(colour, self.bins)], 1),
-            "light from colour": torch.cat([brightest(light), lab[:, 1:]], 1),
+            "light from colour": torch.cat([mean_lightness(light), lab[:, 1:]], 1),
         }
         return {name: lab_to_rgb(part).unflatten(0, clips.video.shape[:3]) for name, part in parts.items()}
 
 
 class SplitBrainDepth(CrossChannel):
-    """How far is each part of a frame, from its picture; and how light and which colour is it, from its depth?
+    """Predict the depth of each part of a frame from its picture, and its lightness and colour from its depth.
 
-    The split brain over RGB-D (the paper's section 4.2), for recordings of a depth camera. One half sees the picture
-    and predicts depth, the other sees depth and predicts L, and a and b; all over quantised bins (`CrossChannel`). What
-    is kept is the half that sees pictures: data without depth can be judged with it.
+    The split brain over RGB-D (section 4.2), for recordings of a depth camera. One half sees the picture and predicts
+    depth, the other sees depth and predicts L, and a and b, over quantised bins (`CrossChannel`). The half that sees
+    pictures is kept, so that it can be evaluated on data without depth.
 
-    Metrics: ``depth``, ``colour`` and ``light``, in the cells where depth is known. Given for the chance level is the
-    bin of L of that cell, or of its depth.
-
-    The paper encodes depth as HHA (disparity, height, angle to gravity); here it is the logarithm of the depth itself,
-    as height and gravity are not known.
+    Metrics: ``depth``, ``colour`` and ``light``, in cells with known depth. The chance level is conditional on the bin
+    of L of that cell, or of its depth.
 
     Args:
-        encoder: sees the picture; the half that sees depth is another of its kind.
+        encoder: sees the picture; the half that sees depth has the same architecture.
         sampler: draws the frames.
-        labeller: where the depth maps are.
-        width: channels of each head.
-        near: metres at which the bins of depth begin; what is nearer belongs to the first.
-        far: metres at which they end; what is farther belongs to the last.
-        levels: bins of depth, even in its logarithm, and of L.
+        labeller: reads the depth maps.
+        width: channels per head.
+        near: metres at which the bins of depth begin; nearer depths belong to the first.
+        far: metres at which they end; farther depths belong to the last.
+        levels: bins of depth, equal in its logarithm, and of L.
         step: width of a bin of a and b in Lab units.
     """
 
@@ -215,41 +204,42 @@ class SplitBrainDepth(CrossChannel):
         self.light = MapHead(self.depth_encoder, levels, width)
         self.colour = MapHead(self.depth_encoder, len(self.bins), width)
 
-    def crossings(self, clips: Clips) -> dict[str, Crossing]:  # noqa: D102
+    def cross_predictions(self, clips: Clips) -> dict[str, CrossPrediction]:  # noqa: D102
         assert clips.target is not None
-        frames, metres = clips.video.flatten(0, 2), clips.target.flatten(0, 2)  # [M, 3, H, W], [M, H, W]
-        depth = self.depth(self.encoder.stages(frames[:, None]))
-        seen = self.depth_encoder.stages(self.shown(metres)[:, None])
-        lab = cell_means(rgb_to_lab(coloured(frames)), depth.shape[-2:])
-        known = cell_means((metres > 0).float(), depth.shape[-2:])
-        place = (cell_means(self.place(metres), depth.shape[-2:]) / known.clamp(min=1e-6) * self.levels).long()
-        place, counted = place.clamp(0, self.levels - 1), known > MOST
-        bright = brightness(lab, self.levels)
+        metres = clips.target.flatten(0, 2)  # [M, H, W]
+        depth = self.depth(self.encoder.stages(clips.video.flatten(0, 2)[:, None]))
+        seen = self.depth_encoder.stages(self.depth_input(metres)[:, None])
+        lab, known, total = (
+            cell_means(maps, depth.shape[-2:])
+            for maps in (rgb_to_lab(clips.rgb.flatten(0, 2)), (metres > 0).float(), self.depth_position(metres))
+        )
+        place = (total / known.clamp(min=1e-6) * self.levels).long().clamp(0, self.levels - 1)
+        counted, bright = known > MOST, lightness_bins(lab, self.levels)
         return {
-            "depth": Crossing(depth, place, bright, counted),
-            "colour": Crossing(self.colour(seen), nearest_bin(lab[:, 1:], self.bins), place, counted),
-            "light": Crossing(self.light(seen), bright, place, counted),
+            "depth": CrossPrediction(depth, place, bright, counted),
+            "colour": CrossPrediction(self.colour(seen), nearest_bin(lab[:, 1:], self.bins), place, counted),
+            "light": CrossPrediction(self.light(seen), bright, place, counted),
         }
 
-    def place(self, metres: Tensor) -> Tensor:
-        """Depth to [0, 1] from near to far, even in its logarithm; 0 where it is not known."""
+    def depth_position(self, metres: Tensor) -> Tensor:
+        """Map depth to [0, 1] from near to far, linear in its logarithm; 0 where it is unknown."""
         place = (metres.clamp(self.near, self.far) / self.near).log() / math.log(self.far / self.near)
         return place * (metres > 0)
 
-    def shown(self, metres: Tensor) -> Tensor:
-        """``[M, H, W]`` to what the other half sees, ``[M, 3, H, W]``: depth, where it is known, nothing."""
+    def depth_input(self, metres: Tensor) -> Tensor:
+        """Return the input of the other half, ``[M, 3, H, W]``: depth, a mask of known depth, and zeros."""
         known = (metres > 0).float()
-        return torch.stack([(4 * self.place(metres) - 2) * known, known, torch.zeros_like(known)], 1)
+        return torch.stack([(4 * self.depth_position(metres) - 2) * known, known, torch.zeros_like(known)], 1)
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """How far the middle of the known depths is."""
+        """Return the median known depth of each clip."""
         assert clips.target is not None
-        middles = clips.target.flatten(2).where(clips.target.flatten(2) > 0, torch.nan).nanmedian(2).values
-        return [[f"middle at {middle:.1f} m" for middle in row] for row in middles.tolist()]
+        medians = clips.target.flatten(2).where(clips.target.flatten(2) > 0, torch.nan).nanmedian(2).values
+        return [[f"middle at {median:.1f} m" for median in row] for row in medians.tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """Depth and what is told from the picture, near is dark, and the picture told from depth."""
-        found = self.crossings(clips)
+        """Return true depth, depth predicted from the picture (near is dark), and the picture predicted from depth."""
+        found = self.cross_predictions(clips)
         shape = clips.video.shape[:3]
 
         def grey(bins: Tensor) -> Tensor:
@@ -257,9 +247,9 @@ class SplitBrainDepth(CrossChannel):
             return shade.expand(*shape, 3, *bins.shape[1:])
 
         depth = found["depth"]
-        told = [brightest(found["light"].scores), mean_colour(found["colour"].scores, self.bins)]
+        lab = torch.cat([mean_lightness(found["light"].scores), mean_colour(found["colour"].scores, self.bins)], 1)
         return {
             "target": grey(depth.target * depth.counted),
             "depth from picture": grey(depth.scores.argmax(1)),
-            "picture from depth": lab_to_rgb(torch.cat(told, 1)).unflatten(0, shape),
+            "picture from depth": lab_to_rgb(lab).unflatten(0, shape),
         }
