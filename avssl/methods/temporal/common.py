@@ -8,14 +8,13 @@ from itertools import combinations
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.dataset import Labeller
 from avssl.data.samplers import ClipSampler, RandomClips
 from avssl.encoders import Encoder, ResNet
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method
 from avssl.methods.dense import MapHead, chance_level, masked_accuracy, predict_middle_frames
 
 
@@ -43,15 +42,6 @@ class MiddleFrameMethod(Method):
     def scores(self, clips: Clips) -> Tensor:
         """Return logits ``[B, N, h, w]`` for the middle frames."""
         return predict_middle_frames(self.head, self.encoder, clips)
-
-
-def classification(scores: Tensor, target: Tensor, clips: Clips) -> dict[str, Tensor]:
-    """Return the cross-entropy, accuracy per video and chance level of logits ``[M, K]``; M is B or a multiple."""
-    return {
-        "loss": F.cross_entropy(scores, target),
-        "accuracy": per_video_mean((scores.argmax(1) == target).float(), clips),
-        "chance/accuracy": torch.full((len(clips),), 1 / scores.shape[1], device=scores.device),
-    }
 
 
 def accuracy_and_chance(name: str, answer: Tensor, right: Tensor, counted: Tensor, *blind: Tensor) -> dict[str, Tensor]:

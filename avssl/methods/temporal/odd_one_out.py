@@ -18,7 +18,7 @@ from avssl.data.samplers import TINY, random_start, uniform
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method
-from avssl.methods.temporal.common import classification
+from avssl.methods.losses import classification
 
 
 @dataclass(frozen=True)

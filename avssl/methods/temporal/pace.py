@@ -21,8 +21,7 @@ from avssl.media import VideoInfo
 from avssl.methods.base import Method
 from avssl.methods.disguise import flicker
 from avssl.methods.heads import projection
-from avssl.methods.losses import info_nce
-from avssl.methods.temporal.common import classification
+from avssl.methods.losses import classification, info_nce
 
 
 @dataclass(frozen=True)
