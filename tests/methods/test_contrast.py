@@ -43,7 +43,7 @@ def test_a_copy_is_first_the_mean_of_all_weights_and_then_their_moving_average()
         assert copy.network.weight.item() == pytest.approx(expected)
         if step <= 2:
             assert expected == pytest.approx(sum(weights[: step + 1]) / (step + 1))
-    copy.follow(network, progress=1.0)  # at the end of the run the copy stands still
+    copy.follow(network, progress=1.0)  # at the end of the run the copy no longer changes
     assert copy.network.weight.item() == pytest.approx(expected)
     assert [momentum_schedule(0.9, p) for p in (0, 0.5, 1)] == pytest.approx([0.9, 0.95, 1.0])
 
@@ -64,7 +64,7 @@ def test_a_copy_is_not_trained_and_looks_at_one_clip_at_a_time():
 def test_a_copy_knows_the_statistics_of_what_was_seen_from_the_first_step():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
-    network[0].weight.data.mul_(1e-2)  # far from the variance of 1 that running statistics begin with
+    network[0].weight.data.mul_(1e-2)  # far from the initial running variance 1
     copy = MomentumCopy(network, 0.9)
     means, variances = [], []
     for batch in torch.randn(3, 64, 4):
@@ -102,7 +102,7 @@ def test_what_byol_has_to_predict_differs_between_clips_from_the_first_step():
     method.after_step(1 / 500)
     said = nn.functional.normalize(method.copy(clips.video[:, 0]), dim=1)
     other = ~torch.eye(8, dtype=torch.bool)
-    assert (said @ said.T)[other].mean() < 0.9  # by the statistics that layers begin with, 0.98
+    assert (said @ said.T)[other].mean() < 0.9  # 0.98 with the initial statistics
 
 
 def test_the_nearest_key_counts_whatever_the_lengths_and_collapse_is_at_chance():
@@ -303,16 +303,16 @@ def test_alignment_and_order_are_one_for_a_clock_and_a_half_for_a_stopped_one():
     assert out["ordered"].tolist() == [0.5, 0.5]
     pairs = [abs(i - j) / 5 for i in range(6) for j in range(6)]
     assert out["chance/aligned"].tolist() == pytest.approx([1 - sum(pairs) / 36] * 2)
-    assert (out["aligned"] < out["chance/aligned"]).all()  # all at the first frame is worse than anywhere
+    assert (out["aligned"] < out["chance/aligned"]).all()  # always the first frame is worse than a random one
 
 
 def test_two_cameras_are_not_aligned_by_their_pixels(views):
-    """The shortcut: were nearest pixels aligned, there would be nothing to learn."""
+    """Shortcut: if nearest pixels were aligned, there would be nothing to learn."""
     dataset = ClipDataset(open_manifest(views), Moments(12, 0.2, 0.0, 0.0, views=2), Squash(16))
     clips = collate([dataset[0, index] for index in range(16)])[0]
     frames = clips.video.float().flatten(3)  # [16, 2, 12, 768]
     nearest = squared_distances(frames[:, 0], frames[:, 1]).argmin(2)
     order = kendall(clips.times[:, 0], clips.times[:, 1].gather(1, nearest))
     same = squared_distances(frames[:, 0], frames[:, 0] + torch.randn_like(frames[:, 0])).argmin(2)
-    assert kendall(clips.times[:, 0], clips.times[:, 0].gather(1, same)).mean() > 0.9  # as one camera's would be
+    assert kendall(clips.times[:, 0], clips.times[:, 0].gather(1, same)).mean() > 0.9  # as with a single camera
     assert order.mean() < 0.3

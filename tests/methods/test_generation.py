@@ -155,7 +155,7 @@ def test_a_colouring_network_does_not_see_what_it_must_tell():
     halves = SplitResNet(18, 8).eval()
 
     def seen(lab):
-        return halves.halves(standardised(lab_to_rgb(lab))[:, None])
+        return halves.halves(normalise_rgb(lab_to_rgb(lab))[:, None])
 
     other_colour, other_light = lab.clone(), lab.clone()
     other_colour[:, 1:] *= -1

@@ -62,12 +62,12 @@ def test_videomae_is_the_error_on_hidden_tokens_normalised_by_channel():
 def test_videomae_begins_with_the_same_guess_for_all_tokens():
     method = mae()
     _, predicted = method._predict(clips_of(2, 1, 4).video[:, 0], torch.rand(2, 32, 384))
-    assert 0 < (predicted - method.pixels.bias).square().mean() < 1e-3  # of a target with variance 1
+    assert 0 < (predicted - method.pixels.bias).square().mean() < 1e-3  # the target has variance 1
 
 
 def test_videomae_that_is_right_is_identified_among_64_tokens_or_a_few_more(monkeypatch):
     method = mae()
-    clips = clips_of(2, 1, 8, size=64)  # 4 x 58 hidden tokens, of which every third is compared
+    clips = clips_of(2, 1, 8, size=64)  # 4 x 58 masked tokens, of which every third is compared
     patches = method.encoder.patches(clips.video[:, 0])
     _, hidden = tube_mask(2, (4, 8, 8), 0.9, torch.device("cpu"))
     truth, _, _ = standardised(patches.gather(1, hidden[..., None].expand(-1, -1, patches.shape[2])))
@@ -99,13 +99,13 @@ def test_blocks_are_tubes_and_always_leave_something_to_see_and_to_hide():
 def test_vjepa_predicts_normalised_features_from_the_visible_part_alone():
     torch.manual_seed(0)
     method = VJEPA(ViT(16, 1, patch=8), RandomClips(1, 4, 0.1), hidden=24, depth=1).eval()
-    wanted = method._wanted(clips_of(3, 1, 4).video[:, 0])
+    wanted = method._targets(clips_of(3, 1, 4).video[:, 0])
     torch.testing.assert_close(wanted.mean(2), torch.zeros(3, 32), atol=1e-4, rtol=0)
     torch.testing.assert_close(wanted.var(2, unbiased=False), torch.ones(3, 32), atol=1e-2, rtol=0)
     seen = []
     method.encoder.blocks.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
     method(clips_of(3, 1, 4))["loss"].backward()
-    assert len(seen) == 2  # once a mask; the copy has its own blocks
+    assert len(seen) == 2  # once per mask; the copy has its own blocks
     assert max(seen) < 32
     assert all(parameter.grad is None for parameter in method.copy.parameters())
 

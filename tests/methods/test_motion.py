@@ -34,9 +34,7 @@ def test_chance_knows_what_is_the_same_in_every_video():
     def score(guess):
         return masked_accuracy(guess == target, torch.ones_like(target, dtype=torch.bool))
 
-    assert (
-        chance_level(score, target, torch.zeros_like(target)).tolist() == [1.0] * 4
-    )  # a map known by heart is no merit
+    assert chance_level(score, target, torch.zeros_like(target)).tolist() == [1.0] * 4  # a memorised map earns nothing
     own = torch.eye(4).long()[:, :, None].expand(-1, -1, 2)
     assert chance_level(lambda g: masked_accuracy(g == own, own == 1), own, torch.zeros_like(own)).tolist() == [0.0] * 4
 
@@ -55,7 +53,7 @@ def test_flow_prediction_looks_at_no_frame_of_the_future():
     other = video.clone()
     other[:, :, 4:] = torch.randn(2, 1, 2, 3, 32, 32)
     scores = method.scores(Clips(video, times))
-    assert scores.shape == (2, 3, 17, 8, 8)  # from frame 3 to 4 (of 1 to 6), and two steps more
+    assert scores.shape == (2, 3, 17, 8, 8)  # from frame 3 to 4 (of 1 to 6), and two more steps
     assert torch.equal(scores, method.scores(Clips(other, times)))
 
 
@@ -68,13 +66,13 @@ def test_flow_prediction_weighs_still_cells_less_and_takes_the_weight_out_again(
     clips.target[..., :2] = 3  # half of the cells move
     torch.nn.init.zeros_(method.classifier.weight)
     torch.nn.init.constant_(method.classifier.bias, -20.0)
-    with torch.no_grad():  # as probable as a network that was trained with the weight would say of 40 % and 60 %
+    with torch.no_grad():  # the probabilities, with the weight, for true ones of 40 % and 60 %
         method.classifier.bias[3], method.classifier.bias[0] = math.log(0.4), math.log(0.6 * 0.2)
     out = method(clips)
     total = 0.4 + 0.12
     expected = -(math.log(0.4 / total) + 0.2 * math.log(0.12 / total)) / 1.2
     assert out["loss"].item() == pytest.approx(expected, abs=1e-4)
-    assert out["accuracy"].item() == 0.5  # "still" is the more probable answer
+    assert out["accuracy"].item() == 0.5  # "still" is more probable
     assert out["moving"].item() == 1.0
     with pytest.raises(ValueError, match="seen=5"):
         FlowPrediction(ResNet(18, 8), RandomClips(num_frames=5), seen=5)
@@ -138,15 +136,15 @@ def test_colour_is_not_seen_and_a_shifted_frame_is_not_coloured_by_place():
     rgb = torch.rand(1, 1, 2, 3, 32, 32)
     times = torch.arange(2).double().view(1, 1, 2)
     clips = Clips(normalise_rgb(rgb), times)
-    seen = method._seen(clips)[0]
-    grey = method._seen(clips)[1]
+    seen = method._features(clips)[0]
+    grey = method._features(clips)[1]
     from avssl.pixels import lab_to_rgb, rgb_to_lab
 
     lab = rgb_to_lab(rgb)
-    lab[..., 1:, :, :] *= 0.5  # other colours, as bright
+    lab[..., 1:, :, :] *= 0.5  # other colours of equal brightness
     dull = Clips(normalise_rgb(lab_to_rgb(lab)), times)
-    assert torch.allclose(method._seen(dull)[0], seen, atol=0.05)
-    assert torch.allclose(method._seen(dull)[1], grey, atol=0.1)
+    assert torch.allclose(method._features(dull)[0], seen, atol=0.05)
+    assert torch.allclose(method._features(dull)[1], grey, atol=0.1)
     rolled = rgb.clone()
     rolled[:, :, 1] = rgb[:, :, 0].roll(8, -1)  # two cells to the right
     out = method(Clips(normalise_rgb(rolled), times))
@@ -156,9 +154,9 @@ def test_colour_is_not_seen_and_a_shifted_frame_is_not_coloured_by_place():
 def test_labels_are_carried_to_where_the_features_went():
     method = TrackByColour(ResNet(18, 8), RandomClips(num_frames=2), width=8).eval()
     torch.manual_seed(0)
-    features = 20 * F.normalize(torch.randn(1, 1, 8, 8, 8), dim=2)  # every cell unlike any other
+    features = 20 * F.normalize(torch.randn(1, 1, 8, 8, 8), dim=2)  # all cells differ
     moved = features.roll(2, -1)
-    method._seen = lambda clips: (torch.cat([features, moved, moved.roll(1, -2)], 1), None, None)
+    method._features = lambda clips: (torch.cat([features, moved, moved.roll(1, -2)], 1), None, None)
     mask = torch.zeros(1, 1, 1, 32, 32)
     mask[..., 8:16, 4:12] = 1
     clips = Clips(torch.zeros(1, 1, 3, 3, 32, 32), torch.zeros(1, 1, 3).double())
@@ -185,11 +183,11 @@ def test_unknown_axes_of_ego_motion_teach_nothing():
 def test_a_cost_volume_tells_where_cells_are_found_again():
     torch.manual_seed(0)
     first = torch.randn(1, 16, 9, 9)
-    alike = cost_volume(first, first.roll((1, -2), (2, 3)), reach=2)  # a cell down, two to the left
+    alike = cost_volume(first, first.roll((1, -2), (2, 3)), reach=2)  # one cell down, two to the left
     assert alike.shape == (1, 25, 9, 9)
     assert (alike[:, :, 3:-3, 3:-3].argmax(1) == 3 * 5 + 0).all()
     assert torch.allclose(alike[0, 15, 3:-3, 3:-3], torch.ones(3, 3))
-    assert (alike[0, 0, 0, 0], alike[0, 24, -1, -1]) == (0, 0)  # beyond the picture
+    assert (alike[0, 0, 0, 0], alike[0, 24, -1, -1]) == (0, 0)  # outside the image
 
 
 def test_pairs_of_ego_motion_are_played_backwards_half_of_the_time():
@@ -212,7 +210,7 @@ def test_slow_features_loss_is_that_of_the_paper():
     assert out["loss"].item() == pytest.approx((near + max(0.0, 1.0 - far)) / 2, abs=1e-3)
     assert out["order"].item() == float(near < far)
     swapped = method(Clips(video, times.flip(1)))
-    assert swapped["order"].item() == float(far < near)  # the timestamps say which pair is which
+    assert swapped["order"].item() == float(far < near)  # the timestamps decide which pair is near
 
 
 def test_pairs_are_near_and_far_in_turn_and_within_the_recording():
@@ -241,7 +239,7 @@ def test_edges_take_over_the_detector_at_the_end_of_each_round():
     assert method.teacher["head"].out.bias.item() == 0.5
     later = method.strength(clips, (8, 8))
     assert not torch.allclose(later, first)
-    torch.nn.init.constant_(method.head.out.bias, -3.0)  # within the round the copy stays
+    torch.nn.init.constant_(method.head.out.bias, -3.0)  # the copy is constant within a round
     method.after_step(0.9)
     assert torch.equal(method.strength(clips, (8, 8)), later)
     assert np.isfinite(later.numpy()).all()

@@ -44,7 +44,7 @@ def info(duration):
 
 
 def draw(sampler, count, extra=2.0):
-    """``[count, N, T]`` times of as many items."""
+    """Draw the times of ``count`` items: ``[count, N, T]``."""
     video = info(sampler.seconds + extra)
     return torch.stack([sampler(video, torch.Generator().manual_seed(seed)).times for seed in range(count)])
 
@@ -92,7 +92,7 @@ def test_odd_one_out_runs_in_both_of_the_papers_ways(fusion, differences):
 
 
 def test_shortcut_how_much_an_odd_sub_sequence_moves():
-    """Things in even motion: the sub-sequence whose frames are furthest apart in time is the one that moves most."""
+    """For steady motion, the sub-sequence whose frames are furthest apart in time moves most."""
 
     def found(sampler):
         times = draw(sampler, 600)
@@ -123,7 +123,7 @@ def test_an_order_and_its_reversal_are_one_of_twelve_classes_drawn_alike():
 
 
 def concordant(values):
-    """``[M, T]``: of all pairs of frames, the share whose values rise with time."""
+    """Return the share of pairs of frames whose values ``[M, T]`` rise with time."""
     first, second = torch.combinations(torch.arange(values.shape[1])).unbind(1)
     return (values[:, first] < values[:, second]).double().mean().item()
 
@@ -134,14 +134,14 @@ def test_shortcut_colours_that_drift():
     assert concordant((video[:, :, 0] - video[:, :, 1]).mean((2, 3))) == 1
     split = replicate_channel(video.flatten(0, 1)).unflatten(0, (300, 4))
     assert torch.equal(split, split[:, :, :1].expand_as(split))
-    assert abs(concordant(split.mean((2, 3, 4))) - 0.35) < 0.1  # some pairs are equal, the others even out
+    assert abs(concordant(split.mean((2, 3, 4))) - 0.35) < 0.1  # some pairs are equal, the others balance
 
 
 def test_shortcut_a_camera_that_pans():
     ramp = torch.arange(64.0).expand(3, 64, 64)
     video = torch.stack(
         [torch.stack([ramp + shift for shift in range(4)])] * 300
-    )  # [300, 4, 3, 64, 64], a pixel a frame
+    )  # [300, 4, 3, 64, 64], one pixel per frame
     assert concordant(video.mean((2, 3, 4))) == 1
     cut = random_crops(video.flatten(0, 1), 54, 54).unflatten(0, (300, 4))  # five pixels either way
     assert concordant(cut.mean((2, 3, 4))) < 0.7
@@ -171,7 +171,7 @@ def test_the_score_is_the_mean_of_the_class_activation_map(differences):
 
 
 def test_shortcut_a_camera_that_zooms_in():
-    """A disc that grows by 0.5 % a frame tells the direction, until a window that moves by itself is laid over it."""
+    """A disc that grows by 0.5 % per frame reveals the direction, unless seen through a window that moves by itself."""
     rows = torch.linspace(-1, 1, 32)
     distance = (rows[:, None] ** 2 + rows**2).sqrt()
     discs = torch.stack([(20 * (0.4 * 1.005**frame - distance)).sigmoid() for frame in range(16)])  # [16, 32, 32]
@@ -188,11 +188,11 @@ def test_shortcut_a_camera_that_zooms_in():
     assert grows(0.0) == 1
     assert grows(drift) < 0.85
     first, last = moving_crop(still, drift)[:, [0, -1], 0].mean((2, 3)).unbind(1)
-    assert abs((last > first).double().mean() - 0.5) < 0.1  # what is added is the same in both directions
+    assert abs((last > first).double().mean() - 0.5) < 0.1  # the added motion is symmetric in time
 
 
 def coded(pictures, gop=12):
-    """``[T, H, W]`` uint8 grey pictures as H.264 gives them back."""
+    """Compress ``[T, H, W]`` uint8 grey images by H.264 and decode them."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as out:
         x264 = {"crf": "20", "preset": "veryfast", "tune": "fastdecode", "sc_threshold": "0", "threads": "1"}
@@ -208,7 +208,7 @@ def coded(pictures, gop=12):
 
 
 def test_shortcut_the_codec_runs_forwards():
-    """A still picture with noise looks the same both ways, but not once it is coded: sharpness falls from keyframes on.
+    """A noisy still image looks the same both ways, but not after compression: sharpness falls after keyframes.
 
     A ridge regression on the sharpness and the change of each frame (and their products) guesses the direction.
     """
@@ -289,7 +289,7 @@ def test_turned_clips_hold_the_same_pixels_and_four_turns_are_none():
 
 
 def test_shortcut_a_picture_squashed_in_one_direction():
-    """In a squashed picture all things are narrow, or lie, and no shape need be known: the config squashes nothing."""
+    """In a squashed image everything is narrow when upright and flat when rotated: the config does not squash."""
     height, width = method_of("rotation").data.transform.decode_size((240, 426))
     assert abs(height / 240 - width / 426) < 0.01
 
@@ -320,11 +320,11 @@ def test_pieces_of_one_slice_are_shown_in_the_order_that_is_asked_for():
     assert torch.equal(cell[:, 1] // 4, shown[:, 1])
     assert (cell[:, 1] % 4 == cell[:, 1, :, :1] % 4).all()
     for kind in (cell[:, 0, :, 0] // 4, cell[:, 1, :, 0] % 4):
-        assert all(len(set(row)) == 3 for row in kind.tolist())  # each of another moment or quarter
+        assert all(len(set(row)) == 3 for row in kind.tolist())  # all from different moments or quarters
 
 
 def test_shortcut_edges_that_continue_from_one_piece_to_the_next():
-    """Each pixel says its column: where pieces touch, the last column of one is next to the first of the other."""
+    """Each pixel holds its column: where pieces touch, the last column of one is next to the first of the other."""
     column = torch.arange(64.0).expand(40, 16, 3, 64, 64)
 
     def touching(crop):

@@ -1,4 +1,4 @@
-"""Prediction of the future: the formulas of the papers, what follows being read off the times, and the shortcuts."""
+"""Prediction of the future: the papers' formulas, targets read off the times, and shortcuts."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_dense_nce_is_the_softmax_over_all_videos_steps_and_places():
 
 
 def test_what_does_not_change_with_time_is_no_help():
-    """Shortcut: knowing video and place perfectly, and saying the same at every step."""
+    """Shortcut: video and place are known perfectly, and the prediction is the same at every step."""
     torch.manual_seed(0)
     still = 9 * torch.randn(6, 1, 4, 32)
     target = still + 0.1 * torch.randn(6, 3, 4, 32)
@@ -95,7 +95,7 @@ def test_which_frames_follow_is_read_off_the_times_and_not_off_their_place(metho
 
 @pytest.mark.parametrize("method", methods(), ids=lambda method: type(method).__name__)
 def test_a_prediction_knows_nothing_of_the_frames_to_come(method):
-    """The predicted vectors are the same when the future is another (no leak by overlap, order or state)."""
+    """The predictions don't depend on the future (no leak by overlap, order or state)."""
     torch.manual_seed(0)
     method.eval()
     clips = clips_of()
@@ -151,9 +151,9 @@ def test_a_conditional_decoder_reads_the_truth_where_it_has_it_and_else_its_own_
     state = [(torch.randn(2, 4), torch.randn(2, 4))]
     decoder = Decoder(3, 4, 1, conditional=True)
     free = decoder(state, 5)
-    assert torch.allclose(decoder(state, 5, free), free, atol=1e-6)  # its own output as the truth changes nothing
+    assert torch.allclose(decoder(state, 5, free), free, atol=1e-6)  # its own output read as ground truth
     other = decoder(state, 5, torch.randn(2, 5, 3))
-    assert torch.equal(other[:, 0], free[:, 0])  # nothing is read at the first step
+    assert torch.equal(other[:, 0], free[:, 0])  # the first step has no input
     assert not torch.allclose(other[:, 1], free[:, 1], atol=1e-4)
     deaf = Decoder(3, 4, 1, conditional=False)
     assert torch.equal(deaf(state, 5), deaf(state, 5, torch.randn(2, 5, 3)))
@@ -163,7 +163,7 @@ def test_the_input_is_given_back_from_its_last_frame_and_drawn_from_its_first():
     method = UnsupervisedLSTM(FrameLSTM(8, size=32), RandomClips(num_frames=8), 3).eval()
     clips = clips_of()
     targets, _ = method.decoded(clips)
-    values = clips.video.flatten(0, 1).flatten(2)  # [B, T, V]: pictures of 32 x 32 are read as they are
+    values = clips.video.flatten(0, 1).flatten(2)  # [B, T, V]: frames of 32 x 32 are read unchanged
     assert torch.allclose(targets["reconstruction"], values[:, :5].flip(1), atol=1e-6)
     assert torch.allclose(targets["prediction"], values[:, 5:], atol=1e-6)
     drawn = method.pictures(clips)
@@ -238,7 +238,7 @@ def test_memdpc_backward_predicts_the_beginning():
     method = MemDPC(R3D(8), Blocks(4, 2, 0.1), 2, slots=5).eval()
     method.aggregate_backward.load_state_dict(method.aggregate.state_dict())
     clips = clips_of()
-    blocks = torch.arange(8).unflatten(0, (4, 2)).flip(0).flatten()  # whole blocks in the other order
+    blocks = torch.arange(8).unflatten(0, (4, 2)).flip(0).flatten()  # whole blocks in reverse order
     mirrored = Clips(clips.video[:, :, blocks], clips.times)
     assert torch.allclose(method(clips)["loss"], method(mirrored)["loss"], rtol=1e-5)
 

@@ -16,7 +16,7 @@ from avssl.methods.temporal.shuffle_learn import in_order
 def test_a_tuple_is_in_order_where_the_middle_frame_lies_between(order):
     times = torch.tensor([0.3, 0.9, 1.1]).double()[list(order)]
     assert in_order(times).item() == (order[1] == 1)
-    assert in_order(times.flip(0)) == in_order(times)  # backwards is as good
+    assert in_order(times.flip(0)) == in_order(times)  # backwards counts as in order
 
 
 FIVE = torch.tensor([[[0.0, 0.4, 0.6, 0.8, 1.2]]]).double()
@@ -27,7 +27,7 @@ def test_the_target_moves_with_the_times_and_not_with_the_pixels():
     method = ShuffleLearn(ResNet(18, 8), hidden=16).eval()
     video = torch.rand(1, 1, 5, 3, 32, 32)
     loss = method(Clips(video, FIVE))["loss"]
-    assert method(Clips(video, 3 - FIVE))["loss"] == loss  # backwards is as good
+    assert method(Clips(video, 3 - FIVE))["loss"] == loss  # backwards counts as in order
     swapped = FIVE[:, :, [2, 1, 0, 3, 4]]  # now the first of the five lies between b and d
     assert method(Clips(video, swapped))["loss"] != loss
 
@@ -70,4 +70,4 @@ def test_info_nce_is_equation_1_of_simclr():
     loss, _, chance = info_nce(first, second, 0.2)
     assert loss.item() == pytest.approx(total, rel=1e-5)
     assert chance.tolist() == [pytest.approx(1 / 7)] * 4
-    assert info_nce(first, 5 * first, 0.2)[1].tolist() == [1.0] * 4  # length is no matter
+    assert info_nce(first, 5 * first, 0.2)[1].tolist() == [1.0] * 4  # length does not matter

@@ -31,16 +31,16 @@ class ForwardsOrBackwards(EitherWay):
 class ArrowOfTime(Method):
     """Classify whether a clip is played forwards or backwards.
 
-    T-CAM: a clip is cut into chunks that pass through one network. Their last maps are concatenated in the order shown,
-    convolved, averaged over space and classified by one linear layer; applied before averaging, it gives a class
-    activation map. The target is read off the timestamps.
+    T-CAM: a clip is cut into chunks that pass through one network. Their last maps are concatenated, convolved,
+    averaged over space and classified by one linear layer (before averaging: a class activation map). The target is
+    read off the timestamps.
 
     Metric: ``accuracy``; chance is 0.5.
 
     The paper's input is optical flow, which hides the content of single frames. Here it is RGB, the input of the
-    exported encoder, or frame differences, which change sign but not magnitude when time is reversed. Two cues that the
-    paper removes from its videos matter: black borders look the same in both directions; a camera that prefers one
-    (zooms in, tilts down) is hidden by ``drift``. ``flicker`` hides traces of the codec.
+    exported encoder, or frame differences, which change sign but not magnitude when time is reversed. Black borders,
+    which the paper removes, look the same in both directions; a camera that prefers one (zooms in, tilts down) is
+    hidden by ``drift``, traces of the codec by ``flicker``.
 
     Args:
         encoder: clip or frame encoder.

@@ -25,8 +25,7 @@ from avssl.methods.momentum import MomentumCopy
 class BYOL(Method):
     """Predict a momentum encoder's projection of another clip of the same video, without negatives.
 
-    Each of rho clips predicts the projections of all others (Feichtenhofer et al., section 3 and equation 2; Grill et
-    al., equation 2).
+    Each of rho clips predicts all others (Feichtenhofer et al., section 3, equation 2; Grill et al., equation 2).
 
     Metric: ``accuracy``, whether the prediction's nearest target in the batch is of the same video. Chance is one over
     the number of videos, which is also the accuracy after collapse.

@@ -8,20 +8,19 @@ from itertools import combinations
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.dataset import Labeller
 from avssl.data.samplers import ClipSampler, RandomClips
 from avssl.encoders import Encoder, ResNet
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method
 from avssl.methods.dense import MapHead, chance_level, masked_accuracy, predict_middle_frames
 
 
 @dataclass(frozen=True)
 class EitherWay(RandomClips):
-    """Random clips, each played backwards with probability 1/2; ``audio`` spans are unaffected."""
+    """Random clips, each played backwards with probability 1/2, which inverts motion; ``audio`` is unaffected."""
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Draw times ``[N, T]``, rising or falling in each clip."""
@@ -31,14 +30,7 @@ class EitherWay(RandomClips):
 
 
 class MiddleFrameMethod(Method):
-    """Dense prediction for the middle frame of a clip, from that frame alone.
-
-    Args:
-        encoder: frame encoder.
-        sampler: draws the clip that a labeller measures motion in.
-        labeller: computes the target from all frames of the clip.
-        width: channels of the head.
-    """
+    """Dense prediction for the middle frame of a clip, from that frame alone; the labeller sees all frames."""
 
     encoder: ResNet
 
@@ -52,22 +44,11 @@ class MiddleFrameMethod(Method):
         return predict_middle_frames(self.head, self.encoder, clips)
 
 
-def classification(scores: Tensor, target: Tensor, clips: Clips) -> dict[str, Tensor]:
-    """Return the cross-entropy, accuracy per video and chance level of logits ``[M, K]``; M is B or a multiple."""
-    return {
-        "loss": F.cross_entropy(scores, target),
-        "accuracy": per_video_mean((scores.argmax(1) == target).float(), clips),
-        "chance/accuracy": torch.full((len(clips),), 1 / scores.shape[1], device=scores.device),
-    }
-
-
-def accuracy_and_chance(
-    name: str, answer: Tensor, target: Tensor, counted: Tensor, *blind: Tensor
-) -> dict[str, Tensor]:
+def accuracy_and_chance(name: str, answer: Tensor, right: Tensor, counted: Tensor, *blind: Tensor) -> dict[str, Tensor]:
     """Return the accuracy over the counted places and its `chance_level`; all tensors are ``[B, ...]``."""
 
     def score(guess: Tensor) -> Tensor:
-        return masked_accuracy(guess == target, counted)
+        return masked_accuracy(guess == right, counted)
 
     return {name: score(answer), f"chance/{name}": chance_level(score, answer, *blind)}
 

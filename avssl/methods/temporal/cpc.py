@@ -23,14 +23,13 @@ class CPC(Method):
     Each block of consecutive frames is encoded to a vector z. A GRU reads the vectors in order; its output is the
     context c (section 2.2, figure 1). For each distance k a separate matrix maps c to a prediction of z k blocks later,
     whose inner product with the true z must exceed those with other z (equations 3 and 4). Which blocks follow is read
-    off the timestamps. Every context with K blocks after it predicts these K; the candidates are the same K blocks of
-    all videos. Blocks that the context has seen are excluded, since they are known to be wrong.
+    off the timestamps. Every context with K blocks after it predicts these; candidates are the same K blocks of all
+    videos, never blocks already seen, which are known to be wrong.
 
     Metrics, means over all contexts: ``accuracy`` and ``top5`` among all candidates; ``temporal`` among the K of the
     same video, for which static content is no help (chance 1 / K). See `dense_nce`.
 
-    The paper covers speech, images, text and 3D scenes, not video. It uses z or c as the representation; here z, the
-    encoder's output, is kept.
+    The paper covers speech, images, text and 3D scenes, not video, and transfers z or c; here z is kept.
 
     Args:
         encoder: block encoder; a frame encoder's vectors are averaged over the frames of a block.

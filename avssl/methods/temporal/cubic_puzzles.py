@@ -43,13 +43,11 @@ class CubicPuzzles(Method):
 
     A clip is a grid of 2 x 2 x 4 cells. A spatial puzzle consists of the 2 x 2 cells of one of the four moments, a
     temporal puzzle of the 4 cells of one of the four quarters of the image. The pieces pass through one network; their
-    concatenated vectors predict which of 4! permutations is shown. Spatial puzzles have no timestamps, so both kinds
-    are drawn in ``forward``, on the device.
+    concatenated vectors predict which of 4! permutations is shown. Puzzles are drawn in ``forward``.
 
-    Against trivial solutions: each piece is cropped from its cell at random in space and time (jittering), so edges
-    don't continue and the time between pieces varies; all channels of a puzzle are replaced by one of them (channel
-    replication); and all pieces of a puzzle may be turned upside down, which a second output must detect (the paper's
-    rotation with classification).
+    Against shortcuts: each piece is cropped from its cell at random in space and time (jittering), so edges don't
+    continue and the time between pieces varies; all channels of a puzzle are replaced by one of them (channel
+    replication); and all its pieces may be upside down, which a second output detects (rotation with classification).
 
     Metrics: ``spatial_accuracy`` and ``temporal_accuracy``, chance 1/24; ``rotation_accuracy``, chance 0.5.
 
@@ -145,10 +143,8 @@ class CubicPuzzles(Method):
         shown = puzzles.pieces[:, :, 0, :, puzzles.pieces.shape[4] // 2]  # [B, 2, 4, 3, h, w]
         right = self.orders[puzzles.order[:, :, 0]].argsort(2)[..., None, None, None]  # [B, 2, 4, 1, 1, 1]
         solved = torch.take_along_dim(shown, right, 2)
-        drawn: dict[str, Tensor] = {}
-        for kind, name in enumerate(KINDS):
-            drawn |= {f"{name}, shown": shown[:, None, kind], f"{name}, solved": solved[:, None, kind]}
-        return drawn
+        both = {"shown": shown, "solved": solved}
+        return {f"{kind}, {name}": part[:, None, n] for n, kind in enumerate(KINDS) for name, part in both.items()}
 
 
 def grid(video: Tensor) -> Tensor:

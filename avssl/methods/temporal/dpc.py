@@ -29,9 +29,8 @@ class DPC(Method):
     Metrics: ``accuracy`` and ``top5`` among all candidates; ``temporal`` among those of the same video and place, the
     only metric for which static content is no help (chance 1 / K).
 
-    The paper takes the maps before the network's last ReLU as targets, so that they may be negative. torchvision's
-    networks end with that ReLU, so a 1 x 1 convolution, discarded with the head, replaces it. The paper keeps the
-    ConvGRU for transfer too; here only the encoder is kept.
+    The paper's targets are the maps before the network's last ReLU, which may be negative. torchvision's networks end
+    with it, so the targets are 1 x 1 convolutions of the maps. The paper also transfers the ConvGRU.
 
     Args:
         encoder: clip encoder with maps (the paper: a 3D residual network whose first two stages are 2D).

@@ -26,12 +26,10 @@ class EdgesFromMotion(MiddleFrameMethod):
 
     Flow is smoothed except across edges; its discontinuities are motion edges; a detector learns to find them in the
     middle frame alone; and its edges, better than the previous ones, bound the smoothing in the next round (section 3).
-    In the first round edges are image gradients. A round is a fraction of the training; at its end the detector is
-    copied, and the copy provides the edges of the next one.
+    In the first round edges are image gradients; later, a copy of the detector, renewed after each round, finds them.
 
     Metric: ``boundary_f``, per cell, against the motion edges of the round. Chance is the best of: all cells are edges,
-    strong image gradients are edges (at the best threshold), and the edges predicted for another video; 0 where nothing
-    moves.
+    image gradients at the best threshold, and the edges predicted for another video (0 without motion).
 
     Differences from the paper: dense inverse search with a forward-backward check, relaxed on a grid, instead of
     semi-dense matching and EpicFlow; a head over the stages of a ResNet at a quarter of the resolution instead of

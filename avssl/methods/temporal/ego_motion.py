@@ -26,22 +26,19 @@ REACH = 2  # largest displacement that can be matched, in cells of 8 pixels
 class EgoMotion(Method):
     """Classify the camera's rotation and translation between two frames.
 
-    A siamese base network, which is kept, encodes the frames one by one; a top network sees both and classifies each
-    axis of the camera's motion into bins (section 3, figure 2): three of rotation and three of translation, from
-    recorded poses or estimated from the video.
+    A siamese base network, which is kept, encodes the frames one by one; a top network sees both and classifies each of
+    six axes of the camera's motion, rotation and translation, into bins (section 3, figure 2).
 
     The paper's top network convolves both feature maps, stacked, at 1/16 of the resolution, and within hundreds of
     steps memorises pairs instead of measuring motion. Here it sees only the similarities of the cells of both frames,
     at 1/8 of the resolution (`cost_volume`), so the features have to be matchable.
 
     Metrics: ``accuracy``, the share of axes whose bin is right, and ``sign``, the share whose bin is on the right side
-    of zero. Chance is the better of each axis's most frequent bin (sign) in the other videos of the batch and the
-    answer to another pair.
+    of zero. Chance is the better of each axis's most frequent bin (sign) in other videos and another pair's answer.
 
     Args:
         encoder: base network, a frame encoder with stages.
-        sampler: draws clips whose first and last frame make a pair (the paper: at most 7 frames apart). If the camera
-            passes a place only once, the place reveals the motion; played backwards, the motion is the opposite.
+        sampler: draws clips whose first and last frame make a pair (the paper: at most 7 frames apart).
         labeller: computes classes from the poses or from the video.
         width: channels of the top network.
         dropout: dropout rate of the top network's last features.
@@ -156,8 +153,7 @@ class SlowFeatures(Method):
     """Slow features: frames near in time have similar features, far frames differ by at least a margin.
 
     The paper's baseline, a contrastive form of slow feature analysis (section 3.4; Hadsell et al., CVPR 2006): the loss
-    is the distance of the features of near frames, and the shortfall from the margin for far frames. Which frames are
-    near is read off the timestamps.
+    is the distance of near features, and the shortfall of far ones from the margin. Timestamps tell which are near.
 
     Metric: ``order``, whether a near pair has closer features than a far pair of the same video; chance is 0.5.
 

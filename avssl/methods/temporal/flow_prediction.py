@@ -28,9 +28,8 @@ class FlowPrediction(Method):
     (section 3, figure 2). The first predicted step lies between the last two frames seen, the others in the future. The
     loss is cross-entropy, in which static cells, the majority, have a smaller weight.
 
-    Metrics: ``accuracy`` over all cells and steps, with that weight corrected for, and ``moving``, over the moving
-    cells, of the most probable moving class. Chance is the better of the batch's most frequent class and the prediction
-    for another video.
+    Metrics: ``accuracy`` over all cells and steps, corrected for that weight, and ``moving``, over the moving cells, of
+    the most probable moving class. Chance is the better of the most frequent class and another video's prediction.
 
     The paper shows two frames; more may be shown here, because the exported encoder reads clips. Its flow is in 3D,
     from recorded depth (`AtomicSceneFlow`); without depth it is in 2D, from RGB (`AtomicFlow`).
@@ -63,8 +62,7 @@ class FlowPrediction(Method):
         self.sampler = sampler or RandomClips(num_frames=seen + 7)
         if not 2 <= seen < self.sampler.num_frames:
             raise ValueError(f"FlowPrediction: expected 2 <= seen < num_frames, got seen={seen} and {self.sampler}")
-        self.encoder = encoder
-        self.labeller = labeller or AtomicFlow()
+        self.encoder, self.labeller = encoder, labeller or AtomicFlow()
         self.seen, self.still = seen, still
         self.reads = ConvLSTM(encoder.num_features, width)
         self.unrolls = ConvLSTM(0, width)

@@ -20,9 +20,9 @@ from avssl.methods.temporal.dpc import DPC, places
 class MemDPC(DPC):
     """Predict the coming blocks as mixtures of the slots of a learnt memory.
 
-    As `DPC`, but the head predicts a distribution over the memory's slots, whose mean is the prediction (section 3); a
-    future with several possible outcomes has several modes. With ``backward`` a second ConvGRU reads the stretch from
-    its end and predicts its beginning, with the same head and memory (the bidirectional aggregation of section 3).
+    As `DPC`, but the head predicts a distribution over the memory's slots, whose mean is the prediction (section 3), so
+    a future can have several modes. With ``backward`` a second ConvGRU reads the stretch from its end and predicts its
+    beginning, with the same head and memory (the bidirectional aggregation of section 3).
 
     Metrics: those of `DPC`; means over both directions.
 
@@ -68,7 +68,5 @@ class MemDPC(DPC):
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the predicted blocks in each direction."""
-        words = super().describe(clips)
-        if self.aggregate_backward is None:
-            return words
-        return [[f"{line}; and the first {self.predict} backwards" for line in row] for row in words]
+        more = "" if self.aggregate_backward is None else f"; and the first {self.predict} backwards"
+        return [[line + more for line in row] for row in super().describe(clips)]

@@ -64,11 +64,10 @@ class MoCo(Method):
         self.sampler = sampler or RandomClips(2, 8, 0.267)
         if self.sampler.clips != 2:
             raise ValueError(f"MoCo: sampler.clips must be 2, a query and its key; got {self.sampler.clips}")
-        self.encoder = encoder
+        self.encoder, self.temperature = encoder, temperature
         self.head = projection(encoder.num_features, hidden, out, layers)
         self.predictor = nn.Identity() if queue else projection(out, hidden, out)
         self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
-        self.temperature = temperature
         self.register_buffer("queue", torch.zeros(queue, out))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # keys enqueued so far
         self.fresh: Tensor | None = None  # keys of this step, to be enqueued

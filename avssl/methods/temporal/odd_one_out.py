@@ -18,7 +18,7 @@ from avssl.data.samplers import TINY, random_start, uniform
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method
-from avssl.methods.temporal.common import classification
+from avssl.methods.losses import classification
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,6 @@ class OddOneOutClips:
         sampling: how frames are drawn.
         disguise: slow the odd sub-sequence down, as above; for consecutive and constrained sampling.
         motion_weighted: prefer windows with much motion.
-
-    Raises:
-        ValueError: for ``disguise`` with random sampling.
     """
 
     questions: int = 6
@@ -106,9 +103,8 @@ class OddOneOut(Method):
     Metric: ``accuracy``; chance is one over the number of sub-sequences.
 
     The paper encodes a sub-sequence as a stack of frame differences in the input channels of an AlexNet (best), a sum
-    of differences or a dynamic image. Here any clip encoder reads the frames themselves, the input of the exported
-    encoder, or their differences (the default, the paper's choice). The sum of differences is left out: it is the last
-    frame minus the first and loses the order of the others.
+    of differences, which loses the order between the first and the last frame, or a dynamic image. Here any clip
+    encoder reads the frames themselves, as after export, or their differences (the default).
 
     Args:
         encoder: clip encoder.

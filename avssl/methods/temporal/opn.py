@@ -21,7 +21,8 @@ from avssl.media import VideoInfo
 from avssl.methods.base import Method, require_frame_encoder
 from avssl.methods.disguise import random_crops, replicate_channel
 from avssl.methods.heads import fully_connected
-from avssl.methods.temporal.common import classification, frame_vectors, order_index, pair_features
+from avssl.methods.losses import classification
+from avssl.methods.temporal.common import frame_vectors, order_index, pair_features
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from avssl.media import VideoInfo
 from avssl.methods.base import Method
 from avssl.methods.disguise import flicker
 from avssl.methods.heads import projection
-from avssl.methods.losses import info_nce
-from avssl.methods.temporal.common import classification
+from avssl.methods.losses import classification, info_nce
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,7 @@ class PacedClips:
         num_frames: frames per clip (T; Wang et al.: 16 or 64).
         step: seconds between frames at pace 1; at least one frame of the video, since repeated frames reveal the pace.
         paces: rising, at least two (Wang et al.: 1, 2, 3, 4; SpeedNet: 1, 2).
-        wobble: largest relative speed-up within a pace (SpeedNet: 1 to 1.2 and 1.7 to 2.2 times), so that the beat
-            between ``step`` and the video's frames does not reveal the pace.
+        wobble: largest relative speed-up (SpeedNet: 1 to 1.2 and 1.7 to 2.2 times); hides the beat with the frame rate.
         motion_weighted: prefer windows with much motion.
 
     Raises:
@@ -80,11 +78,10 @@ class PacedClips:
 class Pace(Method):
     """Predict the pace of a clip, and match it with another clip of the same video.
 
-    A linear layer over the clip's vector predicts its pace, which is read off the timestamps. In addition, the two
-    clips of a video, at different paces, must find each other among those of other videos (Wang et al.: same context);
-    the contrastive loss is added with a weight. SpeedNet is ``paces: [1, 2]``, ``wobble: 0.2``, ``contrast: 0``; its
-    pooling (maximum over space, mean over time) and random input size are not reproduced: a random resized crop varies
-    the scale of a clip.
+    A linear layer over the clip's vector predicts its pace, which is read off the timestamps. A weighted contrastive
+    loss makes the two clips of a video, at different paces, find each other among all clips (Wang et al.: same
+    context). SpeedNet is ``paces: [1, 2]``, ``wobble: 0.2``, ``contrast: 0``; its pooling (maximum over space, mean
+    over time) and random input size (here: random resized crops) are not reproduced.
 
     Metrics: ``accuracy`` over the paces, chance one over their number; with ``contrast`` also ``same_video``, whether
     the other clip of the video is the nearest in the batch, chance one over the number of other clips.

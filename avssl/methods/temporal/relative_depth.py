@@ -26,8 +26,7 @@ class DepthOrder(MiddleFrameMethod):
     that frame alone and predicts them, with an L1 loss over the cells whose depth is known (section 3).
 
     Metric: ``agreement``, the share of random pairs of cells ranked as their labels are, if these differ by at least
-    ``apart``. Chance is the better of 0.5 and the depth predicted for another video: "lower in the image is nearer"
-    holds in every video and earns nothing.
+    ``apart``. Chance is the better of 0.5 and another video's prediction, so "lower is nearer" earns nothing.
 
     Args:
         encoder: frame encoder.

@@ -14,7 +14,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
-from avssl.methods.temporal.common import classification
+from avssl.methods.losses import classification
 
 TURNS = 4
 

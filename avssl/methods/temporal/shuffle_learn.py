@@ -26,16 +26,15 @@ class ShuffleLearn(Method):
     """Verify whether the middle one of three frames lies between the outer two in time.
 
     A siamese network encodes the frames; the features of three are concatenated in the order shown, and a classifier
-    separates tuples in order from tuples out of order (section 3, figure 2). Of five frames a < b < c < d < e, from a
-    window with much motion (section 3.2), (b, c, d) is in order, (b, a, d) and (b, e, d) are not; all three are shown
-    forwards and backwards, and each frame is encoded once. The target is read off the timestamps. Tuples in order carry
-    a quarter of the weight, the paper's ratio of 25 to 75.
+    separates tuples in and out of order (section 3, figure 2). Of five frames a < b < c < d < e, from a window with
+    much motion (section 3.2), (b, c, d) is in order and has a quarter of the weight (the paper's 25 : 75), (b, a, d)
+    and (b, e, d) are not; all are shown forwards and backwards. The target is read off the timestamps.
 
     Metrics: ``accuracy`` at that ratio, chance being the share of the larger class, tuples out of order; and
     ``balanced_accuracy`` with both classes weighted equally (and the threshold shifted accordingly), chance 0.5.
 
-    The paper's network is CaffeNet up to fc7, and a linear layer over three fc7 vectors. Here it is any frame encoder;
-    one fully connected layer over its maps replaces fc6 and fc7, and one hidden layer compares the three frames.
+    The paper's network is CaffeNet up to fc7, and a linear layer over three fc7 vectors. Here it is any frame encoder,
+    one fully connected layer over its maps for fc6 and fc7, and one hidden layer over the three frames.
 
     Args:
         encoder: frame encoder.
@@ -57,8 +56,7 @@ class ShuffleLearn(Method):
     ) -> None:
         super().__init__()
         require_frame_encoder(self, encoder)
-        self.encoder, self.share = encoder, share
-        self.sampler = sampler or TupleFrames()
+        self.encoder, self.sampler, self.share = encoder, sampler or TupleFrames(), share
         both_ways = torch.tensor([*TUPLES, *(shown[::-1] for shown in TUPLES)])  # [6, 3]
         self.register_buffer("tuples", both_ways, persistent=False)
         self.frame = fully_connected(encoder.num_features, hidden, grid)

@@ -23,8 +23,8 @@ class SimCLR(Method):
     Two clips of one video, each with its own augmentation, drawn once for all its frames (CVRL, section 3.3), are a
     positive pair; the clips of other videos are negatives (CVRL, equation 1).
 
-    Metric: ``accuracy``, whether the other clip of the video is the nearest of all others in the batch; chance is one
-    over their number.
+    Metric: ``accuracy``, whether the other clip of the video is the nearest of the 2 B - 1 others; chance 1 / (2 B -
+    1).
 
     Args:
         encoder: clip encoder.

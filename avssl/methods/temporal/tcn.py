@@ -28,8 +28,7 @@ from avssl.methods.temporal.common import frame_vectors
 class Moments:
     """Evenly spaced anchors and a positive for each of them, as two clips.
 
-    Single-view: the positive is drawn from a window around the anchor. Multi-view: it comes from another camera, at the
-    same moment if the window is 0.
+    The positive is drawn from a window around the anchor (0: the same moment), multi-view from another camera.
 
     Args:
         num_frames: anchors per video (T).
@@ -52,8 +51,7 @@ class Moments:
         if self.views not in (1, 2):
             raise ValueError(f"Moments.views: expected 1 or 2 cameras, got {self.views}")
         if not self.window <= self.margin < self.step * (self.num_frames // 2) - self.window:
-            limits = "window <= margin < step * (num_frames // 2) - window"
-            raise ValueError(f"{self}: an anchor can have no negative; raise num_frames or step until {limits}")
+            raise ValueError(f"{self}: an anchor can have no negative: raise num_frames or step, or lower margin")
 
     @property
     def seconds(self) -> float:
@@ -73,8 +71,8 @@ class TCN(Method):
 
     Frames of one video at most ``window`` apart, or of two cameras at the same moment, are positives; frames of that
     video more than ``margin`` apart are negatives, however alike they look (figures 2 and 3, equation 1). Both are read
-    off the timestamps. The paper's head is a spatial softmax over maps of 35 x 35; a small encoder's maps are too
-    coarse for that, so a fully connected layer over them keeps spatial positions instead.
+    off the timestamps. The paper's head is a spatial softmax over maps of 35 x 35; here, on coarser maps, it is a fully
+    connected layer.
 
     Metrics, for each anchor's nearest neighbour among the positives of its video: ``aligned``, one minus the paper's
     alignment error, the error in time as a fraction of the stretch (section 4.1.1), with chance that of a random

@@ -31,13 +31,11 @@ class TrackByColour(Method):
 
     Metrics: ``accuracy`` over all cells, and ``moved``, over the cells whose colour differs from that of the same cell
     in the previous frame. Chance is the best of four baselines: the most frequent colour; the colour of the same cell
-    one frame before; the colour of references of equal brightness, the only cue in a grey image; and the colours copied
-    in another video.
+    one frame before; the colour of equally bright references; and the colours copied in another video.
 
     The paper's colours are 16 clusters of the whole data set; here each video's references are clustered separately,
-    which needs no state and spends no cluster on absent colours. The paper's ResNet keeps an eighth of the resolution
-    and is followed by 3D convolutions; here a head combines all stages at a quarter of the resolution and frames are
-    encoded one by one, so the exported encoder does all the work.
+    without state or unused clusters. The paper's ResNet keeps an eighth of the resolution and is followed by 3D
+    convolutions; here a head combines all stages at a quarter of the resolution and frames are encoded one by one.
 
     Args:
         encoder: frame encoder.

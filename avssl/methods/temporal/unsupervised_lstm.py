@@ -54,18 +54,16 @@ class Decoder(nn.Module):
 class UnsupervisedLSTM(Method):
     """Reconstruct the frames seen, in reverse, and predict the next ones, from one state.
 
-    The encoder LSTM's state after the first frames is copied into up to two decoder LSTMs: one reconstructs the frames
-    in reverse order, so that the recent ones, which are easy, come first; the other predicts the frames that follow.
-    Together they are the composite model (section 2): a state that merely stores the input can't predict, and one that
-    holds the last frames alone can't reconstruct. A conditional decoder reads its previous output; in training it reads
-    the true frame instead, as in the authors' code. The loss is the squared error of (normalised) pixels, or of
-    percepts; see `FrameLSTM`.
+    The encoder LSTM's state after the first frames is copied into one or two decoders: one reconstructs the frames in
+    reverse order, as recent ones are easier; the other predicts the next ones. Together they are the composite model
+    (section 2): a state that stores the input can't predict, and one that holds the last frames can't reconstruct. A
+    conditional decoder reads its previous output, in training the true frame (the authors' code). The loss is the
+    squared error.
 
     Metrics, of the prediction if there is one, else of the reconstruction: ``temporal``, whether a decoded frame
     matches its own target better than the other K - 1 of its clip, chance 1 / K, the exact score of a static image; and
     ``video``, whether it matches its own target better than those of the same step in the other clips of the batch,
-    chance one over the number of clips. Matching uses directions alone (`matches_target`), since minimising squared
-    errors shrinks a prediction towards the mean.
+    chance one over the number of clips. Only directions count (`matches_target`): squared errors shrink predictions.
 
     Args:
         encoder: reads frames or percepts.
@@ -107,14 +105,13 @@ class UnsupervisedLSTM(Method):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return the loss, the sum of both decoders' mean squared errors, and metrics over B videos."""
         targets, decoded = self.decoded(clips)
-        losses = [F.mse_loss(decoded[name], targets[name]) for name in decoded]
         name = "prediction" if "prediction" in decoded else "reconstruction"
         found, target = decoded[name].detach(), targets[name]  # [B N, K, V]
         clip_count, steps = target.shape[:2]
         temporal = matches_target(found, target).mean(1)  # [B N]
         video = matches_target(found.transpose(0, 1), target.transpose(0, 1)).mean(0)  # [B N]
         return {
-            "loss": torch.stack(losses).sum(),
+            "loss": torch.stack([F.mse_loss(decoded[name], targets[name]) for name in decoded]).sum(),
             "temporal": per_video_mean(temporal, clips),
             "chance/temporal": torch.full((len(clips),), 1 / steps, device=target.device),
             "video": per_video_mean(video, clips),

@@ -17,7 +17,8 @@ from avssl.clips import Clips
 from avssl.data.samplers import ShuffledClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method
-from avssl.methods.temporal.common import classification, order_index, pair_features
+from avssl.methods.losses import classification
+from avssl.methods.temporal.common import order_index, pair_features
 
 
 class VCOP(Method):

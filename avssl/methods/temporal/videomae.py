@@ -33,8 +33,7 @@ class VideoMAE(Method):
     The layer that predicts pixels is initialised near zero instead of with Xavier's weights: unlearning a large random
     guess silences the decoder, and no gradient reaches the encoder.
 
-    Metric: ``identified``, how often a prediction is nearer to its own token's pixels than to another's of the clip;
-    chance 1/2.
+    Metric: ``identified``, how often a prediction is nearer to its own token than to another of the clip; chance 1/2.
 
     Args:
         encoder: space-time transformer.
@@ -74,9 +73,8 @@ class VideoMAE(Method):
         """Return the masked tokens' indices ``[B, M]`` and predicted standardised pixels ``[B, M, P]``, float32."""
         grid = self.encoder.grid(video)
         visible, hidden = tube_mask(len(video), grid, self.masked, video.device)
-        seen = self.encoder.encode(
-            patches.take_along_dim(visible[..., None], 1), self.encoder.positions(video)[visible]
-        )
+        shown = patches.take_along_dim(visible[..., None], 1)  # [B, V, P]
+        seen = self.encoder.encode(shown, self.encoder.positions(video)[visible])
         places = space_time_code(grid, self.decoder.norm.normalized_shape[0], video.device)  # [L, hidden]
         tokens = torch.cat([self.reduce(seen) + places[visible], self.blank + places[hidden]], 1)
         return hidden, self.pixels(self.decoder(tokens)[:, visible.shape[1] :]).float()

@@ -30,8 +30,7 @@ class VJEPA(Method):
 
     Large blocks of the image are masked during the whole clip. From the features of the visible tokens a narrow
     transformer predicts those of the masked ones, as given by the momentum encoder, which sees the whole clip (section
-    3.1, equation 1). The loss is the mean absolute error to the layer-normalised targets. Each clip is masked twice, by
-    eight small blocks and by two large ones.
+    3.1, equation 1). The loss is L1 to the layer-normalised targets. Each clip is masked twice, as in ``MASKS``.
 
     Metric: ``identified``, how often a prediction is nearer to the target of its own clip than to that of another clip
     of the batch *for the same token*; chance 1/2. Within a clip the position alone would tell tokens apart. If the
