@@ -13,13 +13,7 @@ SHOWN = 3  # examples in a message
 
 
 class Annotation(NamedTuple):
-    """Human annotation of a file.
-
-    Attributes:
-        label: class name.
-        group: name of the unit that must not be split between training and test.
-        view: camera name.
-    """
+    """Class of a file, its group (which must not be split between training and test), and its camera."""
 
     label: str | None = None
     group: str | None = None
@@ -55,9 +49,8 @@ def annotate(
                 f"labels=folders: {len(loose)} of {len(paths)} files are in {root} itself and so have no class folder: "
                 f"{loose[:SHOWN]}. Use labels=none or a CSV file"
             )
-        by_folder = labels == "folders" or (
-            labels == "auto" and None not in folders.values() and len(set(folders.values())) > 1
-        )
+        names = set(folders.values())
+        by_folder = labels == "folders" or (labels == "auto" and None not in names and len(names) > 1)
         found = {path: Annotation(folders[path] if by_folder else None) for path in paths}
     else:
         found = _from_csv(Path(labels), root, paths)

@@ -28,15 +28,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # these would fail every other
 
 
 class Job(NamedTuple):
-    """One copy to make.
-
-    Attributes:
-        info: the source, as in the manifest.
-        size_bytes: the source's size.
-        mtime_ns: the source's modification time.
-        target: file to write.
-        options: format of the copy.
-    """
+    """One copy to make: its source as in the manifest, the source's size and modification time, and the target."""
 
     info: VideoInfo
     size_bytes: int
@@ -63,11 +55,10 @@ class Prepared:
 
     Attributes:
         manifest: the copies; sources without one are among its rejected files.
-        made: number of copies made now.
+        made: number of copies made now, with a total duration of ``media_seconds``.
         kept: number of copies that existed already.
         failed: number of sources that could not be copied now.
         seconds: time taken.
-        media_seconds: duration of the copies made now.
         bytes_before: total size of the sources of all copies.
         bytes_after: total size of all copies.
     """
@@ -177,16 +168,12 @@ def _jobs(source: Manifest, out: Path, options: CopyOptions) -> tuple[list[Job],
 def _targets(paths: Sequence[str]) -> list[str]:
     """Replace each path's suffix by .mp4, or append .mp4 if two paths would become one."""
     plain = [PurePosixPath(path).with_suffix(".mp4").as_posix() for path in paths]
-    counts = Counter(target.casefold() for target in plain)
-    targets = [
-        target if counts[target.casefold()] == 1 else f"{path}.mp4" for target, path in zip(plain, paths, strict=True)
-    ]
-    same = [target for target, count in Counter(target.casefold() for target in targets).items() if count > 1]
+    counts = Counter(map(str.casefold, plain))
+    targets = [f"{path}.mp4" if counts[name.casefold()] > 1 else name for name, path in zip(plain, paths, strict=True)]
+    same = [target for target, count in Counter(map(str.casefold, targets)).items() if count > 1]
     if same:
-        raise ValueError(
-            f"{len(same)} copies would each have several sources, such as {same[0]}: prepare each collection into its "
-            "own folder"
-        )
+        why = f"{len(same)} copies would each have several sources, such as {same[0]}"
+        raise ValueError(f"{why}: prepare each collection into its own folder")
     return targets
 
 

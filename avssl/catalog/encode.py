@@ -61,9 +61,8 @@ class CopyOptions:
     def __post_init__(self) -> None:
         left, top, right, bottom = self.region
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise ValueError(
-                f"region {self.region}: expected (left, top, right, bottom) in [0, 1], left < right, top < bottom"
-            )
+            expected = "(left, top, right, bottom) in [0, 1], left < right, top < bottom"
+            raise ValueError(f"region {self.region}: expected {expected}")
         if self.short_side < 16 or self.gop < 1 or self.audio_rate < 1 or (self.fps is not None and self.fps <= 0):
             raise ValueError(f"{self}: expected short_side >= 16, gop >= 1, fps > 0 and audio_rate > 0")
 
@@ -122,14 +121,7 @@ def write_copy(info: VideoInfo, target: Path, options: CopyOptions) -> None:
 
 
 class Movie(NamedTuple):
-    """Streams of a file to write.
-
-    Attributes:
-        fps: frames per second.
-        size: (height, width), both even.
-        gop: largest number of frames from one keyframe to the next.
-        audio_rate: samples per second.
-    """
+    """Streams to write: frame rate, (height, width), both even, most frames between keyframes, and sampling rate."""
 
     fps: Fraction
     size: tuple[int, int]

@@ -22,23 +22,14 @@ from avssl.runtime.files import Journal, digest_of, user_cache
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
-EXTENSIONS = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
-    | {".vob", ".webm", ".wmv"}
-)
+VIDEOS = frozenset(".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
 READER = 1  # increment when measurements change
 PREPARING = "prepare.journal"  # in a folder of training-ready copies
 Row = dict[str, Any]
 
 
 class Found(NamedTuple):
-    """A media file of a collection.
-
-    Attributes:
-        path: path relative to the root, with forward slashes.
-        size_bytes: size.
-        mtime_ns: modification time.
-    """
+    """A media file: its path relative to the root, with forward slashes, its size and its modification time."""
 
     path: str
     size_bytes: int
@@ -56,14 +47,14 @@ def find_media(root: Path) -> list[Found]:
     """
     if not root.is_dir():
         raise MediaError(root, "missing", "no such folder", "Give a folder of videos or a manifest (.parquet, .arrow).")
-    for endings in (EXTENSIONS, IMAGES):
-        if found := sorted(_walk(root, "", endings, set())):
+    for suffixes in (VIDEOS, IMAGES):
+        if found := sorted(_walk(root, "", suffixes, set())):
             return found
-    remedy = f"Looked for files ending in {' '.join(sorted(EXTENSIONS | IMAGES))}."
+    remedy = f"Looked for files with the suffixes {' '.join(sorted(VIDEOS | IMAGES))}."
     raise MediaError(root, "empty", "no video and no image in this folder or its subfolders", remedy)
 
 
-def _walk(folder: Path, prefix: str, endings: frozenset[str], seen: set[tuple[int, int]]) -> Iterator[Found]:
+def _walk(folder: Path, prefix: str, suffixes: frozenset[str], seen: set[tuple[int, int]]) -> Iterator[Found]:
     facts = folder.stat()
     if (facts.st_dev, facts.st_ino) in seen:
         return
@@ -73,8 +64,8 @@ def _walk(folder: Path, prefix: str, endings: frozenset[str], seen: set[tuple[in
             continue
         path = prefix + entry.name
         if entry.is_dir():
-            yield from _walk(Path(entry.path), path + "/", endings, seen)
-        elif os.path.splitext(entry.name)[1].lower() in endings:
+            yield from _walk(Path(entry.path), path + "/", suffixes, seen)
+        elif os.path.splitext(entry.name)[1].lower() in suffixes:
             here = entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False)  # a broken link
             yield Found(path.encode(errors="backslashreplace").decode(), here.st_size, here.st_mtime_ns)
 
@@ -159,9 +150,8 @@ def build_index(
         known = {row["path"]: row for row in old.to_rows() if row["root"] == os.fspath(root)} if old else {}
         if retry:
             known = {path: row for path, row in known.items() if row["status"] == "ok"}
-        known.update(
-            (row["path"], row) for row in map(thawed, journal.entries.values()) if row["root"] == os.fspath(root)
-        )
+        done = map(thawed, journal.entries.values())
+        known.update((row["path"], row) for row in done if row["root"] == os.fspath(root))
         current = {file.path for file in files if _made_from(known.get(file.path), file, reader)}
         todo = [file for file in files if file.path not in current]
         changed = sum(file.path in known for file in todo)
@@ -233,18 +223,12 @@ def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
     if own.is_file():
         manifest = Manifest.open(own)
         sizes = manifest.column("size_bytes").to_pylist()
-        stale = [
-            path
-            for path, size in zip(manifest.paths(), sizes, strict=True)
-            if not path.is_file() or path.stat().st_size != size
-        ]
+        listed = zip(manifest.paths(), sizes, strict=True)
+        stale = [path for path, size in listed if not path.is_file() or path.stat().st_size != size]
         if stale:
-            raise MediaError(
-                own,
-                "stale",
-                f"{len(stale)} of its {len(sizes)} videos are gone or changed, such as {stale[0]}",
-                "Run the command that made it again, or delete it to index the folder.",
-            )
+            why = f"{len(stale)} of its {len(sizes)} videos are gone or changed, such as {stale[0]}"
+            remedy = "Run the command that made it again, or delete it to index the folder."
+            raise MediaError(own, "stale", why, remedy)
         return manifest
     if (root / PREPARING).exists():
         raise MediaError(root, "unfinished", "not all copies are made", "Run `avssl prepare` again to resume.")

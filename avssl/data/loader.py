@@ -51,14 +51,10 @@ class Steps:
 
     def __post_init__(self) -> None:
         if self.videos < self.batch_size:
-            raise ValueError(
-                f"a batch has {self.batch_size} videos but there are only {self.videos}: lower data.batch_size"
-            )
+            raise ValueError(f"there are only {self.videos} videos: lower data.batch_size={self.batch_size}")
         if self.batch_size % self.world:
-            raise ValueError(
-                f"{self.world} processes can't share a batch of {self.batch_size} videos evenly: "
-                f"make data.batch_size a multiple of {self.world}"
-            )
+            why = f"{self.world} processes can't share data.batch_size={self.batch_size} evenly"
+            raise ValueError(f"{why}: make it a multiple of {self.world}")
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -80,12 +76,9 @@ class InOrder:
     """Batches of an evaluation: every video in order, with the interface of `Steps`.
 
     Args:
-        videos: number of videos.
-        batch_size: videos per batch, over all ranks.
         rounds: number of visits to each video, each with new draws.
         start: first batch.
-        rank: number of this process, which takes every ``world``-th video.
-        world: number of processes.
+        videos, batch_size, rank, world: as in `Steps`.
     """
 
     videos: int

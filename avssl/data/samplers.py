@@ -1,8 +1,8 @@
 """Samplers draw the seconds of a video that a pretext task sees.
 
 A sampler is a pure function of (info, rng): it opens no file, keeps no state and is tested without a video. Its
-attribute ``seconds`` is the shortest recording from which it can draw; `ClipDataset` drops (and counts) or loops shorter
-ones, so that a sampler never sees them.
+attribute ``seconds`` is the duration of the shortest recording from which it can draw; `ClipDataset` drops (and counts)
+or loops shorter ones, so that a sampler never sees them.
 """
 
 from __future__ import annotations
@@ -155,10 +155,9 @@ class UniformClips:
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Return times ``[N, T]`` from the first to the last possible start."""
         latest = info.duration - self.seconds
-        share = (
-            torch.linspace(0, 1, self.clips, dtype=torch.float64) if self.clips > 1 else torch.tensor([0.5]).double()
-        )
-        times = clip_times(share * latest, self.num_frames, self.step)
+        half = torch.tensor([0.5], dtype=torch.float64)
+        place = half if self.clips == 1 else torch.linspace(0, 1, self.clips, dtype=torch.float64)  # [N]
+        times = clip_times(place * latest, self.num_frames, self.step)
         return ClipTimes(times, sound_of(times, self.step) if self.audio else None)
 
 
@@ -166,8 +165,8 @@ class UniformClips:
 class ConsecutiveClips:
     """Consecutive clips with equal gaps, in their true order.
 
-    Each starts at the start of a frame (`on_frames`), so that steps that are not a whole number of frames are rounded in
-    the same way in all clips, and the pattern of rounding doesn't reveal their order.
+    Each starts with the start of a frame (`on_frames`). Steps that are not a whole number of frames are then rounded
+    alike in all clips, and the pattern of rounding doesn't reveal their order.
 
     Args:
         clips: clips per video (N).

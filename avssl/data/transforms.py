@@ -28,7 +28,7 @@ class ClipTransform:
 
 
 class Squash(ClipTransform):
-    """Resize whole frames to a square, so that nothing is cropped and the aspect ratio reveals no class.
+    """Whole frames as a square, so that nothing is cropped and the aspect ratio reveals no class.
 
     Args:
         size: height and width of the result.
@@ -104,9 +104,9 @@ class Augment(ClipTransform):
 class ColourJitter(nn.Module):
     """Random brightness, contrast, saturation and hue, as in SimCLR (Chen et al., ICML 2020, appendix A).
 
-    Brightness, contrast and saturation are scaled by up to 1 ± ``0.8 * strength``, and the hue is rotated about the grey
-    axis by up to ``0.2 * strength`` turns. Together they are one linear map of a pixel's colour, which takes a seventh
-    of the time of torchvision's ``ColorJitter``, which goes through HSV (`benchmarks/augment.py`).
+    Brightness, contrast and saturation are scaled by up to 1 ± ``0.8 * strength``, and the hue is rotated about the
+    grey axis by up to ``0.2 * strength`` turns. Together they are one linear map of a pixel's colour, which takes a
+    seventh of the time of torchvision's ``ColorJitter``, which goes through HSV (`benchmarks/augment.py`).
 
     Args:
         strength: from 0 (no change) to 1 (strong).
