@@ -22,7 +22,8 @@ from avssl.runtime.files import Journal, digest_of, user_cache
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
-VIDEOS = frozenset(".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split())
+VIDEOS = frozenset({".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"})
+VIDEOS |= {".ogv", ".ts", ".vob", ".webm", ".wmv"}
 READER = 1  # increment when measurements change
 PREPARING = "prepare.journal"  # in a folder of training-ready copies
 Row = dict[str, Any]
