@@ -1,4 +1,4 @@
-"""What travels from a video file to a pretext task: the seconds to read, and the batch that was read."""
+"""Interface between video files and pretext tasks: the seconds to read, and the batch read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from avssl.pixels import normalise
 
 
 class ClipTimes(NamedTuple):
-    """The seconds of one video that a pretext task wants, in the order in which it wants to see them.
+    """Seconds of one video to read for a pretext task, in the order to be shown.
 
     Attributes:
         times: ``[N, T]`` float64 seconds from the first shown frame: T frames for each of N clips.
-        audio: ``[N, 2]`` float64 seconds, start and stop of the sound that goes with each clip.
-        view: ``[N]`` int64, which of the item's synchronised cameras each clip is read from, counted from 0; None where
-            there is one (see `avssl.data.samplers.ViewSampler`).
+        audio: ``[N, 2]`` float64 seconds, start and stop of each clip's sound.
+        view: ``[N]`` int64 number, from 0, of the synchronised camera to read each clip from; None if there is only one
+            (see `avssl.data.samplers.ViewSampler`).
     """
 
     times: Tensor
@@ -29,21 +29,21 @@ class ClipTimes(NamedTuple):
 
 @dataclass
 class Clips:
-    """A batch: B videos, N clips each, T frames a clip. Shapes are checked once, on construction.
+    """A batch of B videos with N clips of T frames. Shapes are checked once, on construction.
 
     Attributes:
         video: ``[B, N, T, 3, H, W]``, uint8 in the loader, float and normalised on the device.
         times: ``[B, N, T]`` float64 seconds at which each frame is shown.
         audio: ``[B, N, S]`` float32 mono in [-1, 1].
-        audio_times: ``[B, N, 2]`` float64 seconds, the span of the sound.
-        audio_valid: ``[B, N, 2]`` float64 seconds, the part of the span in which the file has sound.
-        target: ``[B, N, ...]`` what a labeller made of the pixels.
-        label: ``[B]`` int64 class, -1 where it is not known; for evaluation only: a method that reads it is a defect,
-            unless it declares that it does (`avssl.methods.Method.uses_labels`).
-        pixels: ``[B, N, T, 3, H, W]`` uint8, the video before it was normalised: see `rgb`.
+        audio_times: ``[B, N, 2]`` float64 seconds, start and stop of the sound.
+        audio_valid: ``[B, N, 2]`` float64 seconds, the part of that span in which the file has sound.
+        target: ``[B, N, ...]`` target that a labeller made from the pixels.
+        label: ``[B]`` int64 class, -1 if unknown. For evaluation only: a method must not read it unless it declares so
+            (`avssl.methods.Method.uses_labels`).
+        pixels: ``[B, N, T, 3, H, W]`` uint8, the video before it was normalised; see `rgb`.
 
     Raises:
-        ValueError: where the shapes disagree; the message names the field, what was expected and what came.
+        ValueError: if shapes disagree; names the field, the expected and the actual shape.
     """
 
     video: Tensor
@@ -80,15 +80,15 @@ class Clips:
         return self.video.shape[0]
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Clips:
-        """The same batch on another device."""
+        """Move the batch to a device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Clips:
-        """The same batch in page-locked memory (called by the data loader)."""
+        """Copy the batch to page-locked memory (called by the data loader)."""
         return self._map(Tensor.pin_memory)
 
     def normalised(self, mean: Tensor, std: Tensor) -> Clips:
-        """The same batch with uint8 pixels scaled to [0, 1] and standardised by channel.
+        """Scale uint8 pixels to [0, 1] and standardise each channel.
 
         Args:
             mean: ``[3]`` channel means of pixels in [0, 1].

@@ -20,7 +20,7 @@ import pyarrow as pa
 import torch
 
 from avssl.catalog.manifest import Manifest
-from avssl.catalog.table import SCHEMA, normalised, row_from_info
+from avssl.catalog.table import SCHEMA, canonical, row_from_info
 from avssl.media.info import AudioInfo, VideoInfo
 
 ITEMS = 10_000
@@ -37,7 +37,7 @@ def made_up(rows: int) -> pa.Table:
     columns["label"] = pa.array([f"class_{i % 400:03d}" for i in range(rows)])
     columns["content"] = pa.array([f"{i:064x}" for i in range(rows)])
     columns["motion"] = pa.array([row.tobytes() for row in noise], pa.large_binary())
-    return normalised(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA), Path("made up"))
+    return canonical(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA), Path("made up"))
 
 
 def resident() -> float:

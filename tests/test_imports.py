@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import doctest
+import importlib
+import pkgutil
 import subprocess
 import sys
 
 import grimp
+import pytest
+
+import avssl
 
 
 def cycles(imported: dict[str, set[str]]) -> list[list[str]]:
@@ -55,3 +61,18 @@ def test_importing_the_package_loads_nothing_large():
 def test_a_loss_loads_no_method():
     rooms = tuple(f"avssl.methods.{room}" for room in ("frame", "temporal", "audiovisual"))
     assert [module for module in loaded("import avssl.methods.losses") if module.startswith(rooms)] == []
+
+
+def test_training_imports_without_what_windows_lacks():
+    """Other packages come first: they have their own ways on Windows."""
+    loaded(
+        "import os, signal, filelock, lightning.pytorch, torchvision, scipy.stats, sklearn, av, cv2\n"
+        "for name in ('fcntl', 'resource', 'pwd', 'grp', 'termios'): sys.modules[name] = None\n"
+        "del os.sched_getaffinity, os.fork, os.getuid, signal.SIGUSR1, signal.SIGKILL\n"
+        "import avssl.training.run, avssl.evaluation.run, avssl.catalog.copies, avssl.synthetic.writer"
+    )
+
+
+@pytest.mark.parametrize("room", [name for _, name, package in pkgutil.iter_modules(avssl.__path__) if package])
+def test_the_example_of_a_room_runs(room):
+    assert doctest.testmod(importlib.import_module(f"avssl.{room}")).failed == 0

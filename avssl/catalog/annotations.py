@@ -1,4 +1,4 @@
-"""Class, group and view of each file of a collection: from its folders, from a CSV, or from its path."""
+"""Class, group and view of each file of a collection, from its folder, its path or a CSV file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ SHOWN = 3  # examples in a message
 
 
 class Annotation(NamedTuple):
-    """What people say of a file.
-
-    Attributes:
-        label: name of its class.
-        group: what must not be split between training and test.
-        view: which camera.
-    """
+    """Class of a file, its group (which must not be split between training and test), and its camera."""
 
     label: str | None = None
     group: str | None = None
@@ -32,47 +26,44 @@ def annotate(
     """Annotate the files of a collection.
 
     Args:
-        root: the collection.
+        root: folder of the collection.
         paths: files relative to ``root``, with forward slashes.
-        labels: ``"folders"``: the class is the folder that a file lies in; ``"none"``; ``"auto"``: folders, where
-            every file lies in a subfolder and there are at least two; else a CSV file with the columns ``path`` (as
-            in ``paths``, or absolute) and ``label``, and optionally ``group`` and ``view``. Empty fields mean none.
-        group: regular expression, searched in each path: its first capture group, or all it matches where it has none.
+        labels: ``"folders"`` (the class is the file's folder), ``"none"``, ``"auto"`` (folders, if every file is in
+            a subfolder and there are at least two) or a CSV file with the columns ``path`` (as in ``paths``, or
+            absolute) and ``label``, optionally ``group`` and ``view``. Empty fields mean none.
+        group: regular expression searched for in each path; its first capture group counts, or the whole match.
         view: the same for the view.
 
     Returns:
         An annotation for every path.
 
     Raises:
-        FileNotFoundError: where the CSV doesn't exist.
-        ValueError: where it can't be read as said above, or where an expression doesn't match every path.
+        FileNotFoundError: if the CSV file doesn't exist.
+        ValueError: if it is malformed, or an expression doesn't match every path.
     """
     if labels in ("auto", "folders", "none"):
         folders = {path: PurePosixPath(path).parent.name or None for path in paths}
         if labels == "folders" and None in folders.values():
             loose = [path for path, folder in folders.items() if folder is None]
             raise ValueError(
-                f"labels=folders: {len(loose)} of {len(paths)} files lie in {root} itself and so have no class folder: "
-                f"{loose[:SHOWN]}. Use labels=none or a CSV"
+                f"labels=folders: {len(loose)} of {len(paths)} files are in {root} itself and so have no class folder: "
+                f"{loose[:SHOWN]}. Use labels=none or a CSV file"
             )
-        by_folder = labels == "folders" or (
-            labels == "auto" and None not in folders.values() and len(set(folders.values())) > 1
-        )
+        names = set(folders.values())
+        by_folder = labels == "folders" or (labels == "auto" and None not in names and len(names) > 1)
         found = {path: Annotation(folders[path] if by_folder else None) for path in paths}
     else:
         found = _from_csv(Path(labels), root, paths)
     for name, expression in (("group", group), ("view", view)):
         if expression is not None:
             if any(getattr(annotation, name) is not None for annotation in found.values()):
-                raise ValueError(
-                    f"{name}={expression!r}: {labels} already has a column {name}; give only one of the two"
-                )
-            matched = _searched(name, expression, paths)
+                raise ValueError(f"{name}={expression!r}: {labels} already has a column {name}; give only one of them")
+            matched = _search(name, expression, paths)
             found = {path: annotation._replace(**{name: matched[path]}) for path, annotation in found.items()}
     return found
 
 
-def _searched(name: str, expression: str, paths: Sequence[str]) -> dict[str, str]:
+def _search(name: str, expression: str, paths: Sequence[str]) -> dict[str, str]:
     try:
         pattern = re.compile(expression)
     except re.error as error:
@@ -82,7 +73,7 @@ def _searched(name: str, expression: str, paths: Sequence[str]) -> dict[str, str
     if misses:
         raise ValueError(
             f"{name}={expression!r} matches nothing in {len(misses)} of {len(paths)} paths, such as {misses[:SHOWN]}. "
-            "A file without one would end up on both sides of a split: widen the expression"
+            "A file without one could end up on both sides of a split: widen the expression"
         )
     return {path: match.group(1 if pattern.groups else 0) for path, match in matches.items() if match is not None}
 
@@ -112,7 +103,7 @@ def _from_csv(table: Path, root: Path, paths: Sequence[str]) -> dict[str, Annota
                 found[path] = Annotation(row["label"] or None, row.get("group") or None, row.get("view") or None)
     if unknown:
         raise ValueError(
-            f"{table}: {len(unknown)} of {len(seen)} paths are no video below {root}, such as {unknown[:SHOWN]}. "
-            "Paths are relative to that folder"
+            f"{table}: {len(unknown)} of {len(seen)} paths are not videos in {root}, such as {unknown[:SHOWN]}. "
+            "Give paths relative to that folder"
         )
     return found

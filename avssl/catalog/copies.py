@@ -1,4 +1,4 @@
-"""Training-ready copies of a whole collection, made in parallel, and their manifest."""
+"""Training-ready copies of a collection, made in parallel, and their manifest."""
 
 from __future__ import annotations
 
@@ -24,19 +24,11 @@ from avssl.runtime.files import Journal, settle
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no other file will fare better
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # these would fail every other file too
 
 
 class Job(NamedTuple):
-    """One copy to make.
-
-    Attributes:
-        info: the source, as the manifest has it.
-        size_bytes: of the source.
-        mtime_ns: of the source.
-        target: the file to write.
-        options: what the copy is like.
-    """
+    """One copy to make: its source as in the manifest, the source's size and modification time, and the target."""
 
     info: VideoInfo
     size_bytes: int
@@ -46,30 +38,29 @@ class Job(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What the copy depends on."""
+        """Hash of everything that the copy depends on."""
         source = (os.fspath(self.info.path), self.size_bytes, self.mtime_ns)
         facts = [*source, asdict(self.options), avssl.__version__, av.__version__]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
     def partial(self) -> Path:
-        """Where the copy grows before it is whole."""
+        """Temporary file until the copy is complete."""
         return self.target.with_name(f".{self.target.name}.partial")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was done.
+    """Outcome of :func:`prepare`.
 
     Attributes:
-        manifest: of the copies; sources that have none are among its rejected files.
-        made: copies made now.
-        kept: copies that were there already.
-        failed: sources of which no copy could be made now.
-        seconds: time it took.
-        media_seconds: duration of the copies made now.
-        bytes_before: size of the sources of all copies.
-        bytes_after: size of all copies.
+        manifest: the copies; sources without one are among its rejected files.
+        made: number of copies made now, with a total duration of ``media_seconds``.
+        kept: number of copies that existed already.
+        failed: number of sources that could not be copied now.
+        seconds: time taken.
+        bytes_before: total size of the sources of all copies.
+        bytes_after: total size of all copies.
     """
 
     manifest: Manifest
@@ -87,7 +78,7 @@ class Prepared:
             speed, realtime = self.made / self.seconds, self.media_seconds / self.seconds
             rate = f" in {self.seconds:.1f} s ({speed:.3g} files/s, {realtime:.3g} x real time)"
         ratio = f"; {self.bytes_after / self.bytes_before:.2f} of the size" if self.bytes_before else ""
-        return f"{self.made} copies made{rate}, {self.kept} were there already, {self.failed} failed{ratio}"
+        return f"{self.made} copies made{rate}, {self.kept} existed already, {self.failed} failed{ratio}"
 
 
 def prepare(
@@ -99,32 +90,32 @@ def prepare(
 ) -> Prepared:
     """Make a training-ready copy of every usable video, see :func:`avssl.catalog.encode.write_copy`.
 
-    The copies lie in ``out`` as the sources lie in their root, and ``out/videos.parquet`` is their manifest, with the
-    labels, groups and views of the sources. A copy appears whole or not at all. A copy that was made from the same
-    source with the same options is kept, so a killed run goes on when it is run again. Sources are never touched. The
-    ``sync_grade`` of a copy is that of its source.
+    Copies have the same relative paths in ``out`` as their sources have in their root. ``out/videos.parquet`` is their
+    manifest, with the labels, groups, views and ``sync_grade`` of the sources. A copy is complete or absent. One made
+    from the same source with the same options is kept, so a killed run resumes when it is run again. Sources are never
+    changed.
 
     Args:
         source: the videos.
-        out: the folder for the copies; made where it doesn't exist.
-        options: what the copies are like.
-        workers: number of processes; None for one a core.
+        out: folder for the copies; created if needed.
+        options: format of the copies.
+        workers: number of processes; None for one per core.
         timeout: seconds after which a video is given up.
 
     Raises:
-        ValueError: where ``out`` lies in the sources' folder, two sources would become one file, or one is an image.
-        OSError: where the disk is full or can't be written.
+        ValueError: if ``out`` is inside the sources' folder, two sources would become one file, or one is an image.
+        OSError: if the disk is full or can't be written.
     """
     out = Path(os.path.abspath(out))
     for root in source.roots:
         if out.resolve().is_relative_to(root.resolve()):
-            raise ValueError(f"{out} lies in {root}, where the originals are: choose a folder elsewhere")
+            raise ValueError(f"{out} is inside {root}, which has the originals: choose a folder elsewhere")
     if "image" in source.column("container").to_pylist():
-        raise ValueError("there are images among the sources: they are read as they are, only videos need copies")
+        raise ValueError("some sources are images, which are read as they are: prepare only videos")
     started = time.monotonic()
     jobs, notes = _jobs(source, out, options or CopyOptions())
     with Journal(out / PREPARING) as journal:
-        todo = [job for job in jobs if not _is_there(job, journal.entries.get(os.fspath(job.target)))]
+        todo = [job for job in jobs if not _is_current(job, journal.entries.get(os.fspath(job.target)))]
         failures: dict[Path, str] = {}
         with Tally(f"Preparing {out.name}", len(todo)) as tally:
             for position, result in run_parallel(_copy, todo, workers, timeout):
@@ -132,7 +123,8 @@ def prepare(
                 if isinstance(result, Failure):
                     job.partial.unlink(missing_ok=True)
                     if result.errno in FULL:
-                        raise OSError(result.errno, f"{os.strerror(result.errno)}; run again to go on", str(job.target))
+                        why = f"{os.strerror(result.errno)}; run again to resume"
+                        raise OSError(result.errno, why, os.fspath(job.target))
                     result = rejection(f"{result.code}: {result.why}")
                 if result["status"] == "ok":
                     journal.append(os.fspath(job.target), {"key": job.key, "row": frozen(result)})
@@ -162,7 +154,7 @@ def prepare(
 
 
 def _jobs(source: Manifest, out: Path, options: CopyOptions) -> tuple[list[Job], list[dict[str, Any]]]:
-    """The copies to make, and the columns that each has from its source or its place."""
+    """Return the copies to make, and the columns that each takes from its source and its path."""
     targets = _targets(source.column("path").to_pylist())
     names = ("size_bytes", "mtime_ns", "label", "group", "view")
     columns = [source.column(name).to_pylist() for name in names]
@@ -174,22 +166,18 @@ def _jobs(source: Manifest, out: Path, options: CopyOptions) -> tuple[list[Job],
 
 
 def _targets(paths: Sequence[str]) -> list[str]:
-    """Where each copy goes: the same path ending in .mp4, after the old ending where two would be one otherwise."""
+    """Replace each path's suffix by .mp4, or append .mp4 if two paths would become one."""
     plain = [PurePosixPath(path).with_suffix(".mp4").as_posix() for path in paths]
-    often = Counter(target.casefold() for target in plain)
-    targets = [
-        target if often[target.casefold()] == 1 else f"{path}.mp4" for target, path in zip(plain, paths, strict=True)
-    ]
-    same = [target for target, count in Counter(target.casefold() for target in targets).items() if count > 1]
+    counts = Counter(map(str.casefold, plain))
+    targets = [f"{path}.mp4" if counts[name.casefold()] > 1 else name for name, path in zip(plain, paths, strict=True)]
+    same = [target for target, count in Counter(map(str.casefold, targets)).items() if count > 1]
     if same:
-        raise ValueError(
-            f"{len(same)} copies would each have several sources, such as {same[0]}: prepare each collection into a "
-            "folder of its own"
-        )
+        why = f"{len(same)} copies would each have several sources, such as {same[0]}"
+        raise ValueError(f"{why}: prepare each collection into its own folder")
     return targets
 
 
-def _is_there(job: Job, entry: dict[str, Any] | None) -> bool:
+def _is_current(job: Job, entry: dict[str, Any] | None) -> bool:
     if entry is None or entry["key"] != job.key or not job.target.is_file():
         return False
     facts = job.target.stat()
@@ -210,7 +198,7 @@ def _copy(job: Job) -> Row:
     row = measure_file(os.fspath(job.partial), motion=True)
     if row["status"] == "ok":
         if row["audio_rate"] is not None:
-            row["sync_grade"] = job.info.sync_grade  # a copy can be trusted no more than its source
+            row["sync_grade"] = job.info.sync_grade  # a copy is no more reliable than its source
         settle(job.partial, job.target)
         facts = job.target.stat()
         row |= {"size_bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns, "reader": reader_version(True)}

@@ -1,4 +1,4 @@
-"""From any recording to a training-ready copy: small, cheap to decode from anywhere, on the same time axis."""
+"""Training-ready copy of a recording: small, cheap to decode from any position, on the same time axis."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ import torch
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from einops import rearrange
 from torch import Tensor
 
 from avssl.media import VideoInfo, open_video
 
 Frame = VideoFrame | AudioFrame
-Timed = tuple[float, Any, Frame]  # second, the stream it belongs to, and the frame
-COMMON_RATES = [
-    Fraction(rate) for rate in (8, 10, 12, Fraction(25, 2), 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)
-] + [Fraction(rate * 1000, 1001) for rate in (15, 24, 30, 48, 60, 120)]
+Timed = tuple[float, Any, Frame]  # seconds, stream, frame
+COMMON_RATES = [Fraction(rate) for rate in (8, 10, 12, 12.5, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)]
+COMMON_RATES += [Fraction(rate * 1000, 1001) for rate in (15, 24, 30, 48, 60, 120)]
 MAX_RATE = 30
-ROUNDING = 1e-3  # seconds by which a container may have rounded the times of two frames against each other
+ROUNDING = 1e-3  # seconds; containers round the times of frames
 FRAMES_AT_ONCE = 64
-SOUND_AT_ONCE = 600  # seconds
+SECONDS_AT_ONCE = 600  # of sound
 SAMPLES_AT_ONCE = 4096
-# mp4 says in units of this many a second how late a track starts; its default of 1000 would round.
+# mp4 stores how late a track starts in units of 1 / movie_timescale seconds; the default of 1000 would round.
 MUXING = {"movie_timescale": "48000", "movflags": "+faststart"}
-SMPTE170M = 6  # the matrix of the colours, as H.264 and FFmpeg number it
+SMPTE170M = 6  # colour matrix, as numbered by H.264 and FFmpeg
 
 
 @dataclass(frozen=True)
 class CopyOptions:
-    """What a training-ready copy is like.
+    """Format of a training-ready copy.
 
     Attributes:
-        short_side: pixels of the shorter side; smaller pictures are not enlarged.
-        fps: frames a second; None for those of the source, at most 30.
-        gop: frames from one keyframe to the next: the fewer, the quicker to read from anywhere, and the larger.
-        crf: x264's quality; lower is better and larger.
-        audio_rate: samples a second of the sound.
-        region: the part of every picture that is kept, (left, top, right, bottom) in shares of its width and height:
-            (0.3, 0.44, 0.7, 0.76) are the lips in `talking_faces`.
+        short_side: pixels of the shorter side; smaller frames are not enlarged.
+        fps: frame rate; None for the source's, at most 30.
+        gop: frames from one keyframe to the next; fewer make random access faster and files larger.
+        crf: x264's constant rate factor; lower is better and larger.
+        audio_rate: samples per second.
+        region: crop of every frame, (left, top, right, bottom) as fractions of its width and height;
+            (0.3, 0.44, 0.7, 0.76) covers the lips in `talking_faces`.
     """
 
     short_side: int = 128
@@ -61,22 +61,21 @@ class CopyOptions:
     def __post_init__(self) -> None:
         left, top, right, bottom = self.region
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise ValueError(
-                f"region {self.region}: expected (left, top, right, bottom) in [0, 1], left < right, top < bottom"
-            )
+            expected = "(left, top, right, bottom) in [0, 1], left < right, top < bottom"
+            raise ValueError(f"region {self.region}: expected {expected}")
         if self.short_side < 16 or self.gop < 1 or self.audio_rate < 1 or (self.fps is not None and self.fps <= 0):
             raise ValueError(f"{self}: expected short_side >= 16, gop >= 1, fps > 0 and audio_rate > 0")
 
 
 def copy_rate(source: float, wanted: float | None) -> Fraction:
-    """Frames a second of the copy, exactly.
+    """Return the exact frame rate of the copy.
 
-    A rate within 1.5 % of a common one is that one. Sources above 30 are halved (or more) where that leaves at least
-    20, so that frames stay evenly spaced.
+    A rate within 1.5 % of a common one becomes that one. Rates above 30 are divided by a whole number if that leaves at
+    least 20, so that frames stay evenly spaced.
 
     Args:
-        source: mean frames a second of the source.
-        wanted: what the user asks for.
+        source: mean frames per second of the source.
+        wanted: frames per second that the user asks for, or None.
     """
     rate = source if wanted is None else wanted
     nearest = min(COMMON_RATES, key=lambda common: abs(common - rate))
@@ -88,27 +87,27 @@ def copy_rate(source: float, wanted: float | None) -> Fraction:
 
 
 def copy_size(source: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """(height, width) of the copy: even, of the source's shape as nearly as that allows, never larger."""
+    """Return (height, width) of the copy: even, near the source's aspect ratio, never enlarged."""
     scale = min(1.0, short_side / min(source))
     height, width = (max(2, 2 * round(side * scale / 2)) for side in source)
     return height, width
 
 
 def write_copy(info: VideoInfo, target: Path, options: CopyOptions) -> None:
-    """Write the copy of a recording; frame k is what the source shows at ``k / fps``, sound stays where it is.
+    """Write a copy whose frame k is what the source shows at ``k / fps`` seconds, with its sound in the same place.
 
-    H.264 without B-frames, CABAC and deblocking, and FLAC, in mp4: FLAC has no encoder delay and decodes to the same
-    samples from wherever one starts. Sound before the first shown frame and after the last one is left out; sound
-    that starts late starts late in the copy.
+    The format is mp4 with H.264 (no B-frames, CABAC or deblocking) and FLAC, which has no encoder delay and decodes to
+    the same samples from any position. Sound before the first shown frame and after the last is dropped; sound that
+    starts late does so in the copy.
 
     Args:
         info: the source.
-        target: the file to write; its folder exists.
-        options: what the copy is like.
+        target: file to write, in an existing folder.
+        options: format of the copy.
 
     Raises:
-        MediaError: where the source can't be decoded.
-        OSError: where the copy can't be written.
+        MediaError: if the source can't be decoded.
+        OSError: if the copy can't be written.
     """
     rate = copy_rate(info.fps, options.fps)
     left, top, right, bottom = options.region
@@ -122,14 +121,7 @@ def write_copy(info: VideoInfo, target: Path, options: CopyOptions) -> None:
 
 
 class Movie(NamedTuple):
-    """The streams of a file to write.
-
-    Attributes:
-        fps: frames a second.
-        size: (height, width), both even.
-        gop: the most frames from one keyframe to the next.
-        audio_rate: samples a second.
-    """
+    """Streams to write: frame rate, (height, width), both even, most frames between keyframes, and sampling rate."""
 
     fps: Fraction
     size: tuple[int, int]
@@ -140,14 +132,14 @@ class Movie(NamedTuple):
 def write_movie(
     target: Path, pictures: Iterator[VideoFrame], sound: Iterator[AudioFrame], movie: Movie, x264: dict[str, str]
 ) -> None:
-    """Write frames and sound, which carry their own times: H.264 without B-frames and, if there is sound, FLAC, in mp4.
+    """Write timestamped frames and sound to mp4: H.264 without B-frames and, if there is sound, FLAC.
 
     Args:
-        target: the file to write; its folder exists.
-        pictures: of ``movie.size``, yuv420p, as SMPTE 170M numbers colours, in the order shown.
-        sound: mono, 16 bits.
-        movie: what the streams are like.
-        x264: the encoder's other options. It runs in one thread, so that the file depends on nothing else.
+        target: file to write, in an existing folder.
+        pictures: frames of ``movie.size`` in the order shown, yuv420p with SMPTE 170M colours.
+        sound: 16-bit mono.
+        movie: format of the streams.
+        x264: further options of the encoder. It runs in one thread, so that its output is deterministic.
     """
     with av.open(f"file:{target.absolute()}", "w", format="mp4", options=MUXING) as out:
         video = out.add_stream("libx264", rate=movie.fps, options={**x264, "threads": "1"})
@@ -178,11 +170,11 @@ def _pictures(
     times = torch.arange(count, dtype=torch.float64) / float(rate) + ROUNDING
     times = times.clamp(max=math.nextafter(info.duration, 0))
     reformatter = VideoReformatter()
-    at_once = max(1, FRAMES_AT_ONCE * height * width // (whole[0] * whole[1]))  # as many pixels as without a region
+    at_once = max(1, FRAMES_AT_ONCE * height * width // (whole[0] * whole[1]))  # as many pixels as without a crop
     with open_video(info.path, "pyav", info) as reader:
         for start in range(0, count, at_once):
             video = reader.frames(times[start : start + at_once], whole)
-            pixels = video[..., above : above + height, before : before + width].permute(0, 2, 3, 1)  # [T, H, W, 3]
+            pixels = rearrange(video[..., above : above + height, before : before + width], "t c h w -> t h w c")
             for number, picture in enumerate(pixels.contiguous().numpy(), start):
                 frame = reformatter.reformat(
                     VideoFrame.from_ndarray(picture, format="rgb24"),
@@ -195,25 +187,22 @@ def _pictures(
 
 
 def sound_frames(info: VideoInfo, stop: float, rate: int) -> Iterator[AudioFrame]:
-    """The sound from 0 to ``stop`` seconds, from where there is some to where there is no more: 16 bits, mono.
+    """Yield the sound between 0 and ``stop`` seconds after the first shown frame, as 16-bit mono.
 
-    Args:
-        info: the source.
-        stop: seconds from its first shown frame.
-        rate: samples a second.
+    Spans without sound at either end are skipped. ``rate`` is in samples per second.
     """
     if info.audio is None:
         return
     with open_video(info.path, "pyav", info) as reader:
-        for start in range(0, math.ceil(stop), SOUND_AT_ONCE):
-            samples, valid = reader.audio(start, min(start + SOUND_AT_ONCE, stop), rate)
+        for start in range(0, math.ceil(stop), SECONDS_AT_ONCE):
+            samples, valid = reader.audio(start, min(start + SECONDS_AT_ONCE, stop), rate)
             first, last = (math.ceil((valid[0] - start) * rate - 1e-3), math.floor((valid[1] - start) * rate + 1e-3))
             yield from pieces(samples[first:last], rate, start * rate + first)
 
 
 def pieces(samples: Tensor, rate: int, first: int = 0) -> Iterator[AudioFrame]:
-    """``[S]`` float samples as frames of 16 bits, dated from sample number ``first`` on."""
-    values = (samples * 2**15).round().clamp(-(2**15), 2**15 - 1).short().numpy()  # what was 16 bits stays as it was
+    """Split ``[S]`` float samples into 16-bit frames whose timestamps count from sample number ``first``."""
+    values = (samples * 2**15).round().clamp(-(2**15), 2**15 - 1).short().numpy()  # lossless for 16-bit sources
     for place in range(0, len(values), SAMPLES_AT_ONCE):
         piece = values[None, place : place + SAMPLES_AT_ONCE]  # [1, S]
         frame = AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="s16", layout="mono")

@@ -1,4 +1,4 @@
-"""From a folder of media files to a manifest; each file is measured in a process that may hang or crash."""
+"""From a folder of media files to a manifest. Each file is measured in a process that may hang or crash."""
 
 from __future__ import annotations
 
@@ -22,23 +22,15 @@ from avssl.runtime.files import Journal, digest_of, user_cache
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
-EXTENSIONS = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
-    | {".vob", ".webm", ".wmv"}
-)
-READER = 1  # raise when a file is measured otherwise than before
-PREPARING = "prepare.journal"  # lies in a folder of training-ready copies
+VIDEOS = frozenset({".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"})
+VIDEOS |= {".ogv", ".ts", ".vob", ".webm", ".wmv"}
+READER = 1  # increment when measurements change
+PREPARING = "prepare.journal"  # in a folder of training-ready copies
 Row = dict[str, Any]
 
 
 class Found(NamedTuple):
-    """A media file of a collection.
-
-    Attributes:
-        path: relative to the root, with forward slashes.
-        size_bytes: its size.
-        mtime_ns: when it was last changed.
-    """
+    """A media file: its path relative to the root, with forward slashes, its size and its modification time."""
 
     path: str
     size_bytes: int
@@ -46,24 +38,24 @@ class Found(NamedTuple):
 
 
 def find_media(root: Path) -> list[Found]:
-    """The videos below a folder, by their extension, sorted by path; where there is none, the images.
+    """Find the videos in a folder and its subfolders by suffix, sorted by path; if there are none, the images.
 
-    Hidden files and folders are left out. Links are followed; a folder that is reached twice is taken once.
+    Hidden files and folders are skipped. Links are followed, but no folder is visited twice.
 
     Raises:
-        MediaError: where there is no such folder (``missing``) or no media file in it (``empty``).
-        OSError: where a folder can't be listed.
+        MediaError: if there is no such folder (``missing``) or no media file in it (``empty``).
+        OSError: if a folder can't be listed.
     """
     if not root.is_dir():
         raise MediaError(root, "missing", "no such folder", "Give a folder of videos or a manifest (.parquet, .arrow).")
-    for endings in (EXTENSIONS, IMAGES):
-        if found := sorted(_walk(root, "", endings, set())):
+    for suffixes in (VIDEOS, IMAGES):
+        if found := sorted(_walk(root, "", suffixes, set())):
             return found
-    remedy = f"Looked for files ending in {' '.join(sorted(EXTENSIONS | IMAGES))}."
-    raise MediaError(root, "empty", "no video and no image in this folder or below", remedy)
+    remedy = f"Looked for files with the suffixes {' '.join(sorted(VIDEOS | IMAGES))}."
+    raise MediaError(root, "empty", "no video and no image in this folder or its subfolders", remedy)
 
 
-def _walk(folder: Path, prefix: str, endings: frozenset[str], seen: set[tuple[int, int]]) -> Iterator[Found]:
+def _walk(folder: Path, prefix: str, suffixes: frozenset[str], seen: set[tuple[int, int]]) -> Iterator[Found]:
     facts = folder.stat()
     if (facts.st_dev, facts.st_ino) in seen:
         return
@@ -73,18 +65,18 @@ def _walk(folder: Path, prefix: str, endings: frozenset[str], seen: set[tuple[in
             continue
         path = prefix + entry.name
         if entry.is_dir():
-            yield from _walk(Path(entry.path), path + "/", endings, seen)
-        elif os.path.splitext(entry.name)[1].lower() in endings:
-            here = entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False)  # a link to nothing
+            yield from _walk(Path(entry.path), path + "/", suffixes, seen)
+        elif os.path.splitext(entry.name)[1].lower() in suffixes:
+            here = entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False)  # a broken link
             yield Found(path.encode(errors="backslashreplace").decode(), here.st_size, here.st_mtime_ns)
 
 
 def measure_file(path: str, motion: bool) -> Row:
-    """Measure one file: the columns of its row that depend on its bytes alone.
+    """Measure one file: return the columns of its row that depend on its content alone.
 
     Args:
         path: the file.
-        motion: whether to decode all of it, for the motion profile and to find where decoding fails.
+        motion: decode all frames, for the motion profile and to find where decoding fails.
     """
     try:
         content = digest_of(Path(path))
@@ -101,12 +93,12 @@ def measure_file(path: str, motion: bool) -> Row:
 
 
 def rejection(reason: str) -> Row:
-    """The columns of a row of a file that can't be used."""
+    """Return the columns of a file that can't be used."""
     return {"status": "rejected", "reason": reason}
 
 
 def reader_version(motion: bool) -> str:
-    """Name what measures a file: where this differs, rows made before are out of date."""
+    """Identify the code that measures files; rows with another version are outdated."""
     return f"reader {READER}, av {av.__version__}, motion {'yes' if motion else 'no'}"
 
 
@@ -122,30 +114,30 @@ def build_index(
     retry: bool = False,
     measure: Callable[[str, bool], Row] = measure_file,
 ) -> Manifest:
-    """Measure the videos below a folder and write their manifest. Nothing is written to that folder.
+    """Measure the videos in a folder and write their manifest. Nothing is written to that folder.
 
-    Rows of files whose size, time of change and reader are those of an earlier ``out`` are taken from there. What is
-    measured is also kept in a journal next to ``out`` until that is written, so a killed run goes on when it is run
-    again. The result depends on the files alone: not on the number of workers, nor on interruptions.
+    Rows of an earlier ``out`` are reused for files with the same size, modification time and reader version. New rows
+    are also kept in a journal next to ``out`` until it is written, so a killed run resumes when it is run again. The
+    result depends on the files alone, not on the number of workers or on interruptions.
 
     Args:
         root: the folder.
-        out: the Parquet file to write.
-        labels: where classes come from, see :func:`avssl.catalog.annotations.annotate`.
-        group: regular expression that finds the group in the relative path.
-        view: regular expression that finds the view in the relative path.
-        workers: number of processes; None for one a core.
+        out: Parquet file to write.
+        labels: source of the classes, see :func:`avssl.catalog.annotations.annotate`.
+        group: regular expression for the group in the relative path.
+        view: regular expression for the view in the relative path.
+        workers: number of processes; None for one per core.
         timeout: seconds after which a file is given up.
-        motion: decode every file, for its motion profile and to find damage; without it only packets are read.
+        motion: decode every file, for its motion profile and to find damage; otherwise only packets are read.
         retry: measure rejected files again even if they haven't changed.
-        measure: what measures one file, called with (path, motion) in another process.
+        measure: function that measures one file, called with (path, motion) in another process.
 
     Returns:
         The manifest, opened from ``out``.
 
     Raises:
-        MediaError: where there is nothing to index.
-        ValueError: where annotations don't fit the files.
+        MediaError: if there is nothing to index.
+        ValueError: if annotations don't fit the files.
     """
     root, out = Path(os.path.abspath(root)), Path(os.path.abspath(out))
     files = find_media(root)
@@ -159,15 +151,14 @@ def build_index(
         known = {row["path"]: row for row in old.to_rows() if row["root"] == os.fspath(root)} if old else {}
         if retry:
             known = {path: row for path, row in known.items() if row["status"] == "ok"}
-        known.update(
-            (row["path"], row) for row in map(thawed, journal.entries.values()) if row["root"] == os.fspath(root)
-        )
+        done = map(thawed, journal.entries.values())
+        known.update((row["path"], row) for row in done if row["root"] == os.fspath(root))
         current = {file.path for file in files if _made_from(known.get(file.path), file, reader)}
         todo = [file for file in files if file.path not in current]
         changed = sum(file.path in known for file in todo)
         gone = len(known.keys() - {file.path for file in files})
         if known:
-            counts = f"{len(current)} as before, {changed} changed, {len(todo) - changed} new, {gone} gone"
+            counts = f"{len(current)} unchanged, {changed} changed, {len(todo) - changed} new, {gone} gone"
             print(f"{root}: files {counts}", file=sys.stderr)
         jobs = [(measure, os.path.join(root, file.path), motion) for file in todo]
         with Tally(f"Indexing {root.name}", len(jobs)) as tally:
@@ -201,28 +192,28 @@ def _is_current(old: Manifest, root: Path, files: Sequence[Found], notes: dict[s
 
 
 def frozen(row: Row) -> Row:
-    """A row as JSON can hold it."""
+    """Make a row serialisable as JSON."""
     motion = row.get("motion")
     return row if motion is None else {**row, "motion": base64.b64encode(motion).decode()}
 
 
 def thawed(row: Row) -> Row:
-    """The row that :func:`frozen` was given."""
+    """Undo :func:`frozen`."""
     motion = row.get("motion")
     return row if motion is None else {**row, "motion": base64.b64decode(motion)}
 
 
 def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
-    """The manifest of a collection, whatever form it is given in.
+    """Open the manifest of a collection.
 
     Args:
-        root: a manifest (``.parquet`` or ``.arrow``); a folder, which is indexed on first use into the user's cache and
-            checked by size and time of change on later ones, unless it holds a ``videos.parquet`` (as one that
-            ``tools/prepare.py`` wrote does); or a list of these, which become one manifest.
+        root: a manifest (``.parquet`` or ``.arrow``); a folder, which is indexed into the user's cache on first use and
+            checked by size and modification time later, unless it has its own ``videos.parquet`` (written by
+            ``avssl prepare``, for example); or a list of these, which are joined.
 
     Raises:
-        FileNotFoundError: where there is no such manifest.
-        MediaError: where there is no such folder, no video in it, or where its ``videos.parquet`` lists other files.
+        FileNotFoundError: if there is no such manifest.
+        MediaError: if there is no such folder, no video in it, or its ``videos.parquet`` lists other files.
     """
     if not isinstance(root, str | Path):
         return Manifest.concat([open_manifest(part) for part in root])
@@ -233,20 +224,14 @@ def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
     if own.is_file():
         manifest = Manifest.open(own)
         sizes = manifest.column("size_bytes").to_pylist()
-        stale = [
-            path
-            for path, size in zip(manifest.paths(), sizes, strict=True)
-            if not path.is_file() or path.stat().st_size != size
-        ]
+        listed = zip(manifest.paths(), sizes, strict=True)
+        stale = [path for path, size in listed if not path.is_file() or path.stat().st_size != size]
         if stale:
-            raise MediaError(
-                own,
-                "stale",
-                f"{len(stale)} of its {len(sizes)} videos are gone or changed, such as {stale[0]}",
-                "Make it again with the command that made it, or delete it to have the folder indexed.",
-            )
+            why = f"{len(stale)} of its {len(sizes)} videos are gone or changed, such as {stale[0]}"
+            remedy = "Run the command that made it again, or delete it to index the folder."
+            raise MediaError(own, "stale", why, remedy)
         return manifest
     if (root / PREPARING).exists():
-        raise MediaError(root, "unfinished", "its copies are not all made", "Run tools/prepare.py again to go on.")
+        raise MediaError(root, "unfinished", "not all copies are made", "Run `avssl prepare` again to resume.")
     out = user_cache() / "index" / hashlib.sha256(os.fsencode(root)).hexdigest()[:24] / "videos.parquet"
     return build_index(root, out)

@@ -1,4 +1,4 @@
-"""The index of a collection of videos: one Arrow table, memory-mapped, one row a file."""
+"""Index of a collection of videos: one memory-mapped Arrow table, one row per file."""
 
 from __future__ import annotations
 
@@ -17,61 +17,56 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from avssl.catalog.table import IDENTITY, SCHEMA, fingerprint, info_from_row, normalised, write_arrow
+from avssl.catalog.table import IDENTITY, SCHEMA, canonical, fingerprint, info_from_row, write_arrow
 from avssl.media.info import MediaError, VideoInfo
 from avssl.runtime.files import user_cache, write_atomically
 
-DAYS_KEPT = 7  # an outdated memory-mapped copy may still be in use by a run that is under way
-LARGE = 64 << 20  # bytes of a mapped file from which on its pages are not kept in a process
-READS_KEPT = 16  # rows read, each of which brings in a few MB at worst
+DAYS_KEPT = 7  # a current run may still use an outdated memory-mapped copy
+LARGE = 64 << 20  # bytes; pages of larger mapped files are not kept in a process
+READS_KEPT = 16  # rows read before their pages are released; a row maps a few MB at worst
 
 
 class Rejected(NamedTuple):
-    """A file that can't be used.
-
-    Attributes:
-        path: the file.
-        reason: ``"code: why"``.
-    """
+    """A file that can't be used; ``reason`` is ``"code: why"``."""
 
     path: Path
     reason: str
 
 
 class Manifest:
-    """The videos of a collection. ``len`` counts, and indexing reaches, those that can be used.
+    """The videos of a collection; ``len`` and indexing cover those that can be used.
 
-    On disk it is a Parquet file. It is read through an uncompressed copy in the user's cache, which is made on the
-    first opening and memory-mapped from then on, so that opening takes no time and processes share the memory.
-    Pickling sends the place of that copy (and the selection), not the rows.
+    A manifest is stored as a Parquet file. It is read through an uncompressed copy in the user's cache, made when it is
+    first opened and memory-mapped from then on, so that opening takes no time and processes share the memory.
+    Pickling sends the path of that copy (and the selection), not the rows.
     """
 
     def __init__(
         self, table: pa.Table, base: Path, origin: tuple[Callable[..., Manifest], tuple[Any, ...]] | None = None
     ) -> None:
-        """Wrap a table as made by :func:`normalised`; users call :meth:`open`, :meth:`from_rows` or :meth:`concat`."""
+        """Wrap a table as made by :func:`canonical`; users call :meth:`open`, :meth:`from_rows` or :meth:`concat`."""
         facts = json.loads(table.schema.metadata[b"avssl"])
         self.classes: list[str] = facts["classes"]
         self._table, self._base, self._usable, self._facts = table, base, facts["usable"], facts
-        self._rows: np.ndarray | None = None  # [N] int64 positions in the table; None for all that are usable
-        self._maps: list[mmap.mmap] = []  # what __getitem__ hands back to the system now and then
+        self._rows: np.ndarray | None = None  # [N] int64 positions in the table; None for all usable ones
+        self._maps: list[mmap.mmap] = []  # their pages are released by __getitem__
         self._reads = 0
         self._origin = origin or (Manifest, (table, base))
 
     @classmethod
     def open(cls, path: str | Path) -> Manifest:
-        """Open a manifest that was written by :meth:`write`, ``tools/index.py`` or ``tools/prepare.py``.
+        """Open a manifest written by :meth:`write`, ``avssl index`` or ``avssl prepare``.
 
         Args:
-            path: a ``.parquet`` file, or an ``.arrow`` file (Arrow IPC, uncompressed), which is mapped as it is.
+            path: a ``.parquet`` file, or an ``.arrow`` file (Arrow IPC, uncompressed), which is mapped directly.
 
         Raises:
-            FileNotFoundError: where there is no such file.
-            MediaError: where it isn't a manifest.
+            FileNotFoundError: if there is no such file.
+            MediaError: if it isn't a manifest.
         """
         path = Path(os.path.abspath(path))
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such manifest. Make one with `python tools/index.py ROOT -o {path}`")
+            raise FileNotFoundError(f"{path}: no such manifest. Make one with `avssl index ROOT -o {path}`")
         if path.suffix == ".arrow":
             return cls._map(path, path.parent)
         facts = path.stat()
@@ -79,11 +74,10 @@ class Manifest:
         copy = user_cache() / "manifests" / f"{stem}-{facts.st_size}-{facts.st_mtime_ns}.arrow"
         if not copy.exists():
             try:
-                table = normalised(pq.read_table(path), path)
+                table = canonical(pq.read_table(path), path)
             except pa.ArrowInvalid as error:
-                raise MediaError(
-                    path, "manifest", f"not a whole Parquet file ({error})", "Make it again with tools/index.py."
-                ) from error
+                why = f"not a complete Parquet file ({error})"
+                raise MediaError(path, "manifest", why, "Make it again with `avssl index`.") from error
             write_atomically(copy, lambda file: write_arrow(table, file))
             for other in copy.parent.glob(f"{stem}-*.arrow"):
                 if other != copy and other.stat().st_mtime < time.time() - DAYS_KEPT * 86400:
@@ -96,21 +90,21 @@ class Manifest:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         table = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
         if b"avssl" not in (table.schema.metadata or {}):
-            table = normalised(table, path)
+            table = canonical(table, path)
         manifest = cls(table, base, origin=(cls._map, (path, base)))
         manifest._maps = [mapped] if len(mapped) > LARGE and hasattr(mapped, "madvise") else []  # not on Windows
         return manifest
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], base: str | Path = ".") -> Manifest:
-        """A manifest in memory.
+        """Make a manifest in memory.
 
         Args:
-            rows: one mapping a file, with the columns of ``SCHEMA``; missing ones are null.
-            base: the folder that a relative ``root`` starts from.
+            rows: one mapping per file with columns of ``SCHEMA``; missing ones are null.
+            base: folder that a relative ``root`` starts from.
 
         Raises:
-            ValueError: for a column that a manifest doesn't have.
+            ValueError: for an unknown column.
         """
         rows = list(rows)
         unknown = {name for row in rows for name in row} - set(SCHEMA.names)
@@ -118,11 +112,11 @@ class Manifest:
             raise ValueError(f"A manifest has no columns {sorted(unknown)}: it has {SCHEMA.names}")
         arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in SCHEMA]
         base = Path(os.path.abspath(base))
-        return cls(normalised(pa.table(arrays, schema=SCHEMA), base), base)
+        return cls(canonical(pa.table(arrays, schema=SCHEMA), base), base)
 
     @classmethod
     def concat(cls, parts: Sequence[Manifest]) -> Manifest:
-        """Several manifests as one, in the order given; their class names are merged. No row is copied."""
+        """Join manifests in the order given; their class names are merged. No row is copied."""
         if not parts:
             raise ValueError("Manifest.concat: expected at least one manifest, got none")
         tables = [part._with_absolute_roots() for part in parts]
@@ -168,7 +162,7 @@ class Manifest:
 
     @cached_property
     def _batches(self) -> tuple[np.ndarray, list[pa.RecordBatch]]:
-        """The pieces that rows lie in side by side, and the position of the first row of each."""
+        """The position of the first row of each record batch, and the batches."""
         batches = self._table.to_batches()
         return np.cumsum([0] + [batch.num_rows for batch in batches[:-1]]), batches
 
@@ -187,35 +181,29 @@ class Manifest:
         return self._table.set_column(self._table.schema.get_field_index("root"), SCHEMA.field("root"), roots)
 
     def select(self, indices: Sequence[int] | np.ndarray | Tensor) -> Manifest:
-        """Some of the usable videos, in the order given. The class numbers stay those of the whole.
-
-        Args:
-            indices: ``[N]`` positions in this manifest, from 0.
+        """Select usable videos by their ``[N]`` positions in this manifest; class numbers stay the same.
 
         Raises:
             IndexError: for a position that doesn't exist.
         """
         chosen = np.asarray(indices, dtype=np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
-            raise IndexError(
-                f"Manifest.select: positions {chosen.min()} to {chosen.max()} of {len(self)} usable videos"
-            )
+            positions = f"positions {chosen.min()} to {chosen.max()}"
+            raise IndexError(f"Manifest.select: {positions} of {len(self)} usable videos")
         view = Manifest(self._table, self._base, origin=(Manifest.select, (self, chosen)))
         view._maps = self._maps
         view._rows = self._positions()[chosen]
         return view
 
     def column(self, name: str, rejected: bool = False) -> pa.ChunkedArray:
-        """One column over the usable videos, in their order: the mapped memory itself, not a copy.
-
-        A selection's column is a copy, as its rows don't lie side by side.
+        """Return a column of the usable videos, in order: the mapped memory itself, but a copy for a selection.
 
         Args:
-            name: which one, see ``SCHEMA``.
-            rejected: put the rejected files of the whole collection after the usable ones.
+            name: a column of ``SCHEMA``.
+            rejected: append the rejected files of the whole collection.
 
         Raises:
-            KeyError: where there is no such column.
+            KeyError: if there is no such column.
         """
         if name not in SCHEMA.names:
             raise KeyError(f"Manifest.column({name!r}): there is no such column; there are {SCHEMA.names}")
@@ -228,20 +216,18 @@ class Manifest:
         return column
 
     def paths(self) -> list[Path]:
-        """The absolute path of every usable video."""
-        return [
-            self._base / root / path
-            for root, path in zip(self.column("root").to_pylist(), self.column("path").to_pylist(), strict=True)
-        ]
+        """Return the absolute path of every usable video."""
+        places = zip(self.column("root").to_pylist(), self.column("path").to_pylist(), strict=True)
+        return [self._base / root / path for root, path in places]
 
     @property
     def roots(self) -> list[Path]:
-        """The folders that the videos lie in or below."""
+        """Root folders of the videos."""
         return [self._base / root for root in self.column("root").unique().to_pylist()]
 
     @property
     def rejected(self) -> list[Rejected]:
-        """The files of the whole collection that can't be used, and why."""
+        """Files of the whole collection that can't be used."""
         return [
             Rejected(self._base / row["root"] / row["path"], row["reason"])
             for row in self._table.slice(self._usable).select(["root", "path", "reason"]).to_pylist()
@@ -249,19 +235,21 @@ class Manifest:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of which videos these are, in which order, with which annotation; the same wherever they lie."""
+        """Hash of the videos' relative paths, contents and annotations, in order; the root folder doesn't count."""
         stored = self._facts.get("fingerprint")
         if self._rows is None and stored is not None:
             return stored
         return fingerprint([self.column(name) for name in IDENTITY])
 
+    def _chosen(self) -> pa.Table:
+        return self._table if self._rows is None else self._table.take(pa.array(self._rows))
+
     def to_rows(self) -> list[dict[str, Any]]:
-        """All rows, also the rejected ones (of a selection: the selected ones), as :meth:`from_rows` takes them."""
-        return (self._table if self._rows is None else self._table.take(pa.array(self._rows))).to_pylist()
+        """Return all rows (of a selection, the selected ones; otherwise rejected ones too) for :meth:`from_rows`."""
+        return self._chosen().to_pylist()
 
     def write(self, path: str | Path) -> None:
-        """Write it as Parquet, atomically. Of a selection, the selected rows are written, with all class names."""
-        table = self._table if self._rows is None else self._table.take(pa.array(self._rows))
+        """Write a Parquet file atomically. Of a selection, the selected rows and all class names are written."""
         facts = {"usable": len(self), "classes": self.classes, "fingerprint": self.fingerprint}
-        table = table.replace_schema_metadata({b"avssl": json.dumps(facts).encode()})
+        table = self._chosen().replace_schema_metadata({b"avssl": json.dumps(facts).encode()})
         write_atomically(Path(path), lambda file: pq.write_table(table, file, compression="zstd"))

@@ -1,4 +1,4 @@
-"""A collection in a few lines: how much there is of what, and what can't be used."""
+"""Summary of a collection in a few lines of text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLES = 3
 
 
 def summarise(manifest: Manifest) -> str:
-    """Lines of text: hours, sizes, rates, sound, classes, rejected files by reason, and identical files."""
+    """Describe hours, sizes, rates, sound, classes, rejected files by reason, and identical files, line by line."""
     rejected = manifest.rejected
     lines = [f"{len(manifest)} videos can be used, {len(rejected)} can't"]
     if len(manifest):
@@ -22,7 +22,8 @@ def summarise(manifest: Manifest) -> str:
         lines[0] += f"; {durations.sum() / 3600:.3g} hours"
         lines.append(f"seconds: {low:.3g} to {high:.3g}, median {middle:.3g}")
         rates = (f"{fps:.4g}" for fps in manifest.column("fps").to_pylist())
-        lines.append(f"frames a second: {_counted(rates)}; {sum(manifest.column('vfr').to_pylist())} at a varying rate")
+        variable = sum(manifest.column("vfr").to_pylist())
+        lines.append(f"frames per second: {_counted(rates)}; {variable} with a variable rate")
         sizes = zip(manifest.column("width").to_pylist(), manifest.column("height").to_pylist(), strict=True)
         lines.append(f"width x height: {_counted(f'{width}x{height}' for width, height in sizes)}")
         lines.append(f"codecs: {_counted(manifest.column('codec').to_pylist())}")

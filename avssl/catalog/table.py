@@ -1,4 +1,4 @@
-"""The columns of a manifest, and how a row becomes a recording and back."""
+"""Columns of a manifest, and conversion between its rows and recordings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from avssl.media.info import AudioInfo, MediaError, VideoInfo
 
 SCHEMA = pa.schema(
     [
-        ("root", pa.dictionary(pa.int32(), pa.string())),  # absolute, or relative to the folder of the manifest
+        ("root", pa.dictionary(pa.int32(), pa.string())),  # absolute, or relative to the manifest's folder
         ("path", pa.string()),  # relative to root
         ("status", pa.string()),  # "ok" or "rejected"
         ("reason", pa.string()),  # "code: why" of a rejected file
         ("size_bytes", pa.int64()),
         ("mtime_ns", pa.int64()),
         ("content", pa.string()),  # sha256 of the file
-        ("reader", pa.string()),  # what measured it
+        ("reader", pa.string()),  # version of the code that measured it
         ("duration", pa.float64()),
         ("fps", pa.float64()),
         ("height", pa.int32()),
@@ -48,14 +48,14 @@ SCHEMA = pa.schema(
         ("label", pa.string()),  # class name
         ("group", pa.string()),
         ("view", pa.string()),
-        ("motion", pa.large_binary()),  # float16, native order, 8 a second
+        ("motion", pa.large_binary()),  # float16, native byte order, 8 per second
     ]
 )
-# Fields of VideoInfo that a column of the same name holds as they are; fields of AudioInfo have columns "audio_*".
-OTHERWISE = {"path", "size", "audio", "label", "group", "view", "motion", "num_frames", "backends"}
-SAME = [field.name for field in fields(VideoInfo) if field.name not in OTHERWISE]
+# Fields of VideoInfo have columns of the same name and value, except these; fields of AudioInfo have columns "audio_*".
+EXCEPT = {"path", "size", "audio", "label", "group", "view", "motion", "num_frames", "backends"}
+SAME = [field.name for field in fields(VideoInfo) if field.name not in EXCEPT]
 SOUND = [field.name for field in fields(AudioInfo)]
-IDENTITY = ("path", "content", "label", "group", "view")  # what the fingerprint covers
+IDENTITY = ("path", "content", "label", "group", "view")  # covered by the fingerprint
 
 ROWS_TOGETHER = 2048
 
@@ -93,13 +93,12 @@ def info_from_row(row: Mapping[str, Any], root: Path, classes: Mapping[str, int]
     )
 
 
-def normalised(table: pa.Table, source: Path) -> pa.Table:
-    """The table with the columns of SCHEMA, usable rows first, and what opening it needs in its metadata."""
+def canonical(table: pa.Table, source: Path) -> pa.Table:
+    """Return a table with the columns of SCHEMA, usable rows first, and classes and fingerprint in its metadata."""
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
-        raise MediaError(
-            source, "manifest", f"not a manifest: columns {missing} are missing", "Make one with tools/index.py."
-        )
+        why = f"not a manifest: columns {missing} are missing"
+        raise MediaError(source, "manifest", why, "Make one with `avssl index`.")
     stored = json.loads((table.schema.metadata or {}).get(b"avssl", b"{}"))
     columns = []
     for field in SCHEMA:
@@ -123,11 +122,11 @@ def normalised(table: pa.Table, source: Path) -> pa.Table:
 
 
 def fingerprint(columns: Sequence[pa.Array]) -> str:
-    """A hash of the rows of some columns of text, in their order, whatever their layout in memory."""
-    fields = [column.cast(pa.large_string()) for column in columns]
+    """Hash the rows of some text columns in order, independent of their layout in memory."""
+    texts = [column.cast(pa.large_string()) for column in columns]
     ends = pa.scalar("\x1e", pa.large_string())
     separator = pa.scalar("\x1f", pa.large_string())
-    joined = pc.binary_join_element_wise(*fields, ends, separator, null_handling="replace", null_replacement="\x00")
+    joined = pc.binary_join_element_wise(*texts, ends, separator, null_handling="replace", null_replacement="\x00")
     digest = hashlib.sha256()
     for chunk in joined.chunks if isinstance(joined, pa.ChunkedArray) else [joined]:
         if len(chunk):
@@ -137,9 +136,9 @@ def fingerprint(columns: Sequence[pa.Array]) -> str:
 
 
 def write_arrow(table: pa.Table, file: IO[bytes]) -> None:
-    """Write a table so that it can be mapped into memory: Arrow IPC, uncompressed, a few thousand rows at a time.
+    """Write a table for memory mapping: uncompressed Arrow IPC.
 
-    The columns of those rows lie close together, so that reading one row touches little of the file.
+    All columns of a few thousand rows are stored together, so that reading one row touches little of the file.
     """
     with pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=ROWS_TOGETHER)

@@ -1,4 +1,4 @@
-"""Videos on disk to items of a batch. An item is a function of (seed, epoch, index) and of nothing else."""
+"""From videos on disk to the items of a batch. An item is a function of (seed, epoch, index) alone."""
 
 from __future__ import annotations
 
@@ -21,53 +21,52 @@ from avssl.media import AudioClip, MediaError, VideoInfo, VideoReader, open_vide
 from avssl.runtime.seeds import key
 
 Short = Literal["drop", "loop"]
-ATTEMPTS = 8  # replacements tried for one bad item before the run is stopped
+ATTEMPTS = 8  # videos tried for one item before the run is stopped
 
 
 class Labeller(Protocol):
-    """A target made from the pixels of a clip: a pure function, run where the frames are decoded."""
+    """Pure function that makes a target from the pixels of clips; it runs in the process that decodes them."""
 
     def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
-        """``[N, T, 3, H, W]`` uint8 frames after the spatial transform and ``[N, T]`` seconds to ``[N, ...]``."""
+        """Map ``[N, T, 3, H, W]`` uint8 frames after the spatial transform and ``[N, T]`` seconds to ``[N, ...]``."""
         ...
 
 
 class Item(NamedTuple):
-    """One video's clips, and the videos that failed before it was found."""
+    """Clips of one video, and the videos that could not be read in its place."""
 
     clips: Clips
     failures: list[Unreadable]
 
 
 class ClipDataset(Dataset[Item]):
-    """Reads the seconds that a sampler asks for.
+    """Read the seconds that a sampler draws.
 
-    An item is a recording; where the sampler is a `ViewSampler`, it is a scene: the recordings of one ``group``, each
-    with another ``view``, which are taken to begin at the same moment and last as long as the shortest of them. Of a
-    scene with more cameras than the sampler asks for, an item shows as many, drawn anew for every item and numbered in
-    the order of their names.
+    An item is a recording. With a `ViewSampler` it is a scene: the recordings of one ``group``, each with a different
+    ``view``, which start at the same moment; a scene is as long as its shortest recording. If a scene has more cameras
+    than the sampler needs, each item draws its own, numbered in the order of their names.
 
     Args:
         videos: the collection.
-        sampler: which seconds to read.
-        transform: applied to each clip on its own.
+        sampler: draws the seconds to read.
+        transform: applied to each clip separately.
         labeller: makes ``Clips.target`` from the transformed frames.
-        audio_rate: samples a second of ``Clips.audio``.
-        seed: with the epoch and the index, decides everything that is drawn.
-        short: what becomes of videos shorter than ``sampler.seconds``: ``"drop"`` leaves them out (``dropped`` counts
-            them), ``"loop"`` plays them again from the start.
+        audio_rate: sampling rate of ``Clips.audio`` in Hz.
+        seed: determines all draws, together with epoch and index.
+        short: ``"drop"`` leaves out videos shorter than ``sampler.seconds``, ``"loop"`` repeats them from the start.
         backend: see `avssl.media.open_video`.
-        labelled: share of the videos of each class whose label is given (at least one, unless the share is 0), chosen
-            by the seed; ``Clips.label`` of the others is -1.
+        labelled: fraction of the videos of each class that keep their label (at least one, unless it is 0), drawn by
+            the seed; ``Clips.label`` of the others is -1.
 
     Raises:
-        ValueError: where ``labelled`` is no share, no video is left, or a camera has two recordings of one scene.
+        ValueError: if ``labelled`` is not in [0, 1], no video is left, or a camera has two recordings of one scene.
 
     Attributes:
-        kept: ``[items]`` the row of each item, of a scene that of its first camera.
-        dropped: recordings (scenes) that were left out because they are too short.
-        alone: recordings that were left out because there are too few others of the same scene.
-        labelled: ``[rows]`` bool, whether an item of this row is given its label.
+        kept: ``[items]`` row of each item (the first camera's for a scene).
+        dropped: number of recordings or scenes left out as too short.
+        alone: number of recordings left out as their scene has too few cameras.
+        labelled: ``[rows]`` bool, True if an item of this row has its label.
+        quarantine: the videos that can't be read.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class ClipDataset(Dataset[Item]):
         labelled: float = 1.0,
     ) -> None:
         if not 0 <= labelled <= 1:
-            raise ValueError(f"labelled: expected a share from 0 to 1, got {labelled}")
+            raise ValueError(f"labelled: expected a fraction from 0 to 1, got {labelled}")
         durations = np.asarray(column(videos, "duration"), dtype=np.float64)
         firsts = np.arange(len(durations))
         self.views, self.alone = 1, 0
@@ -99,7 +98,7 @@ class ClipDataset(Dataset[Item]):
             longest = f"the longest lasts {durations.max():.2f} s" if len(durations) else "the collection is empty"
             raise ValueError(
                 f"none of {len(durations)} videos is as long as the {sampler.seconds:.2f} s that "
-                f"{type(sampler).__name__} needs: {longest}. Ask for fewer or closer frames, or set data.short to loop"
+                f"{type(sampler).__name__} needs: {longest}. Use fewer or closer frames, or set data.short to loop"
             )
         self.videos, self.kept, self.dropped = videos, kept, len(durations) - len(kept)
         self.sampler, self.transform, self.labeller = sampler, transform, labeller
@@ -113,7 +112,7 @@ class ClipDataset(Dataset[Item]):
         return len(self.kept)
 
     def __getitem__(self, item: tuple[int, int]) -> Item:
-        """The item of (epoch, index); a video that can't be read is replaced by another, the same one every time."""
+        """Return the item of (epoch, index); an unreadable video is always replaced by the same other one."""
         epoch, index = item
         seed = key(self.seed, epoch, index)
         failures: list[Unreadable] = []
@@ -121,18 +120,18 @@ class ClipDataset(Dataset[Item]):
             place = index if attempt == 0 else key(self.seed, epoch, index, attempt) % len(self.kept)
             rows = self._cameras(int(self.kept[place]), seed)
             known = [self.quarantine.failures[row] for row in rows if row in self.quarantine]
-            with torch.autocast("cpu", enabled=False):  # a caller's reaches this process but no worker
+            with torch.autocast("cpu", enabled=False):  # the caller's would apply in this process but not in workers
                 read = known or self._read(rows, seed)
             if isinstance(read, Clips):
                 return Item(read, failures)
             failures += read
         raise RuntimeError(
             f"{ATTEMPTS} videos in a row could not be read, the last being {failures[-1].message} "
-            "Index the collection again to sort the damaged files out"
+            "Index the collection again to exclude damaged files"
         )
 
     def _cameras(self, first: int, seed: int) -> list[int]:
-        """The rows that an item reads, one a camera."""
+        """Return the rows that an item reads, one per camera."""
         rows = self.scenes.get(first, [first])
         if len(rows) == self.views:
             return rows
@@ -140,7 +139,7 @@ class ClipDataset(Dataset[Item]):
         return [rows[camera] for camera in sorted(drawn[: self.views].tolist())]
 
     def _read(self, rows: Sequence[int], seed: int) -> Clips | list[Unreadable]:
-        """The clips of one item, or the recording that can't be read."""
+        """Return the clips of one item, or the recording that can't be read."""
         infos = [self.videos[row] for row in rows]
         info = infos[0]
         if len(infos) > 1:
@@ -174,13 +173,13 @@ class ClipDataset(Dataset[Item]):
             return [Unreadable(row, str(self.videos[row].path), error.code, str(error))]
         finally:
             self.quarantine.mark(-1)
-        listens = drawn.audio is not None
+        audible = drawn.audio is not None
         return Clips(
             video[None],
             drawn.times[None],
-            torch.stack([clip.samples for clip in sound])[None] if listens else None,
+            torch.stack([clip.samples for clip in sound])[None] if audible else None,
             None if drawn.audio is None else drawn.audio[None],
-            torch.tensor([clip.valid for clip in sound], dtype=torch.float64)[None] if listens else None,
+            torch.tensor([clip.valid for clip in sound], dtype=torch.float64)[None] if audible else None,
             None if target is None else target[None],
             torch.tensor([info.label if info.label is not None and self.labelled[rows[0]] else -1]),
         )
@@ -191,17 +190,17 @@ class ClipDataset(Dataset[Item]):
         if drawn.audio is None:
             return None
         if looped:
-            raise ValueError("data.short=loop repeats pictures only; a method that listens needs data.short=drop")
+            raise ValueError("data.short=loop repeats frames only; a method that uses sound needs data.short=drop")
         return [reader.audio(start, stop, self.audio_rate) for start, stop in drawn.audio[list(chosen)].tolist()]
 
 
 def some_of_each(labels: Sequence[Any], share: float, seed: int) -> np.ndarray:
-    """Which rows keep their label: the same share of every class, rounded, but at least one.
+    """Choose the rows that keep their label: the same fraction of every class, rounded, but at least one.
 
     Args:
         labels: ``[rows]`` classes; rows with None are never chosen.
-        share: above 0.
-        seed: of the draw.
+        share: the fraction, above 0.
+        seed: seed of the draw.
 
     Returns:
         ``[rows]`` bool.
@@ -217,7 +216,7 @@ def some_of_each(labels: Sequence[Any], share: float, seed: int) -> np.ndarray:
 
 
 def collate(items: Sequence[Item]) -> tuple[Clips, list[Unreadable]]:
-    """Items to a batch of ``len(items)`` videos, and all failures on the way to it."""
+    """Join items to a batch of ``len(items)`` videos, and list all videos that could not be read."""
     clips = [item.clips for item in items]
     values: dict[str, Any] = {}
     for name in Clips.__dataclass_fields__:

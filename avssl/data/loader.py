@@ -1,7 +1,7 @@
 """Batches in a fixed order, from workers that may hang or die.
 
-The order of a run is a function of (seed, step) alone: any number of workers gives the same batches, and a run that
-begins at step k gives what an uninterrupted one would have given from there on.
+The batch of a step is a function of (seed, step) alone: any number of workers gives the same batches, and a run that
+resumes at step k gives the batches that an uninterrupted one would have given.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from avssl.data.quarantine import Unreadable
 from avssl.runtime.seeds import key
 from avssl.runtime.workers import start_worker
 
-RESTARTS = 3  # times that the workers of one pass are started again after a hang or a crash
+RESTARTS = 3  # of the workers after a hang or a crash, per pass
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The batches of a run: for each step, the (epoch, index) of each of this rank's items.
+    """Batches of a run: for each step, the (epoch, index) of each of this rank's items.
 
-    Every epoch is a new permutation of the videos, cut into whole batches; what is left over sits out that epoch.
+    Every epoch is a new permutation of the videos, cut into full batches; an epoch leaves out the remainder.
 
     Args:
         videos: number of videos.
-        batch_size: videos a batch, over all ranks.
+        batch_size: videos per batch, over all ranks.
         stop: number of steps of the whole run.
-        start: step at which to begin.
-        seed: of the permutations.
-        rank: this process; it takes every ``world``-th item of each batch.
+        start: first step.
+        seed: seed of the permutations.
+        rank: number of this process, which takes every ``world``-th item of each batch.
         world: number of processes.
 
     Raises:
-        ValueError: where there are fewer videos than a batch holds, or the ranks can't share a batch evenly.
+        ValueError: if there are fewer videos than a batch needs, or the ranks can't share a batch evenly.
     """
 
     videos: int
@@ -51,14 +51,10 @@ class Steps:
 
     def __post_init__(self) -> None:
         if self.videos < self.batch_size:
-            raise ValueError(
-                f"a batch holds {self.batch_size} videos but there are only {self.videos}: lower data.batch_size"
-            )
+            raise ValueError(f"there are only {self.videos} videos: lower data.batch_size={self.batch_size}")
         if self.batch_size % self.world:
-            raise ValueError(
-                f"{self.world} processes can't share a batch of {self.batch_size} videos evenly: "
-                f"make data.batch_size a multiple of {self.world}"
-            )
+            why = f"{self.world} processes can't share data.batch_size={self.batch_size} evenly"
+            raise ValueError(f"{why}: make it a multiple of {self.world}")
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -77,15 +73,12 @@ class Steps:
 
 @dataclass(frozen=True)
 class InOrder:
-    """Every video once, in order: the batches of an evaluation. Has the shape of `Steps`.
+    """Batches of an evaluation: every video in order, with the interface of `Steps`.
 
     Args:
-        videos: number of videos.
-        batch_size: videos a batch, over all ranks.
-        rounds: times that each video is visited, with other draws each time.
-        start: batch at which to begin.
-        rank: this process; it takes every ``world``-th video.
-        world: number of processes.
+        rounds: number of visits to each video, each with new draws.
+        start: first batch.
+        videos, batch_size, rank, world: as in `Steps`.
     """
 
     videos: int
@@ -107,18 +100,18 @@ class InOrder:
 
 
 class ClipLoader:
-    """A data loader that survives its workers.
+    """Data loader that survives its workers.
 
-    A worker that hangs or dies costs the file it was reading: the file is named, quarantined and replaced, and the
-    loader goes on with the same batch. Unreadable files are counted; above ``max_bad`` of the videos the run stops.
+    If a worker hangs or dies, the file it was reading is named, quarantined and replaced, and the loader continues with
+    the same batch. Above a fraction ``max_bad`` of unreadable videos the run stops.
 
     Args:
-        dataset: what to read.
-        batches: which items, in which order.
-        workers: processes that read; 0 reads in this one (and then nothing guards against a hang).
-        timeout: seconds after which a worker that gives no batch is taken to hang.
-        max_bad: largest share of unreadable videos.
-        pin_memory: page-locked batches, for a GPU.
+        dataset: the items.
+        batches: which items to load, in which order.
+        workers: number of reader processes; 0 reads in this process, without protection against hangs.
+        timeout: seconds without a batch after which a worker counts as hung.
+        max_bad: largest fraction of unreadable videos.
+        pin_memory: return page-locked batches, for a GPU.
     """
 
     def __init__(
@@ -132,18 +125,18 @@ class ClipLoader:
     ) -> None:
         self.dataset, self.batches, self.workers, self.timeout = dataset, batches, workers, timeout
         self.max_bad, self.pin_memory = max_bad, pin_memory
-        self.position = batches.start  # of the next batch
+        self.position = batches.start  # the next batch
 
     def __len__(self) -> int:
-        """Batches of the whole run, those before ``position`` included."""
+        """Return the number of batches of the whole run, including those before ``position``."""
         return len(replace(self.batches, start=0))
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader stands."""
+        """Return the loader's position."""
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin the next iteration where the loader that made ``state`` stood."""
+        """Start the next iteration at the position of the loader that made ``state``."""
         self.position = state["position"]
 
     def __iter__(self) -> Iterator[Clips]:
@@ -165,7 +158,7 @@ class ClipLoader:
                 if restarts > RESTARTS:
                     raise RuntimeError(
                         f"the workers hung or died {restarts} times, the last time on {failures[0].path}: "
-                        "too often to go on. Fewer workers need less memory; tools/index.py sorts damaged files out"
+                        "too often to continue. Fewer workers need less memory; `avssl index` excludes damaged files"
                     ) from error
             del loader
             self._count(failures)
@@ -183,7 +176,7 @@ class ClipLoader:
             worker_init_fn=start_worker,
             multiprocessing_context=_context(),
             pin_memory=self.pin_memory,
-            generator=torch.Generator(),  # the workers' base seed; leaves the global random numbers alone
+            generator=torch.Generator(),  # draws the workers' base seed without the global one
         )
 
     def _count(self, failures: list[Unreadable]) -> None:
@@ -199,7 +192,7 @@ class ClipLoader:
 
 
 def _context() -> str:
-    """Workers must not inherit open decoders: forkserver where there is one."""
+    """Return a start method whose workers inherit no open decoders: forkserver if available."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
     multiprocessing.set_forkserver_preload(["avssl.data.dataset"])

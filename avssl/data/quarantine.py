@@ -1,4 +1,4 @@
-"""Videos that can't be read: kept by row and in a file, and identified when a worker hangs or dies."""
+"""Videos that can't be read, identified also when a worker hangs or dies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXIT_SECONDS = 5.0  # a worker's pipes close up to this long before its death is
 
 
 class Unreadable(NamedTuple):
-    """A video that could not be read: its row in the collection, its path, and the reason."""
+    """A video that could not be read: its row in the collection, its path, and a code and message for the reason."""
 
     row: int
     path: str

@@ -1,8 +1,8 @@
-"""Which seconds of a video a pretext task sees.
+"""Samplers draw the seconds of a video that a pretext task sees.
 
-A sampler is a pure function of (info, rng): it opens no file, keeps no state and is tested without a video. It has one
-attribute, ``seconds``: the shortest recording from which it can draw. `ClipDataset` drops (and counts) or loops what is
-shorter, so that a sampler never sees it.
+A sampler is a pure function of (info, rng): it opens no file, keeps no state and is tested without a video. Its
+attribute ``seconds`` is the duration of the shortest recording from which it can draw; `ClipDataset` drops (and counts)
+or loops shorter ones, so that a sampler never sees them.
 """
 
 from __future__ import annotations
@@ -18,49 +18,49 @@ from avssl.clips import ClipTimes
 from avssl.media import VideoInfo
 from avssl.media.info import MOTION_RATE
 
-TINY = 1e-6  # seconds, by which sums of times must stay clear of the end
+TINY = 1e-6  # seconds; margin for sums of times at the end of a recording
 
 
 class ClipSampler(Protocol):
-    """Draws the times that a method wants to see from one recording."""
+    """Draws the times of one recording that a method sees."""
 
     @property
     def seconds(self) -> float:
-        """The shortest recording, in seconds, from which the sampler can draw."""
+        """Duration in seconds of the shortest recording from which the sampler can draw."""
         ...
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """The times to read; a function of its arguments alone."""
+        """Draw the times to read; the result depends on the arguments alone."""
         ...
 
 
 @runtime_checkable
 class ViewSampler(ClipSampler, Protocol):
-    """Draws from a scene that several cameras recorded at once: ``ClipTimes.view`` says which clip is whose."""
+    """Draws from a scene recorded by several cameras; ``ClipTimes.view`` is each clip's camera."""
 
     @property
     def views(self) -> int:
-        """Cameras an item, which ``ClipTimes.view`` counts from 0; with 1 every recording is an item."""
+        """Number of cameras per item; if it is 1, every recording is an item."""
         ...
 
 
 def uniform(low: float, high: float, rng: torch.Generator) -> float:
-    """A number drawn evenly from [low, high)."""
+    """Draw a number uniformly from [low, high)."""
     return low + (high - low) * torch.rand((), generator=rng, dtype=torch.float64).item()
 
 
 def random_start(info: VideoInfo, span: float, rng: torch.Generator, motion_weighted: bool = False) -> float:
-    """Where a window of ``span`` seconds begins, so that it ends before the recording does.
+    """Draw the start, in seconds, of a window within the recording.
 
     Args:
         info: the recording, at least ``span`` seconds long.
         span: length of the window in seconds.
-        rng: the item's own random numbers.
-        motion_weighted: draw windows in proportion to how much moves in them (Misra et al., ECCV 2016, section 3.2)
-            instead of evenly.
+        rng: random numbers of the item.
+        motion_weighted: draw windows in proportion to their motion (Misra et al., ECCV 2016, section 3.2) instead of
+            uniformly.
 
     Raises:
-        ValueError: where motion is asked for and the manifest has no motion profile.
+        ValueError: if ``motion_weighted`` is True and the manifest has no motion profile.
     """
     latest = info.duration - span
     if not motion_weighted:
@@ -82,35 +82,35 @@ def random_start(info: VideoInfo, span: float, rng: torch.Generator, motion_weig
 
 
 def on_frames(starts: Tensor, info: VideoInfo) -> Tensor:
-    """``[...]`` seconds moved back to when the frame on show appeared.
+    """Move ``[...]`` seconds back to the start of the frame shown then.
 
-    A frame is shown for 1/fps seconds; without this, pictures would be half of that late against their sound, and the
-    distances between the frames of a clip would depend on where it begins. Recordings with a varying rate are left as
-    they are.
+    A frame is shown for 1/fps seconds. Without this, frames would be half of that late relative to their sound on
+    average, and the spacing of a clip's frames would depend on its start. If the frame rate varies, the seconds are
+    returned unchanged.
     """
     return starts if info.vfr else (starts * info.fps + 1e-6).floor() / info.fps
 
 
 def clip_times(starts: Tensor, num_frames: int, step: float) -> Tensor:
-    """``[N]`` starts to ``[N, T]`` times, ``step`` seconds apart."""
+    """Return ``[N, T]`` times, ``step`` seconds apart, from ``[N]`` starts."""
     return starts[:, None] + torch.arange(num_frames, dtype=torch.float64) * step
 
 
 def sound_of(times: Tensor, step: float) -> Tensor:
-    """``[N, T]`` frame times to ``[N, 2]`` seconds: from the first frame of each clip to the end of its last one."""
+    """Return ``[N, 2]`` start and stop of the sound of clips with ``[N, T]`` frame times."""
     return torch.stack([times[:, 0], times[:, 0] + times.shape[1] * step], dim=1)
 
 
 @dataclass(frozen=True)
 class RandomClips:
-    """Clips that begin anywhere, each on its own.
+    """Clips with independent random starts.
 
     Args:
-        clips: clips a video (N).
-        num_frames: frames a clip (T).
+        clips: clips per video (N).
+        num_frames: frames per clip (T).
         step: seconds between two frames of a clip.
-        motion_weighted: prefer windows in which much moves.
-        audio: read the sound that goes with each clip.
+        motion_weighted: prefer windows with much motion.
+        audio: read each clip's sound.
     """
 
     clips: int = 1
@@ -121,11 +121,11 @@ class RandomClips:
 
     @property
     def seconds(self) -> float:
-        """One clip; a single frame without sound takes no time, so that an image is long enough."""
+        """Duration of one clip; a single frame without sound takes no time, so an image is long enough."""
         return self.num_frames * self.step if self.num_frames > 1 or self.audio else TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[N, T]``, starts drawn independently."""
+        """Draw times ``[N, T]``."""
         starts = [random_start(info, self.seconds, rng, self.motion_weighted) for _ in range(self.clips)]
         times = clip_times(torch.tensor(starts, dtype=torch.float64), self.num_frames, self.step)
         return ClipTimes(times, sound_of(times, self.step) if self.audio else None)
@@ -133,13 +133,13 @@ class RandomClips:
 
 @dataclass(frozen=True)
 class UniformClips:
-    """Clips spread evenly over the whole recording; draws nothing, so that evaluation is the same every time.
+    """Clips spread evenly over the recording, without random draws, for evaluation.
 
     Args:
-        clips: clips a video (N); a single clip is taken from the middle.
-        num_frames: frames a clip (T).
+        clips: clips per video (N); a single clip is taken from the middle.
+        num_frames: frames per clip (T).
         step: seconds between two frames of a clip.
-        audio: read the sound that goes with each clip.
+        audio: read each clip's sound.
     """
 
     clips: int = 10
@@ -149,32 +149,31 @@ class UniformClips:
 
     @property
     def seconds(self) -> float:
-        """One clip; a single frame without sound takes no time, so that an image is long enough."""
+        """Duration of one clip; a single frame without sound takes no time, so an image is long enough."""
         return self.num_frames * self.step if self.num_frames > 1 or self.audio else TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[N, T]`` from the first to the last possible start."""
+        """Return times ``[N, T]`` from the first to the last possible start."""
         latest = info.duration - self.seconds
-        share = (
-            torch.linspace(0, 1, self.clips, dtype=torch.float64) if self.clips > 1 else torch.tensor([0.5]).double()
-        )
-        times = clip_times(share * latest, self.num_frames, self.step)
+        half = torch.tensor([0.5], dtype=torch.float64)
+        place = half if self.clips == 1 else torch.linspace(0, 1, self.clips, dtype=torch.float64)  # [N]
+        times = clip_times(place * latest, self.num_frames, self.step)
         return ClipTimes(times, sound_of(times, self.step) if self.audio else None)
 
 
 @dataclass(frozen=True)
 class ConsecutiveClips:
-    """Clips that follow one another with the same gap between them, in their true order.
+    """Consecutive clips with equal gaps, in their true order.
 
-    Each begins with a frame (`on_frames`): steps that are no whole number of frames are rounded alike in all of them,
-    and the pattern of the rounding doesn't tell which comes first.
+    Each starts with the start of a frame (`on_frames`). Steps that are not a whole number of frames are then rounded
+    alike in all clips, and the pattern of rounding doesn't reveal their order.
 
     Args:
-        clips: clips a video (N).
-        num_frames: frames a clip (T).
+        clips: clips per video (N).
+        num_frames: frames per clip (T).
         step: seconds between two frames of a clip.
         gap: seconds from the end of one clip to the start of the next.
-        motion_weighted: prefer windows in which much moves.
+        motion_weighted: prefer windows with much motion.
     """
 
     clips: int = 3
@@ -185,58 +184,45 @@ class ConsecutiveClips:
 
     @property
     def seconds(self) -> float:
-        """All clips and the gaps between them."""
+        """Duration of all clips and the gaps between them."""
         return self.clips * self.num_frames * self.step + (self.clips - 1) * self.gap
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[N, T]``, clip after clip."""
+        """Draw times ``[N, T]``, clip after clip."""
         start = random_start(info, self.seconds, rng, self.motion_weighted)
         offsets = torch.arange(self.clips, dtype=torch.float64) * (self.num_frames * self.step + self.gap)
         return ClipTimes(clip_times(on_frames(start + offsets, info), self.num_frames, self.step))
 
 
 @dataclass(frozen=True)
-class ShuffledClips:
+class ShuffledClips(ConsecutiveClips):
     """Consecutive clips shown in a random order (VCOP: Xu et al., CVPR 2019, section 3.2).
 
     Args:
-        clips: clips a video (N).
-        num_frames: frames a clip (T).
+        clips: clips per video (N).
+        num_frames: frames per clip (T).
         step: seconds between two frames of a clip.
-        gap: seconds from the end of one clip to the start of the next (the paper: 8 frames).
-        motion_weighted: prefer windows in which much moves.
+        gap: seconds from the end of one clip to the start of the next (8 frames in the paper).
+        motion_weighted: prefer windows with much motion.
     """
 
-    clips: int = 3
-    num_frames: int = 16
     step: float = 0.04
-    gap: float = 0.32
-    motion_weighted: bool = False
-
-    @property
-    def seconds(self) -> float:
-        """All clips and the gaps between them."""
-        return self._ordered.seconds
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[N, T]``, whole clips permuted."""
-        times = self._ordered(info, rng).times
+        """Draw times ``[N, T]``, with the clips permuted."""
+        times = super().__call__(info, rng).times
         return ClipTimes(times[torch.randperm(self.clips, generator=rng)])
-
-    @property
-    def _ordered(self) -> ConsecutiveClips:
-        return ConsecutiveClips(self.clips, self.num_frames, self.step, self.gap, self.motion_weighted)
 
 
 @dataclass(frozen=True)
 class NearbyClips:
-    """Two clips of one video, near in time more often than far (CVRL: Qian et al., CVPR 2021, section 3.2).
+    """Two clips of one video, more often close in time than far apart (CVRL: Qian et al., CVPR 2021, section 3.2).
 
-    The distance between the starts is drawn with a density that falls linearly to zero at the longest possible
-    distance, the paper's best choice; then the first start is drawn evenly from what is left.
+    The interval between the starts is drawn with a density that falls linearly to zero at the longest possible
+    interval, the paper's best choice; the first start is then drawn uniformly from the remaining time.
 
     Args:
-        num_frames: frames a clip (T).
+        num_frames: frames per clip (T).
         step: seconds between two frames of a clip.
     """
 
@@ -245,11 +231,11 @@ class NearbyClips:
 
     @property
     def seconds(self) -> float:
-        """One clip: the two may overlap."""
+        """Duration of one clip: the two may overlap."""
         return self.num_frames * self.step
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[2, T]``, in random order."""
+        """Draw times ``[2, T]``, in random order."""
         room = info.duration - self.seconds
         apart = room * (1 - math.sqrt(uniform(0, 1, rng)))  # inverse of the distribution function of 2 (1 - x)
         first = uniform(0, room - apart, rng)
@@ -259,15 +245,15 @@ class NearbyClips:
 
 @dataclass(frozen=True)
 class TupleFrames:
-    """Five frames a < b < c < d < e, of which tuples in and out of order are made (Misra et al., ECCV 2016, 3.1).
+    """Five frames a < b < c < d < e from which to form ordered and shuffled tuples (Misra et al., ECCV 2016, 3.1).
 
-    (b, c, d) is in order, (b, a, d) and (b, e, d) are not: the first and the last frame say nothing.
+    (b, c, d) is in order, (b, a, d) and (b, e, d) are not, so that the first and last frame reveal nothing.
 
     Args:
-        windows: fives a video (N), each drawn on its own.
-        tau_max: longest time from b to d in seconds (the paper: 60 frames).
-        tau_min: shortest time from a to b and from d to e in seconds (the paper: 15 frames).
-        motion_weighted: prefer windows in which much moves, as the paper does.
+        windows: independent sets of five frames per video (N).
+        tau_max: longest time from b to d in seconds (60 frames in the paper).
+        tau_min: shortest time from a to b and from d to e in seconds (15 frames in the paper).
+        motion_weighted: prefer windows with much motion, as in the paper.
     """
 
     windows: int = 1
@@ -277,11 +263,11 @@ class TupleFrames:
 
     @property
     def seconds(self) -> float:
-        """Room for a to e where b to d takes as long as a to b."""
+        """Shortest time from a to e: ``tau_min`` each from a to b, b to d and d to e."""
         return 3 * self.tau_min + TINY
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Times ``[N, 5]``, rising."""
+        """Draw increasing times ``[N, 5]``."""
         return ClipTimes(torch.stack([self._five(info, rng) for _ in range(self.windows)]))
 
     def _five(self, info: VideoInfo, rng: torch.Generator) -> Tensor:

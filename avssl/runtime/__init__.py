@@ -1,4 +1,13 @@
-"""Files, processes, devices, seeds and progress: every room stands on them, and they know nothing of video."""
+"""Files, processes, devices, seeds and progress; nothing here knows of video.
+
+>>> import tempfile
+>>> from pathlib import Path
+>>> from avssl.runtime import key, write_text
+>>> path = Path(tempfile.mkdtemp()) / "seed.txt"
+>>> write_text(path, str(key(0, 1, 2)))  # complete or absent, even if this process is killed
+>>> path.read_text()
+'1535930435702422785'
+"""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Where the work is done: the device, the processes that read, the cache."""
+"""Computing device, reader processes and cache folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from avssl.runtime.workers import start_worker
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the work is done. Does not change results beyond rounding.
+    """Resources to compute with. They change results by rounding at most.
 
     Args:
-        device: ``"auto"`` for the GPU where there is one.
-        workers: processes that decode.
+        device: ``"auto"`` for the GPU if there is one.
+        workers: number of processes that decode.
         cache: folder of the feature cache; None is ``avssl/`` in the user's cache. It can be deleted at any time.
         memory: bytes of decoded training clips kept in memory while fine-tuning.
     """
@@ -31,14 +31,14 @@ class Machine:
 
     @property
     def target(self) -> torch.device:
-        """The device itself."""
+        """The torch device."""
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)
 
     @property
     def half(self) -> bool:
-        """Whether the device computes bfloat16 natively."""
+        """True if the device computes in bfloat16 natively."""
         if self.target.type == "cuda":
             return torch.cuda.is_bf16_supported(including_emulation=False)
         found = torch.cpu.get_capabilities()
@@ -46,15 +46,15 @@ class Machine:
 
     @property
     def folder(self) -> Path:
-        """The cache."""
+        """The cache folder."""
         return self.cache or user_cache()
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 where it is native."""
+        """Return a context that computes in bfloat16 if that is native."""
         return torch.autocast(self.target.type, dtype=torch.bfloat16, enabled=self.half)
 
     def loader(self, dataset: Dataset[Tensor], batch: int = 1) -> DataLoader[Tensor]:
-        """Items in order, read by the workers."""
+        """Load the items of a dataset in order with worker processes."""
         pin = self.target.type == "cuda"
         return DataLoader(
             dataset, batch_size=batch, num_workers=self.workers, pin_memory=pin, worker_init_fn=start_worker

@@ -1,4 +1,4 @@
-"""What a long job has done so far, one line of JSON each, so that a killed job goes on where it stopped."""
+"""Files that survive a kill: atomic writes, and a journal from which a long job resumes."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from filelock import lock_descriptor
 
+CHUNK = 1 << 20
+
 
 class Journal:
-    """An append-only file of entries, locked by the one process that writes it; others wait.
+    """Append-only file of named JSON entries; while one process writes it, others wait.
 
-    A line that a kill cut short is dropped. An entry replaces an earlier one of the same name.
+    A line cut short by a kill is dropped. An entry replaces an earlier one of the same name.
 
     Args:
-        path: the file; made where it doesn't exist.
+        path: the file; created if needed.
 
     Raises:
-        RuntimeError: in a worker that imports a script whose work is not under ``if __name__ == "__main__":``: the
+        RuntimeError: in a worker that imports a script whose work is not under ``if __name__ == "__main__":``. The
             process that started it has the lock and waits for the worker, which would wait for the lock.
 
     Attributes:
-        entries: what was read from the file and appended since, by name.
+        entries: entries read and appended, by name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,13 +39,13 @@ class Journal:
         self.entries: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Journal:
-        if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+        if getattr(multiprocessing.current_process(), "_inheriting", False):  # the check multiprocessing itself makes
             raise RuntimeError(
                 f"{self.path} is being written by the process that started this one, which runs the same script while "
-                'importing it: put what the script does under `if __name__ == "__main__":`'
+                'importing it: put the work of the script under `if __name__ == "__main__":`'
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        while True:  # whoever held the lock may have removed or replaced the file while we waited
+        while True:  # the lock's previous owner may have removed or replaced the file meanwhile
             self._file = open(self.path, "a+b")
             if not lock_descriptor(self._file.fileno(), blocking=False):
                 print(f"waiting for another process that writes {self.path}", file=sys.stderr, flush=True)
@@ -63,27 +64,25 @@ class Journal:
             self.entries[entry["name"]] = entry["value"]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def append(self, name: str, value: dict[str, Any]) -> None:
-        """Write one entry down; it survives this process from here on."""
+        """Write one entry; from here on it survives this process."""
         self._file.write(json.dumps({"name": name, "value": value}).encode() + b"\n")
         self._file.flush()
         self.entries[name] = value
 
     def remove(self) -> None:
-        """Delete the file: the job is done and its result stored."""
+        """Delete the file once the job's result is stored."""
         if os.name == "nt":  # where an open file can't be deleted
             self._file.close()
-        with contextlib.suppress(PermissionError):  # another process on Windows has opened it
+        with contextlib.suppress(PermissionError):  # on Windows, if another process has opened it
             self.path.unlink()
 
 
 def flush(path: Path) -> None:
-    """Flush a file, or a folder's entries, to the disk; Windows flushes no folders."""
+    """Flush a file, or a folder's entries, to disk. Windows flushes no folders."""
     if path.is_dir() and os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -94,16 +93,16 @@ def flush(path: Path) -> None:
 
 
 def settle(partial: Path, path: Path) -> None:
-    """Flush a complete temporary file to the disk and rename it to ``path``."""
+    """Flush a complete temporary file to disk and rename it to ``path``."""
     flush(partial)
     partial.replace(path)
 
 
 @contextlib.contextmanager
 def growing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to; it is renamed to ``path`` if the block ends without an error.
+    """Yield a temporary path to write to, which is renamed to ``path`` if the block ends without an error.
 
-    So ``path`` is either complete or as it was before. A block that writes nothing changes nothing. The folder is
+    So ``path`` is either complete or as it was before. If the block writes nothing, nothing changes. The folder is
     created if needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,26 +116,18 @@ def growing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file that is either complete or as it was before.
-
-    Args:
-        path: the file; its folder is created if needed.
-        write: called with the open temporary file.
-    """
+    """Call ``write`` with an open temporary file that becomes ``path``, see :func:`growing`."""
     with growing(path) as partial, open(partial, "wb") as file:
         write(file)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, as UTF-8; characters that it can't encode are escaped."""
+    """Write a text file atomically, as UTF-8; characters that can't be encoded are escaped."""
     write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
-CHUNK = 1 << 20
-
-
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a file's content."""
+    """Return the SHA-256 of a file's content."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
@@ -145,5 +136,5 @@ def digest_of(path: Path) -> str:
 
 
 def user_cache() -> Path:
-    """The folder for what can be made again: ``$XDG_CACHE_HOME/avssl``, or ``~/.cache/avssl``."""
+    """Return the folder for files that can be recreated: ``$XDG_CACHE_HOME/avssl``, or ``~/.cache/avssl``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avssl"

@@ -23,7 +23,7 @@ def current_class(path: str) -> str:
 
 
 def current_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments under the names by which a class takes them today."""
+    """Return arguments under their present names."""
     known = inspect.signature(function).parameters
     return {name if name in known else ARGUMENTS.get(name, name): value for name, value in arguments.items()}
 

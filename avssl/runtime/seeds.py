@@ -1,4 +1,4 @@
-"""Seeds that follow from numbers."""
+"""Seeds derived from numbers."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import numpy as np
 
 
 def key(*numbers: int) -> int:
-    """A 63-bit seed that depends on every one of ``numbers`` (each at least 0)."""
+    """Return a 63-bit seed that depends on all ``numbers`` (each at least 0)."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -22,20 +22,20 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 NEVER = float("inf")
-EXECUTOR_WINDOW = 256  # items handed to an executor at a time
+EXECUTOR_WINDOW = 256  # items submitted to an executor at a time
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT = 256 << 20  # bytes
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An item for which there is no result.
+    """Outcome of an item without a result.
 
     Attributes:
-        code: ``"timeout"`` (it ran longer than allowed and its process was killed), ``"crashed"`` (its process died)
+        code: ``"timeout"`` (it took longer than allowed and its process was killed), ``"crashed"`` (its process died)
             or ``"error"`` (it raised).
-        why: what happened, in words.
-        errno: the system's number of an error of the system, such as ``errno.ENOSPC``.
+        why: explanation.
+        errno: number of a system error, such as ``errno.ENOSPC``.
     """
 
     code: str
@@ -44,15 +44,15 @@ class Failure:
 
 
 def usable_cores() -> int:
-    """The number of processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_memory() -> None:
-    """Let this process use memory again that it has freed, up to `KEPT` bytes, instead of giving it back each time.
+    """Let this process reuse up to `KEPT` bytes of freed memory instead of returning it to the system each time.
 
-    Tensors of pictures are larger than what the C library keeps by itself, and fresh memory is slow: the system clears
-    every page of it. Does nothing where the C library is not GNU's.
+    Image tensors are larger than what the C library keeps by default, and fresh memory is slow because the system
+    clears every page. Does nothing unless the C library is GNU's.
     """
     if sys.platform != "linux":
         return
@@ -69,34 +69,33 @@ def run_parallel(
     timeout: float | None = None,
     executor: Executor | None = None,
 ) -> Iterator[tuple[int, Result | Failure]]:
-    """Call ``function`` on every item in other processes; one bad item costs that item and nothing else.
+    """Call ``function`` on every item in other processes; a bad item costs only itself.
 
-    Results come as they are done, each with the position of its item, so that a slow item holds nothing up and what
-    is done can be written down at once; put them in order by that position.
+    Results come in order of completion, so that a slow item delays nothing and each result can be stored at once.
 
     Args:
-        function: importable by name, as its processes are started afresh and not forked.
-        items: what it is called with, one at a time; picklable.
-        workers: number of processes; None for one a usable core.
+        function: importable by name, since processes are spawned, not forked.
+        items: its arguments, one per call; picklable.
+        workers: number of processes; None for one per usable core.
         timeout: seconds after which the process that works on an item is killed and replaced.
-        executor: run there (a cluster, for example) rather than in processes of this machine. An executor offers no
-            way to kill a task, so ``timeout`` must be None.
+        executor: where to run instead, for example a cluster. An executor can't kill a task, so ``timeout`` must be
+            None.
 
     Yields:
         (position in ``items``, the result or a :class:`Failure`).
 
     Raises:
         ValueError: for a ``timeout`` together with an ``executor``, or fewer than one worker.
-        RuntimeError: where a worker process dies before it starts to work.
+        RuntimeError: if a worker process dies before it starts to work.
     """
     if executor is not None:
         if timeout is not None:
-            raise ValueError(f"timeout={timeout} can't be kept by an executor, which kills no task: use timeout=None")
-        yield from _run_there(executor, function, items)
+            raise ValueError(f"timeout={timeout}: an executor can't kill a task, use timeout=None")
+        yield from _run_in_executor(executor, function, items)
         return
     count = min(usable_cores() if workers is None else workers, len(items))
     if count < 1 and items:
-        raise ValueError(f"workers={workers}: expected at least 1, or None for one a core")
+        raise ValueError(f"workers={workers}: expected at least 1, or None for one per core")
     queue = deque(enumerate(items))
     pool = [_Worker(function) for _ in range(count)]
     try:
@@ -105,17 +104,15 @@ def run_parallel(
                 if queue and worker.process is None:
                     worker.start()
                 if queue and worker.ready and worker.position is None:
-                    worker.give(*queue.popleft(), timeout)
+                    worker.assign(*queue.popleft(), timeout)
             running = {worker.connection: worker for worker in pool if worker.process is not None}
             deadline = min(worker.deadline for worker in pool)
-            spoken = wait_for_messages(running, None if deadline == NEVER else max(0.0, deadline - time.monotonic()))
+            heard = wait_for_messages(running, None if deadline == NEVER else max(0.0, deadline - time.monotonic()))
             for connection, worker in running.items():
-                if connection in spoken:
-                    position, outcome = worker.hear()
+                if connection in heard:
+                    position, outcome = worker.receive()
                 elif time.monotonic() >= worker.deadline:
-                    position, outcome = worker.stop(
-                        Failure("timeout", f"not done after {timeout:g} s, so it was killed")
-                    )
+                    position, outcome = worker.stop(Failure("timeout", f"killed: not done after {timeout:g} s"))
                 else:
                     continue
                 if position is not None:
@@ -126,13 +123,13 @@ def run_parallel(
 
 
 class _Worker:
-    """A process, the pipe to it, and the item it works on. There is nothing that processes share, so nothing to lock.
+    """A process, the pipe to it, and the item it works on. Processes share nothing, so nothing needs a lock.
 
     Attributes:
-        process: None where it isn't running.
-        ready: whether it has started up.
-        position: of the item it works on.
-        deadline: when it is to be killed.
+        process: None if not running.
+        ready: True once it has started up.
+        position: position of the item it works on, or None.
+        deadline: time at which to kill it.
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
@@ -148,13 +145,13 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def give(self, position: int, item: Any, timeout: float | None) -> None:
+    def assign(self, position: int, item: Any, timeout: float | None) -> None:
         self.position, self.deadline = position, NEVER if timeout is None else time.monotonic() + timeout
-        with contextlib.suppress(BrokenPipeError):  # it died meanwhile: hear() will find out
+        with contextlib.suppress(BrokenPipeError):  # it has died: receive() will notice
             self.connection.send(item)
 
-    def hear(self) -> tuple[int | None, Any]:
-        """(position of the item, what came of it); no position where it wasn't working on one."""
+    def receive(self) -> tuple[int | None, Any]:
+        """Return (position of the item, its outcome); the position is None if there was no item."""
         assert self.process is not None
         try:
             outcome = self.connection.recv()
@@ -163,16 +160,16 @@ class _Worker:
             code = self.process.exitcode
             if not self.ready:
                 raise RuntimeError(
-                    f"A worker process died with exit code {code} before it began to work. It starts by importing the "
-                    'main module: run a script or module whose work stands under `if __name__ == "__main__":`, and '
-                    "see what it printed above"
+                    f"A worker process died with exit code {code} before it started to work. It first imports the main "
+                    'module: run a script or module whose work is under `if __name__ == "__main__":`, and see the '
+                    "output above"
                 ) from None
             return self.stop(Failure("crashed", f"the process that worked on it died with exit code {code}"))
         self.ready, position, self.position, self.deadline = True, self.position, None, NEVER
         return position, outcome
 
     def stop(self, outcome: Failure | None = None) -> tuple[int | None, Failure | None]:
-        """Kill it; (position of the item it worked on, the outcome given)."""
+        """Kill it; return (position of the item it worked on, ``outcome``)."""
         if self.process is not None:
             self.process.kill()
             self.process.join()
@@ -183,9 +180,8 @@ class _Worker:
 
 
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
-    """What a worker process does: say that it is ready, then answer each item, until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    follow_parent()
+    """Run a worker process: report ready, then answer each item until the other side is gone."""
+    _follow_parent()
     connection.send(None)
     while True:
         try:
@@ -193,13 +189,14 @@ def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
         except EOFError:
             return
         try:
-            connection.send(function(item))  # pickles all of it before a byte is sent
+            connection.send(function(item))  # pickles everything before it sends a byte
         except Exception as error:
             connection.send(_failure(error))
 
 
-def follow_parent() -> None:
-    """From here on, end this process, even in the middle of an item, when the process that started it is killed."""
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent process, and end this one, even in the middle of an item, when the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -214,7 +211,7 @@ def _failure(error: Exception) -> Failure:
     return Failure("error", f"{type(error).__name__}: {error}", getattr(error, "errno", None))
 
 
-def _run_there(
+def _run_in_executor(
     executor: Executor, function: Callable[[Item], Result], items: Sequence[Item]
 ) -> Iterator[tuple[int, Result | Failure]]:
     running: dict[Future[Result], int] = {}
@@ -231,9 +228,8 @@ def _run_there(
 
 
 def start_worker(worker: int) -> None:
-    """What every process that reads for a `DataLoader` begins with (``worker_init_fn``)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's affair
-    follow_parent()  # torch's own watchdog looks at the fork server, which lives as long as its children
+    """Set up a reader process of a `DataLoader` (its ``worker_init_fn``)."""
+    _follow_parent()  # torch's own watchdog looks at the fork server, which outlives its children
     import torch  # workers of other jobs do without
 
     torch.set_num_threads(1)

@@ -54,7 +54,7 @@ def test_a_csv_annotates(tmp_path):
     [
         ("file,label\nx,y\n", r"columns \['path'\] are missing; it has \['file', 'label'\]"),
         ("", r"columns \['path', 'label'\] are missing"),
-        ("path,label\na/set1_seq01.mp4,x\nb/none.mp4,y\n", r"1 of 2 paths are no video below /videos.*line 3: b/none"),
+        ("path,label\na/set1_seq01.mp4,x\nb/none.mp4,y\n", r"1 of 2 paths are not videos in /videos.*line 3: b/none"),
         ("path,label\na/set1_seq01.mp4,x\n./a/set1_seq01.mp4,y\n", r"line 3: .*already given in line 2"),
     ],
 )

@@ -98,7 +98,7 @@ def test_copies_never_land_on_originals(tmp_path):
     film(tmp_path / "root" / "a.mp4")
     source = indexed(tmp_path / "root")
     for out in (tmp_path / "root", tmp_path / "root" / "deep" / "er"):
-        with pytest.raises(ValueError, match="where the originals are"):
+        with pytest.raises(ValueError, match="which has the originals"):
             prepare(source, out)
     assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["a.mp4"]
 
@@ -126,10 +126,10 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
         assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with pytest.raises(MediaError, match=r"Run tools/prepare\.py again"):
+    with pytest.raises(MediaError, match="Run `avssl prepare` again"):
         open_manifest(out)
     done = subprocess.run([*command, out, "--workers=1"], check=True, capture_output=True, text=True)
-    assert " 0 were there already" not in done.stdout
+    assert " 0 existed already" not in done.stdout
     assert "0 failed" in done.stdout
     contents = [
         {name: content for name, (_, content) in tree(folder).items() if "/" in name} for folder in (whole, out)

@@ -123,7 +123,7 @@ def test_a_folder_is_indexed_once_and_only_what_changed_again(tmp_path, measured
     assert measured() == ["1.mp4", "2.mp4", "5.mp4"]
     assert [info.path.name for info in again] == ["1.mp4", "2.mp4", "4.mp4", "5.mp4"]
     assert again.classes == ["x", "y", "z"]
-    assert "1 as before, 2 changed, 1 new, 1 gone" in capsys.readouterr().err
+    assert "1 unchanged, 2 changed, 1 new, 1 gone" in capsys.readouterr().err
     relabelled = build_index(root, out, labels="none", group="[0-9]", workers=1, measure=quick)
     assert measured() == []
     assert [info.group for info in relabelled] == ["1", "2", "4", "5"]
@@ -158,7 +158,7 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
         file.write(b'{"name": "hug/half')  # as a kill in the middle of writing leaves it
     done = subprocess.run([*command, out], check=True, capture_output=True, text=True)
     assert " new" in done.stderr
-    assert " 0 as before" not in done.stderr
+    assert " 0 unchanged" not in done.stderr
     assert out.read_bytes() == whole.read_bytes()
     assert not journal.exists()
     assert tree(root) == before
@@ -172,7 +172,7 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     script.write_text(f"from avssl.catalog.index import open_manifest\nopen_manifest({str(root)!r})\n")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    assert 'put what the script does under `if __name__ == "__main__":`' in done.stderr
+    assert 'put the work of the script under `if __name__ == "__main__":`' in done.stderr
     assert done.stderr.splitlines()[-1].startswith("RuntimeError: A worker process died")
 
 

@@ -154,13 +154,13 @@ def test_columns_are_the_mapped_memory(tmp_path):
 
 
 def test_what_is_no_manifest_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"tools/index\.py"):
+    with pytest.raises(FileNotFoundError, match=r"`avssl index ROOT"):
         Manifest.open(tmp_path / "none.parquet")
     pq.write_table(pa.table({"path": ["a"]}), tmp_path / "foreign.parquet")
     with pytest.raises(MediaError, match=r"columns.*status.*missing"):
         Manifest.open(tmp_path / "foreign.parquet")
     (tmp_path / "text.parquet").write_text("hello")
-    with pytest.raises(MediaError, match="not a whole Parquet file"):
+    with pytest.raises(MediaError, match="not a complete Parquet file"):
         Manifest.open(tmp_path / "text.parquet")
     with pytest.raises(ValueError, match="lable"):
         Manifest.from_rows([{"lable": "x"}])
