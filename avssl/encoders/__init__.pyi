@@ -3,6 +3,7 @@ from .audio import AudioResNet as AudioResNet
 from .audio import Waveform as Waveform
 from .base import AudioEncoder as AudioEncoder
 from .base import Encoder as Encoder
+from .base import FrameEncoder as FrameEncoder
 from .channels import GreyResNet as GreyResNet
 from .channels import SplitResNet as SplitResNet
 from .export import load_audio_encoder as load_audio_encoder
@@ -11,6 +12,7 @@ from .export import read_card as read_card
 from .export import save_encoder as save_encoder
 from .export import weights_hash as weights_hash
 from .fused import Fused as Fused
+from .inference import for_inference as for_inference
 from .lstm import FrameLSTM as FrameLSTM
 from .video import MC3 as MC3
 from .video import R3D as R3D

@@ -1,4 +1,4 @@
-"""Networks over sound: two over log-mel spectrograms, one over the samples themselves."""
+"""Audio networks: two over log-mel spectrograms, one over raw samples."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from avssl.encoders.base import AudioEncoder
 from avssl.encoders.spectrogram import LogMel, Masks
-from avssl.encoders.video import ResNet
 
-MEAN, STD = -7.0, 4.0  # of log-mel values, roughly, over speech and the synthetic world: a fixed scale, not a statistic
+MEAN, STD = -7.0, 4.0  # approximate, of log-mel values over speech and the synthetic world; a fixed scale
 
 
 class SpectrogramEncoder(AudioEncoder):
-    """What both have in common: the scaled log-mel spectrogram, masked in training."""
+    """Base of the spectrogram networks: a scaled log-mel spectrogram, masked in training."""
 
     def __init__(self, num_features: int, width: int, rate: int, bands: int, mask: float, **config: int) -> None:
         mel = LogMel(rate, bands)
@@ -25,22 +24,22 @@ class SpectrogramEncoder(AudioEncoder):
         self.mel, self.masks = mel, Masks(mask)
 
     def spectrogram(self, sound: Tensor) -> Tensor:
-        """``[B, S]`` to ``[B, F, T]``, of mean and deviation near 0 and 1."""
+        """Return spectrograms ``[B, F, T]`` of ``[B, S]``, with mean near 0 and standard deviation near 1."""
         self.check_sound(sound)
         return self.masks((self.mel(sound) - MEAN) / STD)
 
 
 class VGG(SpectrogramEncoder):
-    """A VGG-like network over log-mel (Hershey et al., ICASSP 2017; Korbar et al., NeurIPS 2018), with batch norm.
+    """VGG-like network over log-mel (Hershey et al., ICASSP 2017; Korbar et al., NeurIPS 2018), with batch norm.
 
     Four blocks of two 3 x 3 convolutions, the first three followed by 2 x 2 max pooling; maps are averaged over bands.
     One step of the maps is 80 ms. D is 8 x width.
 
     Args:
         width: channels of the first block (VGG: 64).
-        rate: samples a second.
-        bands: of the log-mel spectrogram.
-        mask: largest share of bands and time hidden in training, see `Masks`.
+        rate: sampling rate in Hz.
+        bands: bands of the log-mel spectrogram.
+        mask: largest share of bands and of time masked in training, see `Masks`.
     """
 
     def __init__(self, width: int = 64, rate: int = 16000, bands: int = 64, mask: float = 0.0) -> None:
@@ -60,20 +59,22 @@ class VGG(SpectrogramEncoder):
 
 
 class AudioResNet(SpectrogramEncoder):
-    """A ResNet over log-mel, the spectrogram as a grey picture (Hershey et al., ICASSP 2017).
+    """ResNet over log-mel, with the spectrogram as a grey image (Hershey et al., ICASSP 2017).
 
-    Torchvision's network (`avssl.encoders.ResNet`), so that its weights fit at width 64; maps are averaged over bands.
-    One step of the maps is 320 ms. D is 8 x width, at depth 50 32 x width.
+    Torchvision's network (`avssl.encoders.ResNet`), so its weights fit at width 64; maps are averaged over bands. One
+    step of the maps is 320 ms. D is 8 x width, or 32 x width at depth 50.
 
     Args:
         depth: 18 or 50.
         width: channels of the first layer, a multiple of 8.
-        rate: samples a second.
-        bands: of the log-mel spectrogram.
-        mask: largest share of bands and time hidden in training, see `Masks`.
+        rate: sampling rate in Hz.
+        bands: bands of the log-mel spectrogram.
+        mask: largest share of bands and of time masked in training, see `Masks`.
     """
 
     def __init__(self, depth: int = 18, width: int = 64, rate: int = 16000, bands: int = 64, mask: float = 0.0) -> None:
+        from avssl.encoders.video import ResNet  # needs torchvision, unlike the other audio encoders
+
         net = ResNet(depth, width)
         super().__init__(net.num_features, width, rate, bands, mask, depth=depth)
         self.net = net
@@ -84,17 +85,17 @@ class AudioResNet(SpectrogramEncoder):
 
 
 class Waveform(AudioEncoder):
-    """Convolutions over the samples themselves (Owens & Efros, ECCV 2018, section 3 and figure 2).
+    """Convolutions over raw samples (Owens & Efros, ECCV 2018, section 3 and figure 2).
 
     Samples are companded, sign(x) log(1 + 255 |x|) / log 256, so that quiet sound counts. A convolution over 65 samples
-    with stride 4 and max pooling by 4, then three blocks of convolutions over 15 steps, two of them with stride 4. One
+    with stride 4 and max pooling by 4 is followed by three convolutions over 15 steps, two of them with stride 4. One
     step of the maps is 256 samples (16 ms at 16 kHz). D is 4 x width.
 
     The authors' blocks are residual, their sound is stereo at 21 kHz, and their third block keeps 128 channels.
 
     Args:
         width: channels of the first layer (the paper: 64).
-        rate: samples a second.
+        rate: sampling rate in Hz.
     """
 
     def __init__(self, width: int = 64, rate: int = 16000) -> None:

@@ -1,4 +1,4 @@
-"""What every encoder is: clips (or sound) in, feature maps or one vector a clip out."""
+"""The encoder interface: clips (or sound) to feature maps or to one vector per clip."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 
 class Exportable(nn.Module):
-    """A network that an export can build again.
+    """A network that can be rebuilt from an export.
 
-    A subclass passes its own constructor arguments on:
+    A subclass passes on its own constructor arguments:
     ``super().__init__(num_features=8 * width, config={"width": width})``.
 
     Args:
-        num_features: D, the width of what it gives.
-        config: the constructor arguments of the subclass, plain values only.
+        num_features: D, the width of the output.
+        config: the subclass's constructor arguments, plain values only.
 
     Attributes:
-        num_features: D.
-        config: as given.
-        card: what an export says about the network (see `load_encoder`); empty for a network made here.
+        card: the export's card (see `load_encoder`); empty for a new network.
     """
 
     def __init__(self, num_features: int, config: Mapping[str, Any]) -> None:
@@ -33,47 +32,30 @@ class Exportable(nn.Module):
 
 
 class Encoder(Exportable):
-    """A network over clips, without a classifier. Its arguments are those of `Exportable`; D counts the last maps.
+    """A network over clips, without a classifier. D is the number of channels of the last maps.
 
     Attributes:
-        per_frame: True where frames are encoded independently, so that T' = T and `frames` exists.
-        min_clip: the least (T, H, W) that the network accepts.
+        per_frame: True if frames are encoded independently, so that T' = T and `FrameEncoder.frames` exists.
+        min_clip: smallest (T, H, W) that the network accepts.
     """
 
     per_frame: bool = False
     min_clip: tuple[int, int, int] = (1, 1, 1)
 
     def maps(self, clips: Tensor) -> Tensor:
-        """Feature maps.
-
-        Args:
-            clips: ``[B, T, 3, H, W]`` float, normalised.
-
-        Returns:
-            ``[B, D, T', H', W']``.
+        """Return feature maps ``[B, D, T', H', W']`` of clips ``[B, T, 3, H, W]`` (float, normalised).
 
         Raises:
-            ValueError: where the shape or the type is another, or the clip is smaller than ``min_clip``.
+            ValueError: if shape or type is wrong, or the clip is smaller than ``min_clip``.
         """
         raise NotImplementedError
 
     def forward(self, clips: Tensor) -> Tensor:
-        """One vector a clip: the mean of `maps` over time and space.
-
-        Args:
-            clips: ``[B, T, 3, H, W]`` float, normalised.
-
-        Returns:
-            ``[B, D]`` float32 (also under autocast).
-        """
+        """Return one vector per clip, the mean of `maps`: ``[B, D]`` float32, even under autocast."""
         return self.maps(clips).mean(dim=(2, 3, 4), dtype=torch.float32)
 
     def check_clips(self, clips: Tensor) -> None:
-        """Refuse what is not a batch of normalised clips.
-
-        Raises:
-            ValueError: see `maps`.
-        """
+        """Raise `ValueError` unless ``clips`` is a batch of normalised clips (see `maps`)."""
         name = type(self).__name__
         if clips.ndim != 5 or clips.shape[2] != 3:
             raise ValueError(f"{name}: expected clips [B, T, 3, H, W], got {list(clips.shape)}")
@@ -84,18 +66,42 @@ class Encoder(Exportable):
             raise ValueError(f"{name}: needs clips of at least {self.min_clip} (frames, height, width), got {got}")
 
 
+class FrameEncoder(Encoder):
+    """An encoder of single frames: T' = T, and `forward` averages over time."""
+
+    per_frame = True
+
+    def stages(self, clips: Tensor) -> list[Tensor]:
+        """Return the maps of all stages, for heads that need more detail than the last one has.
+
+        Args:
+            clips: ``[B, T, 3, H, W]`` float, normalised.
+
+        Returns:
+            Four ``[B*T, C, h, w]``, at 1/4, 1/8, 1/16 and 1/32 of the frame's height and width.
+        """
+        raise NotImplementedError
+
+    def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
+        return rearrange(self.stages(clips)[-1], "(b t) d h w -> b d t h w", b=len(clips))
+
+    def frames(self, clips: Tensor) -> Tensor:
+        """Return one vector per frame, ``[B, T, D]`` float32, of clips ``[B, T, 3, H, W]``, in one batched call."""
+        vectors = self.stages(clips)[-1].mean(dim=(2, 3), dtype=torch.float32)  # [B*T, D]
+        return rearrange(vectors, "(b t) d -> b t d", b=len(clips))
+
+    def forward(self, clips: Tensor) -> Tensor:  # noqa: D102
+        return self.frames(clips).mean(dim=1)
+
+
 class AudioEncoder(Exportable):
-    """A network over sound, without a classifier. What it makes of the samples first (log-mel, ...) belongs to it.
+    """A network over sound, without a classifier. Its preprocessing of samples (log-mel, ...) is part of it.
 
     Args:
         num_features: D, the number of channels of the last maps.
-        config: the constructor arguments of the subclass, plain values only.
-        rate: samples a second that it must be given.
-        min_samples: the least number of samples that it accepts.
-
-    Attributes:
-        rate: as given.
-        min_samples: as given.
+        config: the subclass's constructor arguments, plain values only.
+        rate: sampling rate of its input, in Hz.
+        min_samples: smallest number of samples that it accepts.
     """
 
     def __init__(self, num_features: int, config: Mapping[str, Any], rate: int, min_samples: int) -> None:
@@ -103,36 +109,19 @@ class AudioEncoder(Exportable):
         self.rate, self.min_samples = rate, min_samples
 
     def maps(self, sound: Tensor) -> Tensor:
-        """Features over time.
-
-        Args:
-            sound: ``[B, S]`` float mono in [-1, 1], ``rate`` samples a second.
-
-        Returns:
-            ``[B, D, T']``.
+        """Return features over time ``[B, D, T']`` of sound ``[B, S]`` (float mono in [-1, 1], at ``rate`` Hz).
 
         Raises:
-            ValueError: where the shape or the type is another, or there are fewer samples than ``min_samples``.
+            ValueError: if shape or type is wrong, or there are fewer than ``min_samples`` samples.
         """
         raise NotImplementedError
 
     def forward(self, sound: Tensor) -> Tensor:
-        """One vector a sound: the mean of `maps` over time.
-
-        Args:
-            sound: ``[B, S]`` float mono in [-1, 1].
-
-        Returns:
-            ``[B, D]`` float32 (also under autocast).
-        """
+        """Return one vector per sound, the mean of `maps` over time: ``[B, D]`` float32, even under autocast."""
         return self.maps(sound).mean(dim=2, dtype=torch.float32)
 
     def check_sound(self, sound: Tensor) -> None:
-        """Refuse what is not a batch of sounds.
-
-        Raises:
-            ValueError: see `maps`.
-        """
+        """Raise `ValueError` unless ``sound`` is a batch of sounds (see `maps`)."""
         name = type(self).__name__
         if sound.ndim != 2 or not sound.is_floating_point():
             raise ValueError(f"{name}: expected float sound [B, S], got {sound.dtype} {list(sound.shape)}")

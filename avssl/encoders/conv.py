@@ -1,9 +1,9 @@
-"""Convolutions that bfloat16 training on a CPU can trust.
+"""Convolutions that are safe for bfloat16 training on a CPU.
 
-Where a kernel reaches beyond both ends of its input at once, the weight gradient that torch 2.14 computes in bfloat16
-on a CPU may be made of uninitialised memory, and sooner or later NaN (the result and the input's gradient are right): a
-kernel 3 deep over 2 frames, which R3D's last stages see of 16 frames of video, or a kernel 3 wide with stride 2 over a
-single pixel, which a ResNet sees of a small patch.
+If a kernel extends beyond both ends of its input at once, torch 2.14 may compute its bfloat16 weight gradient on a CPU
+from uninitialised memory, sooner or later NaN (the result and the input's gradient are right). Examples: a kernel 3
+deep over 2 frames, in R3D's last stages with 16 frames of video; a kernel 3 wide with stride 2 over a single pixel, in
+a ResNet with a small patch.
 """
 
 from __future__ import annotations
@@ -13,36 +13,35 @@ from torch.nn import functional as F
 
 
 class Conv2d(nn.Conv2d):
-    """torch's Conv2d; where the input is a single pixel high or wide, only the middle of the kernel is computed."""
+    """torch's Conv2d; if the input is a single pixel high or wide, only the middle of the kernel is applied."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """``[B, C, H, W]`` to ``[B, D, H', W']``."""
+        """Map ``[B, C, H, W]`` to ``[B, D, H', W']``."""
         if min(input.shape[2:]) > 1:
             return super().forward(input)
-        weight, padding = seen(self, input)
+        weight, padding = used_kernel(self, input)
         return F.conv2d(input, weight, self.bias, self.stride, padding)
 
 
 class Conv3d(nn.Conv3d):
-    """torch's Conv3d; where the input is a single frame long or pixel wide, only the middle of the kernel is computed.
+    """torch's Conv3d; if the input is a single frame long or pixel wide, only the middle of the kernel is applied.
 
-    A clip that is longer, but shorter than the kernel, gets its frames of zeros before the convolution instead of
-    within it.
+    A longer clip that is shorter than the kernel is padded with zero frames before the convolution, not within it.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """``[B, C, T, H, W]`` to ``[B, D, T', H', W']``."""
+        """Map ``[B, C, T, H, W]`` to ``[B, D, T', H', W']``."""
         if min(input.shape[2:]) > 1 and input.shape[2] >= self.kernel_size[0]:
             return super().forward(input)
-        weight, padding = seen(self, input)
+        weight, padding = used_kernel(self, input)
         if input.shape[2] < weight.shape[2]:
             input = F.pad(input, (0, 0, 0, 0, padding[0], padding[0]))
             padding[0] = 0
         return F.conv3d(input, weight, self.bias, self.stride, padding)
 
 
-def seen(conv: nn.Conv2d | nn.Conv3d, input: Tensor) -> tuple[Tensor, list[int]]:
-    """The part of a kernel that meets anything but padding along axes on which the input has size 1, and the padding.
+def used_kernel(conv: nn.Conv2d | nn.Conv3d, input: Tensor) -> tuple[Tensor, list[int]]:
+    """Return the part of a kernel that sees more than padding along axes where the input has size 1, and the padding.
 
     Only for kernels of odd size that are padded by half of it.
     """

@@ -1,4 +1,4 @@
-"""An encoder as files: ``encoder.safetensors`` and a card that says what it is. Nothing is ever unpickled."""
+"""Export an encoder as ``encoder.safetensors`` with a card that describes it. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ Kind = TypeVar("Kind", bound=Exportable)
 def save_encoder(encoder: Exportable, folder: str | Path, card: Mapping[str, Any]) -> Path:
     """Write ``encoder.safetensors`` and ``encoder.json`` into a folder, replacing an earlier export.
 
-    The weights file also holds the card and is replaced in one step, so that an interrupted export leaves the old
-    encoder or the new one; ``encoder.json`` is the same card for people and other programs.
+    The weights file contains the card and is replaced atomically, so an interrupted export leaves the old encoder or
+    the new one; ``encoder.json`` is a copy of the card for people and other programs.
 
     Args:
-        encoder: any encoder of pictures, of sound or of both; parameters are written in their own type.
-        folder: made where it does not exist.
+        encoder: any encoder of video, sound or both; parameters keep their type.
+        folder: created if it does not exist.
         card: JSON values. Must have ``mean`` and ``std`` (three channel values for pixels in [0, 1]) and ``size``
-            ((height, width) of the frames it was trained on); whatever else is worth knowing (method, config, ...)
-            goes along. Class, constructor arguments, num_features, versions and commit are added.
+            ((height, width) of the training frames); anything else worth knowing (method, config, ...) is kept. Class,
+            constructor arguments, num_features, versions and commit are added.
 
     Returns:
         The path of the weights file.
 
     Raises:
-        ValueError: where the card lacks an entry or holds what JSON can't.
+        ValueError: if the card lacks an entry or has a value that JSON can't express.
     """
     missing = [key for key in ("mean", "std", "size") if key not in card]
     if missing:
@@ -68,40 +68,31 @@ def save_encoder(encoder: Exportable, folder: str | Path, card: Mapping[str, Any
 
 
 def load_encoder(path: str | Path) -> Encoder:
-    """Build an exported encoder again, in eval mode, on the CPU; its card is in ``encoder.card``.
+    """Load an exported encoder, in eval mode, on the CPU; its card is in ``encoder.card``.
 
     Args:
         path: a run folder (``<run>/encoder/`` is read), an export folder, or the weights file itself.
 
     Raises:
-        FileNotFoundError: where there is no export; says where it looked.
-        ValueError: where the file is damaged, its class is not an `Encoder`, or its tensors do not fit the class;
-            lists what is missing, unexpected and of another shape.
+        FileNotFoundError: if there is no export; says where it looked.
+        ValueError: if the file is damaged, its class is not an `Encoder`, or its tensors do not fit the class; lists
+            the missing, unexpected and misshapen ones.
     """
     return load(path, Encoder, "encoder")
 
 
 def load_audio_encoder(path: str | Path) -> AudioEncoder:
-    """The audio encoder of a run, as `load_encoder`; of a run folder ``<run>/audio_encoder/`` is read.
-
-    Raises:
-        FileNotFoundError: where there is no export; says where it looked.
-        ValueError: as `load_encoder`.
-    """
+    """Load an audio encoder; like `load_encoder`, but of a run folder ``<run>/audio_encoder/`` is read."""
     return load(path, AudioEncoder, "audio_encoder")
 
 
 def load(path: str | Path, kind: type[Kind], name: str) -> Kind:
-    """Build an exported network of some kind again, in eval mode, on the CPU; its card is in ``.card``.
+    """Load an exported network; like `load_encoder`, for any class.
 
     Args:
         path: a run folder, an export folder, or the weights file itself.
-        kind: what it must be.
-        name: the folder within a run.
-
-    Raises:
-        FileNotFoundError: where there is no export; says where it looked.
-        ValueError: as `load_encoder`.
+        kind: the class it must belong to.
+        name: its folder within a run.
     """
     weights = _find(path, name)
     card, tensors = _read(weights)
@@ -113,41 +104,33 @@ def load(path: str | Path, kind: type[Kind], name: str) -> Kind:
 
 
 def plan(network: Exportable) -> dict[str, Any]:
-    """What `build` needs, as plain values: the class and the constructor arguments."""
+    """Return a network's class and constructor arguments as plain values, for `build`."""
     return {"class": f"{type(network).__module__}.{type(network).__qualname__}", "config": network.config}
 
 
 def build(plan: Mapping[str, Any], kind: type[Kind], where: str | Path = "a plan") -> Kind:
-    """A new network from what `plan` says, with weights drawn anew.
+    """Build a network with newly initialised weights from its `plan`.
 
     Args:
         plan: ``class`` and ``config``.
-        kind: what it must be.
-        where: names the plan in messages.
+        kind: the class it must belong to.
+        where: names the plan in error messages.
 
     Raises:
-        ValueError: where the class can't be imported or is another.
+        ValueError: if the class can't be imported or is not of this kind.
     """
     found = _class_of(plan, kind, where)
     return found(**current_arguments(found, plan["config"]))
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """What an export says about its encoder, without building it.
-
-    Args:
-        path: as in `load_encoder`.
-
-    Raises:
-        FileNotFoundError: where there is no export.
-        ValueError: where the file is damaged.
-    """
+    """Read the card of an export without building the encoder; path and errors as in `load_encoder`."""
     weights = _find(path)
     return _card_of(_open(weights), weights)
 
 
 def weights_hash(encoder: Exportable) -> str:
-    """SHA-256 over class, constructor arguments and every tensor: equal where two encoders compute the same."""
+    """Return the SHA-256 over class, constructor arguments and every tensor: equal if two encoders compute the same."""
     arguments = sorted(original_arguments(encoder.config).items())
     digest = hashlib.sha256(f"{type(encoder).__qualname__} {arguments}".encode())
     for name, tensor in sorted(encoder.state_dict().items()):
@@ -157,7 +140,7 @@ def weights_hash(encoder: Exportable) -> str:
 
 
 def source_commit() -> str | None:
-    """The commit of the source tree that avssl runs from (``-dirty`` where files differ); None outside of git."""
+    """Return the commit of avssl's source tree (``-dirty`` if files differ); None outside git."""
     git = shutil.which("git")
     root = Path(avssl.__file__).parents[1]
     if git is None or not (root / ".git").exists():
@@ -190,7 +173,7 @@ def _open(weights: Path) -> Any:
 def _card_of(file: Any, weights: Path) -> dict[str, Any]:
     metadata = file.metadata() or {}
     if "card" not in metadata:
-        raise ValueError(f"{weights}: no card in the file: it was not written by avssl. Export with tools/export.py")
+        raise ValueError(f"{weights}: no card in the file: avssl didn't write it. Export with tools/export.py")
     return json.loads(metadata["card"])
 
 

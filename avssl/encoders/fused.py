@@ -1,4 +1,4 @@
-"""A network over picture and sound together."""
+"""A network over video and sound together."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from avssl.encoders.video import R3D
 class Fused(Encoder):
     """Early fusion (Owens & Efros, ECCV 2018, figure 2): sound joins a 3D network after its first stage.
 
-    The maps of a `Waveform` network are brought to the frame rate of the first stage of an `R3D`, repeated over the
-    picture, concatenated with its maps and reduced by a 1 x 1 x 1 convolution; the other stages see both. D is
-    8 x width, T' = T / 8. Without sound (`maps`, transfer to silent pictures) its features are zero, as in the paper's
-    vision-only experiments (section 5).
+    The maps of a `Waveform` network are pooled to the frame rate of the first stage of an `R3D`, repeated over space,
+    concatenated with its maps and reduced by a 1 x 1 x 1 convolution; the other stages see both. D is 8 x width, T' =
+    T / 8. Without sound (`maps`, transfer to silent video) the sound features are zero, as in the paper's vision-only
+    experiments (section 5).
 
     Args:
         width: channels of the first layers of both streams.
-        rate: samples a second.
-        differences: see the differences between frames, not the frames (`VideoResNet`).
+        rate: sampling rate in Hz.
+        differences: take differences between frames as input, not frames (`VideoResNet`).
     """
 
     def __init__(self, width: int = 64, rate: int = 16000, differences: bool = False) -> None:
@@ -37,25 +37,22 @@ class Fused(Encoder):
         return self._maps(clips, None)
 
     def fused(self, clips: Tensor, sounds: Tensor) -> Tensor:
-        """Maps of pictures with sounds of as many seconds. What the pictures give before sound joins is computed once.
+        """Return the maps of clips with sounds of the same length. The video stage before the fusion runs once.
 
         Args:
             clips: ``[B, T, 3, H, W]`` float, normalised.
-            sounds: ``[B * K, S]`` float mono in [-1, 1], K of them for each clip, clip by clip.
+            sounds: ``[B * K, S]`` float mono in [-1, 1], K per clip, clip by clip.
 
         Returns:
             ``[B * K, D, T', H', W']``.
-
-        Raises:
-            ValueError: as in `Encoder.maps` and `AudioEncoder.maps`.
         """
         return self._maps(clips, self.audio.maps(sounds))
 
     def _maps(self, clips: Tensor, heard: Tensor | None) -> Tensor:
-        self.check_clips(clips)  # here, so that what is wrong is said of this network, not of its picture stream
+        self.check_clips(clips)  # here, so that errors name this network, not its video stream
         net = self.video.net
         seen = net.layer1(net.stem(self.video.channels_first(clips)))  # [B, C, T, H', W']
-        # the convolution over both is the sum of one over each: the sound need not be repeated over the picture
+        # the convolution over both is the sum of one over each: the sound need not be repeated over space
         pictures, sounds = self.join.weight.split([seen.shape[1], self.audio.num_features], 1)
         both = F.conv3d(seen, pictures, self.join.bias)
         if heard is not None:

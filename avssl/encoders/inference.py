@@ -1,4 +1,4 @@
-"""The same network, quicker, for features only."""
+"""A faster copy of an encoder, for inference only."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ MAX_POOL = repr(nn.MaxPool2d(3, stride=2, padding=1))
 
 
 def for_inference(encoder: Encoder, half: bool = False) -> Encoder:
-    """A copy in eval mode whose batch normalisations are part of the convolutions before them.
+    """Return a copy in eval mode with each batch normalisation folded into the convolution before it.
 
-    Only where the network's definition lets the one follow the other directly, as in torchvision's networks. On a CPU
-    the max-pooling of residual networks is a quicker one (`MaxPool`). All else stays as it is. The result is that of
-    ``encoder.eval()`` up to rounding.
+    Only where the module definition has one directly after the other, as in torchvision's networks. On a CPU the max
+    pooling of residual networks is replaced by a faster one (`MaxPool`). The result equals that of ``encoder.eval()``
+    up to rounding.
 
     Args:
-        encoder: on any device; left as it is.
-        half: for use under bfloat16 autocast only, whose results don't change: the weights that autocast would convert
-            at each call are converted here.
+        encoder: on any device; not modified.
+        half: convert once the weights that bfloat16 autocast would convert at each call. Only for use under autocast,
+            whose results don't change.
     """
     quick = copy.deepcopy(encoder).eval()
     on_gpu = any(weight.is_cuda for weight in quick.parameters())
@@ -49,7 +49,7 @@ class MaxPool(nn.Module):
     """``nn.MaxPool2d(3, stride=2, padding=1)`` without gradients: rows first, then columns; less than half the time."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """``[N, C, H, W]`` to ``[N, C, ceil(H / 2), ceil(W / 2)]``."""
+        """Map ``[N, C, H, W]`` to ``[N, C, ceil(H / 2), ceil(W / 2)]``."""
         for dim in (2, 3):
             lines = maps.movedim(dim, 0)
             best, odd = lines[::2].clone(), lines[1::2]  # line 2 i, with 2 i + 1 and 2 i - 1

@@ -1,4 +1,4 @@
-"""An LSTM that reads a clip frame by frame; its state is the feature of the clip."""
+"""An LSTM that reads a clip frame by frame; its outputs are the clip's features."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,16 +17,16 @@ State = list[tuple[Tensor, Tensor]]  # (output h, cell c) of each layer, [B, wid
 
 
 class PeepholeLSTM(nn.Module):
-    """LSTM layers whose gates see the cell (A. Graves: Generating Sequences with Recurrent Neural Networks, 2013).
+    """LSTM with peephole connections (A. Graves: Generating Sequences with Recurrent Neural Networks, 2013).
 
-    The equations are those of Srivastava et al., ICML 2015, section 2. What is read is divided by the square root of
-    its width and its weights are as much larger: thousands of pixels of one sign else drive all gates into saturation
+    The equations are those of Srivastava et al., ICML 2015, section 2. Inputs are divided by the square root of their
+    width and their weights are larger by as much: otherwise thousands of pixels of one sign would saturate all gates
     within a few steps of Adam, which moves every weight equally far.
 
     Args:
-        inputs: width of what the first layer reads at a step; 0 where it reads nothing and runs on its state alone.
-        width: units a layer.
-        layers: each reads the one below.
+        inputs: width of the first layer's input; 0 for a network without input, which runs on its state alone.
+        width: units per layer.
+        layers: number of layers; each reads the one below.
     """
 
     def __init__(self, inputs: int, width: int, layers: int = 1) -> None:
@@ -41,10 +42,10 @@ class PeepholeLSTM(nn.Module):
 
         Args:
             values: ``[B, T, inputs]``.
-            state: to begin with; zeros where None.
+            state: initial state; None is zero.
 
         Returns:
-            The upper layer's outputs ``[B, T, width]`` float32, and the state after the last step.
+            The top layer's outputs ``[B, T, width]`` float32, and the state after the last step.
         """
         state = self.start(values) if state is None else state
         outputs = []
@@ -54,22 +55,17 @@ class PeepholeLSTM(nn.Module):
         return torch.stack(outputs, 1), state
 
     def read(self, values: Tensor) -> Tensor:
-        """``[..., inputs]`` to what they add to the gates of the first layer, ``[..., 4 width]``."""
-        assert self.weight is not None, "this LSTM reads nothing"
+        """Map ``[..., inputs]`` to their contribution to the first layer's gates, ``[..., 4 width]``."""
+        assert self.weight is not None, "this LSTM has no input"
         return F.linear(values / values.shape[-1] ** 0.5, self.weight)
 
     def start(self, values: Tensor) -> State:
-        """The state before anything was read, for as many rows as ``values``."""
+        """Return the zero state, for as many rows as ``values``."""
         zeros = values.new_zeros(len(values), self.width, dtype=torch.float32)
         return [(zeros, zeros) for _ in self.before]
 
     def step(self, read: Tensor | None, state: State) -> State:
-        """One step of all layers.
-
-        Args:
-            read: ``[B, 4 width]`` what `read` made of the input, or None where there is none.
-            state: before the step.
-        """
+        """Advance the state by one step; ``read`` is the output of `read`, ``[B, 4 width]``, or None without input."""
         after: State = []
         for layer, (output, cell) in enumerate(state):
             gates = self.before[layer](output).float()  # [B, 4 width]
@@ -85,21 +81,21 @@ class PeepholeLSTM(nn.Module):
 
 
 class FrameLSTM(Encoder):
-    """The encoder of Srivastava et al. (ICML 2015): an LSTM over frames or over features of frames (percepts).
+    """LSTM over frames or over features of frames (percepts), after Srivastava et al. (ICML 2015).
 
-    `maps` are the upper layer's outputs, one a frame (T' = T, a single place); `forward` averages them over time, as
-    the paper averages the answers of its classifier over the steps (section 3).
+    `maps` are the top layer's outputs, one per frame (T' = T, H' = W' = 1); `forward` averages them over time, as the
+    paper averages its classifier's predictions over the steps (section 3).
 
     Args:
-        width: units a layer, which is D (the paper: 2048).
-        layers: of the LSTM (the paper: 1 for actions, 2 for moving digits).
-        size: where the LSTM reads pixels, the height and width to which frames are averaged (the paper's patches: 32).
-        percepts: frame encoder whose features the LSTM reads in place of pixels, standardised by channel. It is frozen,
-            as in the paper: a target that could be learnt would be learnt to be constant. Give a trained one, by
-            ``class_path: avssl.encoders.load_encoder``. The config of an export names it by class and arguments.
+        width: units per layer, which is D (the paper: 2048).
+        layers: layers of the LSTM (the paper: 1 for actions, 2 for moving digits).
+        size: height and width to which frames are averaged if the LSTM reads pixels (the paper's patches: 32).
+        percepts: frame encoder whose features, normalised per channel, the LSTM reads instead of pixels. It is frozen,
+            as in the paper: a trainable target would become constant. Pass a trained one by ``class_path:
+            avssl.encoders.load_encoder``. An export's config names it by class and arguments.
 
     Raises:
-        ValueError: where percepts come from an encoder that mixes frames.
+        ValueError: if percepts come from an encoder that mixes frames.
     """
 
     def __init__(
@@ -113,34 +109,31 @@ class FrameLSTM(Encoder):
             raise ValueError(f"FrameLSTM: percepts need a frame encoder; {type(source).__name__} mixes frames in time")
         self.size = size
         self.percepts = None if source is None else source.requires_grad_(False).eval()
-        self.values = 3 * size**2 if source is None else source.num_features  # width of what is read of a frame
+        self.values = 3 * size**2 if source is None else source.num_features  # input width per frame
         self.standardise = None if source is None else nn.BatchNorm1d(self.values, affine=False)
         self.lstm = PeepholeLSTM(self.values, width, layers)
 
     def train(self, mode: bool = True) -> FrameLSTM:
-        """The percepts stay in eval mode: they are frozen."""
+        """Set the mode; the frozen percepts stay in eval mode."""
         super().train(mode)
         if self.percepts is not None:
             self.percepts.eval()
         return self
 
     def read(self, clips: Tensor) -> Tensor:
-        """What the LSTM sees of each frame.
-
-        Args:
-            clips: ``[B, T, 3, H, W]`` float, normalised.
+        """Return the LSTM's input of clips ``[B, T, 3, H, W]`` (float, normalised).
 
         Returns:
-            ``[B, T, V]`` float32: pixels (V = 3 size²; channel, row, column) or standardised percepts.
+            ``[B, T, V]`` float32: pixels (V = 3 size²; channel, row, column) or normalised percepts.
         """
         self.check_clips(clips)
         if self.percepts is None or self.standardise is None:
-            pixels = F.adaptive_avg_pool2d(clips.flatten(0, 1).float(), self.size)  # [B T, 3, size, size]
-            return pixels.flatten(1).unflatten(0, (len(clips), -1))
+            pixels = F.adaptive_avg_pool2d(clips.flatten(0, 1).float(), self.size)
+            return rearrange(pixels, "(b t) c h w -> b t (c h w)", b=len(clips))
         with torch.no_grad():
             found: Tensor = self.percepts.frames(clips)  # type: ignore[operator]
         return self.standardise(found.flatten(0, 1)).unflatten(0, (len(clips), -1))
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         outputs, _ = self.lstm(self.read(clips))  # [B, T, D]
-        return outputs.transpose(1, 2)[..., None, None]
+        return outputs.mT[..., None, None]  # [B, D, T, 1, 1]

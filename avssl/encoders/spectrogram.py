@@ -1,4 +1,4 @@
-"""What is made of sound on the device, before a network sees it: log-mel spectrograms, and masks on them."""
+"""Log-mel spectrograms and their masks, computed on the device."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
-FLOOR = 1e-6  # power added before the logarithm: silence is -13.8, and quiet noise is no louder than it was
+FLOOR = 1e-6  # power added before the logarithm: silence is -13.8, and quiet noise is not amplified
 
 
 class LogMel(nn.Module):
-    """The natural logarithm of the power in triangular bands, evenly spaced on the mel scale.
+    """Natural logarithm of the power in triangular bands, evenly spaced on the mel scale.
 
-    Each column is the spectrum of one window (Hann, ``window`` seconds); columns are ``hop`` seconds apart, and column
-    k begins at ``k * hop``: nothing is padded, so that no column knows where the sound ends. Bands follow HTK's mel
-    scale, without normalisation of their areas. Computed in float32, also under autocast.
+    Each column is the spectrum of one window (Hann, ``window`` seconds), and column k begins at ``k * hop`` seconds.
+    Nothing is padded, so no column reveals where the sound ends. Bands follow HTK's mel scale, without area
+    normalisation. Computed in float32, even under autocast.
 
     Args:
-        rate: samples a second.
+        rate: sampling rate in Hz.
         bands: number of bands (F).
-        window: seconds of a window.
+        window: seconds per window.
         hop: seconds from one window to the next.
-        low: Hz at which the lowest band begins.
-        high: Hz at which the highest band ends.
+        low: lower edge of the lowest band, in Hz.
+        high: upper edge of the highest band, in Hz.
     """
 
     def __init__(
@@ -42,25 +42,25 @@ class LogMel(nn.Module):
         self.spectrum = torchaudio.transforms.Spectrogram(
             bins, self.window, self.hop, power=2.0, center=False, window_fn=torch.hann_window
         )
-        for name, buffer in list(self.named_buffers()):  # functions of the arguments: not part of an export
+        for name, buffer in list(self.named_buffers()):  # computed from the arguments: not part of an export
             owner, _, leaf = name.rpartition(".")
             self.get_submodule(owner).register_buffer(leaf, buffer, persistent=False)
         self.min_samples = bins
 
     def forward(self, sound: Tensor) -> Tensor:
-        """``[..., S]`` samples in [-1, 1] to ``[..., F, T]``, T = 1 + (S - bins) // hop."""
+        """Map samples ``[..., S]`` in [-1, 1] to ``[..., F, T]``, T = 1 + (S - bins) // hop."""
         with torch.autocast(sound.device.type, enabled=False):
             return (self.mel(self.spectrum(sound.float())) + FLOOR).log()
 
 
 class Masks(nn.Module):
-    """SpecAugment (Park et al., Interspeech 2019): a stretch of bands and a stretch of time are hidden in training.
+    """SpecAugment (Park et al., Interspeech 2019): masks a range of bands and a range of time in training.
 
-    Each spectrogram's own stretches are drawn from the global random numbers of its device: the width evenly up to
-    ``share`` of the whole, then the place. What is hidden becomes the mean of the spectrogram.
+    Ranges are drawn per spectrogram by the device's global generator: the width uniformly up to ``share`` of the
+    whole, then the position. Masked values become the spectrogram's mean.
 
     Args:
-        share: largest share of the bands, and of the time, that is hidden; 0 hides nothing.
+        share: largest share of the bands, and of the time, that is masked; 0 masks nothing.
     """
 
     def __init__(self, share: float) -> None:
@@ -68,7 +68,7 @@ class Masks(nn.Module):
         self.share = share
 
     def forward(self, spectrograms: Tensor) -> Tensor:
-        """``[B, F, T]`` to the same; unchanged in evaluation."""
+        """Mask spectrograms ``[B, F, T]``; in eval mode they are returned unchanged."""
         if not self.training or self.share == 0:
             return spectrograms
         mean = spectrograms.mean((1, 2), keepdim=True)

@@ -9,34 +9,33 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.encoders.base import Encoder
 
-HEAD = 64  # channels of an attention head, where the width allows it
-GAIN = 4  # of differences between frames, which are smaller than frames, so that they count beside the code of places
+HEAD = 64  # channels per attention head, if the width allows it
+GAIN = 4  # scale of frame differences, which are smaller than frames, relative to the position code
 
 
 class ViT(Encoder):
-    """A transformer whose tokens are tubelets of the clip; D is ``width``, T' = T / tubelet, H' = H / patch.
+    """Transformer over tubelets of the clip; D is ``width``, T' = T / tubelet, H' = H / patch.
 
-    Positions are sines and cosines of a token's place in time, height and width, computed for whatever size comes, so
-    that one network takes clips of any length and size (`positions`). Frames and pixels beyond the last whole token
-    are left out. There is no class token: `forward` averages over the tokens.
-
-    With ``differences`` it sees what changes from each frame to the next, times `GAIN`, and of T frames T - 1 of these
-    (as `VideoResNet` does); a background at rest is then zero.
+    Position codes are sines and cosines of a token's position in time, height and width, computed for the clip at
+    hand, so that one network takes clips of any length and size (`positions`). Frames and pixels beyond the last whole
+    token are dropped. There is no class token: `forward` averages over the tokens.
 
     Args:
-        width: channels of a token, a multiple of 8; ViT-S has 384, ViT-B 768. There is an attention head for every 64.
-        depth: blocks.
+        width: channels per token, a multiple of 8; ViT-S has 384, ViT-B 768. There is one attention head per 64.
+        depth: number of blocks.
         patch: height and width of a token in pixels.
-        tubelet: frames of a token, or differences.
-        differences: see above.
+        tubelet: frames (or differences) per token.
+        differences: take the T - 1 differences between consecutive frames, times `GAIN`, as input (as `VideoResNet`
+            does); a static background is then zero.
 
     Raises:
-        ValueError: where the width is not a multiple of 8, or not one of its number of heads.
+        ValueError: if the width is not a multiple of 8, or not divisible by its number of heads.
     """
 
     def __init__(
@@ -51,50 +50,43 @@ class ViT(Encoder):
         self.blocks = Blocks(width, depth)
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
-        tokens = self.encode(self.patches(clips), self.positions(clips))  # [B, L, D]
-        return tokens.transpose(1, 2).unflatten(2, self.grid(clips))  # [B, D, T', H', W']
+        t, h, w = self.grid(clips)
+        tokens = self.encode(self.patches(clips), self.positions(clips))
+        return rearrange(tokens, "b (t h w) d -> b d t h w", t=t, h=h, w=w)
 
     def grid(self, clips: Tensor) -> tuple[int, int, int]:
-        """How many tokens a clip ``[B, T, 3, H, W]`` has in time, height and width: (T', H', W')."""
+        """Return the number of tokens of a clip ``[B, T, 3, H, W]`` in time, height and width: (T', H', W')."""
         frames = clips.shape[1] - self.differences
         return frames // self.tubelet, clips.shape[3] // self.patch, clips.shape[4] // self.patch
 
     def patches(self, clips: Tensor) -> Tensor:
-        """The pixels of each token.
-
-        Args:
-            clips: ``[B, T, 3, H, W]`` float, normalised.
+        """Split clips ``[B, T, 3, H, W]`` (float, normalised) into the pixels of each token; `pixels` is the inverse.
 
         Returns:
-            ``[B, L, P]`` with L = T' H' W' tokens, time first, of P = tubelet * patch * patch * 3 values, the channel
-            last (`pixels` is the way back).
-
-        Raises:
-            ValueError: see `Encoder.maps`.
+            ``[B, L, P]`` with L = T' H' W' tokens, time first, of P = tubelet * patch * patch * 3 values, channel last.
         """
         self.check_clips(clips)
         t, h, w = self.grid(clips)
         seen = GAIN * clips.diff(dim=1) if self.differences else clips
         whole = seen[:, : t * self.tubelet, :, : h * self.patch, : w * self.patch]
-        parts = whole.unflatten(4, (w, self.patch)).unflatten(3, (h, self.patch)).unflatten(1, (t, self.tubelet))
-        # [B, T', tubelet, 3, H', patch, W', patch] -> [B, T', H', W', tubelet, patch, patch, 3]
-        return parts.permute(0, 1, 4, 6, 2, 5, 7, 3).flatten(4).flatten(1, 3)
+        sizes = {"f": self.tubelet, "p": self.patch, "q": self.patch}
+        return rearrange(whole, "b (t f) c (h p) (w q) -> b (t h w) (f p q c)", **sizes)
 
     def pixels(self, patches: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """``[B, L, P]`` as `patches` gives them to clips ``[B, T' tubelet, 3, H' patch, W' patch]``."""
-        parts = patches.unflatten(2, (self.tubelet, self.patch, self.patch, 3)).unflatten(1, grid)
-        return parts.permute(0, 1, 4, 7, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(1, 2)
+        """Reassemble `patches` ``[B, L, P]`` into clips ``[B, T' tubelet, 3, H' patch, W' patch]``."""
+        sizes = {"t": grid[0], "h": grid[1], "w": grid[2], "f": self.tubelet, "p": self.patch, "q": self.patch}
+        return rearrange(patches, "b (t h w) (f p q c) -> b (t f) c (h p) (w q)", **sizes)
 
     def positions(self, clips: Tensor) -> Tensor:
-        """``[L, D]`` the code of each token's place in the clip, see `space_time_code`."""
+        """Return each token's position code ``[L, D]``, see `space_time_code`."""
         return space_time_code(self.grid(clips), self.num_features, clips.device)
 
     def encode(self, patches: Tensor, positions: Tensor) -> Tensor:
-        """Features of some tokens; those that are not given are not looked at and cost nothing.
+        """Encode some of the tokens; the others cost nothing.
 
         Args:
-            patches: ``[B, V, P]`` the pixels of the tokens that are visible, in any order.
-            positions: ``[V, D]`` or ``[B, V, D]`` the codes of their places.
+            patches: ``[B, V, P]`` pixels of the visible tokens, in any order.
+            positions: ``[V, D]`` or ``[B, V, D]`` their position codes.
 
         Returns:
             ``[B, V, D]``.
@@ -103,14 +95,14 @@ class ViT(Encoder):
 
 
 class Blocks(nn.Module):
-    """Pre-norm transformer blocks and a last layer normalisation; the same for encoders, decoders and predictors.
+    """Pre-norm transformer blocks and a final layer normalisation, for encoders, decoders and predictors.
 
     Args:
-        width: channels of a token, a multiple of 8.
-        depth: blocks.
+        width: channels per token, a multiple of 8.
+        depth: number of blocks.
 
     Raises:
-        ValueError: where the width is not a multiple of 8, or not one of its number of heads.
+        ValueError: if the width is not a multiple of 8, or not divisible by its number of heads.
     """
 
     def __init__(self, width: int, depth: int) -> None:
@@ -123,18 +115,18 @@ class Blocks(nn.Module):
         self.apply(_initialise)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``[B, L, D]`` to ``[B, L, D]``."""
+        """Map ``[B, L, D]`` to ``[B, L, D]``."""
         for block in self.layers:
             tokens = block(tokens)
         return self.norm(tokens)
 
 
 class Block(nn.Module):
-    """Attention over all tokens, then an MLP of four times the width, each added to what came in.
+    """Attention over all tokens, then an MLP of four times the width, each with a residual connection.
 
     Args:
-        width: channels of a token.
-        heads: of the attention; divides the width.
+        width: channels per token.
+        heads: number of attention heads; divides the width.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -146,25 +138,25 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``[B, L, D]`` to ``[B, L, D]``."""
-        parts = self.qkv(self.norm1(tokens)).unflatten(2, (3, self.heads, -1))  # [B, L, 3, heads, D / heads]
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # [B, heads, L, D / heads] each
+        """Map ``[B, L, D]`` to ``[B, L, D]``."""
+        parts = self.qkv(self.norm1(tokens))
+        query, key, value = rearrange(parts, "b l (qkv heads d) -> qkv b heads l d", qkv=3, heads=self.heads)
         mixed = F.scaled_dot_product_attention(query, key, value)
-        tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
+        tokens = tokens + self.out(rearrange(mixed, "b heads l d -> b l (heads d)"))
         return tokens + self.mlp(self.norm2(tokens))
 
 
 def space_time_code(grid: tuple[int, int, int], width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Sines and cosines of each token's place: a third of the channels each for time, height and width.
+    """Return sines and cosines of each token's position: a third of the channels each for time, height and width.
 
-    Within a third, the wavelengths run geometrically from 2 pi to nearly 20 pi tokens. Those of Vaswani et al. (NeurIPS
-    2017, section 3.5) run to 20000 pi; over the few tokens that a clip has along an axis, most of them would hardly
-    change. Channels that don't divide by six are left at zero.
+    Within a third, wavelengths run geometrically from 2 pi to nearly 20 pi tokens. Those of Vaswani et al. (NeurIPS
+    2017, section 3.5) run to 20000 pi; over the few tokens of a clip along an axis, most of them would hardly change.
+    Channels left over when the width is divided by six are zero.
 
     Args:
-        grid: tokens in time, height and width.
+        grid: number of tokens in time, height and width.
         width: D.
-        device: of the result.
+        device: device of the result.
 
     Returns:
         ``[L, D]`` float32, time first.
@@ -178,7 +170,7 @@ def space_time_code(grid: tuple[int, int, int], width: int, device: torch.device
 
 
 def _initialise(layer: nn.Module) -> None:
-    """As in MAE (He et al., CVPR 2022, appendix A.1) and VideoMAE: Xavier's uniform weights, no bias."""
+    """Initialise as in MAE (He et al., CVPR 2022, appendix A.1) and VideoMAE: Xavier uniform weights, zero bias."""
     if isinstance(layer, nn.Linear):
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""``python -m avssl.synthetic``: write the default world into the cache, and print the figures of its page."""
+"""``python -m avssl.synthetic``: write the default world into the cache and print the figures of docs/synthetic.md."""
 
 import os
 import time
@@ -26,9 +26,9 @@ for index in range(0, world.videos, 5):
     ratios += [psnr(picture, scene.frame(t)) for t, picture in zip(times[::9], pictures[::9], strict=True)]
     impacts.append(len(scene.impacts) / world.seconds)
 errors = 1000 * np.abs(np.concatenate(onsets))
-print(f"impacts: {np.mean(impacts):.1f} a second; onset error in the files: {errors.mean():.3f} ms, at most", end=" ")
+print(f"impacts: {np.mean(impacts):.1f} per second; onset error in the files: {errors.mean():.3f} ms, at most", end=" ")
 print(f"{errors.max():.3f} ms ({len(errors)} impacts)")
-print(f"pictures against Scene.frame: {np.mean(ratios):.1f} dB, at least {min(ratios):.1f} dB")
-print(f"telling {len(CLASSES)} actions apart (chance {1 / len(CLASSES):.3f}):")
+print(f"decoded frames against Scene.frame: {np.mean(ratios):.1f} dB PSNR, at least {min(ratios):.1f} dB")
+print(f"accuracy over {len(CLASSES)} actions (chance {1 / len(CLASSES):.3f}):")
 for name, score in shortcuts(world).items():
     print(f"  {name:15} {score.accuracy:.3f} +- {score.interval:.3f}")

@@ -1,4 +1,4 @@
-"""What a still picture of a synthetic world gives away of its action, and how true the written files are."""
+"""Audits of a synthetic world: how much a still frame reveals about the action, and how accurate the files are."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class Score(NamedTuple):
 
 
 def still_features(scene: Scene, t: float) -> Array:
-    """``[774]``: one picture scaled to 16 x 16 RGB, and the mean and deviation of its colours."""
+    """Return ``[774]``: one frame scaled to 16 x 16 RGB, and the mean and standard deviation of its colours."""
     frame = scene.frame(t).astype(np.float64) / 255
     small = cv2.resize(frame, (16, 16), interpolation=cv2.INTER_AREA)
     return np.concatenate([small.ravel(), frame.mean((0, 1)), frame.std((0, 1))])
 
 
 def geometry_features(scene: Scene, t: float) -> Array:
-    """``[10]``: the true place and size in the picture of both objects at one moment, and how they differ."""
+    """Return ``[10]``: the true image position and size of both objects at one moment, and their differences."""
     circles = scene.circles(t)
     first, second = circles[np.argsort(circles[:, 0])]
     return np.concatenate([first, second, second - first, [np.hypot(*(second - first)[:2])]])
 
 
 def motion_features(scene: Scene) -> Array:
-    """``[10]``: how fast the objects move on average along X, Y, Z, turn, part and circle each other, and speed up."""
+    """Return ``[10]``: mean speeds along X, Y, Z, of rotation, separation and circling, and acceleration."""
     step = 0.04
     places = scene.places(np.arange(0, scene.world.seconds, step))
     speeds = np.diff(places, axis=1) / step  # [2, T, 4]
@@ -63,17 +63,17 @@ def _score(model: object, features: Array, labels: NDArray[np.int64]) -> Score:
 
 
 def shortcuts(world: World, scenes: int | None = None, many: int = 2000) -> dict[str, Score]:
-    """How well the action is told from one picture taken at random, and from the motion.
+    """Classify the action from one random frame, and from the motion.
 
     Args:
-        world: the settings; as many scenes as asked for are rendered, whatever ``world.videos`` is.
-        scenes: how many scenes to render; None is ``world.videos``.
-        many: how many scenes for the tests that need no pictures.
+        world: the settings, except for the number of videos.
+        scenes: number of scenes to render; None is ``world.videos``.
+        many: number of scenes for the tests that need no frames.
 
     Returns:
-        Accuracies by 5-fold cross-validation over scenes: ``still/linear`` and ``still/knn`` on small pictures,
-        ``still/geometry`` of trees that are told where in the picture both objects are and how large (what a perfect
-        detector could know), and ``motion/linear`` of true speeds.
+        Accuracies by 5-fold cross-validation over scenes: ``still/linear`` and ``still/knn`` on small frames,
+        ``still/geometry`` by trees on the image position and size of both objects (as from a perfect detector), and
+        ``motion/linear`` on true speeds.
     """
     scenes = scenes or world.videos
     settings = World(max(scenes, many), world.seconds, world.fps, world.size, world.rate, world.views, world.seed)
@@ -96,14 +96,10 @@ def shortcuts(world: World, scenes: int | None = None, many: int = 2000) -> dict
 
 
 def decode(path: Path, rate: int) -> tuple[Array, NDArray[np.uint8], Array]:
-    """All of a file, each part where its pts says.
-
-    Args:
-        path: a file of a synthetic world.
-        rate: its samples a second.
+    """Decode a whole file of a synthetic world, whose sampling rate is ``rate``, by its timestamps.
 
     Returns:
-        ``[T]`` seconds and ``[T, H, W, 3]`` uint8 RGB of its pictures, and ``[S]`` its sound from 0 seconds on.
+        ``[T]`` seconds and ``[T, H, W, 3]`` uint8 RGB frames, and the sound ``[S]`` from 0 seconds on.
     """
     with av.open(str(path)) as container:
         pictures = list(container.decode(video=0))
@@ -117,9 +113,9 @@ def decode(path: Path, rate: int) -> tuple[Array, NDArray[np.uint8], Array]:
 
 
 def onset_errors(scene: Scene, sound: Array, alone: float = 0.3) -> Array:
-    """Heard onset minus true time, in seconds, of each impact that follows ``alone`` seconds without another.
+    """Return detected onset minus true time, in seconds, of each impact preceded by ``alone`` seconds without another.
 
-    The onset is the first sample within 10 ms of the truth that exceeds 35 % of the peak of the next 10 ms.
+    The onset is the first sample within 10 ms of the true time that exceeds 35 % of the peak of the next 10 ms.
     """
     rate, gaps = scene.world.rate, np.diff(scene.impacts, prepend=0.0)
     near, errors = round(0.01 * rate), []
@@ -132,5 +128,5 @@ def onset_errors(scene: Scene, sound: Array, alone: float = 0.3) -> Array:
 
 
 def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Peak signal to noise ratio in dB of two pictures."""
+    """Return the peak signal-to-noise ratio of two images, in dB."""
     return float(10 * np.log10(255**2 / np.mean((one.astype(np.float64) - other) ** 2)))

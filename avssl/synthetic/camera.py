@@ -1,4 +1,4 @@
-"""A pinhole camera that drifts, turns and zooms smoothly."""
+"""A pinhole camera that drifts, rotates and zooms smoothly."""
 
 from __future__ import annotations
 
@@ -11,23 +11,20 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-FOCAL = 1.15
-"""Focal length in picture widths, before zooming."""
-
-AIM = np.array([0.0, -1.0, 4.7])
-"""The point of the world that cameras look at before they drift, in metres."""
+FOCAL = 1.15  # focal length in image widths, before zooming
+AIM = np.array([0.0, -1.0, 4.7])  # the point that cameras look at before they drift, in metres
 
 
 class EgoMotion(NamedTuple):
-    """How the camera moved from one moment to another.
+    """Motion of the camera between two times.
 
-    A point that had camera coordinates p at the first moment has ``R @ (p - translation)`` at the second, R being the
-    *inverse* of the camera's own turn: ``R = cv2.Rodrigues(rotation)[0].T``. Camera axes: x right, y down, z ahead.
+    A point with camera coordinates p at the first time has ``R @ (p - translation)`` at the second, where R is the
+    *inverse* of the camera's own rotation: ``R = cv2.Rodrigues(rotation)[0].T``. Camera axes: x right, y down, z ahead.
 
     Attributes:
-        rotation: ``[3]`` turn of the camera, an axis times radians, in the axes of the first moment.
-        translation: ``[3]`` metres, in the axes of the first moment.
-        zoom: focal length at the second moment over that at the first.
+        rotation: ``[3]`` rotation of the camera, axis times radians, in the axes of the first time.
+        translation: ``[3]`` metres, in the axes of the first time.
+        zoom: focal length at the second time over that at the first.
     """
 
     rotation: Array
@@ -37,13 +34,13 @@ class EgoMotion(NamedTuple):
 
 @dataclass(frozen=True)
 class Camera:
-    """The way of a camera: a home pose, and one slow sine for each of its seven freedoms.
+    """The path of a camera: a home pose, and one slow sine for each of its seven degrees of freedom.
 
     Attributes:
-        home: ``[3]`` metres.
+        home: ``[3]`` home position in metres.
         facing: ``[3]`` home yaw (to the right), pitch (down) and roll in radians.
         sway: ``[3, 7]`` amplitude, Hz and phase for X, Y, Z (metres), yaw, pitch, roll (radians) and log zoom.
-        size: height and width of the picture in pixels.
+        size: height and width of the image in pixels.
     """
 
     home: Array
@@ -53,7 +50,7 @@ class Camera:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, view: int, size: int) -> Camera:
-        """A random camera; view 1 stands well to the side of view 0, and both see the whole scene."""
+        """Draw a camera; view 1 stands well to the side of view 0, and both see the whole scene."""
         side = rng.choice([-1, 1]) * rng.uniform(1.5, 2.3) if view else rng.uniform(-0.4, 0.4)
         home = np.array([side, rng.uniform(-2.7, -2.3), rng.uniform(-0.2, 0.2) + 0.1 * side**2])
         ahead = AIM - home
@@ -67,11 +64,11 @@ class Camera:
         return amplitude * np.sin(2 * np.pi * hertz * t + phase)
 
     def position(self, t: float) -> Array:
-        """``[3]`` metres in the world."""
+        """Return the position ``[3]`` in world metres."""
         return self.home + self._moved(t)[:3]
 
     def rotation(self, t: float) -> Array:
-        """``[3, 3]`` from world axes to camera axes."""
+        """Return the rotation ``[3, 3]`` from world axes to camera axes."""
         yaw, pitch, roll = self.facing + self._moved(t)[3:6]
         about_y = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
         about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
@@ -79,18 +76,18 @@ class Camera:
         return about_z @ about_x @ about_y
 
     def intrinsics(self, t: float) -> Array:
-        """``[3, 3]`` from camera axes to pixels; pixel centres are whole numbers."""
+        """Return ``[3, 3]`` from camera axes to pixels; pixel centres have integer coordinates."""
         focal = FOCAL * self.size * np.exp(self._moved(t)[6])
         middle = (self.size - 1) / 2
         return np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
 
     def projection(self, t: float) -> Array:
-        """``[3, 4]`` from homogeneous points of the world to depth times (x, y, 1), in metres and pixels."""
+        """Return ``[3, 4]`` from homogeneous world points to depth times (x, y, 1), in metres and pixels."""
         turned = self.rotation(t)
         return self.intrinsics(t) @ np.column_stack([turned, -turned @ self.position(t)])
 
     def ego_motion(self, t0: float, t1: float) -> EgoMotion:
-        """How this camera moves from t0 to t1 (seconds)."""
+        """Return the camera's motion from t0 to t1 (seconds)."""
         first, second = self.rotation(t0), self.rotation(t1)
         turn = cv2.Rodrigues(first @ second.T)[0][:, 0]
         shift = first @ (self.position(t1) - self.position(t0))

@@ -1,4 +1,4 @@
-"""What surfaces look like: random multi-scale noise for the room, random cut-outs for the things in it."""
+"""The look of surfaces: random multi-scale noise for the room, random cut-outs for the objects in it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,10 @@ PATTERNS = ("stripes", "checks", "spots", "halves")
 
 
 def noise(rng: np.random.Generator, height: int, width: int, finest: float) -> Image:
-    """Noise with equal contrast at every scale.
-
-    Args:
-        rng: the random numbers used.
-        height: rows.
-        width: columns.
-        finest: the smallest scale, in texels.
+    """Draw noise with equal contrast at every scale, the finest of ``finest`` texels.
 
     Returns:
-        ``[H, W]`` float32 of mean about 0 and deviation about 1.
+        ``[H, W]`` float32 of mean about 0 and standard deviation about 1.
     """
     total = np.zeros((height, width), np.float32)
     scale, octaves = finest, 0
@@ -41,7 +35,7 @@ def _colour(rng: np.random.Generator, saturation: tuple[float, float], value: tu
 
 
 def surface(rng: np.random.Generator, height: int, width: int, finest: float) -> Image:
-    """A wall or floor: a dull colour and a darker one mixed by noise. ``[H, W, 4]`` float32, RGB to 255, alpha to 1."""
+    """Draw a wall or floor, a dull colour mixed with a darker one: ``[H, W, 4]`` float32, RGB to 255, alpha 1."""
     one = _colour(rng, (0.0, 0.25), (0.25, 0.6))
     other = one * np.float32(rng.uniform(0.55, 0.8))
     mix = 0.5 + 0.35 * noise(rng, height, width, finest * 2)[..., None]
@@ -50,16 +44,14 @@ def surface(rng: np.random.Generator, height: int, width: int, finest: float) ->
 
 
 def _outline(rng: np.random.Generator, shape: str) -> NDArray[np.float64]:
-    """``[P, 2]`` corners within the unit circle."""
+    """Draw ``[P, 2]`` corners within the unit circle."""
     if shape in ("disc", "ring"):
         points = np.linspace(0, 2 * np.pi, 48, endpoint=False)
         return np.stack([np.cos(points), np.sin(points)], axis=-1)
     if shape == "star":
         count, dent = int(rng.integers(5, 8)), rng.uniform(0.5, 0.65)
-        points = np.pi * np.arange(2 * count) / count
-        return (
-            np.stack([np.cos(points), np.sin(points)], axis=-1) * np.where(np.arange(2 * count) % 2, dent, 1)[:, None]
-        )
+        points, radii = np.pi * np.arange(2 * count) / count, np.where(np.arange(2 * count) % 2, dent, 1)
+        return np.stack([np.cos(points), np.sin(points)], axis=-1) * radii[:, None]
     if shape == "cross":
         a, b = 0.92, 0.38
         return np.array(
@@ -72,7 +64,7 @@ def _outline(rng: np.random.Generator, shape: str) -> NDArray[np.float64]:
 
 
 def _pattern(rng: np.random.Generator, size: int) -> Image:
-    """``[S, S]`` float32 in [0, 1]: a pattern without symmetry of rotation."""
+    """Draw a pattern without rotational symmetry: ``[S, S]`` float32 in [0, 1]."""
     kind, angle = rng.choice(PATTERNS), rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -89,12 +81,12 @@ def _pattern(rng: np.random.Generator, size: int) -> Image:
 
 
 def cut_out(rng: np.random.Generator, texels: int, vivid: bool) -> Image:
-    """A random thing: shape, two colours, pattern, grain and a dark rim.
+    """Draw an object: shape, two colours, pattern, grain and a dark rim.
 
     Args:
-        rng: the random numbers used.
-        texels: diameter of the circle round the shape; the picture is two texels wider on each side.
-        vivid: bright colours, or dull ones as the room's.
+        rng: random number generator.
+        texels: diameter of the shape's bounding circle; the image is two texels wider on each side.
+        vivid: True for bright colours, False for dull ones like the room's.
 
     Returns:
         ``[S, S, 4]`` float32 RGBA with colours premultiplied by alpha, 0 to 255, and alpha from 0 to 1.

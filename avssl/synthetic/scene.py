@@ -1,4 +1,4 @@
-"""One scene of a synthetic world: its pictures, and everything that is true of them, for any moment."""
+"""One scene of a synthetic world: its frames and their ground truth at any time."""
 
 from __future__ import annotations
 
@@ -15,44 +15,42 @@ from avssl.synthetic.looks import Image, cut_out, surface
 from avssl.synthetic.sound import Voice, soundtrack
 from avssl.synthetic.world import CLASSES, World
 
-WALL = 8.5  # metres from the middle of the cameras' drift to the back wall
+WALL = 8.5  # metres from the centre of the cameras' drift to the back wall
 PROPS = 3
 ACTORS = 2
-_LOOKS, _STAGE, _ACT, _VOICES, _NOISE = range(5)  # purposes of random numbers, the same for all cameras
-_CAMERA, _DYE = 10, 20  # and those of each camera
+_LOOKS, _STAGE, _ACT, _VOICES, _NOISE = range(5)  # purposes of random numbers shared by all cameras
+_CAMERA, _DYE = 10, 20  # purposes of each camera's own random numbers
 
 
 class Standing(NamedTuple):
-    """The path of what doesn't move: ``[4]`` place and turn."""
+    """The path of an object at rest: ``[4]`` position and rotation."""
 
     place: Array
 
     def __call__(self, t: Array) -> Array:
-        """See :class:`avssl.synthetic.actions.Path`."""
+        """See `Path`."""
         return np.broadcast_to(self.place, (*np.shape(t), 4))
 
 
 class Scene:
-    """One scene as one camera sees it, computed from (world, index, view) alone; the files are not read.
+    """One scene as seen by one camera, computed from (world, index, view) alone; no file is read.
 
-    Surfaces are numbered 0 wall, 1 floor, 2 to 4 standing things, 5 and 6 the two objects that act.
+    Surfaces are numbered 0 wall, 1 floor, 2 to 4 objects at rest, 5 and 6 the two acting objects.
 
     Attributes:
         world: the settings.
         index: number of the scene.
         view: number of the camera.
         label: class number.
-        impacts: ``[E]`` float64 seconds at which something is struck, ascending.
+        impacts: ``[E]`` float64 times of impacts in seconds, ascending.
         loudness: ``[E]`` float64 peak level of each impact's sound, 0 to 1.
         struck: ``[E]`` int64, 0 or 1: the object that is struck.
+
+    Raises:
+        IndexError: if the world has no such scene or view.
     """
 
     def __init__(self, world: World, index: int, view: int = 0) -> None:
-        """Draw the scene.
-
-        Raises:
-            IndexError: where the world has no such scene or view.
-        """
         if not (0 <= index < world.videos and 0 <= view < world.views):
             raise IndexError(f"scene {index}, view {view}: the world has {world.videos} scenes in {world.views} views")
         self.world, self.index, self.view = world, index, view
@@ -79,13 +77,13 @@ class Scene:
 
     @cached_property
     def _densities(self) -> list[float]:
-        """Texels a metre of each surface's picture, by how near it comes."""
+        """Texels per metre of each surface's texture, by how near it comes."""
         focal = FOCAL * self.world.size
         return [focal / WALL, 1.5 * focal / WALL, *[1.2 * focal / 6.4] * PROPS, *[1.2 * focal / 3.6] * ACTORS]
 
     @cached_property
-    def _pictures(self) -> list[Image]:
-        """Each surface's ``[h, w, 4]`` premultiplied RGBA."""
+    def _textures(self) -> list[Image]:
+        """Each surface's texture: ``[h, w, 4]`` premultiplied RGBA."""
         looks = self.world.rng(self.index, _LOOKS)
         wall, floor, *densities = self._densities
         return [
@@ -99,27 +97,27 @@ class Scene:
 
     @cached_property
     def _texels(self) -> Array:
-        """``[surfaces, 3, 3]`` from texels of each picture to metres from its middle."""
+        """``[surfaces, 3, 3]`` from texels of each texture to metres from its centre."""
         scales = []
-        for picture, density in zip(self._pictures, self._densities, strict=True):
-            height, width = picture.shape[:2]
+        for texture, density in zip(self._textures, self._densities, strict=True):
+            height, width = texture.shape[:2]
             scales.append(np.array([[1, 0, -(width - 1) / 2], [0, 1, -(height - 1) / 2], [0, 0, density]]) / density)
         return np.stack(scales)
 
     @cached_property
     def _gain(self) -> Image:
-        """``[3]`` what the camera makes of red, green and blue; the first camera leaves them as they are."""
+        """``[3]`` gains of the camera for red, green and blue; 1 for the first camera."""
         dye = self.world.rng(self.index, _DYE + self.view)
         return dye.uniform(0.75, 1.0, 3).astype(np.float32) if self.view else np.ones(3, np.float32)
 
     # Geometry ---------------------------------------------------------------------------------------------------
 
     def _planes(self, t: float) -> list[tuple[int, Image, Array]]:
-        """The surfaces seen at t from the farthest to the nearest: number, picture and homography from texels."""
+        """Return the surfaces at t from farthest to nearest: number, texture and homography from texels."""
         places = np.stack([path(np.asarray(t, np.float64)) for path in self._paths])  # [PROPS + ACTORS, 4]
         cos, sin, flat = np.cos(places[:, 3]), np.sin(places[:, 3]), np.zeros(len(places))
         middles = places[:, :3] - np.array(self._radii)[:, None] * [0, 1, 0]
-        frames = np.zeros((2 + len(places), 4, 3))  # columns: across, down, and the middle as a homogeneous point
+        frames = np.zeros((2 + len(places), 4, 3))  # columns: across, down, and the centre as a homogeneous point
         frames[0] = np.array([(1, 0, 0), (0, 1, -3.0), (0, 0, WALL), (0, 0, 1)])
         frames[1] = np.array([(1, 0, 0), (0, 0, 0), (0, 1, WALL - 4.0), (0, 0, 1)])
         frames[2:, :3, 0] = np.stack([cos, sin, flat], axis=-1)
@@ -127,11 +125,11 @@ class Scene:
         frames[2:, :3, 2], frames[2:, 3, 2] = middles, 1
         planes = self._camera.projection(t) @ frames @ self._texels
         order = [0, 1, *(2 + np.argsort(-places[:, 2], kind="stable"))]
-        return [(int(i), self._pictures[i], planes[i]) for i in order]
+        return [(int(i), self._textures[i], planes[i]) for i in order]
 
-    def _window(self, picture: Image, plane: Array) -> tuple[slice, slice]:
-        """The rows and columns of the frame that a picture may touch."""
-        height, width = picture.shape[:2]
+    def _window(self, texture: Image, plane: Array) -> tuple[slice, slice]:
+        """Return the rows and columns of the frame that a surface may cover."""
+        height, width = texture.shape[:2]
         corners = plane @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]], np.float64)
         size = self.world.size
         if corners[2].min() < 0.1:  # reaches behind the camera
@@ -141,29 +139,29 @@ class Scene:
         return slice(*rows), slice(*columns)
 
     def _seen(self, t: float) -> tuple[NDArray[np.int64], dict[int, Array]]:
-        """``[H, W]`` the number of the surface at each pixel, and each surface's homography from texels."""
+        """Return the number of the surface at each pixel ``[H, W]``, and each surface's homography from texels."""
         size = self.world.size
         numbers = np.zeros((size, size), np.int64)
         homographies = {}
-        for number, picture, plane in self._planes(t):
-            alpha = np.ascontiguousarray(picture[..., 3])
+        for number, texture, plane in self._planes(t):
+            alpha = np.ascontiguousarray(texture[..., 3])
             numbers[cv2.warpPerspective(alpha, plane, (size, size), flags=cv2.INTER_LINEAR) > 0.5] = number
             homographies[number] = plane
         return numbers, homographies
 
-    # What a camera sees -----------------------------------------------------------------------------------------
+    # Images and their ground truth --------------------------------------------------------------------------------
 
     def frame(self, t: float) -> NDArray[np.uint8]:
-        """The picture at t seconds: ``[H, W, 3]`` uint8 RGB. Frame k of the file is the picture at ``k / fps``."""
+        """Render the image at t seconds: ``[H, W, 3]`` uint8 RGB. Frame k of the file is the image at ``k / fps``."""
         size = self.world.size
         canvas = np.zeros((size, size, 3), np.float32)
-        for number, picture, plane in self._planes(t):
-            rows, columns = self._window(picture, plane)
+        for number, texture, plane in self._planes(t):
+            rows, columns = self._window(texture, plane)
             if rows.start >= rows.stop or columns.start >= columns.stop:
                 continue
             moved = np.array([[1, 0, -columns.start], [0, 1, -rows.start], [0, 0, 1]], np.float64) @ plane
             extent = (columns.stop - columns.start, rows.stop - rows.start)
-            layer = cv2.warpPerspective(picture, moved, extent, flags=cv2.INTER_LINEAR)
+            layer = cv2.warpPerspective(texture, moved, extent, flags=cv2.INTER_LINEAR)
             under = canvas[rows, columns]
             if number:
                 under *= 1 - layer[..., 3:]
@@ -173,15 +171,15 @@ class Scene:
         return np.round(canvas * self._gain).astype(np.uint8)
 
     def surfaces(self, t: float) -> NDArray[np.int64]:
-        """The number of the surface that each pixel shows at t seconds, ``[H, W]``; numbered as the class says."""
+        """Return the number of the surface at each pixel at t seconds, ``[H, W]``; see the class for the numbers."""
         return self._seen(t)[0]
 
     def masks(self, t: float) -> NDArray[np.bool_]:
-        """Where the acting objects are visible at t seconds: ``[2, H, W]``."""
+        """Return the visible parts of the acting objects at t seconds: ``[2, H, W]``."""
         return np.arange(2 + PROPS, 2 + PROPS + ACTORS)[:, None, None] == self._seen(t)[0]
 
     def depth(self, t: float) -> NDArray[np.float32]:
-        """Metres along the camera's axis to what each pixel shows at t seconds: ``[H, W]``."""
+        """Return the depth of each pixel along the camera's axis at t seconds, in metres: ``[H, W]``."""
         numbers, homographies = self._seen(t)
         depth = np.zeros(numbers.shape, np.float32)
         for number, plane in homographies.items():
@@ -190,10 +188,10 @@ class Scene:
         return depth
 
     def flow(self, t0: float, t1: float) -> NDArray[np.float32]:
-        """Where what each pixel shows at t0 has gone at t1 (seconds), camera and objects together.
+        """Return the optical flow from t0 to t1 (seconds), of camera and objects together.
 
         Returns:
-            ``[2, H, W]`` pixels to the right and down, also for what is hidden or out of the picture at t1.
+            ``[2, H, W]`` pixels to the right and down, also for points hidden or outside the image at t1.
         """
         numbers, homographies = self._seen(t0)
         later = {number: plane for number, _, plane in self._planes(t1)}
@@ -206,7 +204,7 @@ class Scene:
         return flow
 
     def visible(self, t0: float, t1: float) -> NDArray[np.bool_]:
-        """``[H, W]`` True where what a pixel shows at t0 is in the picture, and not hidden, at t1 (seconds)."""
+        """Return ``[H, W]``: True where the point shown at t0 is in the image and not hidden at t1 (seconds)."""
         numbers, later = self._seen(t0)[0], self._seen(t1)[0].astype(np.float32)
         rows, columns = np.indices(numbers.shape, dtype=np.float32)
         across, down = self.flow(t0, t1)
@@ -214,46 +212,46 @@ class Scene:
         return cv2.remap(later, columns + across, rows + down, cv2.INTER_NEAREST, **border) == numbers
 
     def intrinsics(self, t: float) -> Array:
-        """``[3, 3]`` from camera axes (x right, y down, z ahead) to pixels at t seconds; pixel centres are whole."""
+        """Return ``[3, 3]`` from camera axes (x right, y down, z ahead) to pixels at t; pixel centres are integers."""
         return self._camera.intrinsics(t)
 
     def ego_motion(self, t0: float, t1: float) -> EgoMotion:
-        """How the camera moves from t0 to t1 (seconds)."""
+        """Return the camera's motion from t0 to t1 (seconds)."""
         return self._camera.ego_motion(t0, t1)
 
-    # What is heard, and where things are ------------------------------------------------------------------------
+    # Positions and sound ------------------------------------------------------------------------------------------
 
     def places(self, times: Array) -> Array:
-        """``[T]`` seconds to ``[2, T, 4]``: X, Y, Z in metres and turn in radians of the two acting objects."""
+        """Return X, Y, Z (metres) and rotation (radians) of both acting objects at ``[T]`` seconds: ``[2, T, 4]``."""
         return np.stack([path(np.asarray(times, np.float64)) for path in self._paths[PROPS:]])
 
     def circles(self, t: float) -> Array:
-        """``[2, 3]`` x, y and radius in pixels of the circles round the acting objects at t seconds, seen or not."""
+        """Return x, y and radius ``[2, 3]`` in pixels of circles around the acting objects at t, visible or not."""
         places, radii = self.places(np.array([t]))[:, 0, :3], np.array(self._radii[PROPS:])
         middles = np.column_stack([places - radii[:, None] * [0, 1, 0], np.ones(ACTORS)])
         x, y, depth = self._camera.projection(t) @ middles.T
         return np.stack([x, y, radii * self._camera.intrinsics(t)[0, 0]], axis=-1) / depth[:, None]
 
     def sound(self) -> NDArray[np.float32]:
-        """The whole sound: ``[round(seconds * rate)]`` float32 in [-1, 1]; sample n is at ``n / rate`` seconds."""
+        """Render the sound: ``[round(seconds * rate)]`` float32 in [-1, 1]; sample n is at ``n / rate`` seconds."""
         rate, timbre = self.world.rate, self.world.rng(self.index, _VOICES)
         voices = [Voice.draw(timbre, float(radius)) for radius in self._radii[PROPS:]]
         times = np.arange(round(self.world.seconds * rate)) / rate
         ticks = np.arange(-1, round(self.world.seconds * 100) + 2) / 100
         places = self.places(ticks)
-        slip = np.abs(np.gradient(places, 0.01, axis=1)) * np.array([1, 0, 1, 0.3])  # what moves up or down is free
+        slip = np.abs(np.gradient(places, 0.01, axis=1)) * np.array([1, 0, 1, 0.3])  # vertical motion makes no sound
         speeds = [np.interp(times, ticks, s) for s in slip.sum(-1)]
         blows = [(self.impacts[self.struck == k], self.loudness[self.struck == k]) for k in range(ACTORS)]
         return soundtrack(self.world.rng(self.index, _NOISE), voices, blows, speeds, rate)
 
 
 def _pixels(here: tuple[NDArray[np.int64], ...]) -> Array:
-    """``[3, P]`` homogeneous (x, y, 1) of (rows, columns)."""
+    """Return (rows, columns) as homogeneous (x, y, 1), ``[3, P]``."""
     return np.stack([here[1], here[0], np.ones_like(here[0])]).astype(np.float64)
 
 
 def _far_blurred(floor: Image) -> Image:
-    """Blur a floor lengthwise, the more the farther, so that it doesn't flicker where it is seen at a low angle."""
+    """Blur a floor lengthwise, more with distance, so that it doesn't flicker at low viewing angles."""
     soft = cv2.GaussianBlur(floor, (1, 0), sigmaX=0.1, sigmaY=4.0)
     share = np.linspace(0, 1, len(floor), dtype=np.float32)[:, None, None]
     return floor + share * (soft - floor)

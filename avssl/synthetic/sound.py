@@ -1,4 +1,4 @@
-"""What a scene sounds like: struck things ring, sliding things hiss, and the room is never quite silent."""
+"""The sound of a scene: struck objects ring, sliding objects hiss, and the room is never quite silent."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-ROOM = 0.0015
-"""Level of the background noise (standard deviation, about -56 dB of full scale)."""
+ROOM = 0.0015  # standard deviation of the background noise, about -56 dB of full scale
 
 
 @dataclass(frozen=True)
 class Voice:
-    """How one object sounds: ``[M]`` frequencies in Hz, decay times in seconds and shares of its modes.
+    """The sound of one object, with M modes.
 
     Attributes:
-        hertz: of each mode; the larger the object, the lower.
-        decays: seconds in which a mode falls to 1/e.
-        shares: amplitudes, summing to 1.
-        hiss: Hz round which its sliding noise lies.
+        hertz: ``[M]`` frequencies in Hz; the larger the object, the lower.
+        decays: ``[M]`` seconds in which a mode decays to 1/e.
+        shares: ``[M]`` amplitudes, summing to 1.
+        hiss: centre frequency of its sliding noise, in Hz.
     """
 
     hertz: Array
@@ -31,7 +30,7 @@ class Voice:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, radius: float) -> Voice:
-        """The voice of an object of a random material and of the given radius in metres."""
+        """Draw the voice of an object of random material and the given radius in metres."""
         ratios = np.array([1.0, 2.0, 2.9, 4.3]) * rng.uniform(0.93, 1.07, 4)
         hertz = rng.uniform(180, 420) / radius * ratios
         decays = rng.uniform(0.025, 0.09) / np.sqrt(ratios)
@@ -39,7 +38,7 @@ class Voice:
         return cls(hertz, decays, shares, float(rng.uniform(500, 1800)))
 
     def strike(self, since: Array, rate: int) -> Array:
-        """The sound ``since`` seconds (``[S]``, from 0 up) after a blow; modes too high for the rate are mute."""
+        """Return the sound at ``[S]`` seconds after a blow; modes too high for the sampling rate are silent."""
         heard = self.hertz < 0.45 * rate
         since = since[:, None]
         modes = np.cos(2 * np.pi * self.hertz * since) * np.exp(-since / self.decays)
@@ -47,7 +46,7 @@ class Voice:
 
 
 def _coloured(rng: np.random.Generator, samples: int, centre: float, rate: int) -> Array:
-    """``[S]`` noise of deviation 1, an octave wide round ``centre`` Hz."""
+    """Draw ``[S]`` noise of standard deviation 1, an octave wide around ``centre`` Hz."""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     octaves = np.log2(np.maximum(np.fft.rfftfreq(samples, 1 / rate), 1) / centre)
     noise = np.fft.irfft(spectrum * np.exp(-(octaves**2)), samples)
@@ -60,12 +59,12 @@ def soundtrack(
     """Mix the sound of a scene.
 
     Args:
-        rng: the random numbers of the noises.
+        rng: random number generator of the noise.
         voices: one per object.
-        blows: per object ``[E]`` seconds and ``[E]`` levels of its impacts. A blow begins with the first sample that
-            is not before its time, at the phase that it has there, so that its onset is exact.
-        speeds: per object ``[S]`` metres per second at which it slides at each sample.
-        rate: samples a second.
+        blows: ``[E]`` times (seconds) and ``[E]`` levels of each object's impacts. A blow begins with the first sample
+            not before its time, at its phase there, so that the onset is exact.
+        speeds: ``[S]`` sliding speeds of each object at every sample, in metres per second.
+        rate: sampling rate in Hz.
 
     Returns:
         ``[S]`` float32 within [-0.95, 0.95].

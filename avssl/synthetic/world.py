@@ -1,4 +1,4 @@
-"""The settings of a synthetic world, and the names of its classes."""
+"""The settings of a synthetic world and the names of its classes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-RENDERING = 4
-"""Raise this number whenever the same settings would give other files: it is part of a world's hash."""
-
-CLASSES = ("bounce", "merge", "orbit_left", "orbit_right", "slide", "spin", "split", "swing")
-"""The actions, in the order of their label: sorted, as an indexer of class folders numbers them."""
-
-GROUP, VIEW = r"/(\d+)_view", r"_view(\d)"
-"""How an indexer tells scenes and cameras apart where there are two cameras."""
+RENDERING = 4  # part of a world's hash; to be raised whenever the same settings would give different files
+CLASSES = ("bounce", "merge", "orbit_left", "orbit_right", "slide", "spin", "split", "swing")  # by label, sorted
+GROUP, VIEW = r"/(\d+)_view", r"_view(\d)"  # patterns by which an index finds scene and camera in paths of two views
 
 
 @dataclass(frozen=True)
@@ -24,16 +19,16 @@ class World:
 
     Attributes:
         videos: number of scenes; scene i performs action ``CLASSES[i % 8]``.
-        seconds: length of each video. The paths are made for about 4 s: longer videos move more slowly.
-        fps: frames a second.
-        size: height and width of the picture in pixels, even.
-        rate: samples a second of the sound.
+        seconds: length of each video. Paths are designed for about 4 s: in longer videos motion is slower.
+        fps: frames per second.
+        size: height and width of the frames in pixels, even.
+        rate: sampling rate of the sound, in Hz.
         views: 1, or 2 for two synchronised cameras on every scene.
         seed: another seed gives other scenes.
-        depth: whether a folder ``<id>.depth`` of depth maps, one for each frame, lies beside each video.
+        depth: also write a folder ``<id>.depth`` with one depth map per frame beside each video.
 
     Raises:
-        ValueError: where a setting is out of range.
+        ValueError: if a setting is out of range.
     """
 
     videos: int = 240
@@ -60,19 +55,19 @@ class World:
 
     @property
     def key(self) -> str:
-        """Twelve hexadecimal digits that name these settings and this version of the renderer."""
+        """Twelve hexadecimal digits that identify these settings and the renderer's version."""
         text = json.dumps({"rendering": RENDERING, **asdict(self)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def label(self, index: int) -> int:
-        """The class number of scene ``index``."""
+        """Return the class number of a scene."""
         return index % len(CLASSES)
 
     def path(self, index: int, view: int = 0) -> str:
-        """Where the file of a scene lies within the world's folder: ``class/id.mp4`` or ``class/id_viewN.mp4``."""
+        """Return a scene's path within the world's folder: ``class/id.mp4`` or ``class/id_viewN.mp4``."""
         suffix = f"_view{view}" if self.views > 1 else ""
         return f"{CLASSES[self.label(index)]}/{index:05d}{suffix}.mp4"
 
     def rng(self, index: int, purpose: int) -> np.random.Generator:
-        """The random numbers of one scene for one purpose, independent of every other scene and purpose."""
+        """Return a generator for one scene and one purpose, independent of all others."""
         return np.random.default_rng([self.seed, index, purpose])

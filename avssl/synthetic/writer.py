@@ -1,4 +1,4 @@
-"""Writing a world to disk: real H.264/AAC mp4 files, in parallel, each complete or absent."""
+"""Write a world to disk: real H.264/AAC mp4 files, in parallel, each complete or absent."""
 
 from __future__ import annotations
 
@@ -21,35 +21,32 @@ from avssl.runtime.workers import usable_cores
 from avssl.synthetic.scene import Scene
 from avssl.synthetic.world import CLASSES, RENDERING, World
 
-MARK = "world.json"
-"""Written last: a folder that holds it holds the whole world."""
-
-KEYFRAMES = 12
-"""Frames from one keyframe to the next. There are no B-frames: pictures are stored in the order shown."""
+MARK = "world.json"  # written last: a folder that has it holds the whole world
+KEYFRAMES = 12  # frames from one keyframe to the next; there are no B-frames, so frames are stored in display order
 
 
 def default_folder(world: World) -> Path:
-    """Where a world lies in the user's cache (``XDG_CACHE_HOME``, else ``~/.cache``)."""
+    """Return a world's folder in the user's cache (``XDG_CACHE_HOME``, else ``~/.cache``)."""
     return user_cache() / "synthetic" / world.key
 
 
 def write_world(world: World, root: Path | None = None, workers: int | None = None) -> Path:
-    """Render a world once; return at once where it is already there, and complete it where it was interrupted.
+    """Render a world; return at once if it exists, and complete it if an earlier call was interrupted.
 
-    Files are ``<class>/<id>.mp4``, or ``<class>/<id>_view<v>.mp4`` with two views. They are the same bytes for any
-    number of workers. Two callers may ask for one world at the same time: the second waits for the first.
+    Files are ``<class>/<id>.mp4``, or ``<class>/<id>_view<v>.mp4`` with two views, and are byte-identical for any
+    number of workers. If two callers write one world at the same time, the second waits for the first.
 
     Args:
         world: the settings.
-        root: the folder to hold the world; None is :func:`default_folder`.
-        workers: processes; None is one a core.
+        root: the world's folder; None is `default_folder`.
+        workers: processes; None is one per core.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: where ``root`` holds a world of other settings.
-        RuntimeError: where a worker fails; its own message is on stderr.
+        ValueError: if ``root`` holds a world with other settings.
+        RuntimeError: if a worker fails; its own message is on stderr.
     """
     root = default_folder(world) if root is None else Path(root)
     root.mkdir(parents=True, exist_ok=True)
@@ -74,9 +71,8 @@ def write_world(world: World, root: Path | None = None, workers: int | None = No
 def _render(world: World, root: Path, jobs: list[tuple[int, int]], workers: int) -> None:
     """Write the files of the jobs (index, view), showing progress.
 
-    The workers are fresh processes rather than forks: forking is unsafe once torch or OpenCV has threads, and
-    spawning would import the caller's script again. Each prints a line a file; should this process die, so do they,
-    because nobody reads their lines.
+    Workers are fresh processes: forking is unsafe once torch or OpenCV has threads, and spawning would import the
+    caller's script again. Each prints one line per file; if this process dies, so do they, as their pipe breaks.
     """
     columns = TextColumn("synthetic world"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
@@ -108,10 +104,10 @@ def _render(world: World, root: Path, jobs: list[tuple[int, int]], workers: int)
 
 
 def write_video(scene: Scene, path: Path) -> None:
-    """Write one scene as one camera sees it: picture k at exactly ``k / fps`` seconds, sound from exactly 0 seconds.
+    """Write one scene as seen by one camera: frame k at exactly ``k / fps`` seconds, sound from exactly 0 seconds.
 
-    The mp4 edit list takes the 1024 samples by which the AAC encoder is late off the start of the sound. Depth maps,
-    where the world has them, are written before the video, whose presence says that a scene is complete.
+    The mp4 edit list cuts the AAC encoder's delay of 1024 samples off the start of the sound. Depth maps, if the world
+    has them, are written before the video, whose presence marks the scene as complete.
     """
     world = scene.world
     if world.depth:
@@ -144,7 +140,7 @@ def write_video(scene: Scene, path: Path) -> None:
 
 
 def work() -> None:
-    """A worker: the jobs come as JSON on stdin, a line goes to stdout for each that is done."""
+    """Run as a worker: read jobs as JSON from stdin, and print one line per finished job."""
     cv2.setNumThreads(1)
     share = json.load(sys.stdin)
     world, root = World(**share["world"]), Path(share["root"])

@@ -1,6 +1,7 @@
 """An export gives back the same encoder, or says what is wrong."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,10 +47,10 @@ def test_an_interrupted_export_leaves_the_old_one(tmp_path, monkeypatch):
     first = ResNet(width=8)
     save_encoder(first, tmp_path, CARD)
 
-    def killed(self, target):
+    def killed(source, target):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "replace", killed)
+    monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         save_encoder(ResNet(width=8), tmp_path, CARD)
     assert weights_hash(load_encoder(tmp_path)) == weights_hash(first)
