@@ -1,4 +1,4 @@
-"""The command line that the evaluation tools share: a YAML file of a `Protocol`, and ``--key.sub=value``."""
+"""Parser of an evaluation protocol: a YAML file of a `Protocol`, and ``--key.sub=value``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avssl.runtime.device import Machine
 
 
 def parser(description: str | None) -> ArgumentParser:
-    """A parser of ``CONFIG --run=RUN [--key.sub=value ...] [--machine.workers=N ...]``."""
+    """Return a parser of ``CONFIG --run=RUN [--key.sub=value ...] [--machine.workers=N ...]``."""
     made = ArgumentParser(description=description, allow_abbrev=False)
     made.add_argument("--config", action="config", help="a YAML file; given as the first argument, without --config")
     made.add_argument("--run", type=Path, required=True, help="run folder or export folder")
@@ -23,7 +23,7 @@ def parser(description: str | None) -> ArgumentParser:
 
 
 def parse(made: ArgumentParser, arguments: Sequence[str]) -> tuple[Protocol, Any]:
-    """The protocol, and all that was parsed (``run``, ``machine`` and what the tool has added)."""
+    """Return the protocol and everything that was parsed (``run``, ``machine``, arguments that the tool has added)."""
     words = list(arguments)
     if words and not words[0].startswith("-"):
         words[0] = f"--config={words[0]}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,22 +28,22 @@ from avssl.runtime.workers import start_worker
 
 Start = Callable[[int], Encoder]  # seed -> the encoder to start from
 POSITIONS = 10  # places in a video from which training clips are taken, spread evenly
-SHIFT = 1 / 8  # largest shift of a training clip, in picture sizes
+SHIFT = 1 / 8  # largest shift of a training clip, as a share of its size
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long and how a classifier is trained; AdamW, linear warm-up, cosine decay to zero.
+    """Training schedule of a classifier: AdamW, linear warm-up, cosine decay to zero.
 
     Args:
-        steps: optimiser steps, however many labels there are.
-        batch_size: clips a step.
-        lr: learning rate at its peak.
-        weight_decay: of AdamW.
-        warmup: share of the steps that the warm-up takes.
-        flip: probability of mirroring a training clip. 0 unless no class is told from another by left and right.
+        steps: optimiser steps, whatever the number of labels.
+        batch_size: clips per step.
+        lr: peak learning rate.
+        weight_decay: weight decay of AdamW.
+        warmup: share of the steps spent on warm-up.
+        flip: probability of mirroring a training clip. Leave it at 0 if left and right tell any classes apart.
         seeds: runs of every fold, which differ in the head, the order and the shifts.
-        folds: only so many of the folds, spread evenly over them; None for all.
+        folds: number of folds to run, spread evenly over them; None for all.
     """
 
     steps: int = 100
@@ -56,12 +57,7 @@ class Budget:
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear head on its features; everything is trained.
-
-    Args:
-        encoder: any encoder.
-        classes: K.
-    """
+    """Any encoder with a linear head on its features; everything is trained."""
 
     def __init__(self, encoder: Encoder, classes: int) -> None:
         super().__init__()
@@ -69,17 +65,14 @@ class Classifier(nn.Module):
         self.head = nn.Linear(encoder.num_features, classes)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips ``[B, T, 3, H, W]`` to logits ``[B, K]``."""
+        """Classify normalised clips ``[B, T, 3, H, W]``: logits ``[B, K]``."""
         return self.head(self.encoder(clips))
 
 
 class AttentiveClassifier(nn.Module):
-    """A frozen encoder whose maps are read by one learned query and cross-attention (Bardes et al., 2024, section 4).
+    """Cross-attention of one learned query to the maps of a frozen encoder (Bardes et al., 2024, section 4).
 
-    Args:
-        encoder: any encoder; it stays in eval mode and gets no gradient.
-        classes: K.
-        heads: of the attention.
+    The encoder stays in eval mode and gets no gradient.
     """
 
     def __init__(self, encoder: Encoder, classes: int, heads: int = 8) -> None:
@@ -92,15 +85,15 @@ class AttentiveClassifier(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def train(self, mode: bool = True) -> AttentiveClassifier:
-        """Training mode, but not for the encoder."""
+        """Set the mode of everything but the encoder."""
         super().train(mode)
         self.encoder.eval()
         return self
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips ``[B, T, 3, H, W]`` to logits ``[B, K]``."""
+        """Classify normalised clips ``[B, T, 3, H, W]``: logits ``[B, K]``."""
         with torch.no_grad():
-            tokens = self.encoder.maps(clips).flatten(2).transpose(1, 2)  # [B, T' * H' * W', D]
+            tokens = rearrange(self.encoder.maps(clips), "b d t h w -> b (t h w) d")
         tokens = self.norm(tokens.float())
         read, _ = self.attention(self.query.expand(len(tokens), -1, -1), tokens, tokens, need_weights=False)
         return self.head(read[:, 0])
@@ -134,7 +127,7 @@ class Supervised:
     Args:
         start: returns the encoder to start from for a seed.
         budget: schedule.
-        seed: seed of the head, the order and the shifts.
+        seed: seed of the head, the order and the augmentation.
         shots: labels per class; None for all.
         classifier: `Classifier`, or `AttentiveClassifier` for a frozen encoder.
     """
@@ -165,16 +158,16 @@ class Supervised:
 
 
 class LabelledClips(Dataset[tuple[Tensor, int]]):
-    """One training clip of a labelled video, shifted by up to an eighth of the picture (edges are repeated).
+    """Training clips of labelled videos, shifted by up to an eighth of their size with repeated edges.
 
-    Place and shift depend on (seed, step, row) alone and are the same for all frames of a clip.
+    Position and shift depend on (seed, step, row) alone; all frames of a clip share the shift.
 
     Args:
         videos: the collection.
-        views: the protocol's clips; here taken from ten places.
+        views: the protocol's clips; training takes them from ten positions.
         budget: has the probability of mirroring.
-        decoded: ``[V, 10, T, 3, h, w]`` uint8, all clips of all videos where they fit into memory; otherwise None.
-        seed: of the draws.
+        decoded: see `decode_all`; None reads from the files.
+        seed: seed of the draws.
     """
 
     def __init__(self, videos: Manifest, views: Views, budget: Budget, decoded: Tensor | None, seed: int) -> None:
@@ -190,7 +183,7 @@ class LabelledClips(Dataset[tuple[Tensor, int]]):
         if self.decoded is not None:
             clip = self.decoded[row, place]
         else:
-            clip = self.views.read(info, self.views.times(info)[place : place + 1], self.views.size)[0]
+            clip = self.views.read(info, self.views.times(info)[place : place + 1])[0]
         size, reach = self.views.size, round(SHIFT * self.views.size)
         across, down = (torch.arange(size).add(int(rng.integers(-reach, reach + 1))).clamp(0, size - 1) for _ in "xy")
         if rng.random() < self.flip:
@@ -199,15 +192,15 @@ class LabelledClips(Dataset[tuple[Tensor, int]]):
 
 
 def training_views(views: Views) -> Views:
-    """The clips that training draws from: more places, the middle of the picture."""
+    """Return the clips that training draws from: more positions, the middle of the picture only."""
     return replace(views, clips=POSITIONS, crops=1)
 
 
 def decode_all(videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor | None:
-    """All training clips of the given videos, or None where they don't fit into ``machine.memory``.
+    """Decode all training clips of the given videos; None where they don't fit into ``machine.memory``.
 
     Returns:
-        ``[len(videos), 10, T, 3, h, w]`` uint8; rows of videos that were not asked for are not filled.
+        uint8 ``[len(videos), 10, T, 3, H, W]``; other rows are left uninitialised.
     """
     wanted = training_views(views)
     shape = (len(videos), wanted.clips, wanted.num_frames, 3, wanted.size, wanted.size)
@@ -222,21 +215,20 @@ def decode_all(videos: Manifest, rows: Sequence[int], views: Views, machine: Mac
 def fit(
     model: nn.Module, data: LabelledClips, rows: Sequence[int], budget: Budget, mean_std: Normalise, machine: Machine
 ) -> list[float]:
-    """Train a classifier on some videos. Draws from torch's global random numbers only through ``data``.
+    """Train a classifier on some videos and return the loss of every step.
+
+    Torch's global random numbers are drawn only by ``data``.
 
     Args:
         model: on the device; parameters without gradient stay as they are.
         data: the clips.
         rows: positions of the training videos.
-        budget: how long and how.
+        budget: schedule.
         mean_std: normalisation.
-        machine: where.
-
-    Returns:
-        The loss of every step.
+        machine: device and workers.
     """
     order = list(_batches(rows, budget, data.seed))
-    workers = machine.workers if data.decoded is None else 0  # shifting is cheap; workers would compete for the cores
+    workers = machine.workers if data.decoded is None else 0  # shifting is cheap; workers would only take cores
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
         data,  # type: ignore[arg-type]
         batch_sampler=order,
@@ -265,7 +257,7 @@ def fit(
 def predict(
     model: nn.Module, videos: Manifest, rows: Sequence[int], views: Views, mean_std: Normalise, machine: Machine
 ) -> NDArray[np.float32]:
-    """Class probabilities ``[len(rows), M, K]`` of the protocol's views."""
+    """Return class probabilities ``[len(rows), M, K]`` of the protocol's views."""
     model.eval()
     batch = max(1, VIEWS_AT_ONCE // views.count)
     scores = []
@@ -277,7 +269,7 @@ def predict(
 
 
 def _batches(rows: Sequence[int], budget: Budget, seed: int) -> Iterator[list[tuple[int, int]]]:
-    """For each step the (step, row) of its clips: permutations of the videos one after the other."""
+    """Yield the (sample, row) of each step's clips: one permutation of the videos after the other."""
     rng = np.random.default_rng([seed, len(rows)])
     waiting: list[int] = []
     for step in range(budget.steps):

@@ -1,7 +1,6 @@
-"""Which videos are trained on and which are tested on.
+"""Splits of a collection into training and test videos.
 
-A split is given the collection and answers with folds. Whatever it answers passes `check_folds`, which refuses
-training on what is tested.
+The folds of every split pass `check_folds`, which refuses to test on training videos.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ class Fold:
 
     Attributes:
         name: such as ``"seq03"`` or ``"split1"``.
-        train: positions in the collection.
-        test: positions in the collection.
-        part: folds of one part are averaged first, then the parts (the two sets of UT-Interaction).
-        missing: files that the official list names and the collection lacks.
+        train: positions of the training videos in the collection.
+        test: positions of the test videos.
+        part: accuracies are averaged over the folds of a part, then over parts (the two sets of UT-Interaction).
+        missing: number of listed files that the collection lacks.
     """
 
     name: str
@@ -45,8 +44,8 @@ class Folds:
 
     Attributes:
         folds: at least one.
-        groups: for each video of the collection the unit that must not be split (its source, its sequence).
-        official: the folds come from a published list, whose exact duplicates are reported and not refused.
+        groups: unit of each video that must not be split (its source, its sequence).
+        official: the folds come from a published list, so exact duplicates are reported, not refused.
         duplicates: pairs of files with equal content on both sides of a fold; filled by `check_folds`.
     """
 
@@ -67,7 +66,7 @@ class Folds:
 
 
 class Split(Protocol):
-    """How a collection is divided."""
+    """A way to divide a collection into folds."""
 
     def __call__(self, videos: Manifest) -> Folds:
         """Divide the usable videos of a collection.
@@ -80,9 +79,9 @@ class Split(Protocol):
 
 
 class LeaveOneGroupOut:
-    """Every group is the test set once, the other groups of the same part train.
+    """Test on each group once, training on the other groups of the same part.
 
-    With ``(?P<part>set[12])_(?P<group>seq[0-9]+)`` the usual protocol of UT-Interaction (Ryoo & Aggarwal, ICPR 2010
+    ``(?P<part>set[12])_(?P<group>seq[0-9]+)`` gives the usual protocol of UT-Interaction (Ryoo & Aggarwal, ICPR 2010
     contest): ten folds in each of the two sets, accuracies averaged over the sets.
 
     Args:
@@ -118,9 +117,9 @@ class GroupFolds:
 
     Args:
         folds: number of folds.
-        pattern: regular expression searched in the file name whose named group ``group`` is the unit not to split;
-            None takes the ``group`` column of the manifest, and each video by itself where that is empty.
-        seed: which of the possible divisions.
+        pattern: regular expression searched in the file name, whose named group ``group`` is the unit not to split;
+            None takes the manifest's ``group`` column; where that is empty, each video is its own group.
+        seed: seed of the division.
     """
 
     def __init__(self, folds: int = 5, pattern: str | None = None, seed: int = 0) -> None:
@@ -145,7 +144,7 @@ class GroupFolds:
             raise ValueError(f"split: {len(set(groups))} group(s) can't make {self.folds} folds: lower split.folds")
         splitter = StratifiedGroupKFold(self.folds, shuffle=True, random_state=self.seed)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The least populated class")  # two groups a class are enough
+            warnings.filterwarnings("ignore", message="The least populated class")  # two groups per class are enough
             pairs = list(splitter.split(np.zeros(len(labels)), labels, groups))
         folds = [
             Fold(f"fold{number}", tuple(map(int, train)), tuple(map(int, test)))
@@ -155,10 +154,10 @@ class GroupFolds:
 
 
 class TrainTest:
-    """A collection to train on and another one to test.
+    """Train on the first videos of a collection and test on the others.
 
     Args:
-        train: the first so many videos are trained on, the others tested.
+        train: number of training videos.
     """
 
     def __init__(self, train: int) -> None:
@@ -170,11 +169,11 @@ class TrainTest:
 
 
 def check_folds(folds: Folds, videos: Manifest) -> Folds:
-    """Refuse folds that would test on what was trained on, or test a class that was not trained.
+    """Refuse folds that test on training videos, or test a class without training videos.
 
     Raises:
-        ValueError: names both files where a file, a group or an exact duplicate is on both sides, and the class where
-            one is tested without training videos; says how to mend it.
+        ValueError: where a file, a group or an exact duplicate is on both sides (names both files), or a class is
+            tested without training videos (names it); gives the remedy.
     """
     paths, labels = videos.paths(), videos.column("label").to_pylist()
     for fold in folds.folds:
@@ -191,7 +190,7 @@ def check_folds(folds: Folds, videos: Manifest) -> Folds:
 
 
 def check_apart(folds: Folds, videos: Manifest) -> Folds:
-    """The part of `check_folds` that needs no labels: nothing is both trained on and tested.
+    """Refuse folds that test on training videos, like `check_folds`, but without labels.
 
     Raises:
         ValueError: see `check_folds`.
@@ -227,7 +226,7 @@ def _shared(fold: Fold, values: Sequence[str | None]) -> tuple[int, int] | None:
 
 
 def groups_of(videos: Manifest, pattern: str | None) -> tuple[str, ...]:
-    """For each video the unit not to split: by file name, else the manifest's, else the file by itself."""
+    """Return the group of each video: by pattern in the file name, else from the manifest, else the file itself."""
     if pattern is not None:
         return tuple(search_group(pattern, path)["group"] for path in videos.paths())
     named = videos.column("group").to_pylist()
@@ -235,10 +234,10 @@ def groups_of(videos: Manifest, pattern: str | None) -> tuple[str, ...]:
 
 
 def search_group(pattern: str, path: Path) -> re.Match[str]:
-    """The match of a pattern in a file name, with a group called ``group``.
+    """Search a file name for a pattern with a group called ``group``.
 
     Raises:
-        ValueError: where there is none.
+        ValueError: where it is not found.
     """
     found = re.search(pattern, path.name)
     if found is None or "group" not in found.groupdict():

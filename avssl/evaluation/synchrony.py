@@ -74,27 +74,16 @@ class SynchronyResults:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Scores and errors of one recording.
+    """Scores and errors of one recording, in seconds."""
 
-    Attributes:
-        error: estimated minus true offset in seconds.
-        confidence: confidence of the estimate.
-        in_sync: score of the pair in sync.
-        shifted: scores of the pairs out of sync.
-        other: score of the sound of another recording.
-        chance_frame: share of the curve's offsets that are at most one frame off.
-        chance_200: share of the curve's offsets that are at most 0.2 s off.
-        frame: seconds per frame.
-    """
-
-    error: float
+    error: float  # estimated minus true offset
     confidence: float
-    in_sync: float
-    shifted: list[float]
-    other: float
-    chance_frame: float
-    chance_200: float
-    frame: float
+    in_sync: float  # score of the pair in sync
+    shifted: list[float]  # scores of the pairs out of sync
+    other: float  # score of the sound of another recording
+    chance_frame: float  # share of the curve's offsets within one frame of the true one
+    chance_200: float  # the same within 0.2 s
+    frame: float  # duration of a frame
 
 
 class Displaced:
