@@ -108,8 +108,8 @@ class Pixels:
         labels: ``[V]`` classes.
         classes: K.
         views: the protocol's clips.
-        machine: device, workers and cache.
-        decoded: see `decode_all`.
+        machine: device and workers.
+        decoded: training clips from `decode_all`; None reads them from the files.
     """
 
     videos: Manifest
@@ -118,6 +118,25 @@ class Pixels:
     views: Views
     machine: Machine
     decoded: Tensor | None = None
+
+    @property
+    def training_views(self) -> Views:
+        """The clips that training draws from: more positions, the middle of the picture only."""
+        return replace(self.views, clips=POSITIONS, crops=1)
+
+    def decode_all(self, rows: Sequence[int]) -> Pixels:
+        """Decode the training clips of some videos, unless they don't fit into ``machine.memory``.
+
+        ``decoded`` is uint8 ``[V, 10, T, 3, H, W]``; other rows are left uninitialised.
+        """
+        views = self.training_views
+        shape = (len(self.videos), views.clips, views.num_frames, 3, views.size, views.size)
+        if math.prod(shape) > self.machine.memory:
+            return self
+        decoded = torch.empty(shape, dtype=torch.uint8)
+        for row, pixels in zip(rows, self.machine.loader(ViewDataset(self.videos, rows, views)), strict=True):
+            decoded[row] = pixels[0]
+        return replace(self, decoded=decoded)
 
 
 @dataclass(frozen=True)
@@ -143,17 +162,14 @@ class Supervised:
         rows = fold.train if self.shots is None else draw_labels(bank.labels, fold, self.shots, self.seed)
         if rows is None:
             raise TooFewLabels(f"{fold.name}: a class has too few training videos")
-        encoder = self.start(self.seed)
-        model, mean_std = self.train(bank, encoder, rows), Normalise.of(encoder, bank.machine)
-        return Scores(predict(model, bank.videos, fold.test, bank.views, mean_std, bank.machine))
+        return Scores(predict(self.train(bank, self.start(self.seed), rows), bank, fold.test))
 
-    def train(self, bank: Pixels, encoder: Encoder, rows: Sequence[int]) -> nn.Module:
+    def train(self, bank: Pixels, encoder: Encoder, rows: Sequence[int]) -> Classifier | AttentiveClassifier:
         """Train a classifier on some videos, and with it the encoder in place unless the classifier freezes it."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = self.classifier(encoder, bank.classes).to(bank.machine.target)
-        data = LabelledClips(bank.videos, bank.views, self.budget, bank.decoded, self.seed)
-        fit(model, data, rows, self.budget, Normalise.of(encoder, bank.machine), bank.machine)
+        fit(model, bank, rows, self.budget, self.seed)
         return model
 
 
@@ -163,76 +179,49 @@ class LabelledClips(Dataset[tuple[Tensor, int]]):
     Position and shift depend on (seed, step, row) alone; all frames of a clip share the shift.
 
     Args:
-        videos: the collection.
-        views: the protocol's clips; training takes them from ten positions.
-        budget: has the probability of mirroring.
-        decoded: see `decode_all`; None reads from the files.
+        pixels: the labelled videos.
+        flip: probability of mirroring.
         seed: seed of the draws.
     """
 
-    def __init__(self, videos: Manifest, views: Views, budget: Budget, decoded: Tensor | None, seed: int) -> None:
-        self.videos, self.views, self.decoded, self.seed = videos, training_views(views), decoded, seed
-        self.flip = budget.flip
+    def __init__(self, pixels: Pixels, flip: float, seed: int) -> None:
+        self.pixels, self.views, self.flip, self.seed = pixels, pixels.training_views, flip, seed
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
         step, row = item
-        info = self.videos[row]
-        assert info.label is not None  # check_folds
         rng = np.random.default_rng([self.seed, step, row])
         place = int(rng.integers(POSITIONS))
-        if self.decoded is not None:
-            clip = self.decoded[row, place]
+        if self.pixels.decoded is not None:
+            clip = self.pixels.decoded[row, place]
         else:
+            info = self.pixels.videos[row]
             clip = self.views.read(info, self.views.times(info)[place : place + 1])[0]
         size, reach = self.views.size, round(SHIFT * self.views.size)
         across, down = (torch.arange(size).add(int(rng.integers(-reach, reach + 1))).clamp(0, size - 1) for _ in "xy")
         if rng.random() < self.flip:
             across = across.flip(0)
-        return clip[:, :, down[:, None], across], info.label
-
-
-def training_views(views: Views) -> Views:
-    """Return the clips that training draws from: more positions, the middle of the picture only."""
-    return replace(views, clips=POSITIONS, crops=1)
-
-
-def decode_all(videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor | None:
-    """Decode all training clips of the given videos; None where they don't fit into ``machine.memory``.
-
-    Returns:
-        uint8 ``[len(videos), 10, T, 3, H, W]``; other rows are left uninitialised.
-    """
-    wanted = training_views(views)
-    shape = (len(videos), wanted.clips, wanted.num_frames, 3, wanted.size, wanted.size)
-    if math.prod(shape) > machine.memory:
-        return None
-    decoded = torch.empty(shape, dtype=torch.uint8)
-    for row, pixels in zip(rows, machine.loader(ViewDataset(videos, rows, wanted)), strict=True):
-        decoded[row] = pixels[0]
-    return decoded
+        return clip[:, :, down[:, None], across], int(self.pixels.labels[row])
 
 
 def fit(
-    model: nn.Module, data: LabelledClips, rows: Sequence[int], budget: Budget, mean_std: Normalise, machine: Machine
+    model: Classifier | AttentiveClassifier, pixels: Pixels, rows: Sequence[int], budget: Budget, seed: int
 ) -> list[float]:
     """Train a classifier on some videos and return the loss of every step.
 
-    Torch's global random numbers are drawn only by ``data``.
+    Torch's global random numbers are drawn only by the data loader. Parameters without gradient stay as they are.
 
     Args:
-        model: on the device; parameters without gradient stay as they are.
-        data: the clips.
+        model: on the device.
+        pixels: the labelled videos.
         rows: positions of the training videos.
         budget: schedule.
-        mean_std: normalisation.
-        machine: device and workers.
+        seed: seed of the order and the augmentation.
     """
-    order = list(_batches(rows, budget, data.seed))
-    workers = machine.workers if data.decoded is None else 0  # shifting is cheap; workers would only take cores
+    machine, mean_std = pixels.machine, Normalise.of(model.encoder, pixels.machine)
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        data,  # type: ignore[arg-type]
-        batch_sampler=order,
-        num_workers=workers,
+        LabelledClips(pixels, budget.flip, seed),  # type: ignore[arg-type]
+        batch_sampler=list(_batches(rows, budget, seed)),
+        num_workers=machine.workers if pixels.decoded is None else 0,  # shifting is cheap; workers would take cores
         worker_init_fn=start_worker,
     )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -240,11 +229,11 @@ def fit(
     warmup = max(1, round(budget.warmup * budget.steps))
     losses = []
     model.train()
-    for step, (pixels, labels) in enumerate(loader):
+    for step, (clips, labels) in enumerate(loader):
         left = max(0, step - warmup) / max(1, budget.steps - warmup)
         optimiser.param_groups[0]["lr"] = budget.lr * min(1.0, (step + 1) / warmup) * (1 + math.cos(math.pi * left)) / 2
         with machine.autocast():
-            logits = model(mean_std(pixels))
+            logits = model(mean_std(clips))
         loss = functional.cross_entropy(logits.float(), labels.to(logits.device))
         optimiser.zero_grad()
         loss.backward()
@@ -254,17 +243,15 @@ def fit(
 
 
 @torch.inference_mode()
-def predict(
-    model: nn.Module, videos: Manifest, rows: Sequence[int], views: Views, mean_std: Normalise, machine: Machine
-) -> NDArray[np.float32]:
+def predict(model: Classifier | AttentiveClassifier, pixels: Pixels, rows: Sequence[int]) -> NDArray[np.float32]:
     """Return class probabilities ``[len(rows), M, K]`` of the protocol's views."""
     model.eval()
-    batch = max(1, VIEWS_AT_ONCE // views.count)
+    views, machine, mean_std = pixels.views, pixels.machine, Normalise.of(model.encoder, pixels.machine)
     scores = []
-    for pixels in machine.loader(ViewDataset(videos, rows, views), batch):
+    for clips in machine.loader(ViewDataset(pixels.videos, rows, views), max(1, VIEWS_AT_ONCE // views.count)):
         with machine.autocast():
-            logits = torch.cat([model(mean_std(part)) for part in pixels.flatten(0, 1).split(VIEWS_AT_ONCE)])
-        scores.append(logits.float().softmax(1).unflatten(0, (len(pixels), views.count)).cpu())
+            logits = torch.cat([model(mean_std(part)) for part in clips.flatten(0, 1).split(VIEWS_AT_ONCE)])
+        scores.append(logits.float().softmax(1).unflatten(0, (len(clips), views.count)).cpu())
     return torch.cat(scores).numpy()
 
 

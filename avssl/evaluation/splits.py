@@ -200,13 +200,13 @@ def check_apart(folds: Folds, videos: Manifest) -> Folds:
     for fold in folds.folds:
         if not fold.train or not fold.test:
             raise ValueError(f"split {fold.name}: {len(fold.train)} training and {len(fold.test)} test videos")
-        both = _shared(fold, folds.groups)
-        if both is not None:
+        if shared := _shared(fold, folds.groups):
+            both = shared[0]
             raise ValueError(
                 f"split {fold.name}: group {folds.groups[both[0]]!r} is on both sides: {paths[both[0]]} in training, "
                 f"{paths[both[1]]} in test. Put the whole group on one side"
             )
-        for first, second in _all_shared(fold, contents):
+        for first, second in _shared(fold, contents):
             duplicates.add((str(paths[first]), str(paths[second])))
             if not folds.official:
                 raise ValueError(
@@ -216,13 +216,10 @@ def check_apart(folds: Folds, videos: Manifest) -> Folds:
     return Folds(folds.folds, folds.groups, folds.official, tuple(sorted(duplicates)))
 
 
-def _all_shared(fold: Fold, values: Sequence[str | None]) -> list[tuple[int, int]]:
+def _shared(fold: Fold, values: Sequence[str | None]) -> list[tuple[int, int]]:
+    """Return pairs of a training and a test video with the same value."""
     first = {values[index]: index for index in fold.train if values[index] is not None}
     return [(first[values[index]], index) for index in fold.test if values[index] in first]
-
-
-def _shared(fold: Fold, values: Sequence[str | None]) -> tuple[int, int] | None:
-    return next(iter(_all_shared(fold, values)), None)
 
 
 def groups_of(videos: Manifest, pattern: str | None) -> tuple[str, ...]:
