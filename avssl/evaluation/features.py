@@ -87,13 +87,7 @@ class Views:
 
 
 class ViewDataset(Dataset[Tensor]):
-    """All views of each video, uint8 ``[M, T, 3, S, S]``; an unreadable video is an error, never replaced.
-
-    Args:
-        videos: the collection.
-        rows: positions of the videos to read.
-        views: clips and crops per video.
-    """
+    """All views of each video, uint8 ``[M, T, 3, S, S]``; an unreadable video is an error, never replaced."""
 
     def __init__(self, videos: Manifest, rows: Sequence[int], views: Views) -> None:
         self.videos, self.rows, self.views = videos, rows, views
@@ -131,11 +125,7 @@ def describe(encoder: Encoder, clips: Tensor, segments: int) -> Tensor:
 
 
 def check_fits(encoder: Encoder, views: Views) -> None:
-    """Encode one empty clip.
-
-    Raises:
-        ValueError: where the encoder does not accept these views.
-    """
+    """Encode one empty clip; raise ValueError if the encoder does not accept these views."""
     try:
         with torch.inference_mode():
             describe(encoder, torch.zeros(1, views.num_frames, 3, views.size, views.size), views.segments)
@@ -151,12 +141,7 @@ class FeatureDataset(Dataset[Tensor]):
     """Features of all views of each video, ``[M, S, D]``, encoded by the workers of a CPU, one core each.
 
     This is faster than one process that encodes with all cores while others decode, and no pixels are moved. The videos
-    of a batch are encoded together.
-
-    Args:
-        pixels: the views.
-        encoder: on the CPU, in eval mode.
-        machine: decides the precision.
+    of a batch are encoded together. The encoder must be on the CPU, in eval mode.
     """
 
     def __init__(self, pixels: ViewDataset, encoder: Encoder, machine: Machine) -> None:
@@ -209,8 +194,8 @@ def extract_features(encoder: Encoder, videos: Manifest, rows: Sequence[int], vi
         machine: device, workers and cache.
 
     Raises:
-        MediaError: where a video can't be read.
-        ValueError: where the encoder does not fit the views.
+        MediaError: if a video can't be read.
+        ValueError: if the encoder does not fit the views.
     """
     check_fits(encoder, views)
     facts = {

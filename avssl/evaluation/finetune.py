@@ -176,12 +176,8 @@ class Supervised:
 class LabelledClips(Dataset[tuple[Tensor, int]]):
     """Training clips of labelled videos, shifted by up to an eighth of their size with repeated edges.
 
-    Position and shift depend on (seed, step, row) alone; all frames of a clip share the shift.
-
-    Args:
-        pixels: the labelled videos.
-        flip: probability of mirroring.
-        seed: seed of the draws.
+    Position, shift and mirroring (with probability ``flip``) depend on (seed, step, row) alone, and are the same for
+    all frames of a clip.
     """
 
     def __init__(self, pixels: Pixels, flip: float, seed: int) -> None:
@@ -209,13 +205,7 @@ def fit(
     """Train a classifier on some videos and return the loss of every step.
 
     Torch's global random numbers are drawn only by the data loader. Parameters without gradient stay as they are.
-
-    Args:
-        model: on the device.
-        pixels: the labelled videos.
-        rows: positions of the training videos.
-        budget: schedule.
-        seed: seed of the order and the augmentation.
+    ``seed`` decides the order and the augmentation.
     """
     machine, mean_std = pixels.machine, Normalise.of(model.encoder, pixels.machine)
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(

@@ -138,9 +138,9 @@ def voc_labels(train: Path, test: Path, sets: tuple[str, str]) -> tuple[Manifest
         sets: names of the training set and the test set.
 
     Raises:
-        FileNotFoundError: where there are no lists.
-        MediaError: where there are no images.
-        ValueError: where lists can't be read, differ in their images or classes, or name missing images.
+        FileNotFoundError: if there are no lists.
+        MediaError: if there are no images.
+        ValueError: if lists can't be read, differ in their images or classes, or name missing images.
     """
     parts = [open_manifest(folder / "JPEGImages") for folder in (train, test)]
     sides = [_voc_side(folder, name, part) for folder, name, part in zip((train, test), sets, parts, strict=True)]
@@ -190,9 +190,9 @@ def csv_labels(train: Path, test: Path, table: Path) -> tuple[Manifest, ManyLabe
         table: the CSV file for both.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        MediaError: where a collection can't be opened.
-        ValueError: where the file has other columns, names a missing image or lacks one, or an image is on both sides.
+        FileNotFoundError: if there is no such file.
+        MediaError: if a collection can't be opened.
+        ValueError: if the file has other columns, names a missing image or lacks one, or an image is on both sides.
     """
     parts = [open_manifest(root) for root in (train, test)]
     images = Manifest.concat(parts)

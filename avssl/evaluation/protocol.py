@@ -92,9 +92,9 @@ class DownstreamTask:
         protocol: the config.
 
     Raises:
-        MediaError: where the collection can't be opened.
-        FileNotFoundError: where a split file is missing.
-        ValueError: where the collection does not fit the split (see `check_folds`), or has fewer than two classes.
+        MediaError: if the collection can't be opened.
+        FileNotFoundError: if a split file is missing.
+        ValueError: if the collection does not fit the split (see `check_folds`), or has fewer than two classes.
     """
 
     def __init__(self, protocol: Protocol) -> None:

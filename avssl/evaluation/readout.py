@@ -84,7 +84,7 @@ class ReadOut(Protocol[Source]):
         """Learn from the fold's training videos and score its test videos.
 
         Raises:
-            TooFewLabels: where the fold has too few training videos.
+            TooFewLabels: if the fold has too few training videos.
         """
         ...
 
@@ -102,7 +102,7 @@ def predictions(
         read_outs: one, or several that differ in their seed.
         banks: one, or one per seed of the encoder.
         folds: all, or some by `Folds.spread`.
-        title: title of the progress bar; none is shown where empty.
+        title: title of the progress bar; none is shown if empty.
 
     Returns:
         One list per bank and read-out, with one prediction per fold.

@@ -32,7 +32,7 @@ class Accuracy(Score):
         per_seed: one accuracy per seed.
         per_fold: accuracy by name of the fold, mean over seeds.
         ci95_folds: Student-t interval over several folds.
-        per_part: accuracy by name of the part, where there are several.
+        per_part: accuracy by name of the part, if there are several.
     """
 
     pooled: float
@@ -61,8 +61,8 @@ class Summary:
         mean_per_class: video top-1, averaged over classes.
         confusion: ``confusion[true][predicted]``, counts of videos over all seeds.
         hits: one string per seed, with 1 for every tested video that was right; None in results older than this field.
-        units: number of each tested video's group; None where each video is a group of its own.
-        chosen: hyperparameter chosen in each fold, one list per seed; None where nothing is chosen.
+        units: number of each tested video's group; None if each video is a group of its own.
+        chosen: hyperparameter chosen in each fold, one list per seed; None if nothing is chosen.
     """
 
     video: Mapping[str, Accuracy]
@@ -146,7 +146,7 @@ class Results:
         settings: settings of each read-out.
         chance: chance levels.
         outcomes: what is stored as ``results``: outcomes of the ``pretrained`` encoder, of the same network at
-            ``random_init`` and, where a read-out trains it, ``from_scratch``.
+            ``random_init`` and, if a read-out trains it, ``from_scratch``.
         environment: versions, device and seconds.
     """
 
@@ -159,7 +159,7 @@ class Results:
     environment: Mapping[str, Any]
 
     def summary(self, name: str, who: str = "pretrained") -> Summary | None:
-        """Return the summary of a read-out; None where it is missing or older than ``hits``."""
+        """Return the summary of a read-out; None if it is missing or older than ``hits``."""
         found = self.outcomes.get(who, {}).get(name)
         return found if isinstance(found, Summary) and found.hits is not None else None
 

@@ -24,7 +24,7 @@ CONFUSIONS = ("linear", "linear_ordered", "linear_sequence", "fine_tune", "atten
 
 
 def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) -> Results:  # noqa: B008
-    """Evaluate the encoder of a run; writes ``<run>/eval/<protocol>/results.json`` and pictures.
+    """Evaluate the encoder of a run and write ``<run>/eval/<protocol>/results.json`` and pictures.
 
     Args:
         protocol: data, split, views and read-outs.
@@ -35,9 +35,9 @@ def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) 
         Content of ``results.json``.
 
     Raises:
-        FileNotFoundError: where there is no encoder or no split file.
-        MediaError: where the collection or a video can't be read.
-        ValueError: where the encoder or the collection does not fit the protocol.
+        FileNotFoundError: if there is no encoder or no split file.
+        MediaError: if the collection or a video can't be read.
+        ValueError: if the encoder or the collection does not fit the protocol.
     """
     begun = time.perf_counter()
     encoder = load_encoder(run)

@@ -69,12 +69,7 @@ class Split(Protocol):
     """A way to divide a collection into folds."""
 
     def __call__(self, videos: Manifest) -> Folds:
-        """Divide the usable videos of a collection.
-
-        Raises:
-            FileNotFoundError: where a list file is missing.
-            ValueError: where the collection does not fit the split.
-        """
+        """Divide the usable videos of a collection; raise FileNotFoundError or ValueError if they don't fit."""
         ...
 
 
@@ -172,7 +167,7 @@ def check_folds(folds: Folds, videos: Manifest) -> Folds:
     """Refuse folds that test on training videos, or test a class without training videos.
 
     Raises:
-        ValueError: where a file, a group or an exact duplicate is on both sides (names both files), or a class is
+        ValueError: if a file, a group or an exact duplicate is on both sides (names both files), or a class is
             tested without training videos (names it); gives the remedy.
     """
     paths, labels = videos.paths(), videos.column("label").to_pylist()
@@ -190,11 +185,7 @@ def check_folds(folds: Folds, videos: Manifest) -> Folds:
 
 
 def check_apart(folds: Folds, videos: Manifest) -> Folds:
-    """Refuse folds that test on training videos, like `check_folds`, but without labels.
-
-    Raises:
-        ValueError: see `check_folds`.
-    """
+    """Refuse folds that test on training videos, like `check_folds`, but without labels."""
     paths, contents = videos.paths(), videos.column("content").to_pylist()
     duplicates: set[tuple[str, str]] = set()
     for fold in folds.folds:
@@ -231,11 +222,7 @@ def groups_of(videos: Manifest, pattern: str | None) -> tuple[str, ...]:
 
 
 def search_group(pattern: str, path: Path) -> re.Match[str]:
-    """Search a file name for a pattern with a group called ``group``.
-
-    Raises:
-        ValueError: where it is not found.
-    """
+    """Search a file name for a pattern with a group called ``group``; raise ValueError if it is not found."""
     found = re.search(pattern, path.name)
     if found is None or "group" not in found.groupdict():
         raise ValueError(f"split: the pattern {pattern!r} finds no (?P<group>...) in the file name of {path}")
