@@ -52,7 +52,7 @@ def read_sound(path: Path, rate: int) -> Floats:
     """Read a whole sound file as ``[S]`` float32: mean over channels, at a sampling rate of ``rate``.
 
     Raises:
-        MediaError: where the file can't be opened or has no audio.
+        MediaError: if the file can't be opened or has no audio.
     """
     with open_container(path) as container:
         stream = audio_stream(container)
@@ -79,8 +79,8 @@ def audio_probe(
         probe: logistic regression.
 
     Raises:
-        FileNotFoundError: where the run has no audio encoder, or the folder no sounds.
-        ValueError: where a file's name has no group.
+        FileNotFoundError: if the run has no audio encoder, or the folder no sounds.
+        ValueError: if a file's name has no group.
     """
     encoder = load_audio_encoder(run)
     files = sorted(path for path in Path(folder).glob("*/*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Has the embedding collapsed? Numbers that need no label."""
+"""Measures of collapse, which need no labels."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch.nn import functional
 
 
 def feature_std(features: Tensor) -> Tensor:
-    """Mean over channels of the standard deviation of L2-normalised features (Chen & He, CVPR 2021, section 4.1).
+    """Standard deviation of L2-normalised features, mean over channels (Chen & He, CVPR 2021, section 4.1).
 
     Args:
         features: ``[N, D]``, N >= 2.
 
     Returns:
-        Scalar: 0 where all features are equal, about ``1 / sqrt(D)`` where they spread evenly.
+        Scalar: 0 if all features are equal, about ``1 / sqrt(D)`` if they are evenly spread.
     """
     return functional.normalize(_checked(features), dim=1).std(dim=0, unbiased=False).mean()
 
@@ -61,14 +61,14 @@ def uniformity(features: Tensor) -> Tensor:
 
 
 def monitors(features: Tensor) -> dict[str, float]:
-    """All that can be said of the features of a few videos; logged while pretraining.
+    """Compute all measures on the features of a few videos; logged while pretraining.
 
     Args:
         features: ``[V, N, D]``: N clips of each of V >= 2 videos.
 
     Returns:
-        ``feature_std`` (as a share of ``1 / sqrt(D)``, so that 1 is evenly spread), ``rankme`` and ``uniformity`` of
-        the first clips, and where there are several clips a video, ``alignment`` of the first two.
+        ``feature_std`` (relative to ``1 / sqrt(D)``, so that 1 is evenly spread), ``rankme`` and ``uniformity`` of
+        the first clips, and with several clips per video ``alignment`` of the first two.
     """
     first = features[:, 0]
     found = {

@@ -1,4 +1,4 @@
-"""The command line that the evaluation tools share: a YAML file of a `Protocol`, and ``--key.sub=value``."""
+"""Parser of an evaluation protocol: a YAML file of a `Protocol`, and ``--key.sub=value``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def parser(description: str | None, prog: str = "avssl evaluate", examples: Sequ
 
 
 def parse(made: Parser, arguments: Sequence[str]) -> tuple[Protocol, Any]:
-    """The protocol, and all that was parsed (``run``, ``machine`` and what the tool has added)."""
+    """Return the protocol and everything that was parsed (``run``, ``machine`` and further arguments)."""
     built: Namespace = made.instantiate(made.parse_args(config_first(arguments, "evaluation")))
     return Protocol(**{name: built[name] for name in Protocol.__dataclass_fields__}), built

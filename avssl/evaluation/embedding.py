@@ -63,11 +63,7 @@ def embed(
 
 
 def project(features: NDArray[np.float32], method: Literal["pca", "tsne"]) -> NDArray[np.float32]:
-    """Project L2-normalised features ``[V, D]`` to ``[V, 2]``; deterministic.
-
-    Raises:
-        ValueError: for fewer than three videos.
-    """
+    """Project L2-normalised features ``[V, D]``, V >= 3, to ``[V, 2]``; deterministic."""
     if len(features) < 3:
         raise ValueError(f"a map needs at least 3 videos, got {len(features)}")
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

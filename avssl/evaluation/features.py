@@ -1,4 +1,4 @@
-"""Every video of a protocol through an encoder, once: the views, the reading, the cache."""
+"""Features of a protocol's videos: the views, the reading, the encoding, the cache."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import IO, Literal
 
 import torch
+from einops import rearrange
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -24,23 +25,23 @@ from avssl.runtime.files import write_atomically
 from avssl.runtime.progress import Tally
 
 VERSION = 1  # of cached features: raise it when the same facts give other features
-VIEWS_AT_ONCE = 64  # views a forward pass
-VIEWS_A_WORKER = 16  # the same in a worker that also decodes: few, so that all end at about the same time
+VIEWS_AT_ONCE = 64  # views per forward pass
+VIEWS_PER_WORKER = 16  # the same in a worker that also decodes: few, so that all finish at about the same time
 
 
 @dataclass(frozen=True)
 class Views:
-    """What of a video is looked at.
+    """Clips and crops that represent a video.
 
     Args:
-        clips: clips a video, spread evenly over it; a single one is taken from the middle.
-        num_frames: frames a clip (T). Videos shorter than a clip are played again from the start.
+        clips: clips per video, spread evenly over it; a single one is taken from the middle.
+        num_frames: frames per clip (T). Videos shorter than a clip are looped.
         step: seconds between two frames.
         size: height and width of a view in pixels.
-        fit: ``"squash"`` shows the whole picture as a square, so that the aspect ratio can't give a class away;
-            ``"crop"`` scales the short side to ``size`` and cuts squares out.
+        fit: ``"squash"`` scales the whole picture to a square, so that the aspect ratio can't give a class away;
+            ``"crop"`` scales the short side to ``size`` and cuts out squares.
         crops: with ``"crop"``, 1 (the middle) or 3 squares along the long side.
-        segments: a frame encoder's clip is also described by the features of this many stretches, in order.
+        segments: a frame encoder's clip is also described by the features of this many segments, in order.
     """
 
     clips: int = 5
@@ -61,54 +62,46 @@ class Views:
 
     @property
     def count(self) -> int:
-        """Views a video (M)."""
+        """Views per video (M)."""
         return self.clips * self.crops
 
     def times(self, info: VideoInfo) -> Tensor:
-        """Seconds ``[clips, T]`` at which a video is looked at."""
+        """Return the times ``[clips, T]`` of a video's frames in seconds."""
         sampler = UniformClips(self.clips, self.num_frames, self.step)
         if info.duration >= sampler.seconds:
             return sampler(info, torch.Generator()).times
         return sampler(replace(info, duration=sampler.seconds), torch.Generator()).times % info.duration
 
-    def read(self, info: VideoInfo, times: Tensor, size: int) -> Tensor:
-        """Views as uint8 ``[N * crops, T, 3, size, size]``, channels last, of the clips at ``[N, T]`` seconds."""
-        height, width = info.size
+    def read(self, info: VideoInfo, times: Tensor) -> Tensor:
+        """Read the clips at ``[N, T]`` seconds as uint8 ``[N * crops, T, 3, size, size]``, channels last in memory."""
+        (height, width), size = info.size, self.size
         factor = size / min(info.size)
         shape = (size, size) if self.fit == "squash" else (round(height * factor), round(width * factor))
         with open_video(info.path, info=info) as reader:
             frames = reader.frames(times.flatten(), size=shape).movedim(1, 3)  # [N T, h, w, 3], as they lie in memory
-        room = (shape[0] - size, shape[1] - size)
         shares = (0.5,) if self.crops == 1 else (0.0, 0.5, 1.0)
-        corners = [(round(room[0] * share), round(room[1] * share)) for share in shares]
+        corners = [(round((shape[0] - size) * share), round((shape[1] - size) * share)) for share in shares]
         cuts = [frames[:, top : top + size, left : left + size] for top, left in corners]
-        clips = [cut.unflatten(0, tuple(times.shape)) for cut in cuts]  # crops x [N, T, S, S, 3]
-        return torch.stack(clips, dim=1).flatten(0, 1).movedim(4, 2)
+        clips = rearrange(cuts, "crop (n t) h w c -> (n crop) t h w c", n=len(times))
+        return clips.movedim(4, 2)
 
 
 class ViewDataset(Dataset[Tensor]):
-    """All views of each video, uint8 ``[M, T, 3, S, S]``. A video that can't be read is an error, never replaced.
+    """All views of each video, uint8 ``[M, T, 3, S, S]``; an unreadable video is an error, never replaced."""
 
-    Args:
-        videos: the collection.
-        rows: positions of the videos to read.
-        views: what to look at.
-        size: height and width in pixels, ``views.size`` where None.
-    """
-
-    def __init__(self, videos: Manifest, rows: Sequence[int], views: Views, size: int | None = None) -> None:
-        self.videos, self.rows, self.views, self.size = videos, rows, views, size or views.size
+    def __init__(self, videos: Manifest, rows: Sequence[int], views: Views) -> None:
+        self.videos, self.rows, self.views = videos, rows, views
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Tensor:
         info = self.videos[self.rows[index]]
-        return self.views.read(info, self.views.times(info), self.size)
+        return self.views.read(info, self.views.times(info))
 
 
 class Normalise:
-    """uint8 ``[..., 3, H, W]`` to float, by the statistics that the encoder was trained with."""
+    """Normalise uint8 ``[..., 3, H, W]`` by the statistics that the encoder was trained with."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
         self.mean, self.std = torch.tensor(mean, device=device), torch.tensor(std, device=device)
@@ -124,19 +117,15 @@ class Normalise:
 
 
 def describe(encoder: Encoder, clips: Tensor, segments: int) -> Tensor:
-    """Features of clips: ``[B, T, 3, H, W]`` to ``[B, S, D]``; S is 1, for frame encoders ``segments``."""
+    """Encode clips ``[B, T, 3, H, W]`` as ``[B, S, D]``; S is ``segments`` for frame encoders, otherwise 1."""
     if not encoder.per_frame:
         return encoder(clips)[:, None]
     frames: Tensor = encoder.frames(clips)  # type: ignore[operator]
-    return frames.unflatten(1, (segments, -1)).mean(2)
+    return frames.unflatten(1, (segments, -1)).mean(2)  # [B, T, D] -> [B, S, D]
 
 
 def check_fits(encoder: Encoder, views: Views) -> None:
-    """One dry run.
-
-    Raises:
-        ValueError: where the encoder does not accept these views.
-    """
+    """Encode one empty clip; raise ValueError if the encoder does not accept these views."""
     try:
         with torch.inference_mode():
             describe(encoder, torch.zeros(1, views.num_frames, 3, views.size, views.size), views.segments)
@@ -149,20 +138,15 @@ def check_fits(encoder: Encoder, views: Views) -> None:
 
 
 class FeatureDataset(Dataset[Tensor]):
-    """Features of all views of each video, ``[M, S, D]``: on a CPU the workers also run the encoder, a core each.
+    """Features of all views of each video, ``[M, S, D]``, encoded by the workers of a CPU, one core each.
 
-    That is faster than one process that encodes with all cores while others decode, and no pixels are moved. The videos
-    of a batch are encoded together.
-
-    Args:
-        pixels: the views.
-        encoder: on the CPU, in eval mode.
-        machine: decides the arithmetic.
+    This is faster than one process that encodes with all cores while others decode, and no pixels are moved. The videos
+    of a batch are encoded together. The encoder must be on the CPU, in eval mode.
     """
 
     def __init__(self, pixels: ViewDataset, encoder: Encoder, machine: Machine) -> None:
         self.pixels, self.encoder, self.machine = pixels, encoder, machine
-        self.normalise = Normalise(encoder.card["mean"], encoder.card["std"], torch.device("cpu"))
+        self.normalise = Normalise.of(encoder, machine)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -177,7 +161,7 @@ class FeatureDataset(Dataset[Tensor]):
 
 
 def encode(encoder: Encoder, pixels: Tensor, views: Views, normalise: Normalise, machine: Machine) -> Tensor:
-    """Views ``[N, T, 3, S, S]`` uint8 to features ``[N, S, D]`` float32, on the encoder's device."""
+    """Encode views, uint8 ``[N, T, 3, H, W]``, as float32 ``[N, S, D]`` on the encoder's device."""
     with torch.inference_mode(), machine.autocast():
         parts = [describe(encoder, normalise(part), views.segments).float() for part in pixels.split(VIEWS_AT_ONCE)]
     return torch.cat(parts)
@@ -186,32 +170,32 @@ def encode(encoder: Encoder, pixels: Tensor, views: Views, normalise: Normalise,
 def stream_features(
     encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine
 ) -> Iterator[Tensor]:
-    """Features of one video after the other, ``[M, S, D]`` float32 on the CPU, in the order of ``rows``."""
+    """Yield the features ``[M, S, D]`` of one video after the other, float32 on the CPU, in the order of ``rows``."""
     device = machine.target
     encoder = for_inference(encoder.to(device), machine.half)
     pixels = ViewDataset(videos, rows, views)
     if device.type == "cpu":
-        for found in machine.loader(FeatureDataset(pixels, encoder, machine), max(1, VIEWS_A_WORKER // views.count)):
+        for found in machine.loader(FeatureDataset(pixels, encoder, machine), max(1, VIEWS_PER_WORKER // views.count)):
             yield from found
         return
-    normalise = Normalise(encoder.card["mean"], encoder.card["std"], device)
+    normalise = Normalise.of(encoder, machine)
     for batch in machine.loader(pixels, max(1, VIEWS_AT_ONCE // views.count)):
         yield from encode(encoder, batch.flatten(0, 1), views, normalise, machine).unflatten(0, (len(batch), -1)).cpu()
 
 
 def extract_features(encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor:
-    """Features ``[V, M, S, D]``, from the cache where the same encoder has seen the same views of the same videos.
+    """Return features ``[V, M, S, D]``, from the cache if the same encoder has seen the same views of the same videos.
 
     Args:
         encoder: with the ``mean`` and ``std`` of its pixels in ``encoder.card``.
         videos: the collection.
         rows: positions of the videos wanted.
-        views: what to look at.
-        machine: where.
+        views: clips and crops per video.
+        machine: device, workers and cache.
 
     Raises:
-        MediaError: where a video can't be read.
-        ValueError: where the encoder does not fit the views.
+        MediaError: if a video can't be read.
+        ValueError: if the encoder does not fit the views.
     """
     check_fits(encoder, views)
     facts = {

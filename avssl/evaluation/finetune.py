@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,22 +28,22 @@ from avssl.runtime.workers import start_worker
 
 Start = Callable[[int], Encoder]  # seed -> the encoder to start from
 POSITIONS = 10  # places in a video from which training clips are taken, spread evenly
-SHIFT = 1 / 8  # largest shift of a training clip, in picture sizes
+SHIFT = 1 / 8  # largest shift of a training clip, as a share of its size
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long and how a classifier is trained; AdamW, linear warm-up, cosine decay to zero.
+    """Training schedule of a classifier: AdamW, linear warm-up, cosine decay to zero.
 
     Args:
-        steps: optimiser steps, however many labels there are.
-        batch_size: clips a step.
-        lr: learning rate at its peak.
-        weight_decay: of AdamW.
-        warmup: share of the steps that the warm-up takes.
-        flip: probability of mirroring a training clip. 0 unless no class is told from another by left and right.
+        steps: optimiser steps, whatever the number of labels.
+        batch_size: clips per step.
+        lr: peak learning rate.
+        weight_decay: weight decay of AdamW.
+        warmup: share of the steps spent on warm-up.
+        flip: probability of mirroring a training clip. Leave it at 0 if left and right tell any classes apart.
         seeds: runs of every fold, which differ in the head, the order and the shifts.
-        folds: only so many of the folds, spread evenly over them; None for all.
+        folds: number of folds to run, spread evenly over them; None for all.
     """
 
     steps: int = 100
@@ -56,12 +57,7 @@ class Budget:
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear head on its features; everything is trained.
-
-    Args:
-        encoder: any encoder.
-        classes: K.
-    """
+    """Any encoder with a linear head on its features; everything is trained."""
 
     def __init__(self, encoder: Encoder, classes: int) -> None:
         super().__init__()
@@ -69,17 +65,14 @@ class Classifier(nn.Module):
         self.head = nn.Linear(encoder.num_features, classes)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips ``[B, T, 3, H, W]`` to logits ``[B, K]``."""
+        """Classify normalised clips ``[B, T, 3, H, W]``: logits ``[B, K]``."""
         return self.head(self.encoder(clips))
 
 
 class AttentiveClassifier(nn.Module):
-    """A frozen encoder whose maps are read by one learned query and cross-attention (Bardes et al., 2024, section 4).
+    """Cross-attention of one learned query to the maps of a frozen encoder (Bardes et al., 2024, section 4).
 
-    Args:
-        encoder: any encoder; it stays in eval mode and gets no gradient.
-        classes: K.
-        heads: of the attention.
+    The encoder stays in eval mode and gets no gradient.
     """
 
     def __init__(self, encoder: Encoder, classes: int, heads: int = 8) -> None:
@@ -92,15 +85,15 @@ class AttentiveClassifier(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def train(self, mode: bool = True) -> AttentiveClassifier:
-        """Training mode, but not for the encoder."""
+        """Set the mode of everything but the encoder."""
         super().train(mode)
         self.encoder.eval()
         return self
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips ``[B, T, 3, H, W]`` to logits ``[B, K]``."""
+        """Classify normalised clips ``[B, T, 3, H, W]``: logits ``[B, K]``."""
         with torch.no_grad():
-            tokens = self.encoder.maps(clips).flatten(2).transpose(1, 2)  # [B, T' * H' * W', D]
+            tokens = rearrange(self.encoder.maps(clips), "b d t h w -> b (t h w) d")
         tokens = self.norm(tokens.float())
         read, _ = self.attention(self.query.expand(len(tokens), -1, -1), tokens, tokens, need_weights=False)
         return self.head(read[:, 0])
@@ -115,8 +108,8 @@ class Pixels:
         labels: ``[V]`` classes.
         classes: K.
         views: the protocol's clips.
-        machine: device, workers and cache.
-        decoded: see `decode_all`.
+        machine: device and workers.
+        decoded: training clips from `decode_all`; None reads them from the files.
     """
 
     videos: Manifest
@@ -126,6 +119,25 @@ class Pixels:
     machine: Machine
     decoded: Tensor | None = None
 
+    @property
+    def training_views(self) -> Views:
+        """The clips that training draws from: more positions, the middle of the picture only."""
+        return replace(self.views, clips=POSITIONS, crops=1)
+
+    def decode_all(self, rows: Sequence[int]) -> Pixels:
+        """Decode the training clips of some videos, unless they don't fit into ``machine.memory``.
+
+        ``decoded`` is uint8 ``[V, 10, T, 3, H, W]``; other rows are left uninitialised.
+        """
+        views = self.training_views
+        shape = (len(self.videos), views.clips, views.num_frames, 3, views.size, views.size)
+        if math.prod(shape) > self.machine.memory:
+            return self
+        decoded = torch.empty(shape, dtype=torch.uint8)
+        for row, pixels in zip(rows, self.machine.loader(ViewDataset(self.videos, rows, views)), strict=True):
+            decoded[row] = pixels[0]
+        return replace(self, decoded=decoded)
+
 
 @dataclass(frozen=True)
 class Supervised:
@@ -134,7 +146,7 @@ class Supervised:
     Args:
         start: returns the encoder to start from for a seed.
         budget: schedule.
-        seed: seed of the head, the order and the shifts.
+        seed: seed of the head, the order and the augmentation.
         shots: labels per class; None for all.
         classifier: `Classifier`, or `AttentiveClassifier` for a frozen encoder.
     """
@@ -150,97 +162,56 @@ class Supervised:
         rows = fold.train if self.shots is None else draw_labels(bank.labels, fold, self.shots, self.seed)
         if rows is None:
             raise TooFewLabels(f"{fold.name}: a class has too few training videos")
-        encoder = self.start(self.seed)
-        model, mean_std = self.train(bank, encoder, rows), Normalise.of(encoder, bank.machine)
-        return Scores(predict(model, bank.videos, fold.test, bank.views, mean_std, bank.machine))
+        return Scores(predict(self.train(bank, self.start(self.seed), rows), bank, fold.test))
 
-    def train(self, bank: Pixels, encoder: Encoder, rows: Sequence[int]) -> nn.Module:
+    def train(self, bank: Pixels, encoder: Encoder, rows: Sequence[int]) -> Classifier | AttentiveClassifier:
         """Train a classifier on some videos, and with it the encoder in place unless the classifier freezes it."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = self.classifier(encoder, bank.classes).to(bank.machine.target)
-        data = LabelledClips(bank.videos, bank.views, self.budget, bank.decoded, self.seed)
-        fit(model, data, rows, self.budget, Normalise.of(encoder, bank.machine), bank.machine)
+        fit(model, bank, rows, self.budget, self.seed)
         return model
 
 
 class LabelledClips(Dataset[tuple[Tensor, int]]):
-    """One training clip of a labelled video, shifted by up to an eighth of the picture (edges are repeated).
+    """Training clips of labelled videos, shifted by up to an eighth of their size with repeated edges.
 
-    Place and shift depend on (seed, step, row) alone and are the same for all frames of a clip.
-
-    Args:
-        videos: the collection.
-        views: the protocol's clips; here taken from ten places.
-        budget: has the probability of mirroring.
-        decoded: ``[V, 10, T, 3, h, w]`` uint8, all clips of all videos where they fit into memory; otherwise None.
-        seed: of the draws.
+    Position, shift and mirroring (with probability ``flip``) depend on (seed, step, row) alone, and are the same for
+    all frames of a clip.
     """
 
-    def __init__(self, videos: Manifest, views: Views, budget: Budget, decoded: Tensor | None, seed: int) -> None:
-        self.videos, self.views, self.decoded, self.seed = videos, training_views(views), decoded, seed
-        self.flip = budget.flip
+    def __init__(self, pixels: Pixels, flip: float, seed: int) -> None:
+        self.pixels, self.views, self.flip, self.seed = pixels, pixels.training_views, flip, seed
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
         step, row = item
-        info = self.videos[row]
-        assert info.label is not None  # check_folds
         rng = np.random.default_rng([self.seed, step, row])
         place = int(rng.integers(POSITIONS))
-        if self.decoded is not None:
-            clip = self.decoded[row, place]
+        if self.pixels.decoded is not None:
+            clip = self.pixels.decoded[row, place]
         else:
-            clip = self.views.read(info, self.views.times(info)[place : place + 1], self.views.size)[0]
+            info = self.pixels.videos[row]
+            clip = self.views.read(info, self.views.times(info)[place : place + 1])[0]
         size, reach = self.views.size, round(SHIFT * self.views.size)
         across, down = (torch.arange(size).add(int(rng.integers(-reach, reach + 1))).clamp(0, size - 1) for _ in "xy")
         if rng.random() < self.flip:
             across = across.flip(0)
-        return clip[:, :, down[:, None], across], info.label
-
-
-def training_views(views: Views) -> Views:
-    """The clips that training draws from: more places, the middle of the picture."""
-    return replace(views, clips=POSITIONS, crops=1)
-
-
-def decode_all(videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor | None:
-    """All training clips of the given videos, or None where they don't fit into ``machine.memory``.
-
-    Returns:
-        ``[len(videos), 10, T, 3, h, w]`` uint8; rows of videos that were not asked for are not filled.
-    """
-    wanted = training_views(views)
-    shape = (len(videos), wanted.clips, wanted.num_frames, 3, wanted.size, wanted.size)
-    if math.prod(shape) > machine.memory:
-        return None
-    decoded = torch.empty(shape, dtype=torch.uint8)
-    for row, pixels in zip(rows, machine.loader(ViewDataset(videos, rows, wanted)), strict=True):
-        decoded[row] = pixels[0]
-    return decoded
+        return clip[:, :, down[:, None], across], int(self.pixels.labels[row])
 
 
 def fit(
-    model: nn.Module, data: LabelledClips, rows: Sequence[int], budget: Budget, mean_std: Normalise, machine: Machine
+    model: Classifier | AttentiveClassifier, pixels: Pixels, rows: Sequence[int], budget: Budget, seed: int
 ) -> list[float]:
-    """Train a classifier on some videos. Draws from torch's global random numbers only through ``data``.
+    """Train a classifier on some videos and return the loss of every step.
 
-    Args:
-        model: on the device; parameters without gradient stay as they are.
-        data: the clips.
-        rows: positions of the training videos.
-        budget: how long and how.
-        mean_std: normalisation.
-        machine: where.
-
-    Returns:
-        The loss of every step.
+    Torch's global random numbers are drawn only by the data loader. Parameters without gradient stay as they are.
+    ``seed`` decides the order and the augmentation.
     """
-    order = list(_batches(rows, budget, data.seed))
-    workers = machine.workers if data.decoded is None else 0  # shifting is cheap; workers would compete for the cores
+    machine, mean_std = pixels.machine, Normalise.of(model.encoder, pixels.machine)
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        data,  # type: ignore[arg-type]
-        batch_sampler=order,
-        num_workers=workers,
+        LabelledClips(pixels, budget.flip, seed),  # type: ignore[arg-type]
+        batch_sampler=list(_batches(rows, budget, seed)),
+        num_workers=machine.workers if pixels.decoded is None else 0,  # shifting is cheap; workers would take cores
         worker_init_fn=start_worker,
     )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -248,11 +219,11 @@ def fit(
     warmup = max(1, round(budget.warmup * budget.steps))
     losses = []
     model.train()
-    for step, (pixels, labels) in enumerate(loader):
+    for step, (clips, labels) in enumerate(loader):
         left = max(0, step - warmup) / max(1, budget.steps - warmup)
         optimiser.param_groups[0]["lr"] = budget.lr * min(1.0, (step + 1) / warmup) * (1 + math.cos(math.pi * left)) / 2
         with machine.autocast():
-            logits = model(mean_std(pixels))
+            logits = model(mean_std(clips))
         loss = functional.cross_entropy(logits.float(), labels.to(logits.device))
         optimiser.zero_grad()
         loss.backward()
@@ -262,22 +233,20 @@ def fit(
 
 
 @torch.inference_mode()
-def predict(
-    model: nn.Module, videos: Manifest, rows: Sequence[int], views: Views, mean_std: Normalise, machine: Machine
-) -> NDArray[np.float32]:
-    """Class probabilities ``[len(rows), M, K]`` of the protocol's views."""
+def predict(model: Classifier | AttentiveClassifier, pixels: Pixels, rows: Sequence[int]) -> NDArray[np.float32]:
+    """Return class probabilities ``[len(rows), M, K]`` of the protocol's views."""
     model.eval()
-    batch = max(1, VIEWS_AT_ONCE // views.count)
+    views, machine, mean_std = pixels.views, pixels.machine, Normalise.of(model.encoder, pixels.machine)
     scores = []
-    for pixels in machine.loader(ViewDataset(videos, rows, views), batch):
+    for clips in machine.loader(ViewDataset(pixels.videos, rows, views), max(1, VIEWS_AT_ONCE // views.count)):
         with machine.autocast():
-            logits = torch.cat([model(mean_std(part)) for part in pixels.flatten(0, 1).split(VIEWS_AT_ONCE)])
-        scores.append(logits.float().softmax(1).unflatten(0, (len(pixels), views.count)).cpu())
+            logits = torch.cat([model(mean_std(part)) for part in clips.flatten(0, 1).split(VIEWS_AT_ONCE)])
+        scores.append(logits.float().softmax(1).unflatten(0, (len(clips), views.count)).cpu())
     return torch.cat(scores).numpy()
 
 
 def _batches(rows: Sequence[int], budget: Budget, seed: int) -> Iterator[list[tuple[int, int]]]:
-    """For each step the (step, row) of its clips: permutations of the videos one after the other."""
+    """Yield the (sample, row) of each step's clips: one permutation of the videos after the other."""
     rng = np.random.default_rng([seed, len(rows)])
     waiting: list[int] = []
     for step in range(budget.steps):

@@ -48,7 +48,7 @@ class StagePools(Encoder):
         size: height and width of the images.
 
     Raises:
-        ValueError: where the encoder mixes the frames of a clip, or has no stages.
+        ValueError: if the encoder mixes the frames of a clip, or has no stages.
 
     Attributes:
         widths: number of features of each stage.
@@ -104,7 +104,7 @@ def stages(
     from_scratch: Budget | None = Budget(steps=600, batch_size=64),  # noqa: B008
     machine: Machine = Machine(),  # noqa: B008
 ) -> Results:
-    """Evaluate each stage by a linear classifier; writes ``<run>/eval/stages_<collection>/results.json``.
+    """Evaluate each stage by a linear classifier and write ``<run>/eval/stages_<collection>/results.json``.
 
     Args:
         train: folder of class folders of images, or a manifest.
@@ -121,9 +121,9 @@ def stages(
         Content of ``results.json``.
 
     Raises:
-        FileNotFoundError: where there is no encoder.
-        MediaError: where a collection or an image can't be read.
-        ValueError: where the encoder mixes frames, an image is on both sides, or a class has test images only.
+        FileNotFoundError: if there is no encoder.
+        MediaError: if a collection or an image can't be read.
+        ValueError: if the encoder mixes frames, an image is on both sides, or a class has test images only.
     """
     begun = time.perf_counter()
     encoder = load_encoder(run)
@@ -179,7 +179,7 @@ def svm(
     linear: LinearSVMs = LinearSVMs(),  # noqa: B008
     machine: Machine = Machine(),  # noqa: B008
 ) -> Results:
-    """Evaluate the last stage by SVMs and mean average precision; writes ``<run>/eval/svm_<collection>/results.json``.
+    """Evaluate the last stage by SVMs and mean average precision and write ``<run>/eval/svm_<collection>/results.json``.
 
     Args:
         train: a folder in VOC's layout; with ``labels``, a folder or manifest of images.
@@ -196,9 +196,9 @@ def svm(
         Content of ``results.json``.
 
     Raises:
-        FileNotFoundError: where there is no encoder, or there are no labels.
-        MediaError: where a collection or an image can't be read.
-        ValueError: where the encoder mixes frames, labels don't fit the images, an image is on both sides, or a class
+        FileNotFoundError: if there is no encoder, or there are no labels.
+        MediaError: if a collection or an image can't be read.
+        ValueError: if the encoder mixes frames, labels don't fit the images, an image is on both sides, or a class
             has too few images.
     """
     begun = time.perf_counter()

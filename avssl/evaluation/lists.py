@@ -1,4 +1,4 @@
-"""The splits that data sets are published with, read from their own list files."""
+"""Published splits and labels of data sets, read from their own list files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class UCF101Lists:
 
     Args:
         lists: folder with ``trainlist01.txt``, ``testlist01.txt``, ... (``Class/v_Class_g01_c01.avi [number]``).
-        splits: which of the three.
+        splits: numbers of the splits to use.
     """
 
     def __init__(self, lists: Path, splits: Sequence[int] = (1, 2, 3)) -> None:
@@ -48,7 +48,7 @@ class HMDB51Lists:
 
     Args:
         lists: folder with ``<class>_test_split<1..3>.txt`` (``name.avi 0|1|2``: unused, train, test).
-        splits: which of the three.
+        splits: numbers of the splits to use.
     """
 
     def __init__(self, lists: Path, splits: Sequence[int] = (1, 2, 3)) -> None:
@@ -69,15 +69,15 @@ class HMDB51Lists:
 
 
 class CSVLists:
-    """One split from CSV files, as Kinetics has them.
+    """One split from CSV files, as published with Kinetics.
 
     A row names its video by ``path`` (its last parts) or by ``youtube_id, time_start, time_end`` (the file is then
-    called ``<id>_<start, 6 digits>_<end, 6 digits>`` or ``<id>``). A ``group`` column is honoured.
+    called ``<id>_<start, 6 digits>_<end, 6 digits>`` or ``<id>``). A ``group`` column is used.
 
     Args:
         train: CSV file of the training videos.
         test: CSV file of the test videos.
-        allow_missing: share of the listed videos that the collection may lack; how many it lacks is reported.
+        allow_missing: share of the listed videos that may be missing; their number is reported.
     """
 
     def __init__(self, train: Path, test: Path, allow_missing: float = 0.0) -> None:
@@ -115,12 +115,12 @@ class CSVLists:
 
 @dataclass(frozen=True)
 class ManyLabels:
-    """Images that may show several classes, or none.
+    """Labels of images that may show several classes, or none.
 
     Attributes:
         classes: K names.
-        present: ``[V, K]`` 1 where an image shows a class, -1 where it does not, 0 where people could hardly tell
-            (VOC's "difficult").
+        present: ``[V, K]`` 1 where an image shows a class, -1 where it does not, 0 where VOC's annotators call it
+            difficult.
         folds: one fold.
     """
 
@@ -130,17 +130,17 @@ class ManyLabels:
 
 
 def voc_labels(train: Path, test: Path, sets: tuple[str, str]) -> tuple[Manifest, ManyLabels]:
-    """Images and labels in the layout of PASCAL VOC (Everingham et al., IJCV 2010).
+    """Read images and labels in the layout of PASCAL VOC (Everingham et al., IJCV 2010).
 
     Args:
         train: folder with ``JPEGImages/<image>.jpg`` and ``ImageSets/Main/<class>_<set>.txt`` (``<image> -1|0|1``).
         test: another one, or the same.
-        sets: names of the set to train on and of the set to test.
+        sets: names of the training set and the test set.
 
     Raises:
-        FileNotFoundError: where there are no lists.
-        MediaError: where there are no images.
-        ValueError: where lists can't be read, differ in their images or classes, or name images that aren't there.
+        FileNotFoundError: if there are no lists.
+        MediaError: if there are no images.
+        ValueError: if lists can't be read, differ in their images or classes, or name missing images.
     """
     parts = [open_manifest(folder / "JPEGImages") for folder in (train, test)]
     sides = [_voc_side(folder, name, part) for folder, name, part in zip((train, test), sets, parts, strict=True)]
@@ -157,11 +157,11 @@ def voc_labels(train: Path, test: Path, sets: tuple[str, str]) -> tuple[Manifest
 
 
 def _voc_side(folder: Path, name: str, images: Manifest) -> tuple[tuple[str, ...], tuple[int, ...], NDArray[np.int8]]:
-    """Classes, positions ``[N]`` of the listed images, and what they show ``[N, K]``."""
+    """Read classes, positions ``[N]`` of the listed images and their labels ``[N, K]``."""
     files = sorted((folder / "ImageSets" / "Main").glob(f"*_{name}.txt"))
     if not files:
         raise FileNotFoundError(
-            f"{folder}: no ImageSets/Main/<class>_{name}.txt. Give a folder of VOC's layout, or labels"
+            f"{folder}: no ImageSets/Main/<class>_{name}.txt. Give a folder in VOC's layout, or labels"
         )
     columns = []
     for file in files:
@@ -180,21 +180,19 @@ def _voc_side(folder: Path, name: str, images: Manifest) -> tuple[tuple[str, ...
 
 
 def csv_labels(train: Path, test: Path, table: Path) -> tuple[Manifest, ManyLabels]:
-    """Images of two collections, and labels from a CSV file ``path,label``.
+    """Read the images of two collections, and their labels from a CSV file ``path,label``.
 
-    As in a CSV that ``tools/index.py`` takes, an empty label means none; here an image has a row for every class that
-    it shows. A path is the last parts of the file's.
+    An image has one row per class that it shows; an empty label means none. ``path`` may be the last parts of a path.
 
     Args:
-        train: folder or manifest of images to train on.
-        test: the same to test on.
-        table: the CSV file, for both.
+        train: folder or manifest of training images.
+        test: folder or manifest of test images.
+        table: the CSV file for both.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        MediaError: where a collection can't be opened.
-        ValueError: where the file can't be read as said, names an image that isn't there or leaves one out, or where an
-            image is on both sides.
+        FileNotFoundError: if there is no such file.
+        MediaError: if a collection can't be opened.
+        ValueError: if the file has other columns, names a missing image or lacks one, or an image is on both sides.
     """
     parts = [open_manifest(root) for root in (train, test)]
     images = Manifest.concat(parts)

@@ -21,11 +21,11 @@ class Prediction:
 
     Attributes:
         fold: name of the fold.
-        part: name of the fold's part; the folds of a part are averaged first.
+        part: name of the fold's part.
         videos: ``[V]`` positions in the collection.
         labels: ``[V]`` classes, or ``[V, K]`` of 1, 0 and -1 for several classes per image.
         scores: ``[V, M, K]`` class probabilities of the M views of each video.
-        chosen: hyperparameter chosen in this fold, None where nothing is chosen.
+        chosen: hyperparameter chosen in this fold, None if nothing is chosen.
     """
 
     fold: str
@@ -43,7 +43,7 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
 
     Args:
         runs: one list of predictions per seed, one prediction per fold.
-        groups: for each video of the collection the unit that the bootstrap resamples.
+        groups: group of each video of the collection; the bootstrap resamples groups.
         seed: seed of the resampling.
     """
     classes = runs[0][0].scores.shape[2]
@@ -87,10 +87,10 @@ def gain(ours: Sequence[Summary], base: Summary, seed: int = 0) -> Score | None:
 
     Returns:
         Difference of the video top-1 accuracies. Its interval draws groups for both sides at once, and the runs and the
-        baseline's seeds independently. None where a result is older than ``hits``.
+        baseline's seeds independently. None if a result is older than ``hits``.
 
     Raises:
-        ValueError: where they were not tested on the same groups of videos.
+        ValueError: if they were not tested on the same groups of videos.
     """
     if base.hits is None or any(one.hits is None for one in ours):
         return None
@@ -111,12 +111,9 @@ def marks(hits: Sequence[str]) -> NDArray[np.float64]:
 
 
 def bootstrap(values: NDArray[np.float64], groups: Sequence[str] | Sequence[int], seed: int) -> tuple[float, float]:
-    """Return the 95 % percentile interval of a mean, from 2000 resamples of whole groups and seeds.
+    """Return the 95 % percentile interval of the mean of ``values [S, V]`` (S seeds, V tested videos).
 
-    Args:
-        values: ``[S, V]``: S seeds, V tested videos.
-        groups: the unit that each video is drawn with, V of them.
-        seed: seed of the draws.
+    It comes from 2000 resamples of seeds and of whole groups, of which there is one per video.
     """
     units, rng = _units(groups), np.random.default_rng(seed)
     low, high = np.percentile(_resampled(values, units, _draws(units, rng), rng), [2.5, 97.5])
@@ -138,7 +135,7 @@ def average_precisions(
         weights: ``[R, N]`` number of times that each image counts in each of R resamples.
 
     Returns:
-        Area and mean, each ``[R]``; NaN where a resample has no image of the class.
+        Area and mean, each ``[R]``; NaN if a resample has no image of the class.
     """
     order = np.argsort(-scores, kind="stable")
     falling = -scores[order]
@@ -161,13 +158,7 @@ def average_precisions(
 def mean_average_precision(
     present: NDArray[np.int8], runs: Sequence[NDArray[np.float32]], classes: Sequence[str], seed: int = 0
 ) -> dict[str, AveragePrecision]:
-    """Average `average_precisions` over classes, for one or several seeds.
-
-    Args:
-        present: ``[N, K]``.
-        runs: ``[N, K]`` scores of each seed.
-        classes: K names.
-        seed: seed of the resampling.
+    """Average `average_precisions` over classes, from labels ``[N, K]`` and the scores ``[N, K]`` of each seed.
 
     Returns:
         ``mAP`` (area under the curve) and ``mAP 11-point``. Intervals come from 2000 draws of images and seeds. An

@@ -36,10 +36,10 @@ def comparison_picture(results: Sequence[Results], path: Path) -> None:
 
     Args:
         results: of one protocol, see `avssl.evaluation.report.collect`.
-        path: PNG to write.
+        path: PNG file to write.
 
     Raises:
-        ValueError: where no read-out predicts a class for every video.
+        ValueError: if no read-out predicts a class for every video.
     """
     groups = grouped(results)
     every = {name: None for runs in groups.values() for run in runs for name in run}
@@ -91,13 +91,7 @@ def comparison_picture(results: Sequence[Results], path: Path) -> None:
 
 
 def confusion_picture(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
-    """Draw a confusion matrix, rows scaled to 1.
-
-    Args:
-        counts: ``counts[true][predicted]``.
-        classes: names.
-        path: PNG to write.
-    """
+    """Draw a confusion matrix ``counts[true][predicted]``, rows scaled to 1."""
     matrix = np.asarray(counts, dtype=float)
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     figure, axes = _figure(1.5 + 0.45 * min(len(classes), NAMED))
@@ -115,12 +109,7 @@ def confusion_picture(counts: Sequence[Sequence[int]], classes: Sequence[str], p
 
 
 def low_shot_picture(results: Results, path: Path) -> None:
-    """Draw video accuracy over labels per class, with 95 % intervals.
-
-    Args:
-        results: of a run with low-shot read-outs.
-        path: PNG to write.
-    """
+    """Draw video accuracy over labels per class, with 95 % intervals."""
     figure, axes = _figure(5.0)
     for (who, what), (words, colour, style) in CURVES.items():
         found = results.outcomes.get(who, {}).get(what, {})
@@ -144,14 +133,7 @@ def low_shot_picture(results: Results, path: Path) -> None:
 
 
 def map_picture(points: NDArray[np.float32], labels: Sequence[int], classes: Sequence[str], path: Path) -> None:
-    """Draw a two-dimensional map of the embedding, one dot per video, coloured by class.
-
-    Args:
-        points: ``[V, 2]``.
-        labels: V class numbers.
-        classes: names.
-        path: PNG to write.
-    """
+    """Draw a map of an embedding from points ``[V, 2]``: one dot per video, coloured by class."""
     figure, axes = _figure(6.0)
     for number, name in enumerate(classes):
         chosen = points[np.asarray(labels) == number]
@@ -164,13 +146,7 @@ def map_picture(points: NDArray[np.float32], labels: Sequence[int], classes: Seq
 
 
 def neighbours_picture(pictures: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]], path: Path) -> None:
-    """Draw each query and its nearest videos in a row, by one frame each.
-
-    Args:
-        pictures: rows of uint8 ``[3, H, W]``, the query first.
-        titles: title of each picture.
-        path: PNG to write.
-    """
+    """Draw each query and then its nearest videos in a row, by one titled frame each, uint8 ``[3, H, W]``."""
     figure = Figure(figsize=(1.7 * len(pictures[0]), 1.9 * len(pictures)), dpi=110, layout="constrained")
     grid = figure.subplots(len(pictures), len(pictures[0]), squeeze=False)
     for row, (images, words) in enumerate(zip(pictures, titles, strict=True)):
@@ -183,12 +159,7 @@ def neighbours_picture(pictures: Sequence[Sequence[Tensor]], titles: Sequence[Se
 
 
 def offset_picture(found: Mapping[str, Offset], path: Path) -> None:
-    """Draw the curves of some recordings.
-
-    Args:
-        found: offset by the text in the legend.
-        path: PNG to write.
-    """
+    """Draw the distance curves of some recordings, by their text in the legend."""
     figure, axes = _figure(6.0)
     for number, (name, offset) in enumerate(found.items()):
         drawn = offset.curve

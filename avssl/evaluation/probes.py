@@ -48,13 +48,7 @@ class LinearProbe:
     ) -> Floats:
         """Return class probabilities ``[V_test, M, K]`` at one strength.
 
-        Args:
-            bank: features.
-            train: positions of the labelled videos.
-            test: positions of the videos to classify.
-            strength: C.
-            scale_on: positions of the training videos, labelled or not, whose features give mean and deviation; the
-                labelled ones where empty.
+        Features are standardised by the videos ``scale_on``, labelled or not; if empty, by the training videos.
         """
         x, y = bank.features[list(train)], bank.labels[list(train)]
         base = bank.features[list(scale_on or train)]
@@ -179,17 +173,10 @@ class NearestNeighbours:
 
 
 def retrieval(banks: Sequence[Bank], folds: Folds, ranks: Sequence[int]) -> dict[str, Score]:
-    """Measure how often a video of the same class is among the R nearest training videos.
-
-    See Xu et al., CVPR 2019, section 4.4.
-
-    Args:
-        banks: one per seed.
-        folds: checked.
-        ranks: values of R.
+    """Measure how often a video of the same class is among the R nearest training videos (Xu et al., CVPR 2019, 4.4).
 
     Returns:
-        ``R@<rank>``: mean over all tested videos and seeds.
+        ``R@<rank>`` for each R in ``ranks``: mean over all tested videos and over seeds, of one bank each.
     """
     hits = np.stack(
         [np.concatenate([retrieval_hits(bank, fold, ranks) for fold in folds.folds]) for bank in banks]
@@ -209,18 +196,14 @@ def retrieval_hits(bank: Bank, fold: Fold, ranks: Sequence[int]) -> NDArray[np.b
 
 
 def nearest_videos(bank: Bank, queries: Sequence[int], pool: Sequence[int], count: int) -> Ints:
-    """Find the videos of ``pool`` nearest to each query by the cosine of their views' mean features.
-
-    Returns:
-        Positions ``[queries, count]``, nearest first.
-    """
+    """Return the videos of ``pool`` nearest to each query by cosine of mean features: ``[queries, count]``."""
     videos = _unit(bank.features.mean(1))
     cosine = videos[list(queries)] @ videos[list(pool)].T
     return np.asarray(pool)[np.argsort(-cosine, axis=1, kind="stable")[:, :count]]
 
 
 def draw_labels(labels: Ints, fold: Fold, shots: int, seed: int) -> tuple[int, ...] | None:
-    """Draw ``shots`` training videos of each class; None where a class has fewer.
+    """Draw ``shots`` training videos of each class; None if a class has fewer.
 
     The draw depends on (seed, shots) and the fold's training videos only.
     """

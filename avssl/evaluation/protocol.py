@@ -16,7 +16,7 @@ from scipy.stats import hypergeom
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.evaluation.features import Views
-from avssl.evaluation.finetune import Budget, Pixels, decode_all
+from avssl.evaluation.finetune import Budget, Pixels
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
 from avssl.evaluation.readout import Bank, Floats, Ints
 from avssl.evaluation.splits import Folds, Split, check_folds
@@ -92,9 +92,9 @@ class DownstreamTask:
         protocol: the config.
 
     Raises:
-        MediaError: where the collection can't be opened.
-        FileNotFoundError: where a split file is missing.
-        ValueError: where the collection does not fit the split (see `check_folds`), or has fewer than two classes.
+        MediaError: if the collection can't be opened.
+        FileNotFoundError: if a split file is missing.
+        ValueError: if the collection does not fit the split (see `check_folds`), or has fewer than two classes.
     """
 
     def __init__(self, protocol: Protocol) -> None:
@@ -118,11 +118,10 @@ class DownstreamTask:
         return Bank(features, self.labels, self.groups, self.classes)
 
     def pixels(self, machine: Machine) -> Pixels:
-        """Return the labelled clips; they are decoded once where memory allows (see `decode_all`)."""
+        """Return the labelled clips; they are decoded once where memory allows."""
         if self._pixels is None or self._pixels.machine != machine:
-            views = self.protocol.views
-            decoded = decode_all(self.videos, self.rows, views, machine)
-            self._pixels = Pixels(self.videos, self.labels, self.classes, views, machine, decoded)
+            pixels = Pixels(self.videos, self.labels, self.classes, self.protocol.views, machine)
+            self._pixels = pixels.decode_all(self.rows)
         return self._pixels
 
     @property
@@ -168,14 +167,7 @@ def identify(
 ) -> dict[str, Any]:
     """Return the identity of a protocol in a result; see `DownstreamTask.facts`.
 
-    Args:
-        name: name of the protocol.
-        videos: the collection.
-        folds: checked folds.
-        views: clips and crops per video.
-        classes: K names.
-        split: readable description of the split.
-        labels: digest of the labels, where they are not those of the collection.
+    ``split`` describes the split for readers; ``labels`` is a digest of labels that are not the collection's own.
     """
     paths = videos.column("path").to_pylist()
     listed = [[fold.name, fold.part, *([paths[i] for i in side] for side in (fold.train, fold.test))]
@@ -186,7 +178,7 @@ def identify(
         "classes": list(classes),
         "split": split,
         "folds": digest(listed),
-        "views": _as_written(views),
+        "views": {"frames" if key == "num_frames" else key: value for key, value in plain(views).items()},  # older name
         **({} if labels is None else {"labels": labels}),
     }
     return {
@@ -200,11 +192,6 @@ def identify(
         ],
         "duplicates": [list(pair) for pair in folds.duplicates],
     }
-
-
-def _as_written(views: Views) -> dict[str, Any]:
-    """Return views under the names used in older results, so that hashes stay comparable."""
-    return {"frames" if name == "num_frames" else name: value for name, value in plain(views).items()}
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
-"""The one shape of an evaluation: a read-out scores the test videos of a fold, `cross_validate` does the rest.
+"""Cross-validation of a read-out: it scores the test videos of each fold, and `cross_validate` does the rest.
 
-A source of features (videos, images, sounds) gives a `Bank`. A read-out is a class with ``scores(bank, fold)``.
+A source (videos, images, sounds) is a function that returns a `Bank`;
+a read-out is a class with ``scores(bank, fold)``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 
 from avssl.evaluation.metrics import Prediction, summarise
@@ -28,8 +30,8 @@ class Bank:
 
     Attributes:
         features: ``[V, M, D]``: M views of each of V videos.
-        labels: ``[V]`` classes; for images that show several, ``[V, K]`` of 1, -1 and 0 for difficult.
-        groups: ``[V]`` numbers of the units that must not be split, also within training.
+        labels: ``[V]`` classes; with several classes per image ``[V, K]``: 1 shown, -1 not shown, 0 difficult.
+        groups: ``[V]`` numbers of the units that must not be split, not within training either.
         classes: K.
     """
 
@@ -47,9 +49,7 @@ class Bank:
         Returns:
             Bank with features ``[V, crops, M / crops * D]``.
         """
-        videos, _, width = self.features.shape
-        clips = self.features.reshape(videos, -1, crops, width)
-        return replace(self, features=clips.swapaxes(1, 2).reshape(videos, crops, -1))
+        return replace(self, features=rearrange(self.features, "v (clip crop) d -> v crop (clip d)", crop=crops))
 
 
 def at_rows(values: Floats, rows: Sequence[int], videos: int) -> Floats:
@@ -61,24 +61,17 @@ def at_rows(values: Floats, rows: Sequence[int], videos: int) -> Floats:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of the test videos of one fold.
-
-    Attributes:
-        values: ``[V_test, M, K]``: class probabilities of each view.
-        chosen: hyperparameter chosen within the training videos, None where nothing is chosen.
-    """
+    """Class probabilities ``[V_test, M, K]`` of a fold's test views; the hyperparameter chosen in training, if any."""
 
     values: Floats
     chosen: Any = None
 
 
 class Labelled(Protocol):
-    """Anything that a read-out can learn from: a `Bank`, or the pixels of labelled videos."""
+    """A `Bank`, or the pixels of labelled videos."""
 
     @property
-    def labels(self) -> NDArray[np.signedinteger]:
-        """``[V]`` classes."""
-        ...
+    def labels(self) -> NDArray[np.signedinteger]: ...  # noqa: D102
 
 
 Source = TypeVar("Source", bound=Labelled, contravariant=True)
@@ -91,7 +84,7 @@ class ReadOut(Protocol[Source]):
         """Learn from the fold's training videos and score its test videos.
 
         Raises:
-            TooFewLabels: where the fold has too few training videos.
+            TooFewLabels: if the fold has too few training videos.
         """
         ...
 
@@ -108,8 +101,8 @@ def predictions(
     Args:
         read_outs: one, or several that differ in their seed.
         banks: one, or one per seed of the encoder.
-        folds: the folds to run; `Folds.spread` takes some of them.
-        title: of the progress bar, which is left out where empty.
+        folds: all, or some by `Folds.spread`.
+        title: title of the progress bar; none is shown if empty.
 
     Returns:
         One list per bank and read-out, with one prediction per fold.
@@ -132,5 +125,5 @@ def predictions(
 def cross_validate(
     read_outs: Sequence[ReadOut[Source]], banks: Sequence[Source], folds: Folds, title: str = ""
 ) -> Summary:
-    """Return the accuracy of a read-out over folds and seeds; for the arguments see `predictions`."""
+    """Summarise the `predictions` of a read-out over folds and seeds; takes the same arguments."""
     return summarise(predictions(read_outs, banks, folds, title), folds.groups)

@@ -69,18 +69,7 @@ def write_results(
     machine: Machine,
     begun: float,
 ) -> Results:
-    """Write ``<run>/eval/<protocol>/results.json`` and return its content.
-
-    Args:
-        run: run folder or export folder.
-        encoder: encoder of the run.
-        facts: identity of the protocol (`identify`).
-        settings: settings of each read-out.
-        chance: chance levels.
-        outcomes: outcomes of ``pretrained``, ``random_init`` and, where there is one, ``from_scratch``.
-        machine: device that was used.
-        begun: ``time.perf_counter()`` at the beginning.
-    """
+    """Write ``<run>/eval/<protocol>/results.json`` and return its content; ``begun`` is of ``time.perf_counter``."""
     environment = {
         "avssl": avssl.__version__,
         "commit": source_commit(),

@@ -21,12 +21,7 @@ BASELINES = ("random init", "from scratch")
 
 
 def summaries(results: Results, who: str) -> dict[str, Summary]:
-    """Return the summaries of the read-outs that predict a class for every video, by their name in tables.
-
-    Args:
-        results: of one run.
-        who: ``"pretrained"``, ``"random_init"`` or ``"from_scratch"``.
-    """
+    """Return the summaries of ``who``, one of `WHO`, by the read-out's name in tables."""
     found: dict[str, Summary] = {}
     for name, outcome in results.outcomes.get(who, {}).items():
         if isinstance(outcome, Summary):
@@ -38,7 +33,7 @@ def summaries(results: Results, who: str) -> dict[str, Summary]:
 
 
 def scores(results: Results, who: str) -> dict[str, Score]:
-    """Return the main score of every read-out, by its name in tables; for the arguments see `summaries`."""
+    """Return the main score of every read-out of ``who``, one of `WHO`, by its name in tables."""
     found: dict[str, Score] = {name: summary.top1 for name, summary in summaries(results, who).items()}
     for name, outcome in results.outcomes.get(who, {}).items():
         if isinstance(outcome, Mapping):  # retrieval, SVMs: scores with names of their own
@@ -86,11 +81,11 @@ def collect(runs: Sequence[Path], protocol: str | None = None) -> list[Results]:
 
     Args:
         runs: run folders.
-        protocol: its name; may be left out where the runs have results of one protocol only.
+        protocol: its name; may be left out if the runs have results of one protocol only.
 
     Raises:
-        FileNotFoundError: where a run has no such result.
-        ValueError: where the results are of different protocols or settings, so can't share a table; names the files
+        FileNotFoundError: if a run has no such result.
+        ValueError: if the results are of different protocols or settings, so can't share a table; names the files
             and the difference.
     """
     files: list[Path] = []
@@ -122,9 +117,6 @@ def grouped(results: Sequence[Results]) -> dict[tuple[str, str], list[dict[str, 
     """Group the `scores` of every run by method and network, sorted by network.
 
     `BASELINES` count as methods with one run, shared by all runs with their network.
-
-    Args:
-        results: of one protocol, see `collect`.
     """
     groups: dict[tuple[str, str], list[dict[str, Score]]] = defaultdict(list)
     for result in results:

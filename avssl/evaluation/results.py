@@ -1,4 +1,4 @@
-"""Typed results: scores with intervals, and everything in ``results.json``."""
+"""Typed results: scores with intervals, and the content of ``results.json``."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ class Score:
     ci95_bootstrap: Interval
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values; fields that are None are left out."""
+        """Return JSON values, without fields that are None."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Accuracy(Score):
-    """Accuracy of one or several seeds over all folds.
+    """Accuracy over all folds; ``value`` is the mean over the folds of a part, then over parts, then over seeds.
 
     Attributes:
-        value: mean over the folds of a part, then over parts, then over seeds.
         pooled: mean over all tested videos, each counted once.
         per_seed: one accuracy per seed.
         per_fold: accuracy by name of the fold, mean over seeds.
-        ci95_folds: Student-t interval over folds, if there are several.
+        ci95_folds: Student-t interval over several folds.
         per_part: accuracy by name of the part, if there are several.
     """
 
@@ -45,13 +44,7 @@ class Accuracy(Score):
 
 @dataclass(frozen=True)
 class AveragePrecision(Score):
-    """Mean average precision of one or several seeds.
-
-    Attributes:
-        per_seed: one value per seed.
-        per_class: value by class name, mean over seeds.
-        costs: C that each seed chose for each class.
-    """
+    """Mean average precision; ``costs`` are the C that each seed chose for each class."""
 
     per_seed: Sequence[float]
     per_class: Mapping[str, float]
@@ -68,7 +61,7 @@ class Summary:
         mean_per_class: video top-1, averaged over classes.
         confusion: ``confusion[true][predicted]``, counts of videos over all seeds.
         hits: one string per seed, with 1 for every tested video that was right; None in results older than this field.
-        units: number of each tested video's group, None where every video is its own.
+        units: number of each tested video's group; None if each video is a group of its own.
         chosen: hyperparameter chosen in each fold, one list per seed; None if nothing is chosen.
     """
 
@@ -95,19 +88,17 @@ class Summary:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Summary:
         """Build from the values of `to_json`."""
-        video = {name: Accuracy(**score) for name, score in found["video"].items() if name != "mean_per_class"}
-        clip = {name: Accuracy(**score) for name, score in found["clip"].items()}
+        video, clip = (
+            {name: Accuracy(**score) for name, score in found[level].items() if name != "mean_per_class"}
+            for level in ("video", "clip")
+        )
         rest = {name: found.get(name) for name in ("hits", "units", "chosen")}
         return cls(video, clip, found["video"]["mean_per_class"]["value"], found["confusion"], **rest)
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A read-out that could not run.
-
-    Attributes:
-        skipped: reason.
-    """
+    """A read-out that could not run, and the reason."""
 
     skipped: str
 
@@ -136,12 +127,12 @@ def outcome_from_json(found: Mapping[str, Any]) -> Outcome:
     if "value" in found:
         kind = Accuracy if "per_fold" in found else AveragePrecision if "per_class" in found else Score
         return kind(**found)
+    return outcomes_from_json(found)
+
+
+def outcomes_from_json(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Build named outcomes from their JSON values."""
     return {name: outcome_from_json(part) for name, part in found.items()}
-
-
-def outcomes_from_json(found: Mapping[str, Any]) -> Outcomes:
-    """Build the outcomes of a run and its baselines from their JSON values."""
-    return {who: {name: outcome_from_json(part) for name, part in row.items()} for who, row in found.items()}
 
 
 @dataclass(frozen=True)
@@ -151,11 +142,11 @@ class Results:
     Attributes:
         run: name of the run.
         encoder: the exported encoder's card.
-        protocol: identity of the protocol (`avssl.evaluation.protocol.identify`).
-        settings: how each read-out works.
-        chance: chance level by name of the number.
-        outcomes: outcome by read-out, of ``pretrained``, ``random_init`` and where the network is trained
-            ``from_scratch``; stored as ``results``.
+        protocol: identity of the protocol, see `avssl.evaluation.protocol.identify`.
+        settings: settings of each read-out.
+        chance: chance levels.
+        outcomes: what is stored as ``results``: outcomes of the ``pretrained`` encoder, of the same network at
+            ``random_init`` and, if a read-out trains it, ``from_scratch``.
         environment: versions, device and seconds.
     """
 
@@ -168,7 +159,7 @@ class Results:
     environment: Mapping[str, Any]
 
     def summary(self, name: str, who: str = "pretrained") -> Summary | None:
-        """Return the summary of a read-out; None where it is missing or older than ``hits``."""
+        """Return the summary of a read-out; None if it is missing or older than ``hits``."""
         found = self.outcomes.get(who, {}).get(name)
         return found if isinstance(found, Summary) and found.hits is not None else None
 
@@ -178,12 +169,12 @@ class Results:
         return {**found, "results": to_json(self.outcomes)}
 
     @classmethod
+    def read(cls, path: Path) -> Results:
+        """Read a ``results.json``."""
+        return cls.from_json(json.loads(path.read_text()))
+
+    @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Results:
         """Build from the values of `to_json`."""
         rest = {name: value for name, value in found.items() if name != "results"}
         return cls(**rest, outcomes=outcomes_from_json(found["results"]))
-
-    @classmethod
-    def read(cls, path: Path) -> Results:
-        """Read a ``results.json``."""
-        return cls.from_json(json.loads(path.read_text()))

@@ -24,7 +24,7 @@ CONFUSIONS = ("linear", "linear_ordered", "linear_sequence", "fine_tune", "atten
 
 
 def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) -> Results:  # noqa: B008
-    """Evaluate the encoder of a run; writes ``<run>/eval/<protocol>/results.json`` and pictures.
+    """Evaluate the encoder of a run and write ``<run>/eval/<protocol>/results.json`` and pictures.
 
     Args:
         protocol: data, split, views and read-outs.
@@ -35,9 +35,9 @@ def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) 
         Content of ``results.json``.
 
     Raises:
-        FileNotFoundError: where there is no encoder or no split file.
-        MediaError: where the collection or a video can't be read.
-        ValueError: where the encoder or the collection does not fit the protocol.
+        FileNotFoundError: if there is no encoder or no split file.
+        MediaError: if the collection or a video can't be read.
+        ValueError: if the encoder or the collection does not fit the protocol.
     """
     begun = time.perf_counter()
     encoder = load_encoder(run)
@@ -71,14 +71,7 @@ def baselines(task: DownstreamTask, encoder: Encoder, machine: Machine) -> Outco
 def run_read_outs(
     task: DownstreamTask, encoders: Sequence[Encoder], machine: Machine, frozen_only: bool = False
 ) -> dict[str, Outcome]:
-    """Run every read-out of the protocol on one encoder, or on several seeds of it.
-
-    Args:
-        task: the protocol on its videos.
-        encoders: one per seed; fine-tuning starts from the first.
-        machine: device, workers and cache.
-        frozen_only: skip fine-tuning.
-    """
+    """Run every read-out of a protocol on the seeds of an encoder; fine-tuning, unless left out, takes the first."""
     protocol = task.protocol
     kinds = {"": [video_bank(task, encoder, machine) for encoder in encoders]}
     if encoders[0].per_frame:
@@ -141,14 +134,7 @@ def frozen(task: DownstreamTask, banks: Sequence[Bank]) -> dict[str, Outcome]:
 
 
 def train_network(task: DownstreamTask, start: Start, machine: Machine, title: str) -> dict[str, Outcome]:
-    """Run the read-outs that train the whole network, on all labels and on few.
-
-    Args:
-        task: the protocol on its videos.
-        start: returns the encoder to start from for a seed.
-        machine: device, workers and cache.
-        title: of the progress bar.
-    """
+    """Run the read-outs that train the whole network, on all labels and on few."""
     found: dict[str, Outcome] = {}
     few = task.protocol.low_shot
     if (budget := task.protocol.fine_tune) is not None:

@@ -1,7 +1,6 @@
-"""Which videos are trained on and which are tested on.
+"""Splits of a collection into training and test videos.
 
-A split is given the collection and answers with folds. Whatever it answers passes `check_folds`, which refuses
-training on what is tested.
+The folds of every split pass `check_folds`, which refuses to test on training videos.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ class Fold:
 
     Attributes:
         name: such as ``"seq03"`` or ``"split1"``.
-        train: positions in the collection.
-        test: positions in the collection.
-        part: folds of one part are averaged first, then the parts (the two sets of UT-Interaction).
-        missing: files that the official list names and the collection lacks.
+        train: positions of the training videos in the collection.
+        test: positions of the test videos.
+        part: accuracies are averaged over the folds of a part, then over parts (the two sets of UT-Interaction).
+        missing: number of listed files that the collection lacks.
     """
 
     name: str
@@ -45,8 +44,8 @@ class Folds:
 
     Attributes:
         folds: at least one.
-        groups: for each video of the collection the unit that must not be split (its source, its sequence).
-        official: the folds come from a published list, whose exact duplicates are reported and not refused.
+        groups: unit of each video that must not be split (its source, its sequence).
+        official: the folds come from a published list, so exact duplicates are reported, not refused.
         duplicates: pairs of files with equal content on both sides of a fold; filled by `check_folds`.
     """
 
@@ -67,22 +66,17 @@ class Folds:
 
 
 class Split(Protocol):
-    """How a collection is divided."""
+    """A way to divide a collection into folds."""
 
     def __call__(self, videos: Manifest) -> Folds:
-        """Divide the usable videos of a collection.
-
-        Raises:
-            FileNotFoundError: where a list file is missing.
-            ValueError: where the collection does not fit the split.
-        """
+        """Divide the usable videos of a collection; raise FileNotFoundError or ValueError if they don't fit."""
         ...
 
 
 class LeaveOneGroupOut:
-    """Every group is the test set once, the other groups of the same part train.
+    """Test on each group once, training on the other groups of the same part.
 
-    With ``(?P<part>set[12])_(?P<group>seq[0-9]+)`` the usual protocol of UT-Interaction (Ryoo & Aggarwal, ICPR 2010
+    ``(?P<part>set[12])_(?P<group>seq[0-9]+)`` gives the usual protocol of UT-Interaction (Ryoo & Aggarwal, ICPR 2010
     contest): ten folds in each of the two sets, accuracies averaged over the sets.
 
     Args:
@@ -118,9 +112,9 @@ class GroupFolds:
 
     Args:
         folds: number of folds.
-        pattern: regular expression searched in the file name whose named group ``group`` is the unit not to split;
-            None takes the ``group`` column of the manifest, and each video by itself where that is empty.
-        seed: which of the possible divisions.
+        pattern: regular expression searched in the file name, whose named group ``group`` is the unit not to split;
+            None takes the manifest's ``group`` column; where that is empty, each video is its own group.
+        seed: seed of the division.
     """
 
     def __init__(self, folds: int = 5, pattern: str | None = None, seed: int = 0) -> None:
@@ -145,7 +139,7 @@ class GroupFolds:
             raise ValueError(f"split: {len(set(groups))} group(s) can't make {self.folds} folds: lower split.folds")
         splitter = StratifiedGroupKFold(self.folds, shuffle=True, random_state=self.seed)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The least populated class")  # two groups a class are enough
+            warnings.filterwarnings("ignore", message="The least populated class")  # two groups per class are enough
             pairs = list(splitter.split(np.zeros(len(labels)), labels, groups))
         folds = [
             Fold(f"fold{number}", tuple(map(int, train)), tuple(map(int, test)))
@@ -155,10 +149,10 @@ class GroupFolds:
 
 
 class TrainTest:
-    """A collection to train on and another one to test.
+    """Train on the first videos of a collection and test on the others.
 
     Args:
-        train: the first so many videos are trained on, the others tested.
+        train: number of training videos.
     """
 
     def __init__(self, train: int) -> None:
@@ -170,11 +164,11 @@ class TrainTest:
 
 
 def check_folds(folds: Folds, videos: Manifest) -> Folds:
-    """Refuse folds that would test on what was trained on, or test a class that was not trained.
+    """Refuse folds that test on training videos, or test a class without training videos.
 
     Raises:
-        ValueError: names both files where a file, a group or an exact duplicate is on both sides, and the class where
-            one is tested without training videos; says how to mend it.
+        ValueError: if a file, a group or an exact duplicate is on both sides (names both files), or a class is
+            tested without training videos (names it); gives the remedy.
     """
     paths, labels = videos.paths(), videos.column("label").to_pylist()
     for fold in folds.folds:
@@ -191,23 +185,19 @@ def check_folds(folds: Folds, videos: Manifest) -> Folds:
 
 
 def check_apart(folds: Folds, videos: Manifest) -> Folds:
-    """The part of `check_folds` that needs no labels: nothing is both trained on and tested.
-
-    Raises:
-        ValueError: see `check_folds`.
-    """
+    """Refuse folds that test on training videos, like `check_folds`, but without labels."""
     paths, contents = videos.paths(), videos.column("content").to_pylist()
     duplicates: set[tuple[str, str]] = set()
     for fold in folds.folds:
         if not fold.train or not fold.test:
             raise ValueError(f"split {fold.name}: {len(fold.train)} training and {len(fold.test)} test videos")
-        both = _shared(fold, folds.groups)
-        if both is not None:
+        if shared := _shared(fold, folds.groups):
+            both = shared[0]
             raise ValueError(
                 f"split {fold.name}: group {folds.groups[both[0]]!r} is on both sides: {paths[both[0]]} in training, "
                 f"{paths[both[1]]} in test. Put the whole group on one side"
             )
-        for first, second in _all_shared(fold, contents):
+        for first, second in _shared(fold, contents):
             duplicates.add((str(paths[first]), str(paths[second])))
             if not folds.official:
                 raise ValueError(
@@ -217,17 +207,14 @@ def check_apart(folds: Folds, videos: Manifest) -> Folds:
     return Folds(folds.folds, folds.groups, folds.official, tuple(sorted(duplicates)))
 
 
-def _all_shared(fold: Fold, values: Sequence[str | None]) -> list[tuple[int, int]]:
+def _shared(fold: Fold, values: Sequence[str | None]) -> list[tuple[int, int]]:
+    """Return pairs of a training and a test video with the same value."""
     first = {values[index]: index for index in fold.train if values[index] is not None}
     return [(first[values[index]], index) for index in fold.test if values[index] in first]
 
 
-def _shared(fold: Fold, values: Sequence[str | None]) -> tuple[int, int] | None:
-    return next(iter(_all_shared(fold, values)), None)
-
-
 def groups_of(videos: Manifest, pattern: str | None) -> tuple[str, ...]:
-    """For each video the unit not to split: by file name, else the manifest's, else the file by itself."""
+    """Return the group of each video: by pattern in the file name, else from the manifest, else the file itself."""
     if pattern is not None:
         return tuple(search_group(pattern, path)["group"] for path in videos.paths())
     named = videos.column("group").to_pylist()
@@ -235,11 +222,7 @@ def groups_of(videos: Manifest, pattern: str | None) -> tuple[str, ...]:
 
 
 def search_group(pattern: str, path: Path) -> re.Match[str]:
-    """The match of a pattern in a file name, with a group called ``group``.
-
-    Raises:
-        ValueError: where there is none.
-    """
+    """Search a file name for a pattern with a group called ``group``; raise ValueError if it is not found."""
     found = re.search(pattern, path.name)
     if found is None or "group" not in found.groupdict():
         raise ValueError(f"split: the pattern {pattern!r} finds no (?P<group>...) in the file name of {path}")

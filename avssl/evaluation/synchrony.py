@@ -74,27 +74,16 @@ class SynchronyResults:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Scores and errors of one recording.
+    """Scores and errors of one recording, in seconds."""
 
-    Attributes:
-        error: estimated minus true offset in seconds.
-        confidence: confidence of the estimate.
-        in_sync: score of the pair in sync.
-        shifted: scores of the pairs out of sync.
-        other: score of the sound of another recording.
-        chance_frame: share of the curve's offsets that are at most one frame off.
-        chance_200: share of the curve's offsets that are at most 0.2 s off.
-        frame: seconds per frame.
-    """
-
-    error: float
+    error: float  # estimated minus true offset
     confidence: float
-    in_sync: float
-    shifted: list[float]
-    other: float
-    chance_frame: float
-    chance_200: float
-    frame: float
+    in_sync: float  # score of the pair in sync
+    shifted: list[float]  # scores of the pairs out of sync
+    other: float  # score of the sound of another recording
+    chance_frame: float  # share of the curve's offsets within one frame of the true one
+    chance_200: float  # the same within 0.2 s
+    frame: float  # duration of a frame
 
 
 class Displaced:
@@ -103,7 +92,7 @@ class Displaced:
     Args:
         picture: the recording.
         late: delay of the sound in seconds.
-        sound: recording that gives the sound, ``picture`` where None.
+        sound: recording that gives the sound, ``picture`` if None.
     """
 
     def __init__(self, picture: VideoReader, late: float, sound: VideoReader | None = None) -> None:
@@ -150,8 +139,8 @@ def measure_synchrony(
         seed: seed of the offsets.
 
     Raises:
-        FileNotFoundError: where the run has no synchroniser.
-        ValueError: where no recording can be measured.
+        FileNotFoundError: if the run has no synchroniser.
+        ValueError: if no recording can be measured.
     """
     network = run if isinstance(run, Synchroniser) else load_synchroniser(run)
     rng = np.random.default_rng(seed)
@@ -174,7 +163,7 @@ def measure_synchrony(
 
 
 def _measure(info: VideoInfo, other: VideoInfo, late: float, network: Synchroniser, grid: Tensor) -> Measurement | None:
-    """Measure one recording; None where it is too short."""
+    """Measure one recording; None if it is too short."""
     with open_video(info.path, info=info) as reader, open_video(other.path, info=other) as stranger:
         try:
             found = offset_from(curve(Displaced(reader, late), network, grid))
@@ -197,12 +186,7 @@ def _measure(info: VideoInfo, other: VideoInfo, late: float, network: Synchronis
 
 
 def auc(positive: NDArray[np.float64], negative: Sequence[Sequence[float]]) -> float:
-    """Return the probability that a positive scores higher than a negative; ties count half.
-
-    Args:
-        positive: ``[V]`` scores.
-        negative: scores of each of V recordings.
-    """
+    """Return the probability that a positive scores higher than a negative, of any recording; ties count half."""
     others = np.concatenate([np.asarray(values, dtype=np.float64) for values in negative])
     truth = np.repeat([1, 0], [len(positive), len(others)])
     return float(roc_auc_score(truth, np.concatenate([positive, others])))

@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from avssl.encoders import R3D, S3D, ResNet
-from avssl.evaluation.features import ViewDataset, Views, check_fits, features
+from avssl.evaluation.features import ViewDataset, Views, check_fits, extract_features
 from avssl.media import MediaError, open_video
 from avssl.runtime.device import Machine
 
@@ -48,7 +48,7 @@ def test_squash_shows_the_whole_picture_and_crops_cut_it(collection):
         assert torch.equal(pixels.flatten(0, 1), reader.frames(times.flatten(), size=(32, 32)))
     wide = replace(info, size=(32, 64))  # the reader scales to what the views ask for
     crops = Views(clips=1, num_frames=4, step=0.1, size=32, fit="crop", crops=3)
-    left, middle, right = crops.read(wide, times[:1], 32)
+    left, middle, right = crops.read(wide, times[:1])
     with open_video(info.path, info=info) as reader:
         whole = reader.frames(times[0], size=(32, 64))
     assert torch.equal(left, whole[..., :32])
@@ -58,22 +58,22 @@ def test_squash_shows_the_whole_picture_and_crops_cut_it(collection):
 
 def test_features_are_made_once(collection, tmp_path, monkeypatch):
     encoder, machine = encoder_of(), Machine(workers=0, cache=tmp_path)
-    first = features(encoder, collection, [1, 4], VIEWS, machine)
+    first = extract_features(encoder, collection, [1, 4], VIEWS, machine)
     assert first.shape == (2, 3, 2, encoder.num_features)
     monkeypatch.setattr("avssl.evaluation.features.stream_features", None)  # must not be called again
-    assert torch.equal(features(encoder, collection, [1, 4], VIEWS, machine), first)
+    assert torch.equal(extract_features(encoder, collection, [1, 4], VIEWS, machine), first)
     other = encoder_of(R3D)
     with pytest.raises(TypeError):
-        features(other, collection, [1, 4], VIEWS, machine)
+        extract_features(other, collection, [1, 4], VIEWS, machine)
     with pytest.raises(TypeError):
-        features(encoder, collection, [1, 4], replace(VIEWS, clips=2), machine)
+        extract_features(encoder, collection, [1, 4], replace(VIEWS, clips=2), machine)
 
 
 def test_features_are_the_encoders_and_do_not_depend_on_workers(collection, tmp_path):
     encoder = encoder_of()
     views = replace(VIEWS, segments=4)
-    alone = features(encoder, collection, [0, 1, 2], views, Machine(workers=0, cache=tmp_path / "a"))
-    pair = features(encoder, collection, [0, 1, 2], views, Machine(workers=2, cache=tmp_path / "b"))
+    alone = extract_features(encoder, collection, [0, 1, 2], views, Machine(workers=0, cache=tmp_path / "a"))
+    pair = extract_features(encoder, collection, [0, 1, 2], views, Machine(workers=2, cache=tmp_path / "b"))
     assert torch.equal(alone, pair)
     pixels = ViewDataset(collection, [2], views)[0].float() / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (tiny.MEAN, tiny.STD))
@@ -98,4 +98,4 @@ def test_an_unreadable_video_stops_the_evaluation(tmp_path):
     videos = tiny.write_world(tmp_path / "videos", groups=1)
     videos[0].path.write_bytes(b"")
     with pytest.raises(MediaError, match=videos[0].path.name):
-        features(encoder_of(), videos, [0, 1], VIEWS, Machine(workers=0, cache=tmp_path))
+        extract_features(encoder_of(), videos, [0, 1], VIEWS, Machine(workers=0, cache=tmp_path))

@@ -23,7 +23,9 @@ from avssl.evaluation.images import StagePools, grid, stages, svm
 from avssl.evaluation.lists import csv_labels, voc_labels
 from avssl.evaluation.metrics import average_precisions, mean_average_precision
 from avssl.evaluation.probes import LinearProbe, LinearSVMs
+from avssl.evaluation.readout import Bank
 from avssl.evaluation.report import print_results
+from avssl.evaluation.splits import Fold
 from avssl.runtime.device import Machine
 
 ROOT = Path(__file__).parents[2]
@@ -144,27 +146,29 @@ def test_the_interval_of_map_holds_its_value_and_perfect_rankings_have_none():
     rng = np.random.default_rng(0)
     present = np.where(rng.random((80, 2)) < 0.3, 1, -1).astype(np.int8)
     noisy = mean_average_precision(present, [present + rng.normal(0, 2, present.shape)], ["a", "b"])["mAP"]
-    assert noisy["ci95_bootstrap"][0] < noisy["value"] < noisy["ci95_bootstrap"][1]
-    assert noisy["value"] == pytest.approx(np.mean(list(noisy["per_class"].values())))
+    assert noisy.ci95_bootstrap[0] < noisy.value < noisy.ci95_bootstrap[1]
+    assert noisy.value == pytest.approx(np.mean(list(noisy.per_class.values())))
     for perfect in mean_average_precision(present, [present.astype(np.float32)], ["a", "b"]).values():
-        assert (perfect["value"], perfect["ci95_bootstrap"]) == (pytest.approx(1), (pytest.approx(1), pytest.approx(1)))
+        assert (perfect.value, perfect.ci95_bootstrap) == (pytest.approx(1), (pytest.approx(1), pytest.approx(1)))
 
 
 def test_svms_choose_a_cost_without_the_test_images_and_leave_difficult_ones_out():
     rng = np.random.default_rng(0)
     present = np.where(rng.random((60, 1)) < 0.5, 1, -1).astype(np.int8)
     features = (present * [[1.0, 0.5]] + rng.normal(0, 0.3, (60, 2)) + 3).astype(np.float32)
-    train, test = range(40), range(40, 60)
-    scores, costs = COSTS.scores(features, present, train, test)
-    assert average_precision_score(present[40:, 0] > 0, scores[:, 0]) > 0.95
+
+    def scored(features, present, train=range(40)):
+        bank = Bank(features[:, None], present, np.arange(60), 1)
+        return COSTS.scores(bank, Fold("f", tuple(train), tuple(range(40, 60))))
+
+    scores = scored(features, present)
+    assert average_precision_score(present[40:, 0] > 0, scores.values[:, 0, 0]) > 0.95
     other = present.copy()
     other[40:] *= -1
-    assert COSTS.scores(features, other, train, test)[1] == costs
+    assert scored(features, other).chosen == scores.chosen
     difficult, wrong = present.copy(), features.copy()
     difficult[:10], wrong[:10] = 0, 1e3  # would spoil the planes
-    np.testing.assert_array_equal(
-        COSTS.scores(wrong, difficult, train, test)[0], COSTS.scores(features, present, range(10, 40), test)[0]
-    )
+    np.testing.assert_array_equal(scored(wrong, difficult).values, scored(features, present, range(10, 40)).values)
 
 
 def test_stages_beside_baselines_and_chance_the_same_every_time(folders, tmp_path):
@@ -172,18 +176,18 @@ def test_stages_beside_baselines_and_chance_the_same_every_time(folders, tmp_pat
     budget = Budget(steps=3, batch_size=4)
     first = stages(*folders, run, linear=LINEAR, from_scratch=budget, machine=machine(tmp_path), **QUICK)
     names = {f"linear_stage{number}" for number in range(1, 5)}
-    assert {who: set(found) for who, found in first["results"].items()} == dict.fromkeys(
+    assert {who: set(found) for who, found in first.outcomes.items()} == dict.fromkeys(
         ("pretrained", "random_init", "from_scratch"), names
     )
-    assert first["chance"]["top1"] == 0.5
-    assert first["protocol"]["sizes"] == [{"fold": "test", "train": 12, "test": 6, "missing": 0}]
-    assert len(first["results"]["random_init"]["linear_stage1"]["video"]["top1"]["per_seed"]) == 2
-    assert first["results"]["pretrained"]["linear_stage1"]["video"]["top1"]["value"] == 1  # colour is seen at once
-    written = json.loads((run / "eval" / first["protocol"]["name"] / "results.json").read_text())
+    assert first.chance["top1"] == 0.5
+    assert first.protocol["sizes"] == [{"fold": "test", "train": 12, "test": 6, "missing": 0}]
+    assert len(first.summary("linear_stage1", "random_init").top1.per_seed) == 2
+    assert first.summary("linear_stage1").top1.value == 1  # colour is seen at once
+    written = json.loads((run / "eval" / first.protocol["name"] / "results.json").read_text())
     shutil.rmtree(tmp_path / "cache")
     again = stages(*folders, run, linear=LINEAR, from_scratch=budget, machine=machine(tmp_path), **QUICK)
     for name in ("protocol", "settings", "chance", "results"):
-        assert json.loads(json.dumps(again[name])) == written[name]
+        assert json.loads(json.dumps(again.to_json()))[name] == written[name]
 
 
 def test_stages_refuse_an_image_on_both_sides_a_new_class_and_an_encoder_that_mixes_frames(folders, tmp_path):
@@ -206,24 +210,24 @@ def test_stages_refuse_an_image_on_both_sides_a_new_class_and_an_encoder_that_mi
 def test_svm_on_the_layout_of_voc(shared_data, tmp_path):
     root, run = voc(tmp_path / "VOC2007", shared_data), export(tmp_path / "run")
     results = svm(root, root, run, linear=COSTS, machine=machine(tmp_path), **QUICK)
-    assert results["protocol"]["classes"] == ["cat", "ship", "truck"]
-    assert results["protocol"]["name"] == "svm_VOC2007"
-    found = results["results"]["pretrained"]["svm"]
-    assert set(found["mAP"]["per_class"]) == {"cat", "ship", "truck"}
+    assert results.protocol["classes"] == ["cat", "ship", "truck"]
+    assert results.protocol["name"] == "svm_VOC2007"
+    found = results.outcomes["pretrained"]["svm"]
+    assert set(found["mAP"].per_class) == {"cat", "ship", "truck"}
     console = Console(record=True, width=140, file=io.StringIO())
     print_results(results, console)
-    assert f"{results['chance']['mAP 11-point']:.3f}" in console.export_text()
-    assert found["mAP"]["ci95_bootstrap"][0] <= found["mAP"]["value"] <= 1
+    assert f"{results.chance['mAP 11-point']:.3f}" in console.export_text()
+    assert found["mAP"].ci95_bootstrap[0] <= found["mAP"].value <= 1
     _, known = voc_labels(root, root, ("trainval", "test"))
     tested = known.present[list(known.folds.folds[0].test)]
-    assert results["chance"]["mAP"] == pytest.approx((tested == 1).mean())
+    assert results.chance["mAP"] == pytest.approx((tested == 1).mean())
     lists = root / "ImageSets" / "Main"
     marks = (lists / "cat_test.txt").read_text().splitlines()
     (lists / "cat_test.txt").write_text("\n".join([marks[0].split()[0] + "  0", *marks[1:]]))
     _, known = voc_labels(root, root, ("trainval", "test"))
     assert known.present[known.folds.folds[0].test[0]].tolist()[0] == 0
     other = svm(root, root, run, linear=COSTS, machine=machine(tmp_path), **QUICK)
-    assert other["protocol"]["hash"] != results["protocol"]["hash"]
+    assert other.protocol["hash"] != results.protocol["hash"]
     (lists / "cat_test.txt").write_text("\n".join(marks[1:]))
     with pytest.raises(ValueError, match=r"cat_test\.txt and .*ship_test\.txt list different images, such as"):
         svm(root, root, run)
@@ -255,7 +259,7 @@ def test_svm_labels_from_a_csv(folders, tmp_path):
     ]
     assert known.present[:, :2].tolist() == expected
     results = svm(train, test, export(tmp_path / "run"), table, linear=COSTS, machine=machine(tmp_path), **QUICK)
-    assert results["results"]["pretrained"]["svm"]["mAP"]["per_class"]["red"] == 1
+    assert results.outcomes["pretrained"]["svm"]["mAP"].per_class["red"] == 1
     write([*labels, ("train/red/99.png", "red")])
     with pytest.raises(ValueError, match=r"1 of \d+ rows name no image of .*train/red/99\.png"):
         csv_labels(train, test, table)

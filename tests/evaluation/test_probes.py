@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from avssl.evaluation.probes import (
-    Bank,
+    FewLabels,
     LinearProbe,
     NearestNeighbours,
     draw_labels,
     nearest_videos,
     retrieval_hits,
 )
-from avssl.evaluation.splits import Fold
+from avssl.evaluation.readout import Bank, Scores, TooFewLabels, cross_validate, predictions
+from avssl.evaluation.splits import Fold, Folds
 
 
 def bank(separation=4.0, videos=24, classes=3, views=2, width=8, seed=0):
@@ -28,13 +29,13 @@ FOLD = Fold("f", tuple(range(12)), tuple(range(12, 24)))
 @pytest.mark.parametrize("probe", [LinearProbe(), NearestNeighbours(ks=(1, 3))])
 def test_separable_classes_are_read_and_noise_is_not(probe):
     values = bank()
-    scores, _ = probe.scores(values, FOLD)
+    scores = probe.scores(values, FOLD).values
     assert scores.shape == (12, 2, 3)
     np.testing.assert_allclose(scores.sum(2), 1, atol=1e-5)
     assert (scores.mean(1).argmax(1) == values.labels[12:]).all()
     noise = bank(separation=0, videos=300)
     fold = Fold("f", tuple(range(150)), tuple(range(150, 300)))
-    accuracy = (probe.scores(noise, fold)[0].mean(1).argmax(1) == noise.labels[150:]).mean()
+    accuracy = (probe.scores(noise, fold).values.mean(1).argmax(1) == noise.labels[150:]).mean()
     assert 0.2 < accuracy < 0.47
 
 
@@ -44,8 +45,8 @@ def test_nothing_is_chosen_on_test_labels():
     wrong.labels[12:] = 0
     for probe in (LinearProbe(), NearestNeighbours()):
         first, second = probe.scores(values, FOLD), probe.scores(wrong, FOLD)
-        assert first[1] == second[1]
-        np.testing.assert_array_equal(first[0], second[0])
+        assert first.chosen == second.chosen
+        np.testing.assert_array_equal(first.values, second.values)
 
 
 def test_choosing_needs_two_groups_in_training():
@@ -66,7 +67,7 @@ def test_classes_that_differ_in_the_order_of_clips_are_told_apart_in_sequence_on
     fold = Fold("f", tuple(range(32)), tuple(range(32, 64)))
     accuracy = {}
     for name, seen in (("views", values), ("sequence", values.in_sequence(crops=3))):
-        scores = LinearProbe().scores(seen, fold)[0]
+        scores = LinearProbe().scores(seen, fold).values
         accuracy[name] = (scores.mean(1).argmax(1) == labels[32:]).mean()
     assert values.in_sequence(3).features.shape == (64, 3, 16)
     np.testing.assert_array_equal(values.in_sequence(3).features[:, 1, 8:], values.features[:, 4])
@@ -101,9 +102,33 @@ def test_retrieval_by_hand():
 
 def test_label_draws_are_balanced_repeatable_and_from_training_only():
     values = bank()
-    drawn = draw_labels(values, FOLD, 2, seed=1)
-    assert drawn == draw_labels(values, FOLD, 2, seed=1)
-    assert drawn != draw_labels(values, FOLD, 2, seed=2)
+    drawn = draw_labels(values.labels, FOLD, 2, seed=1)
+    assert drawn == draw_labels(values.labels, FOLD, 2, seed=1)
+    assert drawn != draw_labels(values.labels, FOLD, 2, seed=2)
     assert set(drawn) <= set(FOLD.train)
     assert np.bincount(values.labels[list(drawn)]).tolist() == [2, 2, 2]
-    assert draw_labels(values, FOLD, 5, seed=0) is None
+    assert draw_labels(values.labels, FOLD, 5, seed=0) is None
+
+
+def test_one_runner_crosses_read_outs_and_banks_over_the_folds():
+    class Constant:
+        """A read-out of one's own: always predicts one class."""
+
+        def __init__(self, label):
+            self.label = label
+
+        def scores(self, bank, fold):
+            values = np.zeros((len(fold.test), bank.features.shape[1], bank.classes), np.float32)
+            values[..., self.label] = 1
+            return Scores(values, chosen=self.label)
+
+    banks = [bank(seed=seed) for seed in (0, 1)]
+    folds = Folds((FOLD, Fold("g", FOLD.test, FOLD.train)), tuple(map(str, range(24))))
+    runs = predictions([Constant(0), Constant(1)], banks, folds)
+    assert [[one.fold for one in run] for run in runs] == [["f", "g"]] * 4
+    summary = cross_validate([Constant(0), Constant(1)], banks, folds.spread(1))
+    assert summary.chosen == [[0], [1], [0], [1]]  # bank by bank
+    assert summary.top1.per_seed == pytest.approx([1 / 3] * 4)
+    assert summary.top1.per_fold.keys() == {"f"}
+    with pytest.raises(TooFewLabels, match="f: a class has fewer than 5 training videos"):
+        cross_validate([FewLabels(5, 0, 0.1)], banks, folds)

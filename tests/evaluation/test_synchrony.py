@@ -143,8 +143,8 @@ def test_the_audio_probe_tells_tones_apart(tmp_path):
     assert len(read_sound(tmp_path / "tones/high/high_a_0.wav", 16000)) == 8000
     save_encoder(VGG(8), tmp_path / "run" / "audio_encoder", CARD)
     results = audio_probe(tmp_path / "tones", tmp_path / "run", probe=LinearProbe(strengths=(1.0,)))
-    assert results["chance"] == 0.5
-    assert results["files"] == 24
-    assert results["log_mel"]["video"]["top1"]["value"] == 1
-    assert results["pretrained"]["video"]["top1"]["value"] > 0.9
-    assert len(results["pretrained"]["video"]["top1"]["per_fold"]) == 3
+    assert results.chance == 0.5
+    assert results.files == 24
+    assert results.log_mel.top1.value == 1
+    assert results.pretrained.top1.value > 0.9
+    assert len(results.pretrained.top1.per_fold) == 3

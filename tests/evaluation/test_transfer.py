@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,16 @@ import torch
 from rich.console import Console
 
 from avssl.encoders import R3D, ResNet, save_encoder
-from avssl.evaluation import pictures
+from avssl.evaluation import finetune, pictures
 from avssl.evaluation import run as evaluation
 from avssl.evaluation.config import parse, parser
 from avssl.evaluation.embedding import embed, project
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.probes import LinearProbe
-from avssl.evaluation.protocol import Data, LowShot, Protocol, Task
+from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, LowShot, Protocol
 from avssl.evaluation.report import advantage, collect, comma_separated, comparison, markdown, print_results, scores
+from avssl.evaluation.results import Results
 from avssl.evaluation.splits import LeaveOneGroupOut
 from avssl.runtime.device import Machine
 
@@ -33,7 +35,7 @@ CARD = {"mean": tiny.MEAN, "std": tiny.STD, "size": [32, 32], "method": "Tiny"}
 def protocol_of(root, **changes):
     base = {
         "name": "tiny",
-        "data": Data(root),
+        "data": LabelledVideos(root),
         "split": LeaveOneGroupOut(PATTERN),
         "views": Views(clips=2, num_frames=4, step=0.1, size=32, segments=2),
         "seeds": (0, 1),
@@ -94,19 +96,21 @@ def test_a_result_carries_its_protocol_baselines_and_chance(evaluated):
 def test_the_same_run_gives_the_same_numbers_and_shares_its_baselines(evaluated, monkeypatch):
     protocol, machine, run, results = evaluated
     asked = []
-    judge = evaluation.judge
-    monkeypatch.setattr(evaluation, "judge", lambda *args, **kwargs: asked.append(1) or judge(*args, **kwargs))
+    run_read_outs = evaluation.run_read_outs
+    spy = lambda *args, **kwargs: asked.append(1) or run_read_outs(*args, **kwargs)  # noqa: E731
+    monkeypatch.setattr(evaluation, "run_read_outs", spy)
     again = evaluation.evaluate(protocol, run, machine)
     assert len(asked) == 1  # the pretrained encoder only
-    assert json.dumps(again["results"]) == json.dumps(results["results"])
+    assert json.dumps(again.to_json()["results"]) == json.dumps(results.to_json()["results"])
+    assert Results.read(run / "eval" / "tiny" / "results.json").to_json() == json.loads(json.dumps(again.to_json()))
 
 
 def test_baselines_of_a_network_that_is_now_initialised_otherwise_are_made_anew(evaluated, monkeypatch):
     protocol, machine, run, _ = evaluated
-    encoder, task = evaluation.load_encoder(run), Task(protocol)
+    encoder, task = evaluation.load_encoder(run), DownstreamTask(protocol)
     asked = []
-    monkeypatch.setattr(evaluation, "judge", lambda *args, **kwargs: asked.append(1) or {})
-    monkeypatch.setattr(evaluation, "trained", lambda *args: {})
+    monkeypatch.setattr(evaluation, "run_read_outs", lambda *args, **kwargs: asked.append(1) or {})
+    monkeypatch.setattr(evaluation, "train_network", lambda *args: {})
     monkeypatch.setattr(type(encoder), "__init__", otherwise(type(encoder).__init__))
     evaluation.baselines(task, encoder, machine)
     evaluation.baselines(task, encoder, machine)
@@ -129,16 +133,16 @@ def test_fine_tuning_starts_from_the_pretrained_weights(evaluated):
     protocol, machine, run, _ = evaluated
     started = []
     encoder = evaluation.load_encoder(run)
-    task = Task(protocol)
-    fit = evaluation.fit
+    task = DownstreamTask(protocol)
+    fit = finetune.fit
 
     def spy(model, *args):
         started.append({name: tensor.clone() for name, tensor in model.encoder.state_dict().items()})
         return fit(model, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "fit", spy)
-        evaluation.judge(task, [encoder], machine)
+        patch.setattr(finetune, "fit", spy)
+        evaluation.run_read_outs(task, [encoder], machine)
     for weights in started:
         for name, tensor in encoder.state_dict().items():
             assert torch.equal(weights[name], tensor), name
@@ -184,7 +188,7 @@ def test_table_and_picture_of_methods_baselines_chance_and_published(manifest, t
     means = [float(row[headings.index("linear top1")].split()[0]) for row in rows[2:4]]
     assert gain == pytest.approx(means[0] - means[1], abs=0.0011)
     older = collect(runs)
-    del older[1]["results"]["random_init"]["linear_sequence"]  # from before it was read; another run has it
+    del older[1].outcomes["random_init"]["linear_sequence"]  # from before it was read; another run has it
     assert comparison(older, published)[1] == rows
     kept = []
     monkeypatch.setattr(pictures, "_save", lambda figure, path: kept.append(figure))
@@ -194,10 +198,10 @@ def test_table_and_picture_of_methods_baselines_chance_and_published(manifest, t
     words = [tick.get_text() for tick in panels[0].get_yticklabels()]
     assert [word.partition("(")[0] for word in words] == ["R3D", "V", "ResNet", "Tiny"]
     dots = [line.get_xdata()[0] for line in panels[0].lines if line.get_marker() == "o"]
-    values = [scores(result, "pretrained")["linear top1"]["value"] for result in collect(runs)]
+    values = [scores(result, "pretrained")["linear top1"].value for result in collect(runs)]
     assert sorted(dots) == sorted(values)
-    for result in (broken := collect(runs)):
-        result["results"] = {"pretrained": {"retrieval": result["results"]["pretrained"]["retrieval"]}}
+    kept_only = [{"pretrained": {"retrieval": one.outcomes["pretrained"]["retrieval"]}} for one in collect(runs)]
+    broken = [replace(one, outcomes=outcomes) for one, outcomes in zip(collect(runs), kept_only, strict=True)]
     with pytest.raises(ValueError, match="a picture needs a read-out"):
         pictures.comparison_picture(broken, tmp_path / "methods.png")
 
@@ -206,7 +210,7 @@ def test_the_command(manifest, tmp_path):
     run = export(tmp_path / "run", R3D)
     (tmp_path / "tiny.yaml").write_text(
         "name: tiny\ndata: {root: nowhere}\nlinear: {strengths: [0.1]}\nseeds: [0]\nretrieval: [1]\n"
-        "views: {clips: 1, frames: 4, step: 0.1, size: 32}\n"
+        "views: {clips: 1, num_frames: 4, step: 0.1, size: 32}\n"
         "split: {class_path: avssl.evaluation.splits.LeaveOneGroupOut, init_args: {pattern: '" + PATTERN + "'}}\n"
     )
     options = [f"--data.root={manifest}", f"--run={run}", "--machine.workers=0", "--machine.cache=cache"]
