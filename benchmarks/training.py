@@ -24,7 +24,7 @@ from avssl.encoders import R3D
 from avssl.methods import SimCLR
 from avssl.pixels import MEAN, STD
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints
-from avssl.training.logs import MetricsCSV, hush
+from avssl.training.logs import MetricsCSV, quiet_lightning
 from avssl.training.module import Pretraining
 from avssl.training.run import precision
 
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    hush()
+    quiet_lightning()
     video = torch.randint(0, 256, (16, 2, 8, 3, 64, 64), dtype=torch.uint8)
     clips = Clips(video, torch.rand(16, 2, 8).double())
     contestants = {

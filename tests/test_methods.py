@@ -88,7 +88,7 @@ def normal(clips):
 def test_the_config_that_a_run_keeps_says_the_same(config, tmp_path):
     made, parsed = parse([str(config)])
     kept = tmp_path / "config.yaml"
-    kept.write_text(made.dump(parsed, skip_none=True))
+    kept.write_text(made.dump(parsed))
     _, again = parse([str(kept)])
     assert again == parsed
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from avssl.encoders import load_encoder, weights_hash
-from avssl.training.config import run
+from avssl.training.config import train as run
 
 SMALL = ("--method.init_args.encoder.init_args.width=8", "--data.transform.init_args.size=32", "--data.batch_size=8")
 
