@@ -16,7 +16,7 @@ from rich.table import Table
 
 from avssl.evaluation.pictures import offset_picture
 from avssl.media import MediaError
-from avssl.sync.offset import Offset, find_offset, in_words, load_synchroniser
+from avssl.sync.offset import Offset, describe_offset, find_offset, load_synchroniser
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         except (MediaError, ValueError) as error:
             table.add_row(path.name, "", "", str(error))
             continue
-        words = in_words(offset.seconds)
+        words = describe_offset(offset.seconds)
         table.add_row(path.name, f"{1000 * offset.seconds:+.0f}", f"{offset.confidence:.3f}", words)
         found[f"{path.name}: {words}"] = offset
     Console().print(table)

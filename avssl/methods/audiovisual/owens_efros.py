@@ -24,7 +24,7 @@ from avssl.methods.audiovisual.streams import SAME, apart, late, shared_stretch,
 from avssl.methods.base import Method, a_video
 from avssl.pixels import denormalise
 from avssl.sync.network import Synchroniser
-from avssl.sync.offset import in_words
+from avssl.sync.offset import describe_offset
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class OwensEfros(Method):
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Aligned, or by how much the sound is early or late."""
-        return [[in_words(seconds) for seconds in row] for row in late(clips).tolist()]
+        return [[describe_offset(seconds) for seconds in row] for row in late(clips).tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Where the network finds the sound: the class-activation map over one frame for each of its T' steps."""

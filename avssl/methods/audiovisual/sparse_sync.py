@@ -18,7 +18,7 @@ from avssl.data.samplers import clip_times, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import AudioVisualMethod, late, shared_stretch, sound
-from avssl.sync.offset import in_words
+from avssl.sync.offset import describe_offset
 
 GRID = 4  # height and width to which the maps of the picture are pooled
 
@@ -160,7 +160,7 @@ class SparseSync(AudioVisualMethod):
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """By how much the sound is late or early."""
-        return [[in_words(seconds) for seconds in row] for row in late(clips).tolist()]
+        return [[describe_offset(seconds) for seconds in row] for row in late(clips).tolist()]
 
 
 def seconds_code(steps: int, span: float, like: Tensor) -> Tensor:

@@ -81,9 +81,9 @@ class SyncNet(TwoStreamMethod):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Loss and metrics over B·N clips."""
         samples = sound(clips, self.audio_encoder).flatten(0, 1)  # [B N, S]
-        seen = self.streams.slide(clips.video.flatten(0, 1))  # [B N, W, out]
+        seen = self.streams.embed_windows(clips.video.flatten(0, 1))  # [B N, W, out]
         starts = torch.arange(self.windows, device=samples.device) * self.sampler.step
-        heard = self.streams.hear(cut(samples, starts, self.streams.samples, self.streams.rate).flatten(0, 1))
+        heard = self.streams.embed_audio(cut(samples, starts, self.streams.samples, self.streams.rate).flatten(0, 1))
         scores = along_diagonals(products(seen, heard.unflatten(0, (-1, self.windows))), self.steps)  # [B N, O]
         away = self.away(clips).flatten(0, 1).abs()  # [B N, O]
         target, answer = away.argmin(1), scores.argmax(1)

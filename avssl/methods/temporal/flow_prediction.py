@@ -138,7 +138,7 @@ class FlowPrediction(Method):
         """Atomic flows as colours; see the labeller's ``drawn``."""
         several = {"target": self.wanted(clips), "prediction": self.likely(self.scores(clips))}
         return {
-            name: self.labeller.drawn(classes).unflatten(0, clips.video.shape[:2]) for name, classes in several.items()
+            name: self.labeller.to_rgb(classes).unflatten(0, clips.video.shape[:2]) for name, classes in several.items()
         }
 
 
