@@ -145,12 +145,9 @@ def warp(maps: Tensor, flow: Tensor) -> Tensor:
 
 
 def boundary_f(edges: Tensor, truth: Tensor, tolerance: int = 1) -> Tensor:
-    """Return the boundary F-score with a tolerance (Martin et al., PAMI 2004, without one-to-one matching).
+    """Return the F-score of boundaries ``[..., H, W]`` bool (Martin et al., PAMI 2004, without one-to-one matching).
 
-    Args:
-        edges: ``[..., H, W]`` bool.
-        truth: ``[..., H, W]`` bool.
-        tolerance: tolerance in cells, along rows and columns.
+    ``tolerance`` is in cells, along rows and columns.
 
     Returns:
         ``[...]``: harmonic mean of precision (edges near the truth) and recall (truth near an edge); 0 if one is empty.

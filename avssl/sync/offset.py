@@ -114,10 +114,6 @@ def curve(reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int
 
     Returns:
         The curve over the offsets at which at least a third of the windows have sound.
-
-    Raises:
-        MediaError: if the recording can't be read, or has no sound.
-        ValueError: if video or sound is too short.
     """
     info = reader.info
     begin, end = sound_span(info)
@@ -142,7 +138,8 @@ def curve(reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int
         times = clip_times(starts[part], network.num_frames, network.step)  # [P, T]
         frames = reader.frames(times.flatten(), (size[0], size[1])).unflatten(0, (len(part), -1))
         clips = (frames.float() / 255 - mean) / std  # `normalise` rounds differently: stored confidences would change
-        wanted, which = numbers[part].clamp(*_ends(numbers[part], valid[part])).unique(return_inverse=True)
+        needed = numbers[part][valid[part]]  # other sounds are clamped to these, and not counted
+        wanted, which = numbers[part].clamp(int(needed.min()), int(needed.max())).unique(return_inverse=True)
         sounds = _sounds(reader, wanted * grid, network)
         distances = network.distances(clips.to(device), sounds.to(device), which.to(device)).cpu().double()  # [P, O]
         total += (distances * valid[part]).sum(0)
@@ -160,12 +157,6 @@ def sound_span(info: VideoInfo) -> tuple[float, float]:
     if info.audio is None:
         raise MediaError(info.path, "no_audio", "there is no sound in this file", "An offset needs sound and picture")
     return info.audio.start, info.audio.start + info.audio.duration
-
-
-def _ends(numbers: Tensor, valid: Tensor) -> tuple[int, int]:
-    """Return the first and last sound that any window needs; others are clamped to these and not counted."""
-    needed = numbers[valid]
-    return int(needed.min()), int(needed.max())
 
 
 def _sounds(reader: VideoReader, starts: Tensor, network: Synchroniser) -> Tensor:
