@@ -70,7 +70,7 @@ def find_offset(
     resolution: float = 0.02,
     most: int = 250,
 ) -> Offset:
-    """Find by how many seconds the sound of a recording is late (positive) or early (negative), with a confidence.
+    """Estimate by how many seconds the sound of a recording is late (negative: early), with a confidence.
 
     Args:
         video: a recording, or an open reader.
