@@ -13,13 +13,9 @@ _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750),
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """Convert sRGB in [0, 1] to CIE L*a*b* under daylight (D65).
+    """Convert sRGB ``[..., 3, H, W]`` in [0, 1] to CIE L*a*b* under daylight (D65), float32.
 
-    Args:
-        rgb: ``[..., 3, H, W]``.
-
-    Returns:
-        ``[..., 3, H, W]`` float32: L from 0 to 100, a and b within about ±100.
+    L runs from 0 to 100, a and b within about ±100.
     """
     rgb = rgb.float().clamp(0, 1)
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
@@ -30,14 +26,7 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """Invert `rgb_to_lab`; colours outside sRGB are clipped.
-
-    Args:
-        lab: ``[..., 3, H, W]``.
-
-    Returns:
-        ``[..., 3, H, W]`` sRGB in [0, 1].
-    """
+    """Invert `rgb_to_lab`; colours outside sRGB are clipped."""
     light, a, b = lab.float().unbind(-3)
     y = (light + 16) / 116
     curved = torch.stack([y + a / 500, y, y - b / 200], dim=-3)
@@ -69,16 +58,7 @@ def rgb_to_hue_chroma(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def hue_chroma_to_rgb(hue: Tensor, chroma: Tensor, light: Tensor) -> Tensor:
-    """Invert `rgb_to_hue_chroma`; colours outside RGB are clipped.
-
-    Args:
-        hue: ``[..., H, W]``; a full turn is 1.
-        chroma: ``[..., H, W]``.
-        light: ``[..., H, W]``, the mean of the channels.
-
-    Returns:
-        ``[..., 3, H, W]`` in [0, 1].
-    """
+    """Invert `rgb_to_hue_chroma`: three ``[..., H, W]`` to ``[..., 3, H, W]``; colours outside RGB are clipped."""
     around = hue.unsqueeze(-3) * 6 - hue.new_tensor([0.0, 2.0, 4.0]).view(3, 1, 1)
     pure = (2 - ((around + 3) % 6 - 3).abs()).clamp(0, 1)  # [..., 3, H, W]: full chroma, smallest channel 0
     return (light.unsqueeze(-3) + chroma.unsqueeze(-3) * (pure - pure.mean(-3, keepdim=True))).clamp(0, 1)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.labels import dis_flow
-from avssl.labels.edges import carried
+from avssl.labels.edges import warp
 from avssl.labels.flow import grey
 from avssl.methods import TrackByColour
 from avssl.pixels import MEAN, STD
@@ -76,7 +76,7 @@ def by_flow(video: Tensor, mask: Tensor) -> Tensor:
     """``[T, 3, H, W]`` frames and the first mask ``[C, H, W]`` to ``[T, C, H, W]``: each moved from the one before."""
     pictures, masks = grey(video), [mask]
     for before, now in pairwise(pictures):
-        masks.append(carried(masks[-1], torch.from_numpy(dis_flow(now, before))))
+        masks.append(warp(masks[-1], torch.from_numpy(dis_flow(now, before))))
     return torch.stack(masks)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from avssl.evaluation.pictures import offset_picture
 from avssl.media import MediaError
 from avssl.runtime.parser import Parser
-from avssl.sync.offset import Offset, find_offset, in_words, load_synchroniser
+from avssl.sync.offset import Offset, describe_offset, find_offset, load_synchroniser
 
 
 def parser() -> Parser:
@@ -46,7 +46,7 @@ def run(words: Sequence[str]) -> None:
         except (MediaError, ValueError) as error:
             table.add_row(path.name, "", "", str(error))
             continue
-        text = in_words(offset.seconds)
+        text = describe_offset(offset.seconds)
         table.add_row(path.name, f"{1000 * offset.seconds:+.0f}", f"{offset.confidence:.3f}", text)
         found[f"{path.name}: {text}"] = offset
     Console().print(table)

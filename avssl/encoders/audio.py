@@ -80,8 +80,8 @@ class AudioResNet(SpectrogramEncoder):
         self.net = net
 
     def maps(self, sound: Tensor) -> Tensor:  # noqa: D102
-        picture = self.spectrogram(sound)[:, None, None].expand(-1, 1, 3, -1, -1)  # [B, 1, 3, F, T]
-        return self.net.maps(picture).mean((2, 3))  # [B, D, T']
+        image = self.spectrogram(sound)[:, None, None].expand(-1, 1, 3, -1, -1)  # [B, 1, 3, F, T]
+        return self.net.maps(image).mean((2, 3))  # [B, D, T']
 
 
 class Waveform(AudioEncoder):

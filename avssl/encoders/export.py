@@ -87,13 +87,7 @@ def load_audio_encoder(path: str | Path) -> AudioEncoder:
 
 
 def load(path: str | Path, kind: type[Kind], name: str) -> Kind:
-    """Load an exported network; like `load_encoder`, for any class.
-
-    Args:
-        path: a run folder, an export folder, or the weights file itself.
-        kind: the class it must belong to.
-        name: its folder within a run.
-    """
+    """Load an exported network of class ``kind``, which is in the folder ``name`` of a run; see `load_encoder`."""
     weights = _find(path, name)
     card, tensors = _read(weights)
     encoder = build(card, kind, weights)

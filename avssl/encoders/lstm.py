@@ -38,11 +38,7 @@ class PeepholeLSTM(nn.Module):
         self.peepholes = nn.ParameterList(torch.zeros(3, width) for _ in range(layers))
 
     def forward(self, values: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Read a sequence.
-
-        Args:
-            values: ``[B, T, inputs]``.
-            state: initial state; None is zero.
+        """Read ``[B, T, inputs]``, starting from a state or from zero.
 
         Returns:
             The top layer's outputs ``[B, T, width]`` float32, and the state after the last step.

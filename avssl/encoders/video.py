@@ -64,9 +64,7 @@ class TorchvisionEncoder(Encoder):
         self.net = _build(plan, width, self.he_init, norm)
 
     def torchvision_state_dict(self) -> dict[str, Tensor]:
-        """Return the weights under torchvision's names, for ``constructor().load_state_dict(..., strict=False)``.
-
-        Only the classifier is missing.
+        """Return the weights, without the classifier, for torchvision's ``load_state_dict(..., strict=False)``.
 
         Raises:
             ValueError: if the width is not torchvision's.

@@ -82,10 +82,10 @@ class ViT(Encoder):
         return space_time_code(self.grid(clips), self.num_features, clips.device)
 
     def encode(self, patches: Tensor, positions: Tensor) -> Tensor:
-        """Encode some of the tokens; the others cost nothing.
+        """Encode the visible tokens, in any order; the others cost nothing.
 
         Args:
-            patches: ``[B, V, P]`` pixels of the visible tokens, in any order.
+            patches: ``[B, V, P]`` their pixels.
             positions: ``[V, D]`` or ``[B, V, D]`` their position codes.
 
         Returns:

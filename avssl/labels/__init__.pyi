@@ -8,7 +8,7 @@ from .edges import MotionEdges as MotionEdges
 from .edges import boundary_f as boundary_f
 from .edges import image_edges as image_edges
 from .edges import motion_edges as motion_edges
-from .edges import relative as relative
+from .edges import relative_edges as relative_edges
 from .ego_motion import AXES as AXES
 from .ego_motion import EgoMotionFromPoses as EgoMotionFromPoses
 from .ego_motion import EgoMotionFromVideo as EgoMotionFromVideo

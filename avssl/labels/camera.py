@@ -1,4 +1,4 @@
-"""What of a flow field is the camera's doing: a homography, or turn, zoom and parallax."""
+"""The camera's part of a flow field: a homography, or rotation, zoom and parallax."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 from avssl.labels.flow import Array, one_thread
 
-GRID = 14  # points on a side at which a camera is fitted to a flow field
-DIRECTIONS = 120  # directions of translation that are tried
-NEARBY = 24  # directions that are tried round the best one
-NEARER = (0.2, 0.06)  # how far from it, as the tangent of the angle, in turn
-ROUNDS = 6  # of reweighting, for each of them
+GRID = 14  # points per side at which a camera is fitted to a flow field
+DIRECTIONS = 120  # candidate directions of translation
+NEARBY = 24  # candidates around the best direction
+NEARER = (0.2, 0.06)  # their spread in successive rounds, as the tangent of the angle
+ROUNDS = 6  # rounds of reweighting per candidate
 
 
 def homography(flow: Array, tolerance: float = 0.004) -> NDArray[np.float64] | None:
-    """The homography that most of a flow field agrees with (RANSAC; the draws are always the same).
+    """Fit the homography that most of a flow field agrees with (RANSAC with fixed draws).
 
     Args:
         flow: ``[2, H, W]`` pixels to the right and down.
-        tolerance: by how many picture widths a point may miss, at least half a pixel.
+        tolerance: largest error of an inlier in image widths; at least half a pixel is allowed.
 
     Returns:
-        ``[3, 3]`` from pixels before to pixels after, or None where no homography explains the flow.
+        ``[3, 3]`` from pixels before to pixels after, or None if no homography explains the flow.
     """
     width = flow.shape[2]
     before, moved = _sampled(flow)
@@ -36,23 +36,23 @@ def homography(flow: Array, tolerance: float = 0.004) -> NDArray[np.float64] | N
 
 
 def homography_flow(matrix: NDArray[np.float64], size: tuple[int, int]) -> Array:
-    """The flow ``[2, H, W]`` that a homography makes of a picture of (H, W)."""
+    """Return the flow ``[2, H, W]`` of a homography over an image of (H, W)."""
     rows, columns = np.indices(size, dtype=np.float64)
     x, y, w = np.einsum("ij,jhw->ihw", matrix, np.stack([columns, rows, np.ones(size)]))
     return np.stack([x / w - columns, y / w - rows]).astype(np.float32)
 
 
 class CameraFit(NamedTuple):
-    """A flow field taken apart (see `fit_camera`).
+    """The decomposition of a flow field (see `fit_camera`).
 
     Attributes:
-        turn: ``[4]`` the camera's own rotation, an axis times radians (x right, y down, z ahead: turning up, to the
-            right and clockwise), and the logarithm of its zoom, as far as that differs from moving ahead.
+        turn: ``[4]`` the camera's own rotation, axis times radians (x right, y down, z ahead: up, to the right and
+            clockwise), and the logarithm of its zoom, as far as it can be told from moving ahead.
         direction: ``[3]`` unit vector of the camera's translation (x right, y down, z ahead).
         closeness: ``[H, W]`` inverse depth, up to a factor; negative where the flow contradicts the camera's motion.
-        parallax: ``[H, W]`` pixels by which a point of unit closeness moves: where it is small, closeness is not known.
-        residual: ``[H, W]`` pixels of the flow across the direction in which the camera's translation moves a point:
-            what no depth explains.
+        parallax: ``[H, W]`` pixels by which a point of unit closeness moves: where small, closeness is unknown.
+        residual: ``[H, W]`` flow in pixels perpendicular to the motion due to the camera's translation, which no depth
+            explains.
     """
 
     turn: NDArray[np.float64]
@@ -63,23 +63,23 @@ class CameraFit(NamedTuple):
 
 
 def fit_camera(flow: Array, focal: float = 1.0) -> CameraFit:
-    """Turn, zoom and direction of a camera from a flow field, and the depth left (Heeger and Jepson, IJCV 1992).
+    """Fit rotation, zoom, direction and inverse depth to a flow field (Heeger and Jepson, IJCV 1992).
 
-    A small camera motion moves a point at x by ``B(x) turn + A(x) direction / depth``. For each of many directions the
-    turn is found that best explains the flow *across* ``A(x) direction``, which no depth can change, by least squares
-    reweighted against outliers; the direction with the least median residual is taken. The sign that makes more of the
-    picture lie in front of the camera is the true one.
+    A small camera motion moves a point at x by ``B(x) turn + A(x) direction / depth``. For each candidate direction,
+    ``turn`` is fitted to the flow *perpendicular* to ``A(x) direction``, which is independent of depth, by reweighted
+    least squares; the direction with the smallest median residual wins. Its sign is the one that puts more of the image
+    in front of the camera.
 
     Args:
         flow: ``[2, H, W]`` pixels to the right and down.
-        focal: focal length in picture widths; the wrong one bends the turn a little.
+        focal: focal length in image widths; a wrong one biases the rotation slightly.
     """
     height, width = flow.shape[1:]
     points, moved = _sampled(flow)
     turning, shifting = _bases(points, width, height, focal)  # [P, 2, 4], [P, 2, 3]
     turn, direction = _explained(turning, shifting, moved, _directions())
     for reach in NEARER:
-        aside = np.linalg.svd(direction[None])[2][1:]  # [2, 3], across the direction
+        aside = np.linalg.svd(direction[None])[2][1:]  # [2, 3], perpendicular to the direction
         near = direction + reach * _directions()[:NEARBY, :2] / np.sqrt(1 - _directions()[NEARBY - 1, 2] ** 2) @ aside
         turn, direction = _explained(turning, shifting, moved, near / np.linalg.norm(near, axis=1, keepdims=True))
 
@@ -100,10 +100,10 @@ def fit_camera(flow: Array, focal: float = 1.0) -> CameraFit:
 def _explained(
     turning: NDArray[np.float64], shifting: NDArray[np.float64], moved: NDArray[np.float64], unit: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of directions ``[D, 3]`` the one that leaves the least, with its turn ``[4]``."""
+    """Return the rotation and zoom ``[4]`` of the direction among ``[D, 3]`` with the smallest residual, and it."""
     along_x, along_y = (unit @ shifting[:, axis].T for axis in (0, 1))  # [D, P]
     length = np.maximum(np.hypot(along_x, along_y), 1e-6)
-    x, y = -along_y / length, along_x / length  # across
+    x, y = -along_y / length, along_x / length  # perpendicular
     left = x[:, None] * turning[:, 0].T + y[:, None] * turning[:, 1].T  # [D, 4, P]
     right = x * moved[:, 0] + y * moved[:, 1]  # [D, P]
     weight = np.ones_like(right)
@@ -120,7 +120,7 @@ def _explained(
 
 
 def _sampled(flow: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """``[P, 2]`` points (x, y) on a regular grid, and how they move."""
+    """Sample ``[P, 2]`` points (x, y) on a regular grid, and their motion ``[P, 2]``."""
     height, width = flow.shape[1:]
     rows = np.linspace(0, height - 1, min(GRID, height)).round().astype(int)
     columns = np.linspace(0, width - 1, min(GRID, width)).round().astype(int)
@@ -131,7 +131,7 @@ def _sampled(flow: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _bases(
     points: NDArray[np.float64], width: int, height: int, focal: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How points ``[P, 2]`` move for a unit of turn and zoom ``[P, 2, 4]``, of translation by depth ``[P, 2, 3]``."""
+    """Return how points ``[P, 2]`` move per unit of rotation and zoom ``[P, 2, 4]``, and translation by depth."""
     f = focal * width
     x, y = points[:, 0] - (width - 1) / 2, points[:, 1] - (height - 1) / 2
     none, full = np.zeros_like(x), np.full_like(x, f)
@@ -145,7 +145,7 @@ def _bases(
 
 @lru_cache(maxsize=1)
 def _directions() -> NDArray[np.float64]:
-    """``[D, 3]`` unit vectors spread evenly over the half sphere ahead (a Fibonacci lattice)."""
+    """Return ``[D, 3]`` unit vectors, evenly spread over the hemisphere ahead (a Fibonacci lattice)."""
     number = np.arange(DIRECTIONS) + 0.5
     z = 1 - number / DIRECTIONS
     angle = np.pi * (3 - np.sqrt(5)) * number

@@ -15,19 +15,18 @@ from avssl.media import VideoInfo
 
 @dataclass(frozen=True)
 class RelativeDepth:
-    """How far each pixel of the middle frame is, from nearest (0) to farthest (1), as a rank within the picture.
+    """Depth rank of each pixel of the middle frame, from nearest (0) to farthest (1).
 
-    Jiang et al., ECCV 2018, section 3: of the flow only what the camera's translation makes is kept; its length over
-    what it would be at unit depth is the inverse depth up to a factor, and percentiles make pictures comparable
-    whatever the factor. Turn and translation are fitted by `fit_camera`, in the place of the paper's motion
-    segmentation; flow that no depth explains, as of things that move by themselves, is left out. Flow runs from the
-    middle frame of a clip to its first and its last one; the mean rank is taken. A camera that only turns shows no
-    depth: nothing is known where its parallax stays below ``parallax``.
+    Jiang et al., ECCV 2018, section 3: the flow due to the camera's translation, relative to its length at unit depth,
+    is the inverse depth up to a factor; percentiles make frames comparable whatever the factor. Rotation and
+    translation are fitted by `fit_camera` instead of the paper's motion segmentation, and flow that no depth explains
+    (moving objects) is left out. Flow runs from the middle frame of a clip to the first and the last; the label is the
+    mean rank. A camera that only rotates shows no depth: labels are unknown if the parallax is below ``parallax``.
 
     Args:
-        focal: focal length in picture widths.
-        parallax: picture widths by which the nearest tenth must move against the farthest, for a label to be made.
-        residual: largest flow that no depth explains, in picture widths.
+        focal: focal length in image widths.
+        parallax: smallest motion of the nearest tenth against the farthest, in image widths, for a label to be made.
+        residual: largest flow that no depth explains, in image widths.
     """
 
     focal: float = 1.0
@@ -35,10 +34,10 @@ class RelativeDepth:
     residual: float = 0.01
 
     def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
-        """``[N, T, 3, H, W]`` uint8 frames to ``[N, H, W]`` float32 ranks in [0, 1]; NaN where the depth is not known.
+        """Map frames ``[N, T, 3, H, W]`` uint8 to ranks ``[N, H, W]`` float32 in [0, 1]; NaN where unknown.
 
         Raises:
-            ValueError: where a clip has fewer than three frames.
+            ValueError: if clips have fewer than three frames.
         """
         if frames.shape[1] < 3:
             raise ValueError(f"RelativeDepth: needs clips of at least 3 frames, got {frames.shape[1]}")
@@ -50,10 +49,10 @@ class RelativeDepth:
         known = np.isfinite(ranks).any(0)
         mean = np.full(middle.shape, np.nan, np.float32)
         mean[known] = np.nanmean(ranks[:, known], axis=0)
-        return ranked(mean)
+        return percentile_ranks(mean)
 
     def _one_way(self, flow: Array) -> Array:
-        """``[2, H, W]`` flow to ``[H, W]`` ranks, NaN where nothing is known."""
+        """Map flow ``[2, H, W]`` to ranks ``[H, W]``; NaN where unknown."""
         width = flow.shape[2]
         fit = fit_camera(flow, self.focal)
         typical = float(np.median(fit.parallax))
@@ -63,11 +62,11 @@ class RelativeDepth:
         near, far = np.percentile(fit.closeness[known], [90, 10])
         if (near - far) * typical < self.parallax * width:
             return np.full(flow.shape[1:], np.nan, np.float32)
-        return ranked(np.where(known, -fit.closeness, np.nan))
+        return percentile_ranks(np.where(known, -fit.closeness, np.nan))
 
 
-def ranked(values: Array) -> Array:
-    """Percentiles: ``[H, W]`` to the share of known values that are smaller, in [0, 1]; NaN stays NaN."""
+def percentile_ranks(values: Array) -> Array:
+    """Map ``[H, W]`` to percentile ranks in [0, 1] among the known values; NaN stays NaN."""
     flat = values.ravel()
     known = np.flatnonzero(np.isfinite(flat))
     out = np.full(flat.shape, np.nan, np.float32)
@@ -77,7 +76,7 @@ def ranked(values: Array) -> Array:
 
 
 def ordinal_agreement(one: Tensor, other: Tensor, rng: torch.Generator | None = None, pairs: int = 2000) -> float:
-    """The share of random pairs of pixels that two depth maps ``[H, W]`` put in the same order; NaN is not known."""
+    """Return the share of random pixel pairs that two depth maps ``[H, W]`` order alike; NaN is unknown."""
     both = torch.isfinite(one) & torch.isfinite(other)
     a, b = one[both], other[both]
     first, second = torch.randint(max(len(a), 1), (2, pairs), generator=rng)

@@ -1,4 +1,4 @@
-"""Motion edges, and flow that respects edges: each improves the other."""
+"""Motion edges and edge-aware flow, each of which improves the other."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ from torch.nn import functional as F
 from avssl.labels.flow import dis_flow, grey
 from avssl.media import VideoInfo
 
-SHIFTS = ((0, 1), (1, 0))  # rows and columns to the neighbour on the right and the one below
-STOP = 6.0  # how fast the exchange between neighbours falls with an edge between them
-TRUST = 0.05  # pull of a confident measurement, against 1 of a neighbour without an edge in between
+SHIFTS = ((0, 1), (1, 0))  # rows and columns to the right and lower neighbours
+STOP = 6.0  # decay of the coupling between neighbours with the edge between them
+TRUST = 0.05  # weight of a confident measurement, relative to a neighbour without an edge in between
 
 
 @dataclass(frozen=True)
 class ConfidentFlow:
-    """Flow from the middle frame of each clip to the last one, and how far to believe it.
+    """Flow from the middle frame of each clip to the last, with its confidence.
 
     Args:
-        tolerance: picture widths by which flow there and back may miss its start before it is half believed.
+        tolerance: forward-backward error at which the confidence is 1/2, in image widths.
     """
 
     tolerance: float = 0.006
 
     def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
-        """``[N, T, 3, H, W]`` uint8 frames to ``[N, 3, H, W]`` float32.
+        """Map frames ``[N, T, 3, H, W]`` uint8 to ``[N, 3, H, W]`` float32.
 
-        The first two channels are the flow to the right and down, in picture widths a second; the third is the
-        confidence, from 0 to 1.
+        Channels are the flow to the right and down, in image widths per second, and the confidence, from 0 to 1.
         """
         middle, width = frames.shape[1] // 2, frames.shape[-1]
         found = []
         for first, last in grey(frames[:, [middle, -1]]):
             there, back = torch.from_numpy(np.stack([dis_flow(first, last), dis_flow(last, first)]))
-            missed = (there + carried(back, there)).norm(dim=0)  # [H, W] pixels
+            missed = (there + warp(back, there)).norm(dim=0)  # [H, W] pixels
             confidence = 1 / (1 + (missed / (self.tolerance * width)) ** 2)
             found.append(torch.cat([there / width, confidence[None]]))
         out = torch.stack(found)
@@ -47,17 +46,17 @@ class ConfidentFlow:
 
 @dataclass(frozen=True)
 class MotionEdges:
-    """Where motion changes abruptly in the middle frame of each clip (after Li et al., CVPR 2016, section 3).
+    """Motion boundaries in the middle frame of each clip (after Li et al., CVPR 2016, section 3).
 
-    The paper's scheme, without its learnt edge detector: from image gradients as the first edges, flow is smoothed
-    everywhere but across edges (in the place of EpicFlow's interpolation); the jumps of the smoothed flow, times the
-    image's edges, with which they must agree, are the next edges (their geometric mean). More rounds pay where a
-    detector learns in between, as in `avssl.methods.EdgesFromMotion`, not here.
+    The paper's scheme without its learnt edge detector: starting with image gradients as edges, flow is smoothed except
+    across edges (instead of EpicFlow's interpolation); the new edges are the geometric mean of the jumps of the
+    smoothed flow and the image's edges. More rounds help only if a detector is trained in between, as in
+    `avssl.methods.EdgesFromMotion`.
 
     Args:
-        rounds: of flow and edges.
-        jump: difference of velocity between neighbouring pixels, in picture widths a second, that is a full edge.
-        flow: makes the flow that is smoothed.
+        rounds: rounds of flow and edges.
+        jump: velocity difference between neighbouring pixels that is a full edge, in image widths per second.
+        flow: computes the flow to be smoothed.
     """
 
     rounds: int = 1
@@ -65,7 +64,7 @@ class MotionEdges:
     flow: ConfidentFlow = ConfidentFlow()
 
     def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
-        """``[N, T, 3, H, W]`` uint8 frames to ``[N, H, W]`` float32 edges in [0, 1]."""
+        """Map frames ``[N, T, 3, H, W]`` uint8 to edges ``[N, H, W]`` float32 in [0, 1]."""
         measured = self.flow(frames, times, info)  # [N, 3, H, W]
         image = image_edges(torch.from_numpy(grey(frames[:, frames.shape[1] // 2])).float())
         edges = image
@@ -75,32 +74,29 @@ class MotionEdges:
 
 
 def motion_edges(measured: Tensor, edges: Tensor, jump: float, image: Tensor) -> Tensor:
-    """One round of flow and edges.
+    """Compute the next edges ``[M, H, W]`` by one round of flow and edges.
 
     Args:
         measured: ``[M, 3, H, W]`` flow and confidence.
         edges: ``[M, H, W]`` across which flow is not smoothed.
-        jump: difference of velocity that is a full edge.
-        image: ``[M, H, W]`` edges of the picture, with which the next ones must agree.
-
-    Returns:
-        ``[M, H, W]`` the next edges.
+        jump: velocity difference that is a full edge.
+        image: ``[M, H, W]`` image edges, with which the result must agree.
     """
-    return ((jumps(smoothed(measured, edges)) / jump).clamp(max=1) * image).sqrt()
+    return ((jumps(smooth_flow(measured, edges)) / jump).clamp(max=1) * image).sqrt()
 
 
 def image_edges(light: Tensor) -> Tensor:
-    """How abruptly brightness ``[M, H, W]`` changes, in three times its mean change: ``[M, H, W]`` in [0, 1]."""
-    return relative(jumps(light[:, None]))
+    """Return the local changes of brightness ``[M, H, W]``, scaled by `relative_edges`."""
+    return relative_edges(jumps(light[:, None]))
 
 
-def relative(edges: Tensor) -> Tensor:
-    """Edges ``[M, H, W]`` in three times their mean over the picture, at most 1: some are strong in every picture."""
+def relative_edges(edges: Tensor) -> Tensor:
+    """Divide edges ``[M, H, W]`` by three times their mean over the image, and clip at 1."""
     return (edges / (3 * edges.mean((1, 2), keepdim=True) + 1e-6)).clamp(max=1)
 
 
 def jumps(maps: Tensor) -> Tensor:
-    """The largest distance of a cell from its neighbours to the right and below: ``[M, C, H, W]`` to ``[M, H, W]``."""
+    """Map ``[M, C, H, W]`` to each cell's largest distance from its right and lower neighbours, ``[M, H, W]``."""
     most = maps.new_zeros(maps[:, 0].shape)
     for rows, columns in SHIFTS:
         height, width = maps.shape[2] - rows, maps.shape[3] - columns
@@ -109,16 +105,16 @@ def jumps(maps: Tensor) -> Tensor:
     return most
 
 
-def smoothed(measured: Tensor, edges: Tensor, steps: int = 40) -> Tensor:
-    """Flow that follows its neighbours where no edge lies between, and the measurement as far as that is trusted.
+def smooth_flow(measured: Tensor, edges: Tensor, steps: int = 40) -> Tensor:
+    """Smooth flow except across edges, and stay close to confident measurements.
 
     Jacobi steps towards the minimum of ``TRUST * confidence * |flow - measured|^2 + exp(-STOP * edge) * |difference of
     neighbours|^2``.
 
     Args:
         measured: ``[M, 3, H, W]``: flow and confidence.
-        edges: ``[M, H, W]`` in [0, 1]; an edge lies between a cell and its neighbours to the right and below.
-        steps: of relaxation.
+        edges: ``[M, H, W]`` in [0, 1]; an edge lies between a cell and its right and lower neighbours.
+        steps: number of relaxation steps.
 
     Returns:
         ``[M, 2, H, W]``.
@@ -138,8 +134,8 @@ def smoothed(measured: Tensor, edges: Tensor, steps: int = 40) -> Tensor:
     return result
 
 
-def carried(maps: Tensor, flow: Tensor) -> Tensor:
-    """``[C, H, W]`` maps read where a flow ``[2, H, W]`` (pixels) leads."""
+def warp(maps: Tensor, flow: Tensor) -> Tensor:
+    """Sample maps ``[C, H, W]`` at the end points of a flow ``[2, H, W]`` (pixels)."""
     height, width = maps.shape[1:]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     x = (columns + flow[0]) * (2 / max(width - 1, 1)) - 1
@@ -149,15 +145,12 @@ def carried(maps: Tensor, flow: Tensor) -> Tensor:
 
 
 def boundary_f(edges: Tensor, truth: Tensor, tolerance: int = 1) -> Tensor:
-    """F-score of boundaries that may be off by a few cells (Martin et al., PAMI 2004, without one-to-one matching).
+    """Return the F-score of boundaries ``[..., H, W]`` bool (Martin et al., PAMI 2004, without one-to-one matching).
 
-    Args:
-        edges: ``[..., H, W]`` bool.
-        truth: ``[..., H, W]`` bool.
-        tolerance: cells, in rows and in columns.
+    ``tolerance`` is in cells, along rows and columns.
 
     Returns:
-        ``[...]``: harmonic mean of the share of edges near the truth and of truth near an edge; 0 where one is empty.
+        ``[...]``: harmonic mean of precision (edges near the truth) and recall (truth near an edge); 0 if one is empty.
     """
 
     def near(mask: Tensor) -> Tensor:

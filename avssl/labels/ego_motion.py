@@ -1,4 +1,4 @@
-"""How the camera moved between two frames, in classes: from recorded poses, or estimated from the video."""
+"""Classes of camera motion between two frames, from recorded poses or estimated from the video."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from avssl.labels.recorded import shown_frames
 from avssl.media import VideoInfo
 
 AXES = ("up", "right turn", "clockwise", "to the right", "down", "ahead")  # rotation and translation: x right, y down
-UNKNOWN = -1  # in place of a class
+UNKNOWN = -1  # instead of a class
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class EgoMotionFromPoses:
     """Rotation and translation of the camera from the first to the last frame of a clip, from a file of poses.
 
     A row of the file is a camera-to-world pose: 12 numbers, the upper rows of a 4 x 4 matrix (KITTI); 16 numbers, the
-    whole matrix (7-Scenes); or 8 numbers, seconds, position and quaternion x y z w (TUM). Rows without seconds belong
-    to the shown frames in turn, at the video's rate; those with seconds count from the first row.
+    whole matrix (7-Scenes); or 8 numbers: seconds, position and quaternion x y z w (TUM). Rows without seconds belong
+    to the shown frames in order, at the video's frame rate; seconds count from the first row.
 
-    Poses know nothing of a crop or a flip: use this with a transform that neither crops nor flips (`Squash`).
+    Poses do not follow a crop or a flip: use this with a transform that does neither (`Squash`).
 
     Args:
-        poses: a file for a single video, or a folder that holds ``<name>.txt`` for each; None looks for
-            ``<name>.poses.txt`` beside each video.
-        bins: classes an axis, evenly spaced (Agrawal et al., ICCV 2015, section 4.2: 20).
-        turn: radians at which the last class begins; what is beyond belongs to it.
+        poses: a file for a single video, or a folder with ``<name>.txt`` for each; None looks for ``<name>.poses.txt``
+            beside each video.
+        bins: classes per axis, evenly spaced (Agrawal et al., ICCV 2015, section 4.2: 20).
+        turn: radians at which the last class begins; it is open-ended.
         shift: metres at which the last class begins.
     """
 
@@ -45,10 +45,10 @@ class EgoMotionFromPoses:
     shift: float = 0.2
 
     def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
-        """``[N, T, 3, H, W]`` frames, whose pixels are not looked at, to ``[N, 6]`` int64 classes along `AXES`.
+        """Return classes ``[N, 6]`` int64 along `AXES` for clips ``[N, T, 3, H, W]``, whose pixels are not used.
 
         Raises:
-            ValueError: where there is no file of poses, or it can't be read, or it ends before the clip does.
+            ValueError: if there is no file of poses, it can't be read, or it ends before the clip does.
         """
         path = self._path(Path(info.path))
         seconds, poses = _poses(path, path.stat().st_mtime_ns)
@@ -73,15 +73,15 @@ class EgoMotionFromPoses:
 class EgoMotionFromVideo:
     """Rotation and direction of translation of the camera from the first to the last frame of a clip, from their flow.
 
-    The flow is taken apart by `fit_camera`. How far a camera has moved can't be seen, so translation is a unit vector;
-    where what the picture moves by beyond turn and zoom is less than ``least``, it is not known. Flow moves with crops
-    and flips, so these labels agree with any transform.
+    The flow is decomposed by `fit_camera`. The distance moved is not visible, so translation is a unit vector; it is
+    unknown if the motion left after rotation and zoom is less than ``least``. Flow follows crops and flips, so these
+    labels agree with any transform.
 
     Args:
-        bins: classes an axis, evenly spaced.
-        turn: radians at which the last class begins; what is beyond belongs to it.
-        least: picture widths of parallax below which the direction is not known.
-        focal: focal length in picture widths.
+        bins: classes per axis, evenly spaced.
+        turn: radians at which the last class begins; it is open-ended.
+        least: parallax in image widths below which the direction is unknown.
+        focal: focal length in image widths.
     """
 
     bins: int = 20
@@ -90,7 +90,7 @@ class EgoMotionFromVideo:
     focal: float = 1.0
 
     def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
-        """``[N, T, 3, H, W]`` uint8 frames to ``[N, 6]`` int64 classes along `AXES`, -1 where not known."""
+        """Map frames ``[N, T, 3, H, W]`` uint8 to classes ``[N, 6]`` int64 along `AXES`; -1 if unknown."""
         classes = []
         for first, last in grey(frames[:, [0, -1]]):
             fit = fit_camera(dis_flow(first, last), self.focal)
@@ -104,18 +104,18 @@ class EgoMotionFromVideo:
 
 @lru_cache(maxsize=64)
 def _poses(path: Path, changed: int) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
-    """`read_poses`, once for all clips of a recording; anew where the file has changed since."""
+    """Cache `read_poses` until the file changes."""
     return read_poses(path)
 
 
 def read_poses(path: Path) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
-    """A file of camera-to-world poses (see `EgoMotionFromPoses`).
+    """Read a file of camera-to-world poses (see `EgoMotionFromPoses`).
 
     Returns:
-        ``[P]`` seconds from the first row, or None where the rows have none; ``[P, 4, 4]`` matrices.
+        ``[P]`` seconds from the first row, or None if the rows have none; ``[P, 4, 4]`` matrices.
 
     Raises:
-        ValueError: where the rows are neither of KITTI's, 7-Scenes' nor TUM's form.
+        ValueError: if the rows are not in the format of KITTI, 7-Scenes or TUM.
     """
     try:
         rows = np.loadtxt(path, ndmin=2)
@@ -135,17 +135,17 @@ def read_poses(path: Path) -> tuple[NDArray[np.float64] | None, NDArray[np.float
 
 
 def relative_motion(first: NDArray[np.float64], last: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The camera's own motion between two camera-to-world poses ``[4, 4]``, in the axes of the first.
+    """Return the camera's own motion between two camera-to-world poses ``[4, 4]``, in the axes of the first.
 
     Returns:
-        ``[6]``: rotation (an axis times radians) and translation, each x right, y down, z ahead.
+        ``[6]``: rotation (axis times radians) and translation, each x right, y down, z ahead.
     """
     turned = Rotation.from_matrix(first[:3, :3].T @ last[:3, :3])
     return np.concatenate([turned.as_rotvec(), first[:3, :3].T @ (last[:3, 3] - first[:3, 3])])
 
 
 def binned(motion: Tensor, turn: float, shift: float, bins: int) -> Tensor:
-    """``[..., 6]`` motion to int64 classes: the middle one (of an odd number) is none, the last begins at the limit."""
+    """Map motion ``[..., 6]`` to int64 classes: the middle one (of an odd number) is rest; the last is open-ended."""
     limit = motion.new_tensor([turn] * 3 + [shift] * 3)
     inner = (motion / limit + 1) / 2 * (bins - 2) + 1  # the outer two classes are open
     return inner.floor().long().clamp(0, bins - 1)

@@ -1,4 +1,4 @@
-"""Moving objects: what moves otherwise than the camera makes everything move."""
+"""Moving objects: regions whose motion the camera does not explain."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ IGNORED = -1  # in a map of labels
 
 @dataclass(frozen=True)
 class MotionSegmentation:
-    """Moving objects in the middle frame of each clip, unsupervised (in the place of uNLC, Pathak et al., CVPR 2017).
+    """Moving objects in the middle frame of each clip, unsupervised (in place of uNLC, Pathak et al., CVPR 2017).
 
-    Flow runs from the middle frame to each of the others; the homography that most of it agrees with is the camera's,
-    and what is left, over the time passed, is a speed. The (lower) median speed over the other frames decides: Otsu's
-    threshold between slow and fast, but never below ``least``. As in the paper the result is a trimap: what lies near
-    the threshold is neither, nor is what leaves the picture. uNLC's voting among similar superpixels of the whole video
-    is not done; a median filter and the smallest size of a part stand in for it.
+    Flow runs from the middle frame to each other frame. The homography that most of it agrees with is the camera's;
+    the rest, per second, is a speed. The (lower) median speed over the other frames is thresholded by Otsu's method,
+    but never below ``least``. As in the paper the result is a trimap: pixels near the threshold, or leaving the image,
+    are neither object nor background. uNLC's voting among similar superpixels of the whole video is replaced by a
+    median filter and a minimum region size.
 
     Args:
-        least: speed, in picture widths a second, below which nothing is taken to move.
-        band: what lies within this factor of the threshold, either way, is neither object nor background.
-        smallest: share of the picture's area; smaller parts are dropped.
+        least: lowest speed of a moving object, in image widths per second.
+        band: speeds within this factor of the threshold, either way, are neither object nor background.
+        smallest: share of the image's area below which regions are dropped.
     """
 
     least: float = 0.04
@@ -37,10 +37,10 @@ class MotionSegmentation:
     smallest: float = 0.002
 
     def __call__(self, frames: Tensor, times: Tensor, info: VideoInfo) -> Tensor:
-        """``[N, T, 3, H, W]`` uint8 frames to ``[N, H, W]`` int8: 1 object, 0 background, -1 neither.
+        """Map frames ``[N, T, 3, H, W]`` uint8 to ``[N, H, W]`` int8: 1 object, 0 background, -1 neither.
 
         Raises:
-            ValueError: where a clip has fewer than two frames.
+            ValueError: if clips have fewer than two frames.
         """
         if frames.shape[1] < 2:
             raise ValueError("MotionSegmentation: needs clips of at least 2 frames, got 1; set sampler.num_frames")
@@ -50,7 +50,7 @@ class MotionSegmentation:
     def _trimap(self, clip: np.ndarray, seconds: list[float]) -> np.ndarray:
         speeds = np.sort(_speeds(clip, seconds), axis=0)  # [T - 1, H, W], NaN last
         middle = (np.isfinite(speeds).sum(0, keepdims=True) - 1).clip(min=0) // 2
-        speed = np.take_along_axis(speeds, middle, axis=0)[0]  # [H, W], NaN where nothing is known
+        speed = np.take_along_axis(speeds, middle, axis=0)[0]  # [H, W], NaN where unknown
         known = np.isfinite(speed)
         speed = np.where(known, speed, 0).astype(np.float32)
         scale = 255 / max(float(np.percentile(speed, 99)), self.least)
@@ -64,7 +64,7 @@ class MotionSegmentation:
 
 
 def _speeds(clip: np.ndarray, seconds: list[float]) -> Array:
-    """``[T, H, W]`` grey frames to ``[T - 1, H, W]`` widths a second against the camera; NaN for what leaves."""
+    """Return speeds relative to the camera ``[T - 1, H, W]``, in widths per second; NaN for pixels that leave."""
     count, height, width = clip.shape
     middle = count // 2
     rows, columns = np.indices((height, width))

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from avssl.media.info import MediaError, VideoInfo, VideoReader
 from avssl.media.probing import probe
 
-
-def _pyav(info: VideoInfo, threads: int) -> VideoReader:
-    from avssl.media.pyav import PyAVReader
-
-    return PyAVReader(info, threads)
-
-
-def _torchcodec(info: VideoInfo, threads: int) -> VideoReader:
-    from avssl.media.torchcodec import TorchCodecReader
-
-    return TorchCodecReader(info, threads)
-
-
-def _decord(info: VideoInfo, threads: int) -> VideoReader:
-    from avssl.media.decord import DecordReader
-
-    return DecordReader(info, threads)
-
-
-def _image(info: VideoInfo, threads: int) -> VideoReader:
-    from avssl.media.image import ImageReader
-
-    return ImageReader(info)
-
-
-_OPENERS: dict[str, Callable[[VideoInfo, int], VideoReader]] = {
-    "pyav": _pyav,
-    "torchcodec": _torchcodec,
-    "decord": _decord,
-    "image": _image,
-}
+_READERS = {"pyav": "PyAVReader", "torchcodec": "TorchCodecReader", "decord": "DecordReader", "image": "ImageReader"}
 
 
 @cache
@@ -65,13 +35,14 @@ def open_video(path: str | Path, backend: str = "auto", info: VideoInfo | None =
     """
     info = info or probe(path)
     if backend == "auto":
-        backend = next(name for name in (*info.backends, "pyav") if name in _OPENERS and installed(name))
-    if backend not in _OPENERS:
-        raise ValueError(f"backend: expected auto, {', '.join(_OPENERS)}, got {backend!r}")
+        backend = next(name for name in (*info.backends, "pyav") if name in _READERS and installed(name))
+    if backend not in _READERS:
+        raise ValueError(f"backend: expected auto, {', '.join(_READERS)}, got {backend!r}")
     if not installed(backend):
         why = f"the reader {backend} is not installed"
         raise MediaError(path, "missing_backend", why, f'`pip install {backend}`, or backend="auto"')
     if backend not in info.backends:
         why = f"{backend} returns wrong frames for this file ({info.codec} in {info.container})"
         raise MediaError(path, "unsafe_backend", why, f'Use backend="auto", which takes {info.backends[0]}')
-    return _OPENERS[backend](info, threads)
+    reader = getattr(importlib.import_module(f"avssl.media.{backend}"), _READERS[backend])
+    return reader(info, threads)

@@ -21,9 +21,6 @@ class DecordReader(IndexedReader):
         self._readers: dict[tuple[int, int] | None, decord.VideoReader] = {}
         self.check_count(len(self._reader(None)))
 
-    def __enter__(self) -> DecordReader:
-        return self
-
     def _reader(self, size: tuple[int, int] | None) -> decord.VideoReader:
         if size not in self._readers:
             height, width = size or (-1, -1)

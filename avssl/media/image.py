@@ -32,11 +32,8 @@ def probe_image(path: Path, max_pixels: int) -> VideoInfo:
 class ImageReader(Reader):
     """Returns the image at every requested time, rotated as its EXIF data says, with transparency over white."""
 
-    def __init__(self, info: VideoInfo) -> None:
+    def __init__(self, info: VideoInfo, threads: int = 1) -> None:
         self.info = info
-
-    def __enter__(self) -> ImageReader:
-        return self
 
     def close(self) -> None:
         """Do nothing: no file is kept open."""

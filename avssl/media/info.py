@@ -129,7 +129,6 @@ class VideoReader(Protocol):
             MediaError: if a frame can't be decoded.
             ValueError: if a time lies outside the recording.
         """
-        ...
 
     def audio(self, start: float, stop: float, rate: int) -> AudioClip:
         """Read ``round((stop - start) * rate)`` samples from ``start`` to ``stop`` seconds, averaged over channels.
@@ -139,11 +138,9 @@ class VideoReader(Protocol):
         Raises:
             MediaError: if there is no audio stream or it can't be decoded.
         """
-        ...
 
     def close(self) -> None:
         """Release the file, its threads and its memory."""
-        ...
 
     def __enter__(self) -> VideoReader: ...
 

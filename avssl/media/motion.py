@@ -67,12 +67,9 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
 
 
 def profile(times: Tensor, moved: Tensor, duration: float) -> Tensor:
-    """Average ``moved`` over each eighth of a second; an empty bin takes the value of the next one.
+    """Average ``moved``, the ``[T]`` differences at ascending times, over each eighth of a second.
 
-    Args:
-        times: ``[T]`` seconds of the frames, ascending.
-        moved: ``[T]`` difference to the previous frame; the first is ignored.
-        duration: seconds.
+    The first difference is ignored, and an empty bin takes the value of the next one.
 
     Returns:
         ``[ceil(8 * duration)]``.

@@ -36,9 +36,6 @@ class PyAVReader(Reader):
         self._reformatter = VideoReformatter()
         self._open()
 
-    def __enter__(self) -> PyAVReader:
-        return self
-
     def _open(self) -> None:
         self._container: InputContainer = open_container(self.info.path, known=self.info.container.startswith("mov"))
         stream = video_stream(self._container)

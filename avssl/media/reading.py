@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -11,6 +12,8 @@ from avssl.media.audio import read_audio
 from avssl.media.files import open_container, sniff
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.timeline import Clock, shown_ticks, tick_at, video_stream
+
+Self = TypeVar("Self", bound="Reader")
 
 
 class Reader:
@@ -39,17 +42,15 @@ class Reader:
         """Release the file, its threads and its memory."""
         raise NotImplementedError
 
+    def __enter__(self: Self) -> Self:
+        return self
+
     def __exit__(self, *exc: object) -> None:
         self.close()
 
 
 class IndexedReader(Reader):
-    """A reader for a library that counts frames: their times come from one pass over the packets.
-
-    Args:
-        info: the file's info.
-        backend: the library's name, for messages.
-    """
+    """A reader for a library that counts frames: their times come from one pass over the packets."""
 
     def __init__(self, info: VideoInfo, backend: str) -> None:
         self.info, self._backend = info, backend

@@ -15,14 +15,9 @@ _LIMIT = 2**17  # multiplications per product: few enough that OpenBLAS starts n
 
 
 def resample(sound: np.ndarray, source: int, rate: int) -> np.ndarray:
-    """Resample sound; the first sample stays at the same time, and the sound is zero outside.
+    """Resample sound ``[S]`` float32 from ``source`` to ``rate`` Hz, with the first sample at the same time.
 
     If the ratio of the rates has no denominator up to 1000, the clock is off by at most one part in a million.
-
-    Args:
-        sound: ``[S]`` float32.
-        source: sampling rate of ``sound``, in Hz.
-        rate: sampling rate of the result, in Hz.
 
     Returns:
         ``[ceil(S * rate / source)]`` float32.

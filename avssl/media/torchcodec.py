@@ -19,9 +19,6 @@ class TorchCodecReader(IndexedReader):
         self._decoders: dict[tuple[int, int] | None, VideoDecoder] = {}
         self.check_count(len(self._decoder(None)))
 
-    def __enter__(self) -> TorchCodecReader:
-        return self
-
     def _decoder(self, size: tuple[int, int] | None) -> VideoDecoder:
         if size not in self._decoders:
             transforms = [Resize(size)] if size else None

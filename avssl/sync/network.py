@@ -1,4 +1,4 @@
-"""Networks that say how far a picture and a sound are from belonging together."""
+"""Networks that measure how far a video clip and a sound are out of sync."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,20 +16,17 @@ from avssl.encoders.export import build, plan
 
 
 class Synchroniser(Exportable):
-    """A network that says how far a short picture and a sound are from belonging together.
+    """A network that measures the distance between a short clip and a sound.
 
     Args:
         num_features: see `Exportable`.
         config: see `Exportable`.
-        num_frames: T, frames of the picture.
-        step: seconds between two of them.
-        rate: samples of sound a second.
+        num_frames: T, frames per clip.
+        step: seconds between frames.
+        rate: sampling rate of the sound, in Hz.
 
     Attributes:
-        num_frames: T.
-        step: as given.
-        rate: as given.
-        samples: of the sound that goes with a picture.
+        samples: samples of sound per clip.
     """
 
     def __init__(self, num_features: int, config: Mapping[str, Any], num_frames: int, step: float, rate: int) -> None:
@@ -37,12 +35,12 @@ class Synchroniser(Exportable):
         self.samples = round(num_frames * step * rate)
 
     def distances(self, clips: Tensor, sounds: Tensor, which: Tensor) -> Tensor:
-        """How far pictures are from sounds; smaller is more in sync.
+        """Return the distance of clips to sounds; smaller is more in sync.
 
         Args:
             clips: ``[P, T, 3, H, W]`` float, normalised.
             sounds: ``[Q, S]`` float mono in [-1, 1].
-            which: ``[P, O]`` the sounds that each picture is compared with.
+            which: ``[P, O]`` indices of the sounds that each clip is compared with.
 
         Returns:
             ``[P, O]`` float32.
@@ -51,20 +49,20 @@ class Synchroniser(Exportable):
 
 
 class TwoStream(Synchroniser):
-    """A picture stream and a sound stream into one space, on whose unit sphere they are compared.
+    """A video stream and an audio stream that embed into one space, where unit vectors are compared.
 
-    Each stream is its encoder's maps, averaged over space (bands), brought to a few moments, laid end to end, and two
-    linear layers with batch norm and ReLU in between. The moments keep *when* things happen, which a mean over the clip
-    would lose.
+    Each stream averages its encoder's maps over space (bands), pools them to a few points in time, concatenates these
+    and applies two linear layers with batch norm and ReLU in between. The points in time keep *when* things happen,
+    which a mean over the clip would lose.
 
     Args:
-        encoder: of pictures, or the `plan` of one.
-        audio_encoder: of sound, or the `plan` of one.
-        hidden: width of the layer in between.
-        out: width of the space.
-        moments: points in time that the head sees of the picture, and of the sound.
-        num_frames: frames of a clip.
-        step: seconds between two of them.
+        encoder: video encoder, or its `plan`.
+        audio_encoder: audio encoder, or its `plan`.
+        hidden: width of the hidden layer.
+        out: width of the embedding.
+        moments: points in time that the heads see of the video and of the sound.
+        num_frames: frames per clip.
+        step: seconds between frames.
     """
 
     def __init__(
@@ -93,21 +91,22 @@ class TwoStream(Synchroniser):
             for part, points in zip((encoder, audio_encoder), moments, strict=True)
         )
 
-    def see(self, clips: Tensor) -> Tensor:
-        """``[P, T, 3, H, W]`` to unit vectors ``[P, out]`` float32."""
+    def embed_video(self, clips: Tensor) -> Tensor:
+        """Embed ``[P, T, 3, H, W]`` as unit vectors ``[P, out]`` float32."""
         maps = self.encoder.maps(clips).mean((3, 4), dtype=torch.float32)  # [P, D, T']
         return F.normalize(self.video_head(F.adaptive_avg_pool1d(maps, self.moments[0]).flatten(1)).float(), dim=1)
 
-    def slide(self, clips: Tensor) -> Tensor:
-        """``[B, T, 3, H, W]`` to unit vectors ``[B, T', out]``, one for each map of the encoder (of `EarlyFusion`)."""
+    def embed_windows(self, clips: Tensor) -> Tensor:
+        """Embed ``[B, T, 3, H, W]`` as unit vectors ``[B, T', out]``, one per map of an `EarlyFusion` encoder."""
         maps = self.encoder.maps(clips).mean((3, 4), dtype=torch.float32)  # [B, D, T']
-        return F.normalize(self.video_head(maps.mT.flatten(0, 1)).float(), dim=1).unflatten(0, (len(clips), -1))
+        vectors = F.normalize(self.video_head(rearrange(maps, "b d t -> (b t) d")).float(), dim=1)
+        return rearrange(vectors, "(b t) d -> b t d", b=len(clips))
 
-    def hear(self, sounds: Tensor) -> Tensor:
-        """``[Q, S]`` to unit vectors ``[Q, out]`` float32."""
+    def embed_audio(self, sounds: Tensor) -> Tensor:
+        """Embed ``[Q, S]`` as unit vectors ``[Q, out]`` float32."""
         maps = self.audio_encoder.maps(sounds).float()  # [Q, D, T']
         return F.normalize(self.audio_head(F.adaptive_avg_pool1d(maps, self.moments[1]).flatten(1)).float(), dim=1)
 
     def distances(self, clips: Tensor, sounds: Tensor, which: Tensor) -> Tensor:  # noqa: D102
-        seen, heard = self.see(clips), self.hear(sounds)
-        return 1 - (seen[:, None] * heard[which]).sum(2)  # [P, O], half the squared distance
+        video, audio = self.embed_video(clips), self.embed_audio(sounds)
+        return 1 - (video[:, None] * audio[which]).sum(2)  # [P, O], half the squared distance

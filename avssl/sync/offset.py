@@ -1,6 +1,6 @@
-"""The offset between sound and picture of any recording.
+"""The audio-visual offset of a recording, in seconds, **positive if the sound is late**.
 
-Offsets are seconds, **positive where the sound is late**: what is seen at t is heard at t + offset.
+An event seen at t is heard at t + offset.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from avssl.encoders.export import load
 from avssl.media import MediaError, VideoInfo, VideoReader, open_video
 from avssl.sync.network import Synchroniser
 
-AT_ONCE = 64  # windows a forward pass
-TOLERANCE = 0.001  # seconds by which a sound may reach beyond the recording's
+AT_ONCE = 64  # windows per forward pass
+TOLERANCE = 0.001  # seconds by which a window's sound may extend beyond the recording's
 
 
 class Curve(NamedTuple):
-    """How far picture and sound are from belonging together, over a range of offsets.
+    """Distance between video and sound over a range of offsets.
 
     Attributes:
-        offsets: ``[O]`` seconds, ascending, positive where the sound is late.
-        distances: ``[O]`` mean over windows; the smallest is where picture and sound fit best.
-        windows: ``[O]`` windows of the picture whose sound, so much later, is within the recording.
+        offsets: ``[O]`` seconds, ascending, positive if the sound is late.
+        distances: ``[O]`` means over windows; the best offset has the smallest.
+        windows: ``[O]`` number of video windows whose sound at this offset lies within the recording.
     """
 
     offsets: Tensor
@@ -39,10 +39,10 @@ class Offset(NamedTuple):
     """The offset of a recording.
 
     Attributes:
-        seconds: positive where the sound is late relative to the picture.
-        confidence: median minus minimum of the curve (SyncNet: Chung & Zisserman 2016, section 3.2); near 0 where the
+        seconds: positive if the sound is late relative to the picture.
+        confidence: median minus minimum of the curve (SyncNet: Chung & Zisserman 2016, section 3.2); near 0 if the
             network sees no connection.
-        curve: that both come from.
+        curve: the curve that both come from.
     """
 
     seconds: float
@@ -51,14 +51,14 @@ class Offset(NamedTuple):
 
 
 def load_synchroniser(run: str | Path) -> Synchroniser:
-    """The network of a run that compares pictures with sounds, in eval mode.
+    """Load the synchroniser of a run, in eval mode.
 
     Args:
         run: a run folder (``<run>/sync/`` is read), an export folder, or the weights file itself.
 
     Raises:
-        FileNotFoundError: where the run has none: SyncNet, AVTS and OwensEfros export one.
-        ValueError: where the file is damaged.
+        FileNotFoundError: if the run has none: SyncNet, AVTS and OwensEfros export one.
+        ValueError: if the file is damaged.
     """
     return load(run, Synchroniser, "sync")
 
@@ -70,19 +70,19 @@ def find_offset(
     resolution: float = 0.02,
     most: int = 250,
 ) -> Offset:
-    """By how much the sound of a recording is late (positive) or early (negative), and how sure that is.
+    """Estimate by how many seconds the sound of a recording is late (negative: early), with a confidence.
 
     Args:
         video: a recording, or an open reader.
         run: see `load_synchroniser`; or the network itself.
-        reach: seconds of the largest offset that is looked for, early and late.
+        reach: largest offset to search, early and late, in seconds.
         resolution: seconds from one offset to the next.
-        most: windows of the picture that are looked at, spread evenly over the recording.
+        most: largest number of video windows used, spread evenly over the recording.
 
     Raises:
-        FileNotFoundError: where the run has no synchroniser.
-        MediaError: where the recording can't be read, or has no sound.
-        ValueError: where picture and sound are too short.
+        FileNotFoundError: if the run has no synchroniser.
+        MediaError: if the recording can't be read, or has no sound.
+        ValueError: if video or sound is too short.
     """
     network = run if isinstance(run, Synchroniser) else load_synchroniser(run)
     with open_video(video) if isinstance(video, str | Path) else nullcontext(video) as reader:
@@ -90,34 +90,30 @@ def find_offset(
 
 
 def offset_from(found: Curve) -> Offset:
-    """Where a curve is lowest, and its median minus its minimum."""
+    """Return the offset at a curve's minimum, with median minus minimum as confidence."""
     lowest = found.distances.argmin()
     confidence = found.distances.quantile(0.5) - found.distances[lowest]
     return Offset(found.offsets[lowest].item(), confidence.item(), found)
 
 
 def offset_grid(reach: float, resolution: float) -> Tensor:
-    """``[O]`` seconds from -reach to reach, 0 among them."""
+    """Return ``[O]`` seconds from -reach to reach, including 0."""
     steps = round(reach / resolution)
     return torch.arange(-steps, steps + 1, dtype=torch.float64) * resolution
 
 
 @torch.inference_mode()
 def curve(reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int = 250) -> Curve:
-    """The mean distance between the windows of a picture and the sounds that are each of ``offsets`` later.
+    """Compute the mean distance between windows of the video and the sound at each offset.
 
     Args:
-        reader: of the recording.
-        network: in eval mode, with an export's card.
+        reader: the recording.
+        network: synchroniser in eval mode, with an export's card.
         offsets: ``[O]`` seconds, ascending, evenly spaced.
-        most: windows that are looked at.
+        most: largest number of windows used.
 
     Returns:
-        The curve over those offsets for which at least a third of the windows have sound.
-
-    Raises:
-        MediaError: where the recording can't be read, or has no sound.
-        ValueError: where picture and sound are too short.
+        The curve over the offsets at which at least a third of the windows have sound.
     """
     info = reader.info
     begin, end = sound_span(info)
@@ -125,7 +121,7 @@ def curve(reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int
     count = int((info.duration - span) / network.step + 1e-6) + 1
     starts = on_frames(torch.arange(max(count, 0), dtype=torch.float64) * network.step, info)
     grid = (offsets[1] - offsets[0]).item() if len(offsets) > 1 else network.step
-    numbers = ((starts[:, None] + offsets) / grid).round().long()  # [P, O] sounds, by their place on the grid
+    numbers = ((starts[:, None] + offsets) / grid).round().long()  # [P, O] start of each sound, in grid steps
     valid = (numbers * grid >= begin - TOLERANCE) & (numbers * grid + span <= end + TOLERANCE)
     rows = valid.any(1).nonzero().flatten()
     if not len(rows):
@@ -141,8 +137,9 @@ def curve(reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int
     for part in rows.split(AT_ONCE):
         times = clip_times(starts[part], network.num_frames, network.step)  # [P, T]
         frames = reader.frames(times.flatten(), (size[0], size[1])).unflatten(0, (len(part), -1))
-        clips = (frames.float() / 255 - mean) / std
-        wanted, which = numbers[part].clamp(*_ends(numbers[part], valid[part])).unique(return_inverse=True)
+        clips = (frames.float() / 255 - mean) / std  # `normalise` rounds differently: stored confidences would change
+        needed = numbers[part][valid[part]]  # other sounds are clamped to these, and not counted
+        wanted, which = numbers[part].clamp(int(needed.min()), int(needed.max())).unique(return_inverse=True)
         sounds = _sounds(reader, wanted * grid, network)
         distances = network.distances(clips.to(device), sounds.to(device), which.to(device)).cpu().double()  # [P, O]
         total += (distances * valid[part]).sum(0)
@@ -152,31 +149,25 @@ def curve(reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int
 
 
 def sound_span(info: VideoInfo) -> tuple[float, float]:
-    """Seconds at which the sound of a recording begins and ends.
+    """Return the seconds at which the sound of a recording begins and ends.
 
     Raises:
-        MediaError: where there is none.
+        MediaError: if it has none.
     """
     if info.audio is None:
         raise MediaError(info.path, "no_audio", "there is no sound in this file", "An offset needs sound and picture")
     return info.audio.start, info.audio.start + info.audio.duration
 
 
-def _ends(numbers: Tensor, valid: Tensor) -> tuple[int, int]:
-    """The first and the last sound that any window needs; others are computed as one of these and not counted."""
-    needed = numbers[valid]
-    return int(needed.min()), int(needed.max())
-
-
 def _sounds(reader: VideoReader, starts: Tensor, network: Synchroniser) -> Tensor:
-    """``[Q, S]`` sounds that begin at ``[Q]`` seconds, cut from one stretch."""
+    """Read ``[Q, S]`` sounds that begin at ``[Q]`` seconds, cut from one stretch."""
     first = starts[0].item()
     stretch = reader.audio(first, starts[-1].item() + (network.samples + 1) / network.rate, network.rate).samples
     places = ((starts - first) * network.rate).round().long()
     return stretch[places[:, None] + torch.arange(network.samples)]
 
 
-def in_words(late: float) -> str:
-    """Seconds by which sound is late (negative: early) for people, such as ``sound is 120 ms early``."""
+def describe_offset(late: float) -> str:
+    """Describe seconds by which the sound is late (negative: early), such as ``sound is 120 ms early``."""
     thousandths = round(1000 * late)
     return "in sync" if thousandths == 0 else f"sound is {abs(thousandths)} ms {'late' if thousandths > 0 else 'early'}"

@@ -83,10 +83,8 @@ def _pattern(rng: np.random.Generator, size: int) -> Image:
 def cut_out(rng: np.random.Generator, texels: int, vivid: bool) -> Image:
     """Draw an object: shape, two colours, pattern, grain and a dark rim.
 
-    Args:
-        rng: random number generator.
-        texels: diameter of the shape's bounding circle; the image is two texels wider on each side.
-        vivid: True for bright colours, False for dull ones like the room's.
+    The shape's bounding circle has a diameter of ``texels``; the image is two texels wider on each side. ``vivid``
+    colours are bright; others are dull like the room's.
 
     Returns:
         ``[S, S, 4]`` float32 RGBA with colours premultiplied by alpha, 0 to 255, and alpha from 0 to 1.

@@ -77,7 +77,7 @@ class Scene:
 
     @cached_property
     def _densities(self) -> list[float]:
-        """Texels per metre of each surface's texture, by how near it comes."""
+        """Texels per metre of each surface; more for surfaces that come closer."""
         focal = FOCAL * self.world.size
         return [focal / WALL, 1.5 * focal / WALL, *[1.2 * focal / 6.4] * PROPS, *[1.2 * focal / 3.6] * ACTORS]
 

@@ -85,17 +85,17 @@ def _render(world: World, root: Path, jobs: list[tuple[int, int]], workers: int)
             return
         command = [sys.executable, "-c", "from avssl.synthetic.writer import work; work()"]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        done, told = os.pipe()
+        reading, writing = os.pipe()
         processes = []
         for worker in range(workers):
             share = {"world": asdict(world), "root": str(root.resolve()), "jobs": jobs[worker::workers]}
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, env=environment, text=True)
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=writing, env=environment, text=True)
             assert process.stdin is not None
             process.stdin.write(json.dumps(share))
             process.stdin.close()
             processes.append(process)
-        os.close(told)
-        with os.fdopen(done) as lines:
+        os.close(writing)
+        with os.fdopen(reading) as lines:
             for _ in lines:
                 progress.advance(task)
         codes = [process.wait() for process in processes]

@@ -15,7 +15,7 @@ from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.synchrony import Displaced, auc
 from avssl.media import AudioClip, AudioInfo, VideoInfo
 from avssl.sync.network import Synchroniser, TwoStream
-from avssl.sync.offset import curve, find_offset, in_words, offset_grid
+from avssl.sync.offset import curve, describe_offset, find_offset, offset_grid
 
 FLASHES = (0.36, 0.92, 1.16, 1.68, 2.2, 2.32)
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -83,9 +83,9 @@ def test_only_sound_that_is_there_counts():
 
 
 def test_words_and_picture(tmp_path):
-    assert in_words(-0.12) == "sound is 120 ms early"
-    assert in_words(0.04) == "sound is 40 ms late"
-    assert in_words(0.0) == "in sync"
+    assert describe_offset(-0.12) == "sound is 120 ms early"
+    assert describe_offset(0.04) == "sound is 40 ms late"
+    assert describe_offset(0.0) == "in sync"
     offset_picture({"f.mp4: late": find_offset(FlashClick(0.12), Compare(), 0.4, 0.04)}, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5000
 

@@ -14,7 +14,7 @@ from avssl.labels import (
     read_poses,
     relative_motion,
 )
-from avssl.labels.depth import ranked
+from avssl.labels.depth import percentile_ranks
 from avssl.media import VideoInfo
 from avssl.synthetic import Scene, World
 
@@ -93,7 +93,7 @@ def test_depth_is_ordered_as_in_the_world_and_unknown_where_the_camera_rests():
 
 
 def test_ranks_are_percentiles_of_what_is_known():
-    ranks = ranked(np.array([[30.0, np.nan], [-1.0, 7.0]]))
+    ranks = percentile_ranks(np.array([[30.0, np.nan], [-1.0, 7.0]]))
     assert ranks[~np.isnan(ranks)].tolist() == [1, 0, 0.5]
     assert np.isnan(ranks[0, 1])
 

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from avssl.labels import MotionEdges, boundary_f, image_edges
-from avssl.labels.edges import jumps, smoothed
+from avssl.labels.edges import jumps, smooth_flow
 from avssl.pixels import lab_to_rgb, rgb_to_lab
 from avssl.synthetic import Scene, World
 
@@ -14,11 +14,11 @@ def test_flow_spreads_up_to_an_edge_and_not_across_it():
     measured[0, :, 4, 13] = torch.tensor([-1.0, 0.0, 1.0])
     edges = torch.zeros(1, 8, 16)
     edges[:, :, 7] = 1  # between columns 7 and 8
-    flow = smoothed(measured, edges, steps=400)[0, 0]
+    flow = smooth_flow(measured, edges, steps=400)[0, 0]
     assert (flow[:, :8] > 0).all()
     assert (flow[:, 8:] < 0).all()
     assert jumps(flow[None, None])[0, 4].argmax() == 7
-    even = smoothed(measured, torch.zeros_like(edges), steps=400)[0, 0]
+    even = smooth_flow(measured, torch.zeros_like(edges), steps=400)[0, 0]
     assert (flow[4, 7] - flow[4, 8]) > 3 * (even[4, 7] - even[4, 8])
 
 

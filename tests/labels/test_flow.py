@@ -50,9 +50,9 @@ def test_atoms_are_still_or_a_direction_at_a_speed():
         (0.0, -2.0): 8,
     }
     for velocity, number in cases.items():
-        assert atoms.quantised(torch.tensor(velocity).view(2, 1, 1)).item() == number
+        assert atoms.quantise(torch.tensor(velocity).view(2, 1, 1)).item() == number
     every = atoms.velocities()  # each class is that of its own velocity
-    assert atoms.quantised(every[:, :, None, None]).flatten().tolist() == list(range(9))
+    assert atoms.quantise(every[:, :, None, None]).flatten().tolist() == list(range(9))
 
 
 def test_atoms_do_not_depend_on_size_nor_on_the_distance_between_frames():

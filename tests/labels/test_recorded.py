@@ -46,7 +46,7 @@ def test_missing_and_broken_maps_are_named(depths, tmp_path):
     with pytest.raises(ValueError, match="no depth maps"):
         RecordedDepth(tmp_path)(frames, times, info)
     cv2.imwrite(str(tmp_path / "0.png"), np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"0.png: expected a depth map, a 16-bit picture of one channel"):
+    with pytest.raises(ValueError, match=r"0.png: expected a depth map, a 16-bit single-channel image"):
         RecordedDepth(tmp_path)(frames, times, info)
     (tmp_path / "a00.png").touch()
     with pytest.raises(ValueError, match=r"0.png and .*a00.png are both of frame 0"):
@@ -57,8 +57,8 @@ def test_atoms_in_space_are_still_or_one_of_26_ways_at_a_speed():
     atoms = AtomicSceneFlow(grid=1, speeds=(0.5, 2.0))
     assert atoms.classes == 53
     every = atoms.velocities()
-    assert atoms.quantised(every[:, :, None, None]).flatten().tolist() == list(range(53))
-    assert atoms.quantised(torch.tensor([0.2, 0.2, torch.nan]).view(3, 1, 1)).item() == 0
+    assert atoms.quantise(every[:, :, None, None]).flatten().tolist() == list(range(53))
+    assert atoms.quantise(torch.tensor([0.2, 0.2, torch.nan]).view(3, 1, 1)).item() == 0
 
 
 def test_a_picture_that_does_not_divide_into_cells_is_refused(depths):

@@ -23,7 +23,7 @@ from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import IN_SYNC, audio_delay, common_span, draw_two_moments, valid_audio
 from avssl.methods.base import Method, per_video_mean
 from avssl.sync.network import Synchroniser
-from avssl.sync.offset import in_words
+from avssl.sync.offset import describe_offset
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class OwensEfros(Method):
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Return by how much the sound is early or late."""
-        return [[in_words(seconds) for seconds in row] for row in audio_delay(clips).tolist()]
+        return [[describe_offset(seconds) for seconds in row] for row in audio_delay(clips).tolist()]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return the class-activation map over one frame for each of its T' steps."""

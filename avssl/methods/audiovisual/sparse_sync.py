@@ -19,7 +19,7 @@ from avssl.data.samplers import clip_times, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import AudioVisualMethod, audio_delay, common_span, valid_audio
-from avssl.sync.offset import in_words
+from avssl.sync.offset import describe_offset
 
 GRID = 4  # height and width to which the video maps are pooled
 
@@ -159,7 +159,7 @@ class SparseSync(AudioVisualMethod):
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Return by how much the sound is late or early."""
-        return [[in_words(seconds) for seconds in row] for row in audio_delay(clips).tolist()]
+        return [[describe_offset(seconds) for seconds in row] for row in audio_delay(clips).tolist()]
 
 
 def seconds_code(steps: int, span: float, like: Tensor) -> Tensor:

@@ -144,8 +144,8 @@ class TwoStreamMethod(AudioVisualMethod):
 
     def embed(self, clips: Clips) -> tuple[Tensor, Tensor]:
         """Return unit vectors ``[B, N, out]`` of the pictures and of the sounds of B·N clips."""
-        seen = self.streams.see(clips.video.flatten(0, 1))
-        heard = self.streams.hear(valid_audio(clips, self.audio_encoder).flatten(0, 1))
+        seen = self.streams.embed_video(clips.video.flatten(0, 1))
+        heard = self.streams.embed_audio(valid_audio(clips, self.audio_encoder).flatten(0, 1))
         return seen.unflatten(0, (len(clips), -1)), heard.unflatten(0, (len(clips), -1))
 
     def exports(self) -> dict[str, Exportable]:

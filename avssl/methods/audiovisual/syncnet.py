@@ -77,9 +77,9 @@ class SyncNet(TwoStreamMethod):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B·N clips."""
         samples = valid_audio(clips, self.audio_encoder).flatten(0, 1)  # [B N, S]
-        seen = self.streams.slide(clips.video.flatten(0, 1))  # [B N, W, out]
+        seen = self.streams.embed_windows(clips.video.flatten(0, 1))  # [B N, W, out]
         starts = torch.arange(self.windows, device=samples.device) * self.sampler.step
-        heard = self.streams.hear(cut_audio(samples, starts, self.streams.samples, self.streams.rate).flatten(0, 1))
+        heard = self.streams.embed_audio(cut_audio(samples, starts, self.streams.samples, self.streams.rate).flatten(0, 1))
         scores = diagonal_means(inner_products(seen, heard.unflatten(0, (-1, self.windows))), self.steps)  # [B N, O]
         errors = self.offset_errors(clips).flatten(0, 1).abs()  # [B N, O]
         target, answer = errors.argmin(1), scores.argmax(1)

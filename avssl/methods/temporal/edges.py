@@ -14,7 +14,7 @@ from torch import Tensor
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
-from avssl.labels import ConfidentFlow, boundary_f, image_edges, motion_edges, relative
+from avssl.labels import ConfidentFlow, boundary_f, image_edges, motion_edges, relative_edges
 from avssl.methods import dense
 from avssl.methods.temporal.common import MiddleFrameMethod
 
@@ -93,7 +93,7 @@ class EdgesFromMotion(MiddleFrameMethod):
         else:
             self.teacher.eval()
             stages: list[Tensor] = self.teacher["encoder"].stages(frames)  # type: ignore[operator]
-            edges = relative(self.teacher["head"](stages).squeeze(1).sigmoid())
+            edges = relative_edges(self.teacher["head"](stages).squeeze(1).sigmoid())
         return motion_edges(measured, edges, self.jump, edges).unflatten(0, clips.video.shape[:2])
 
     def image_edges(self, clips: Clips, size: Sequence[int]) -> Tensor:

@@ -123,7 +123,7 @@ class FlowPrediction(Method):
         """Return atomic flows as colours; see the labeller's ``drawn``."""
         several = {"target": self.targets(clips), "prediction": self.most_probable(self.scores(clips))}
         shape = clips.video.shape[:2]
-        return {name: self.labeller.drawn(classes).unflatten(0, shape) for name, classes in several.items()}
+        return {name: self.labeller.to_rgb(classes).unflatten(0, shape) for name, classes in several.items()}
 
 
 class ConvLSTM(nn.Module):
