@@ -179,7 +179,7 @@ def svm(
     linear: LinearSVMs = LinearSVMs(),  # noqa: B008
     machine: Machine = Machine(),  # noqa: B008
 ) -> Results:
-    """Evaluate the last stage by SVMs and mean average precision and write ``<run>/eval/svm_<collection>/results.json``.
+    """Evaluate the last stage by SVMs (mean average precision); write ``<run>/eval/svm_<collection>/results.json``.
 
     Args:
         train: a folder in VOC's layout; with ``labels``, a folder or manifest of images.
