@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,9 @@ EVERY = 10.0  # seconds between two notes of what a run has cost so far
 APART = 0.4  # minutes that the two must differ by, since starting up varies by seconds; else the second is made longer
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Make what is missing, print the tables, write them."""
-    parser = argparse.ArgumentParser(prog="avssl study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", type=Path, help="a YAML file, see benchmarks/ut_interaction.yaml")
     parser.add_argument(
         "-o", "--out", type=Path, help="page whose tables, between <!-- PLAN --> and <!-- end -->, change"
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", help="methods to run, none to print what is there; tables hold all of it")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="runs are RUNS/PLAN/METHOD-SEED")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results", help="what is kept of them")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     plan = yaml.safe_load(args.plan.read_text())
     folder, results = args.runs / args.plan.stem, args.results / args.plan.stem
     for seed in plan["seeds"]:

@@ -13,7 +13,7 @@ from avssl.evaluation.protocol import Protocol, Task
 from avssl.pixels import MEAN, STD
 from avssl.runtime.device import Machine
 
-STRENGTH = 0.01  # C of the logistic regression, fixed so that a measurement takes seconds
+STRENGTH = 0.01  # C of the logistic regression; nothing is chosen, so that a measurement takes seconds
 
 
 class OnlineProbe:
