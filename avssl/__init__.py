@@ -1,6 +1,14 @@
 """avssl: video and audio-visual self-supervised learning.
 
-What is listed in ``__init__.pyi`` is imported when it is first used, so that ``import avssl`` takes no time.
+Names are imported on first use, so that ``import avssl`` is quick; ``__init__.pyi`` lists them.
+
+>>> import avssl, torch
+>>> video = avssl.VideoInfo("walk.mp4", duration=4.0, fps=25.0, size=(128, 128))
+>>> sampler = avssl.samplers.RandomClips(clips=2, num_frames=8, step=0.1)
+>>> sampler(video, torch.Generator().manual_seed(0)).times.shape  # the seconds to read
+torch.Size([2, 8])
+>>> avssl.encoders.R3D(width=8)(torch.rand(2, 8, 3, 32, 32)).shape  # clips to features
+torch.Size([2, 64])
 """
 
 import lazy_loader

@@ -1,11 +1,12 @@
 """The ``avssl`` command: parse, build, call, print.
 
-Each command is a module with `parser`, which describes it, and `run`, which carries it out. Only the module of the
-command that is called is imported.
+Each command is a module with a function `parser`, which describes it, and a function `run`, which carries it out. Only
+the called command's module is imported.
 
 >>> from avssl.cli import main
->>> main(["train", "shufle_learn"])
-2
+>>> main(["--version"])  # doctest: +ELLIPSIS
+avssl ...
+0
 """
 
 from __future__ import annotations

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from avssl.runtime.configs import configs_folder, find_config, packaged_configs
+from avssl.runtime.configs import FOLDERS, Group, configs_folder, find_config
 from avssl.runtime.parser import Parser
+
+
+class PackagedConfig(NamedTuple):
+    """One config that avssl ships.
+
+    Attributes:
+        name: name by which ``avssl train`` or ``avssl evaluate`` finds it.
+        group: training or evaluation.
+        path: its YAML file.
+        paper: paper or data set, from the first comment line.
+        task: pretext task or protocol, from the rest of that line.
+        expected: cost and expected result, where the comment line with the command gives them.
+    """
+
+    name: str
+    group: Group
+    path: Path
+    paper: str
+    task: str
+    expected: str
 
 
 def parser() -> Parser:
@@ -36,6 +60,23 @@ def run(words: Sequence[str]) -> None:
     table = Table("name", "paper or data set", "task", "cost and expected result", "group")
     for config in configs:
         table.add_row(config.name, config.paper, config.task, config.expected, config.group)
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 160)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
     print(f"{len(configs)} configs in {configs_folder()}")
+
+
+def packaged_configs() -> list[PackagedConfig]:
+    """Return all packaged configs, training before evaluation, by name."""
+    return [
+        _described(path, group)
+        for group, folder in FOLDERS.items()
+        for path in sorted((configs_folder() / folder).glob("*.yaml"))
+        if re.search(r"^name:", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+
+
+def _described(path: Path, group: Group) -> PackagedConfig:
+    title, command, *_ = (line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines())
+    paper, _, task = title.partition("): ") if "): " in title else title.partition(": ")
+    paper += ")" if "): " in title else ""
+    _, _, expected = command.partition("  ")
+    return PackagedConfig(path.stem, group, path, paper, task, expected.strip())

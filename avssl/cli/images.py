@@ -26,7 +26,7 @@ def parser() -> Parser:
     )
     commands = made.add_subcommands(dest="protocol")
     for name, protocol in PROTOCOLS.items():
-        part = Parser(description=protocol.__doc__)
+        part = Parser(description=(protocol.__doc__ or "").partition("\n")[0])
         part.add_argument("train", type=Path, help="images to train on")
         part.add_argument("test", type=Path, help="images to test on")
         part.add_function_arguments(protocol, skip={"train", "test"})

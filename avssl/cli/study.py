@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from avssl.runtime.parser import Parser
 from avssl.studies.colours import colours
@@ -16,9 +15,9 @@ from avssl.studies.unseen import unseen
 STUDIES: dict[str, Callable[..., None]] = {
     "run": run_plan,
     "unseen": unseen,
-    "motion-energy": motion_energy,
-    "drift": drift,
+    "motion_energy": motion_energy,
     "colours": colours,
+    "drift": drift,
 }
 
 
@@ -26,29 +25,30 @@ def parser() -> Parser:
     """Return the parser of ``avssl study``."""
     made = Parser(
         prog="avssl study",
-        description="Compare many runs: pretrain and judge every method of a plan, and audit what trivial cues answer.",
+        description="Compare many runs. A plan alone, or `run PLAN`, pretrains, evaluates and tabulates every method "
+        "of the plan; it resumes where it stopped, and makes no result twice. The others audit what the numbers rest on.",
         examples=[
-            "avssl study run benchmarks/temporal.yaml -o docs/results.md",
-            "avssl study run benchmarks/temporal.yaml --only",
-            "avssl study drift benchmarks/temporal.yaml",
+            "avssl study benchmarks/ut_interaction.yaml -o docs/results.md",
+            "avssl study benchmarks/temporal.yaml --only vcop simclr",
+            "avssl study unseen benchmarks/unseen.yaml",
         ],
     )
     commands = made.add_subcommands(dest="study")
     for name, study in STUDIES.items():
         part = Parser(description=(study.__doc__ or "").partition("\n")[0])
-        skip: set[str | int] = (
-            {"out", "only"} if study is run_plan else set()
-        )  # given a short name, and several words, below
-        part.add_function_arguments(study, skip=skip, as_group=False, as_positional=True)
         if study is run_plan:
+            part.add_argument("plan", type=Path, help="a YAML file, see `avssl.studies.Plan`")
             part.add_argument("-o", "--out", type=Path | None, help="page whose tables are replaced")
-            part.add_argument("--only", nargs="*", help="methods to run; none prints what there is")
+            part.add_argument("--only", nargs="*", help="methods to run, none to print the tables alone")
+        part.add_function_arguments(
+            study, as_positional=True, skip={"plan", "out", "only"} if study is run_plan else set()
+        )
         commands.add_subcommand(name, part)
     return made
 
 
 def run(words: Sequence[str]) -> None:
-    """Run a study, which prints its tables."""
-    made = parser()
-    args: Any = made.instantiate(made.parse_args(words))
-    STUDIES[args.study](**args[args.study])
+    """Carry out a study."""
+    short = bool(words) and words[0] not in STUDIES and not words[0].startswith("-")
+    args = parser().parse_args(["run", *words] if short else list(words))
+    STUDIES[args.study](**args[args.study].as_dict())

@@ -1,4 +1,13 @@
-"""Training a pretext task: the only room that knows Lightning."""
+"""Pretraining: configs, runs, exact resume, checkpoints, logs. Lightning is used here, and where evaluation fine-tunes.
+
+>>> from avssl.training import parse
+>>> parser, config = parse(["shuffle_learn", "--data.root=VIDEOS"])
+>>> config.method.class_path, config.data.root, config.trainer.max_steps
+('avssl.methods.ShuffleLearn', 'VIDEOS', 1500)
+>>> method = parser.instantiate(config).method
+>>> type(method).__name__, method.sampler.windows
+('ShuffleLearn', 4)
+"""
 
 import lazy_loader
 

@@ -1,10 +1,10 @@
-"""Checkpoints that are whole or not there, and that never run code when they are read.
+"""Checkpoints that are written whole or not at all, and never run code when they are read.
 
 Resume policy:
 
-1. A checkpoint is written to a temporary file in its own folder and flushed to disk; then its SHA-256 is written, and
-   last the file is renamed. Whatever is killed meanwhile, the previous checkpoint stays.
-2. A run resumes from the newest checkpoint whose SHA-256 agrees; one that does not is named and passed over.
+1. A checkpoint is written to a temporary file in its own folder; then its SHA-256 is written; then the file is flushed
+   to disk and renamed. A kill at any moment leaves the previous checkpoint intact.
+2. A run resumes from the newest checkpoint whose SHA-256 matches; one that does not match is named and skipped.
 3. Reading uses ``weights_only=True``: tensors and plain values, never pickled objects.
 """
 
@@ -24,18 +24,18 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from avssl.runtime.files import digest_of, flush, growing, write_text
 
-RESUMABLE = 75  # exit status of a run that was asked to stop and can go on (EX_TEMPFAIL)
+RESUMABLE = 75  # exit status of a run that was asked to stop and can resume (EX_TEMPFAIL)
 STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 class VerifiedCheckpoints(CheckpointIO):
-    """Lightning's way to files, with the resume policy above."""
+    """Lightning's checkpoint files under the resume policy above."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint, then its digest.
 
         Raises:
-            OSError: where it does not fit; nothing is left behind and older checkpoints stay.
+            OSError: if it can't be written, as on a full disk; nothing is left behind and older checkpoints stay.
         """
         path = Path(path)
         try:
@@ -50,13 +50,13 @@ class VerifiedCheckpoints(CheckpointIO):
         flush(path.parent)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
-        """Read a checkpoint whose digest agrees, without unpickling.
+        """Read a checkpoint after checking its digest, without unpickling.
 
         Raises:
-            ValueError: where the file is not what was saved.
+            ValueError: if the digest does not match.
         """
         if not verifies(Path(path)):
-            raise ValueError(f"{path}: does not agree with its SHA-256: damaged, or not written by avssl")
+            raise ValueError(f"{path}: does not match its SHA-256: damaged, or not written by avssl")
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -66,15 +66,16 @@ class VerifiedCheckpoints(CheckpointIO):
 
 
 class Checkpointing(Callback):
-    """Saves every few minutes, at the end, and when the run is asked to stop.
+    """Callback that saves every few minutes, at the end, and when the run is asked to stop.
 
-    SIGTERM and SIGUSR1 (a pre-empted job) finish the step, save and exit with status 75; a second one stops at once.
+    On SIGTERM and SIGUSR1 (a pre-empted job) the run finishes its step, saves and exits with status 75; a second signal
+    stops it at once.
 
     Args:
-        folder: where checkpoints go.
-        minutes: between two checkpoints.
-        keep: how many are kept.
-        after: called on the first rank with the step of each checkpoint, once it is saved.
+        folder: folder of the checkpoints.
+        minutes: minutes between checkpoints.
+        keep: number of checkpoints kept.
+        after: called on the first rank with the step of each saved checkpoint.
     """
 
     def __init__(
@@ -86,24 +87,24 @@ class Checkpointing(Callback):
         self.before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to listen for signals (after Lightning has set up its own handlers)."""
+        """Install the signal handlers, after Lightning has installed its own."""
         self.saved = time.monotonic()
         for number in STOPPING:
             self.before[number] = signal.signal(number, self._stop)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Save where it is time to; stop where that was asked for."""
+        """Save if it is time; stop if a signal asked for it."""
         due = time.monotonic() - self.saved > 60 * self.minutes
         agree: Callable[..., bool] = trainer.strategy.reduce_boolean_decision
-        if agree(self.stopping, all=False):
+        stopping = agree(self.stopping, all=False)
+        if agree(stopping or due, all=False):
             self._save(trainer)
-            print(f"stopped at step {trainer.global_step}; the same command goes on from there", flush=True)
+        if stopping:
+            print(f"stopped at step {trainer.global_step}; the same command resumes from there", flush=True)
             raise SystemExit(RESUMABLE)
-        if agree(due, all=False):
-            self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the run."""
+        """Save the last step, and restore the signal handlers."""
         self._save(trainer)
         for number, handler in self.before.items():
             signal.signal(number, handler)
@@ -123,25 +124,25 @@ class Checkpointing(Callback):
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest checkpoint in ``folder`` that is what was saved, or None. Names those that are not."""
+    """Return the newest checkpoint whose digest matches, or None; print the names of those that do not match."""
     for path in steps_saved(folder):
         if verifies(path):
             return path
-        print(f"{path}: does not agree with its SHA-256, going back to the one before", flush=True)
+        print(f"{path}: does not match its SHA-256, going back to the one before", flush=True)
     return None
 
 
 def steps_saved(folder: Path) -> list[Path]:
-    """Checkpoints in ``folder``, the newest first."""
+    """Return the checkpoints in a folder, newest first."""
     found = [path for path in folder.glob("step-*.ckpt") if re.fullmatch(r"step-\d+\.ckpt", path.name)]
     return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
 
 
 def verifies(path: Path) -> bool:
-    """Whether a checkpoint is what was saved."""
+    """Return whether a checkpoint matches its digest."""
     return digest_file(path).exists() and digest_file(path).read_text() == digest_of(path)
 
 
 def digest_file(path: Path) -> Path:
-    """Where the digest of a checkpoint is kept."""
+    """Return the path of a checkpoint's digest."""
     return path.with_name(path.name + ".sha256")

@@ -1,4 +1,4 @@
-"""Videos and a method to what is trained on and what is measured on."""
+"""Training and held-out data of a run, from a collection of videos and a method."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from avssl.runtime.seeds import key
 from avssl.synthetic import GROUP, VIEW, World, write_world
 
 SYNTHETIC = "synthetic"
-
-
 WORLDS = {
     SYNTHETIC: World(videos=480),
     "synthetic_views": World(videos=240, views=2),
@@ -30,7 +28,7 @@ WORLDS = {
 
 @dataclass(frozen=True)
 class Datasets:
-    """The two sides of a run.
+    """Training and held-out items of a run.
 
     Attributes:
         training: items to train on.
@@ -58,19 +56,19 @@ class Data:
     """The videos, and how they are read.
 
     Args:
-        transform: what is done to the pixels of a clip.
-        root: a folder of videos, a manifest (``.parquet``), a list of these, or a built-in world: ``synthetic``, or
+        transform: augmentation of a clip's pixels.
+        root: a folder of videos, a manifest (``.parquet``), a list of these, or a built-in world: ``synthetic``,
             ``synthetic_views`` with two cameras, or ``synthetic_depth`` with depth maps.
-        batch_size: videos a batch, over all processes.
-        workers: processes that read videos, for each training process; 0 reads in the training process.
-        held_out: share of the groups (of the videos, where there are no groups) on which the pretext task is measured.
-        rounds: times that each held-out video is drawn from in the last measurement.
-        short: what becomes of videos that are too short for the method: drop or loop.
+        batch_size: videos per batch, over all processes.
+        workers: processes that read videos, per training process; 0 reads in the training process.
+        held_out: share of the groups (of the videos, if there are no groups) on which the pretext task is measured.
+        rounds: number of draws from each held-out video in the last measurement.
+        short: treatment of videos that are too short for the method: drop or loop.
         backend: auto, pyav, decord or torchcodec.
-        audio_rate: samples of sound a second.
-        timeout: seconds after which a worker without an answer is taken to hang.
-        max_bad: largest share of videos that can't be read before the run stops.
-        labelled: share of the training videos of each class whose label a semi-supervised method is given; all other
+        audio_rate: audio samples per second.
+        timeout: seconds without an answer after which a worker counts as hanging.
+        max_bad: largest share of unreadable videos before the run stops.
+        labelled: share of the training videos per class whose label a semi-supervised method is given; all other
             methods are given none.
     """
 
@@ -88,45 +86,35 @@ class Data:
     labelled: float = 1.0
 
     def datasets(self, method: Method, seed: int) -> Datasets:
-        """Open the collection, hold some of it out, and make of both what a method is shown.
+        """Open the collection, hold out a share of it, and return the method's items of both parts.
 
         Labels are given to semi-supervised methods only (`Method.uses_labels`).
 
         Args:
-            method: says which seconds it needs.
-            seed: decides every item.
+            method: method whose sampler decides which seconds are read.
+            seed: seed of every item.
 
         Raises:
-            MediaError: where the collection can't be opened.
-            ValueError: where one side would be empty, or no video is long enough.
+            MediaError: if the collection can't be opened.
+            ValueError: if one part would be empty, or no video is long enough.
         """
         videos = self.open()
+        shares = (self.labelled, 1.0) if method.uses_labels else (0.0, 0.0)
+        common = (method.sampler, self.transform, method.labeller, self.audio_rate)
         training, measured = (
-            ClipDataset(
-                part,
-                method.sampler,
-                self.transform,
-                method.labeller,
-                self.audio_rate,
-                seed + side,
-                self.short,
-                self.backend,
-                labelled if method.uses_labels else 0.0,
-            )
-            for side, (part, labelled) in enumerate(
-                zip(split(videos, self.held_out), (self.labelled, 1.0), strict=True)
-            )
+            ClipDataset(part, *common, seed + side, self.short, self.backend, labelled)
+            for side, (part, labelled) in enumerate(zip(split(videos, self.held_out), shares, strict=True))
         )
         return Datasets(training, measured, videos)
 
     def open(self) -> Manifest:
-        """The whole collection; the synthetic world is written first where it is not there yet."""
+        """Open the whole collection; a synthetic world is rendered on first use."""
         roots = [self.root] if isinstance(self.root, str) else self.root
         return open_manifest([synthetic(WORLDS[root]) if root in WORLDS else Path(root) for root in roots])
 
 
 def synthetic(world: World) -> Path:
-    """What to open of a built-in world: its folder, or the index that says which of its recordings belong together."""
+    """Render a built-in world; return its folder, or the index that groups its cameras."""
     folder = write_world(world)
     if world.views == 1:
         return folder
@@ -136,15 +124,15 @@ def synthetic(world: World) -> Path:
 
 
 def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Manifest]:
-    """Training and held-out videos; no group (no file, where there are no groups) is in both.
+    """Split a collection into training and held-out videos; no group (no file, without groups) is in both.
 
     Args:
         videos: the collection.
-        share: of the groups that is held out.
-        seed: of the draw.
+        share: share of the groups that is held out.
+        seed: seed of the draw.
 
     Raises:
-        ValueError: where one side would be empty.
+        ValueError: if one part would be empty.
     """
     groups = np.asarray(videos.column("group"), dtype=object)
     paths = np.asarray(videos.column("path"), dtype=object)
@@ -165,11 +153,11 @@ class Loaders(L.LightningDataModule):
     """The batches of a run.
 
     Args:
-        data: the config.
-        method: says which seconds it needs.
-        steps: of the whole run.
-        seed: decides every batch.
-        folder: of the run, where unreadable files are kept note of.
+        data: the videos, and how they are read.
+        method: method whose sampler decides which seconds are read.
+        steps: steps of the whole run.
+        seed: seed of every batch.
+        folder: the run's folder, where unreadable files are recorded.
     """
 
     def __init__(self, data: Data, method: Method, steps: int, seed: int, folder: Path) -> None:
@@ -178,21 +166,14 @@ class Loaders(L.LightningDataModule):
         self.datasets = data.datasets(method, seed)
 
     def train_dataloader(self) -> ClipLoader:
-        """This rank's share of every batch of the run."""
-        trainer = self.trainer
-        assert trainer is not None
-        steps = Steps(
-            len(self.datasets.training),
-            self.data.batch_size,
-            self.steps,
-            seed=self.seed,
-            rank=trainer.global_rank,
-            world=trainer.world_size,
-        )
-        return self._loader(self.datasets.training, steps, f"quarantine.rank{trainer.global_rank}.jsonl")
+        """Return this rank's share of every batch of the run."""
+        assert self.trainer is not None
+        rank, world, videos = self.trainer.global_rank, self.trainer.world_size, len(self.datasets.training)
+        steps = Steps(videos, self.data.batch_size, self.steps, seed=self.seed, rank=rank, world=world)
+        return self._loader(self.datasets.training, steps, f"quarantine.rank{rank}.jsonl")
 
     def measuring(self, rounds: int) -> ClipLoader:
-        """Every held-out video ``rounds`` times, with other draws each time."""
+        """Return every held-out video ``rounds`` times, with different draws each time."""
         batches = InOrder(len(self.datasets.held_out), self.data.batch_size, rounds)
         return self._loader(self.datasets.held_out, batches, "quarantine.held_out.jsonl")
 

@@ -1,4 +1,4 @@
-"""What a run leaves to read: ``metrics.csv``, and a progress bar or plain lines."""
+"""Logs of a run: ``metrics.csv``, and a progress bar or plain lines."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from avssl.runtime.files import write_text
 
 
 class MetricsCSV(Logger):
-    """One row a logged step, one column a metric; resuming drops what was logged after the checkpoint.
+    """CSV file with one row per logged step and one column per metric.
 
     Args:
         path: the CSV file.
-        step: step from which the run goes on; later rows are dropped.
+        step: step from which the run resumes; later rows are dropped.
     """
 
     def __init__(self, path: Path, step: int) -> None:
@@ -39,17 +39,17 @@ class MetricsCSV(Logger):
 
     @property
     def name(self) -> str:
-        """Not used: the file lies in the run's folder."""
+        """Unused: the file is in the run's folder."""
         return ""
 
     @property
     def version(self) -> str:
-        """Not used: the file lies in the run's folder."""
+        """Unused: the file is in the run's folder."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        """Not here: the run's folder holds the whole config."""
+        """Do nothing: the run's folder holds the whole config."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -66,7 +66,7 @@ class MetricsCSV(Logger):
     def _write(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
             self.columns += [name for name in row if name not in self.columns]
-        text = io.StringIO()
+        text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.columns)
         writer.writeheader()
         writer.writerows(rows)
@@ -74,10 +74,10 @@ class MetricsCSV(Logger):
 
 
 class PlainProgress(Callback):
-    """For logs and pipes: a line every so often instead of a bar that redraws itself.
+    """Progress in plain lines, for log files and pipes.
 
     Args:
-        seconds: between two lines.
+        seconds: seconds between lines.
     """
 
     def __init__(self, seconds: float = 15.0) -> None:
@@ -91,7 +91,7 @@ class PlainProgress(Callback):
         self.first_step = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Tell step, speed, time left and the latest metrics."""
+        """Print step, speed, time left and the latest metrics."""
         now = time.monotonic()
         if now - self.told < self.seconds:
             return
@@ -106,7 +106,7 @@ class PlainProgress(Callback):
 
 
 def progress() -> dict[str, Any]:
-    """The Trainer's arguments for a bar on a terminal, lines elsewhere."""
+    """Return the Trainer's arguments for a progress bar on a terminal, plain lines elsewhere."""
     terminal = sys.stdout.isatty()
     return {
         "enable_progress_bar": terminal,
@@ -125,4 +125,6 @@ def quiet_lightning() -> None:
         )
     warnings.filterwarnings("ignore", message=".*You have overridden `transfer_batch_to_device`")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training")  # momentum copies always are
+    warnings.filterwarnings(
+        "ignore", message=".*in eval mode at the start of training"
+    )  # as momentum encoders always are

@@ -1,4 +1,4 @@
-"""The step: a method inside a LightningModule, and what is measured on held-out videos."""
+"""The training step of a method as a LightningModule, and its metrics on held-out videos."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Schedule = Literal["cosine", "constant"]
 
 
 class Pretraining(L.LightningModule):
-    """Trains a method.
+    """A method in training.
 
     Args:
         method: the pretext task.
-        optimizer: makes the optimiser from the parameters.
-        schedule: of the learning rate after the warm-up: half a cosine to zero, or constant.
+        optimizer: factory of the optimiser, called with the parameters.
+        schedule: learning rate after the warm-up: half a cosine down to zero, or constant.
         warmup: share of the steps over which the learning rate rises from zero.
-        seed: with the step, decides all that is drawn in ``method.forward``.
+        seed: with step and rank, determines all random numbers of ``method.forward``.
     """
 
     mean: Tensor
@@ -50,11 +50,11 @@ class Pretraining(L.LightningModule):
         self.register_buffer("std", torch.tensor(STD), persistent=False)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """The method's answer to a batch of uint8 clips on this device."""
+        """Return the method's loss and metrics for a batch of uint8 clips on this device."""
         return self.method(clips.normalised(self.mean, self.std))
 
     def training_step(self, clips: Clips, batch_index: int) -> Tensor:
-        """One step; nothing it draws depends on the steps before it, so that a resumed run is exact."""
+        """Return the loss; its random numbers do not depend on earlier steps, so that a resumed run is exact."""
         torch.manual_seed(key(self.seed, self.trainer.global_step, self.trainer.global_rank))
         out = self(clips)
         self.latest = {name: value.detach().float().mean() for name, value in out.items()}
@@ -69,19 +69,19 @@ class Pretraining(L.LightningModule):
         return out["loss"]
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        """Lightning's step, then the method's own (momentum encoders, queues)."""
+        """Step the optimiser, then the method's momentum encoders and queues."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.method.after_step((self.trainer.global_step + 1) / self.trainer.max_steps)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser over what is trained, and the schedule by step."""
+        """Return the optimiser over the trainable parameters, and the schedule per step."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = self.optimizer(parameters)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: Clips, device: torch.device, dataloader_idx: int) -> Clips:
-        """Lightning knows tensors, not clips."""
+        """Move clips, which Lightning does not know."""
         return batch.to(device)
 
     def _rate(self, step: int) -> float:
@@ -95,7 +95,7 @@ class Pretraining(L.LightningModule):
 
 
 class Measured(NamedTuple):
-    """A metric on held-out videos: mean over videos and the ends of its 95 % interval."""
+    """A metric on held-out videos: mean over videos, and the ends of its 95 % bootstrap interval."""
 
     mean: float
     low: float
@@ -103,7 +103,7 @@ class Measured(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """What held-out videos say: the metrics of the pretext task, and whether the embedding has collapsed."""
+    """Metrics of the pretext task on held-out videos, and collapse monitors of the embedding."""
 
     metrics: dict[str, Measured]
     collapse: dict[str, float]
@@ -111,16 +111,16 @@ class HeldOut(NamedTuple):
 
 @torch.no_grad()
 def held_out(module: Pretraining, loader: ClipLoader) -> HeldOut:
-    """Metrics of the pretext task on videos it was not trained on, and collapse monitors of the encoder.
+    """Measure the pretext task and collapse of the encoder on held-out videos.
 
     Args:
-        module: in any mode; it is put back into it.
-        loader: every held-out video, one or several times.
+        module: its training or evaluation mode is restored.
+        loader: every held-out video, once or several times.
 
     Returns:
-        For each metric its mean and a 95 % interval, from 1000 bootstrap samples of videos (not of clips: the clips
-        of one video are no independent evidence); and `avssl.evaluation.collapse.monitors` of every video's clips as
-        they were first drawn (nothing where there is a single video).
+        For each metric its mean and 95 % interval, from 1000 bootstrap samples of videos (the clips of one video are
+        not independent); and `avssl.evaluation.collapse.monitors` of the clips of the first round, empty if there is a
+        single video.
     """
     training = module.training
     module.eval()
@@ -143,7 +143,7 @@ def held_out(module: Pretraining, loader: ClipLoader) -> HeldOut:
 
 
 def bootstrap(values: Tensor, samples: int = 1000) -> Measured:
-    """``[V]`` values to their mean and the 95 % interval of the mean under resampling."""
+    """Return the mean of ``[V]`` values and its 95 % bootstrap interval."""
     rng = torch.Generator().manual_seed(0)
     chosen = torch.randint(len(values), (samples, len(values)), generator=rng)
     means = values[chosen].mean(1)

@@ -1,4 +1,4 @@
-"""Muon: momentum whose steps are orthogonal matrices.
+"""Muon: momentum whose updates are orthogonal matrices.
 
 K. Jordan et al.: Muon: An optimizer for hidden layers in neural networks. 2024. https://kellerjordan.github.io/posts/muon/
 J. Liu et al.: Muon is Scalable for LLM Training. 2025. https://arxiv.org/abs/2502.16982
@@ -12,27 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MOMENTUM = 0.95  # Nesterov's, of the matrices
-BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's, of the vectors
+MOMENTUM = 0.95  # Nesterov's, for matrices
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's, for vectors
 SIZE = 0.2  # root mean square of an update before the learning rate, about that of Adam's (Liu, section 2.2)
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of the quintic; steep at 0, so that five rounds are enough
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic; steep at 0, so that five rounds suffice
 ROUNDS = 5
 
 
 class Muon(torch.optim.Optimizer):
     """Muon for weight matrices, Adam for biases, norms and tokens, with one learning rate for both.
 
-    The momentum of a matrix is replaced by the orthogonal matrix next to it, so that directions of little gradient
-    move as much as the others. Layers stacked in one matrix, as query, key and value are, count as one. Updates have
-    the size of Adam's (Liu et al., equation 4). Kernels of convolutions count as matrices, [out, in x kernel].
+    The momentum of a matrix is replaced by the nearest orthogonal matrix, so that directions with small gradients move
+    as far as the others. Layers stacked in one matrix, such as query, key and value, count as one. Updates have the
+    size of Adam's (Liu et al., equation 4). Convolution kernels count as matrices ``[out, in x kernel]``.
 
-    `torch.optim.Muon` takes matrices alone and computes in bfloat16, which many processors emulate; this one takes what
-    is left too and computes in float32.
+    `torch.optim.Muon` takes only matrices and computes in bfloat16, which many processors emulate; this one takes all
+    parameters and computes in float32.
 
     Args:
-        params: what is trained.
-        lr: learning rate; VideoMAE's is four times, V-JEPA's three times that which they had with AdamW.
-        weight_decay: of the matrices, decoupled; nothing else decays.
+        params: the trainable parameters.
+        lr: learning rate; VideoMAE uses four times and V-JEPA three times its learning rate with AdamW.
+        weight_decay: decoupled weight decay of matrices; nothing else decays.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1e-3, weight_decay: float = 0.05) -> None:
@@ -40,7 +40,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update; returns what ``closure`` does, which is called first."""
+        """Update the parameters; return the loss of ``closure``, which is called first."""
         with torch.enable_grad():
             loss = closure() if closure is not None else None
         for group in self.param_groups:
@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def _matrix(grad: Tensor, state: dict[str, Any]) -> Tensor:
-    """The update of a matrix or kernel, before the learning rate."""
+    """Return the update of a matrix or kernel, before the learning rate."""
     if not state:
         state["momentum"] = torch.zeros_like(grad)
     momentum = state["momentum"].lerp_(grad, 1 - MOMENTUM)
@@ -64,7 +64,7 @@ def _matrix(grad: Tensor, state: dict[str, Any]) -> Tensor:
 
 
 def _vector(grad: Tensor, state: dict[str, Any]) -> Tensor:
-    """Adam's update, before the learning rate."""
+    """Return Adam's update, before the learning rate."""
     if not state:
         state.update(step=torch.zeros(()), mean=torch.zeros_like(grad), square=torch.zeros_like(grad))
     state["step"] += 1
@@ -74,9 +74,10 @@ def _vector(grad: Tensor, state: dict[str, Any]) -> Tensor:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About the orthogonal matrix next to ``[m, n]``: the same singular vectors, singular values between 0.7 and 1.2.
+    """Return approximately the orthogonal matrix nearest to ``[m, n]``.
 
-    Newton-Schulz iteration of degree five (Jordan). Of a matrix of zeros: zeros.
+    Singular vectors stay, singular values come to lie between 0.7 and 1.2: Newton-Schulz iteration of degree five
+    (Jordan). Zeros give zeros.
     """
     a, b, c = NEWTON_SCHULZ
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix

@@ -1,4 +1,4 @@
-"""A linear probe on labelled videos while an encoder is being pretrained."""
+"""Online linear probe: accuracy on labelled videos during pretraining."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ PROBE = LinearProbe(strengths=(0.01,))  # C is fixed, so that a measurement take
 
 
 class OnlineProbe:
-    """Linear accuracy of an encoder that is being trained; neither its weights nor its random numbers are touched.
+    """Linear accuracy of an encoder in training, without effect on its weights or random numbers.
 
     The views of all labelled videos are decoded once and kept in memory as uint8.
 
     Args:
         protocol: the labelled videos, their split and views.
-        encoder: what will be trained, still on the CPU; tried on one empty clip.
+        encoder: the encoder before training, on the CPU; tried on one empty clip.
 
     Raises:
-        MediaError: where a labelled video can't be read.
-        ValueError: where the collection does not fit the split, or the encoder does not fit the views.
+        MediaError: if a labelled video can't be read.
+        ValueError: if the collection does not fit the split, or the encoder does not fit the views.
     """
 
     def __init__(self, protocol: Protocol, encoder: Encoder) -> None:
@@ -38,7 +38,7 @@ class OnlineProbe:
         self.pixels = torch.stack([clips[place] for place in range(len(clips))])  # [V, M, T, 3, S, S] uint8
 
     def __call__(self, encoder: Encoder, device: torch.device) -> float:
-        """Top-1 video accuracy over the protocol's folds, with C fixed."""
+        """Return the top-1 video accuracy over the protocol's folds, with C fixed."""
         task, views, training = self.task, self.task.protocol.views, encoder.training
         normalise, machine = Normalise(MEAN, STD, device), Machine(device.type)
         encoder.eval()

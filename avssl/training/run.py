@@ -1,4 +1,4 @@
-"""A run: a config in, a folder with an exported encoder out. It goes on where it stopped."""
+"""A run: pretrain a method, resume where it stopped, export its encoder."""
 
 from __future__ import annotations
 
@@ -28,24 +28,22 @@ from avssl.training.probe import OnlineProbe
 
 
 class Metrics(L.Callback):
-    """Logs what training and held-out videos say, under the number of steps done.
+    """Callback that logs training and held-out metrics by the number of steps done.
 
     ``train/<metric>`` and ``val/<metric>`` are the method's, ``val/collapse/*`` those of `avssl.evaluation.collapse`,
-    ``probe/top1`` the online probe's.
-
-    It stands before `Checkpointing`, so that whatever a checkpoint counts as done has been logged.
+    ``probe/top1`` the online probe's. It comes before `Checkpointing`, so that all steps in a checkpoint are logged.
 
     Args:
-        loaders: where the held-out videos come from.
-        every: steps between two measurements on held-out videos.
-        probe: measures the encoder on labelled videos at the same steps.
+        loaders: source of the held-out videos.
+        every: steps between measurements on held-out videos.
+        probe: online probe, measured at the same steps.
     """
 
     def __init__(self, loaders: Loaders, every: int, probe: OnlineProbe | None) -> None:
         self.loaders, self.every, self.probe = loaders, every, probe
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Measure and log on the first rank; the others meet it at the next step."""
+        """Measure and log on the first rank; the others wait at the next step."""
         assert isinstance(pl_module, Pretraining)
         step = trainer.global_step
         if not trainer.is_global_zero:
@@ -82,24 +80,24 @@ def pretrain(
     """Train an encoder without labels, measure the pretext task on held-out videos, export the encoder.
 
     Args:
-        name: of the run; its folder is ``<runs>/<name>``. A run that was stopped goes on from its last checkpoint.
+        name: name of the run, whose folder is ``<runs>/<name>``. A stopped run resumes from its last checkpoint.
         method: the pretext task.
         data: the videos, and how they are read.
-        optimizer: its class and arguments.
+        optimizer: factory of the optimiser; in a config, its class and arguments.
         trainer: arguments of Lightning's Trainer; ``max_steps`` is the length of the run.
-        schedule: of the learning rate: cosine or constant.
+        schedule: schedule of the learning rate, cosine or constant.
         warmup: share of the steps over which the learning rate rises.
-        seed: of the weights, of the order of the videos and of everything drawn from them.
-        measure_every: steps between two measurements on held-out videos.
-        checkpoint_minutes: between two checkpoints.
-        runs: the folder of all runs.
-        probe: a labelled set on which a linear probe is measured while training, at the same steps; a config of
-            ``avssl evaluate``. It never reaches the gradient.
+        seed: seed of the weights, of the order of the videos and of all other random draws.
+        measure_every: steps between measurements on held-out videos.
+        checkpoint_minutes: minutes between checkpoints.
+        runs: folder of all runs.
+        probe: labelled videos for an online linear probe at the same steps, as a config of ``avssl evaluate``. It never
+            reaches the gradient.
         logger: one or several of Lightning's loggers, beside ``metrics.csv`` and TensorBoard; see
             `avssl.training.loggers`.
 
     Returns:
-        The metrics of the pretext task on held-out videos.
+        The pretext task's metrics on held-out videos; on ranks other than the first, nothing.
     """
     began = time.monotonic()
     folder = Path(runs) / name
@@ -111,9 +109,9 @@ def pretrain(
     quiet_lightning()
     keep_memory()
     told = progress()
-    online = None if probe is None else OnlineProbe(probe, method.encoder)
     others = Forwarding(logger if isinstance(logger, list) else [logger] if logger else [], folder)
     checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
+    metrics = Metrics(loaders, measure_every, None if probe is None else OnlineProbe(probe, method.encoder))
     engine = L.Trainer(
         **{**trainer, "precision": precision(trainer["precision"])},
         max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
@@ -128,7 +126,7 @@ def pretrain(
             MetricsCSV(folder / "metrics.csv", step),
             TensorBoardLogger(folder, "tensorboard", "", purge_step=step),
         ],
-        callbacks=[*told["callbacks"], Metrics(loaders, measure_every, online), checkpointing, others],
+        callbacks=[*told["callbacks"], metrics, checkpointing, others],
     )
     if engine.is_global_zero:
         print(f"{name}: {loaders.datasets}; {step} of {engine.max_steps} steps done", flush=True)
@@ -151,7 +149,7 @@ def pretrain(
 
 
 def report(name: str, measured: dict[str, Measured], folder: Path, seconds: float) -> None:
-    """Print what the run reached, beside chance."""
+    """Print the held-out metrics beside chance."""
     print(f"{name} on held-out videos (mean over videos, 95 % interval):")
     table = Table()
     for heading in ("metric", "value", "interval", "chance"):
@@ -166,7 +164,7 @@ def report(name: str, measured: dict[str, Measured], folder: Path, seconds: floa
 
 
 def precision(wanted: str) -> str:
-    """``auto`` is bfloat16 autocast where the processor has it in hardware, else float32."""
+    """Return Lightning's precision; ``auto`` is bfloat16 autocast if the hardware has it, else float32."""
     if wanted != "auto":
         return wanted
     return "bf16-mixed" if Machine().half else "32-true"

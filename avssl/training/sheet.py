@@ -1,4 +1,4 @@
-"""A contact sheet of what a method sees: frames with their times, the sound, the target in words."""
+"""Contact sheet of a method's inputs and targets: frames with their times, the sound, the target in words."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from avssl.training.checkpoints import VerifiedCheckpoints, latest
 from avssl.training.config import parse
 from avssl.training.data import Data
 
-COLUMNS = 12  # frames of a clip that are drawn at most
-LETTERS = 24  # of a target's description that fit below a frame
+COLUMNS = 12  # most frames drawn per clip
+LETTERS = 24  # of a target's description per column
 
 
 def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None = None) -> Path:
-    """Draw the first items of a config's first epoch, or held-out videos and what a trained run says of them.
+    """Draw the first items of a config's first epoch, or a trained run's predictions on held-out videos.
 
     Args:
-        arguments: as for ``tools/train.py``: a config and overrides.
-        out: the picture, of any type that matplotlib writes.
-        videos: how many items.
-        run: the folder of a run of this config, whose last checkpoint gives the weights.
+        arguments: a config and overrides, as for ``avssl train``.
+        out: picture to write, of any type that matplotlib writes.
+        videos: number of items.
+        run: folder of a run of this config, whose last checkpoint gives the weights.
 
     Raises:
-        SystemExit: with a message, where the config is wrong, or the run has no checkpoint or is of another method.
+        SystemExit: with a message, if the config is wrong.
+        FileNotFoundError: if the run has no checkpoint.
+        ValueError: if the run's weights do not fit the method.
     """
     made, config = parse(arguments)
     config.logger = None
@@ -54,37 +56,38 @@ def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None 
 
 
 def load_method(method: Method, run: Path) -> None:
-    """Give a method the weights that a run of the same config ended with.
+    """Load the weights of the last checkpoint of a run of the same config.
 
     Raises:
-        SystemExit: with a message, where there are none or they don't fit.
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if its weights do not fit.
     """
     checkpoint = latest(run / "checkpoints")
     if checkpoint is None:
-        raise SystemExit(f"error: {run / 'checkpoints'}: no checkpoint there; train first (tools/train.py)")
+        raise FileNotFoundError(f"{run / 'checkpoints'}: no checkpoint there; train first (avssl train)")
     state = VerifiedCheckpoints().load_checkpoint(checkpoint)["state_dict"]
     try:
         method.load_state_dict({name.removeprefix("method."): value for name, value in state.items()})
     except RuntimeError as error:
-        raise SystemExit(f"error: {run} was not trained with this config: {error}") from error
+        raise ValueError(f"{run} was not trained with this config: {error}") from error
 
 
 def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Tensor], out: Path, title: str) -> None:
-    """Write the sheet: a row a clip, a column a frame; below it the method's pictures, and the sound's spectrogram.
+    """Draw a row per clip with a column per frame; below each row the method's pictures and the spectrogram.
 
     Args:
-        clips: uint8, B videos.
+        clips: uint8 clips of B videos.
         words: B lists of N descriptions of the target.
-        pictures: as `Method.pictures` gives them.
-        out: the picture.
-        title: above it.
+        pictures: result of `Method.pictures`.
+        out: picture to write.
+        title: heading.
     """
     from matplotlib.figure import Figure
 
     b, n, t = clips.video.shape[:3]
     chosen = some(t)
     sound = clips.audio is not None and clips.audio_times is not None
-    height = 1 + len(pictures) + sound  # rows a clip
+    height = 1 + len(pictures) + sound  # rows per clip
     columns = max([len(chosen), *(len(some(drawn.shape[2])) for drawn in pictures.values())])
     figure = Figure(figsize=(1.5 * columns + 0.4, 1.85 * b * n * height + 0.6), layout="constrained")
     figure.suptitle(title)
@@ -105,17 +108,16 @@ def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Te
         if clips.audio is not None and clips.audio_times is not None:
             axes = figure.add_subplot(grid[row + height - 1, :])
             start, stop = clips.audio_times[video, clip].tolist()
-            samples = clips.audio[video, clip].numpy()
-            axes.specgram(
-                samples + 1e-6, NFFT=256, noverlap=128, Fs=len(samples) / (stop - start), xextent=(start, stop)
-            )
+            samples = clips.audio[video, clip].numpy() + 1e-6
+            rate = len(samples) / (stop - start)
+            axes.specgram(samples, NFFT=256, noverlap=128, Fs=rate, xextent=(start, stop))
             axes.set_ylabel("Hz", fontsize=8)
             axes.tick_params(labelsize=7)
     figure.savefig(out, dpi=100)
 
 
 def some(count: int) -> list[int]:
-    """The pictures that are drawn of ``count``, spread evenly."""
+    """Return the indices of at most `COLUMNS` of ``count`` pictures, evenly spaced."""
     return torch.linspace(0, count - 1, min(count, COLUMNS)).round().long().tolist()
 
 
@@ -127,7 +129,7 @@ def _picture(figure: Any, place: Any, pixels: Tensor) -> Any:
 
 
 def _label(axes: Any, words: str) -> None:
-    """Words in the lower left corner; long lines lie over the pictures to the right."""
+    """Write words into the lower left corner; long lines overlap the pictures to the right."""
     style = {"fontsize": 8, "color": "white", "backgroundcolor": "black", "va": "bottom", "in_layout": False}
     axes.text(0, 0, words, **style, transform=axes.transAxes)
     axes.set_zorder(9)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from avssl.cli import COMMANDS, main
-from avssl.runtime.configs import configs_folder, find_config, packaged_configs
+from avssl.cli.configs import packaged_configs
+from avssl.runtime.configs import configs_folder, find_config
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--method.init_args.encoder.init_args.width=8", "--data.transform.init_args.size=32", "--data.batch_size=8")

@@ -121,7 +121,7 @@ def test_the_tools_measure_real_recordings(tmp_path, shared_data, monkeypatch):
     assert told.stdout.count("sound is") + told.stdout.count("in sync") >= 2
     assert (tmp_path / "curves.png").stat().st_size > 5000
     told = tool("sync.py", faces / "nothing.mp4", f"--run={tmp_path / 'nowhere'}")
-    assert told.returncode == 1
+    assert told.returncode == 2
     assert "nowhere" in told.stderr
 
 

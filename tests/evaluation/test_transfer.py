@@ -229,7 +229,7 @@ def test_the_command(manifest, tmp_path):
     assert (tmp_path / "table.csv").read_text().startswith("gain of,encoder,runs,linear top1")
     broken = [*command, "--split.init_args.pattern=(?P<group>scene[0-9])"]
     failed = subprocess.run(broken, cwd=tmp_path, capture_output=True, text=True)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert failed.stderr.splitlines()[-1].startswith("error: split: the pattern")
 
 
