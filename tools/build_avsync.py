@@ -11,8 +11,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from avssl.avsync.builder import Machine, build
-from avssl.avsync.executors import open_executor, parse_share
+from avssl.avsync.builder import build
+from avssl.avsync.executors import Execution, open_executor, parse_share
 from avssl.avsync.options import Options
 from avssl.media import MediaError
 
@@ -38,9 +38,9 @@ def main() -> None:
     options = parser.instantiate(args)
     try:
         with open_executor(args.executor) as executor:
-            machine = Machine(args.workers, args.timeout, executor, parse_share(args.shard), args.retry_failed)
+            execution = Execution(args.workers, args.timeout, executor, parse_share(args.shard), args.retry_failed)
             chosen = Options(**{name: options[name] for name in Options.__dataclass_fields__})
-            print(build(args.sources, args.out, chosen, machine, args.labels, args.group))
+            print(build(args.sources, args.out, chosen, execution, args.labels, args.group))
     except (MediaError, OSError, ValueError) as error:
         sys.exit(f"build_avsync.py: {error}")
 
