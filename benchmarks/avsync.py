@@ -34,17 +34,28 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from avssl.avsync.builder import Machine, build
+from avssl.avsync.builder import build
 from avssl.avsync.clips import Span
+from avssl.avsync.executors import Execution
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
-from avssl.avsync.options import Accept, Cut, Normal, Options, Shots, Split, Sync
-from avssl.avsync.score import ONSETS_SURE, Heard, OnsetScorer
+from avssl.avsync.options import Accept, Cut, Normal, Options, Split, Sync
+from avssl.avsync.score import ONSET_CONFIDENCE, OnsetScorer, ScorerInput
 from avssl.avsync.splits import trials_of
 from avssl.media import VideoInfo, open_video, probe
+from avssl.synthetic.clapper import clap_frames, clap_offsets, click_times, write_clapper
 
 RATE = 16000
 OPEN = Accept(length_tolerance=6.0)
 CUT = Cut(seconds=1.0)
+MATRIX = [
+    (container, codec, rate, fps)
+    for container, codec, rate in (
+        *(("mp4", "aac", rate) for rate in (16000, 44100, 48000)),
+        *(("mov", codec, 48000) for codec in ("aac", "pcm_s16le")),
+        *(("mkv", codec, 48000) for codec in ("aac", "flac", "libopus", "pcm_s16le")),
+    )
+    for fps in (Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60))
+]
 SPLIT = Split(crop=0.6, step=0.2, max_offset=0.4)
 
 
@@ -57,7 +68,7 @@ def shown(title: str, errors: np.ndarray, unit: str = "ms") -> None:
 def built(sources: list[Path], out: Path, options: Options) -> list[dict]:
     """Build and return the rows of ``clips.parquet``."""
     with ThreadPoolExecutor(2) as executor:
-        print(build(sources, out, options, Machine(executor=executor)), file=sys.stderr)
+        print(build(sources, out, options, Execution(executor=executor)), file=sys.stderr)
     return pq.read_table(out / "clips.parquet").to_pylist()
 
 
@@ -83,37 +94,30 @@ def apart(source: Path, clip: Path, start: float) -> tuple[float, int]:
 
 def accuracy(faces: Path, files: int) -> None:
     """Errors in the place of sound and picture, and in the estimates of offsets that were put in."""
-    sys.path += [str(Path(__file__).parents[1] / "tests" / name) for name in ("media", "avsync")]
-    from clapper import clapper, late_by
-    from flashclick import EXACT, RECIPES, onsets, write
-
     print("| A/V error, ms | measured | median | 95 % | largest |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recipes = {r.name: r for r in RECIPES if r.audio and r.name.endswith(EXACT) and "frag" not in r.name}
-        (folder / "matrix").mkdir()
-        for recipe in recipes.values():
-            write(recipe, folder / "matrix")
-        options = Options(shots=Shots(threshold=0), cut=Cut(seconds=0.6), accept=OPEN)
+        due = {}  # seconds at which clicks are due, by file
+        for number, (container, codec, rate, fps) in enumerate(MATRIX):
+            path = folder / "matrix" / f"{number}.{container}"
+            write_clapper(path, fps=fps, frames=round(5 * fps), rate=rate, codec=codec, seed=number)
+            due[path.name] = np.array(clap_frames(round(5 * fps), fps)) / float(fps)
         errors = []
-        for row in built([folder / "matrix"], folder / "m", options):
+        for row in built([folder / "matrix"], folder / "m", Options(cut=Cut(seconds=1.2), accept=OPEN)):
             if row["clip"] is not None:
-                with open_video(folder / "m" / row["clip"]) as reader:
-                    sound = reader.audio(0, reader.info.duration, RATE).samples
-                if sound.abs().max() > 0.1:
-                    times = recipes[Path(row["source"]).name].clicks
-                    errors += [np.abs(click + row["start"] - times).min() for click in onsets(sound, RATE)]
-        shown("flash + click, every container, codec and rate: click", np.array(errors))
+                clicks = click_times(folder / "m" / row["clip"]) + row["start"]
+                errors += [np.abs(click - due[Path(row["source"]).name]).min() for click in clicks]
+        shown(f"clapper, {len(MATRIX)} containers, codecs and rates: click", np.array(errors))
 
         truth = np.round(np.linspace(-0.4, 0.4, 21), 3)
         for seed, late in enumerate(truth):
-            clapper(folder / "claps" / f"{late}.mov", late, 150, codec="pcm_s16le", seed=seed)
+            write_clapper(folder / "claps" / f"{late}.mov", late, 150, codec="pcm_s16le", seed=seed)
         options = Options(cut=Cut(seconds=3.0, min_seconds=2.0), sync=Sync(mode="realign"))
         rows = built([folder / "claps"], folder / "c", options)
         rows = [row for row in rows if row["offset"] is not None]
         known = np.array([float(Path(row["source"]).stem) for row in rows])
         shown("offset of -400 to 400 ms put in: estimate", np.array([row["offset"] for row in rows]) - known)
-        left = [late_by(folder / "c" / row["clip"]) for row in rows if row["clip"] and row["shift"]]
+        left = [clap_offsets(folder / "c" / row["clip"]) for row in rows if row["clip"] and row["shift"]]
         shown("the same, realigned: light against click", np.concatenate(left))
 
         paths = sorted(faces.glob("*.mp4"))
@@ -139,12 +143,12 @@ def estimates(work: Path) -> None:
         loudness = np.roll(observed.loudness, shift)
         loudness[: max(shift, 0)] = loudness[len(loudness) + min(shift, 0) :] = 0
         moved = Observed(observed.motion, loudness, observed.keyframes, observed.cuts, observed.sound)
-        score = scorer(Heard(info, Span(0, len(observed.motion)), Fraction(25), moved))
+        score = scorer(ScorerInput(info, Span(0, len(observed.motion)), Fraction(25), moved))
         errors.append(score.offset - late)
         confidences.append(score.confidence)
     shown("talking faces, offset put in: estimate by onsets", np.array(errors))
     within = float((np.abs(errors) <= 0.1).mean())
-    sure = float((np.array(confidences) >= ONSETS_SURE).mean())
+    sure = float((np.array(confidences) >= ONSET_CONFIDENCE).mean())
     print(f"\nwithin 100 ms on faces: {within:.3f}, chance 0.167; share believed: {sure:.3f}")
 
 

@@ -1,2 +1,11 @@
+from .builder import Built as Built
 from .builder import build as build
+from .executors import Execution as Execution
+from .options import Accept as Accept
+from .options import Cut as Cut
+from .options import Normal as Normal
 from .options import Options as Options
+from .options import Pack as Pack
+from .options import Shots as Shots
+from .options import Split as Split
+from .options import Sync as Sync

@@ -1,23 +1,52 @@
-"""Where to work besides this machine's processes: any ``concurrent.futures.Executor``, of which Dask has one."""
+"""Where the work is done: processes of this machine, or any ``concurrent.futures.Executor``, such as Dask's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from avssl.avsync.store import Record
+from avssl.runtime.workers import Failure, run_parallel
+
+
+@dataclass
+class Execution:
+    """Where and how the work is done; the dataset doesn't depend on it.
+
+    Attributes:
+        workers: number of processes; None for one per core.
+        timeout: seconds after which a source is given up and the process that works on it is killed.
+        executor: runs the work instead; it can't kill tasks, so ``timeout`` does not apply.
+        shard: (I, N) does only share I of N, counted from 1, and packs nothing.
+        retry: try again what was rejected before.
+    """
+
+    workers: int | None = None
+    timeout: float = 3600.0
+    executor: Executor | None = None
+    shard: tuple[int, int] | None = None
+    retry: bool = False
+
+    def run(self, function: Callable[[Any], Record], items: Sequence[Any]) -> Iterator[tuple[int, Record | Failure]]:
+        """Call ``function`` on every item, see :func:`avssl.runtime.workers.run_parallel`."""
+        timeout = None if self.executor is not None else self.timeout
+        return run_parallel(function, items, self.workers, timeout, self.executor)
 
 
 @contextmanager
 def open_executor(address: str | None) -> Iterator[Executor | None]:
-    """The executor at an address, or None for the processes of this machine.
+    """Yield the executor at an address, or None for the processes of this machine.
 
     Args:
         address: ``dask://HOST:PORT``, the scheduler of a running Dask cluster. Its workers must import the same avssl
             and reach sources and dataset under the same paths.
 
     Raises:
-        ValueError: for another address, or where dask isn't installed.
-        OSError: where no scheduler answers.
+        ValueError: for another kind of address, or if dask isn't installed.
+        OSError: if no scheduler answers.
     """
     if address is None:
         yield None
@@ -33,7 +62,7 @@ def open_executor(address: str | None) -> Iterator[Executor | None]:
 
 
 def parse_share(text: str | None) -> tuple[int, int] | None:
-    """``"2/8"`` as (2, 8).
+    """Parse ``"2/8"`` into (2, 8).
 
     Raises:
         ValueError: unless 1 <= I <= N.

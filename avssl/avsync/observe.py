@@ -1,4 +1,4 @@
-"""What is seen and heard in a normalised recording, frame by frame: motion, loudness, keyframes, cuts between shots."""
+"""Motion, loudness, keyframes and shots of a normalised recording."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from avssl.avsync.options import Shots
 from avssl.media import VideoInfo, open_video
 from avssl.media.pyav import PyAVReader
 
-LOUDNESS_RATE = 200  # a second
-_SIDE = 64  # pixels of the small picture in which shots are found
+LOUDNESS_RATE = 200  # per second
+_SIDE = 64  # pixels, height and width of the frames in which shots are found
 _SOUND_AT_ONCE = 600  # seconds
 
 
 @dataclass(frozen=True)
 class Observed:
-    """A normalised recording, observed.
+    """Measurements on a normalised recording.
 
     Attributes:
-        motion: ``[T]`` mean absolute grey difference of each frame to the one before, 0 to 1; 0 for the first. It was
-            measured before the frames were encoded.
-        loudness: ``[L]`` the largest absolute sample in each 200th of a second from the first frame on, 0 to 1.
+        motion: ``[T]`` mean absolute grey difference of each frame to the previous one, 0 to 1; 0 for the first. It is
+            measured before the frames are encoded.
+        loudness: ``[L]`` largest absolute sample in each 200th of a second from the first frame on, 0 to 1.
         keyframes: ``[K]`` numbers of the frames that decode on their own.
         cuts: ``[C]`` numbers of the frames that begin a shot; the first is 0.
         sound: (start, stop) seconds of the part that has sound.
@@ -37,14 +37,14 @@ class Observed:
     sound: tuple[float, float]
 
     def save(self, path: Path) -> None:
-        """Write it to a file."""
+        """Write the measurements to a file."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         with open(path, "wb") as file:
             np.savez(file, **fields)
 
     @classmethod
     def load(cls, path: Path) -> Observed:
-        """Read what :meth:`save` wrote."""
+        """Read a file that :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as fields:
             start, stop = fields["sound"].tolist()
             arrays = {name: fields[name] for name in ("motion", "loudness", "keyframes", "cuts")}
@@ -52,10 +52,10 @@ class Observed:
 
 
 def observe(info: VideoInfo, motion: np.ndarray, options: Shots) -> Observed:
-    """Decode a normalised recording once, at low resolution, and listen to it.
+    """Decode a normalised recording once, at low resolution, and read its sound.
 
     Args:
-        info: what ``probe`` says of it.
+        info: what ``probe`` returned for it.
         motion: ``[T]`` see :class:`Observed`.
         options: how shots are found.
     """
@@ -75,12 +75,21 @@ def observe(info: VideoInfo, motion: np.ndarray, options: Shots) -> Observed:
                 small = scaler.reformat(frame, _SIDE, _SIDE, "bgr24", interpolation=Interpolation.AREA, threads=1)
                 found = detector.process_frame(FrameTimecode(number, info.fps), small.to_ndarray())
                 cuts += [cut.frame_num for cut in found]
-    loudness, sound = _listen(info)
+    loudness, sound = _loudness(info)
     return Observed(motion, loudness, np.array(keyframes), np.unique(np.array(cuts, np.int64)), sound)
 
 
-def _listen(info: VideoInfo) -> tuple[np.ndarray, tuple[float, float]]:
-    """Loudness, and the seconds from which and to which there is sound."""
+def detector_version(options: Shots) -> str | None:
+    """Return the version of PySceneDetect if it finds the shots, on which cuts depend."""
+    if not options.threshold:
+        return None
+    import scenedetect
+
+    return scenedetect.__version__
+
+
+def _loudness(info: VideoInfo) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return the loudness, and the seconds at which sound begins and ends."""
     if info.audio is None:
         return np.zeros(0, np.float32), (0.0, 0.0)
     rate = info.audio.rate

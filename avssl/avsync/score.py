@@ -1,4 +1,4 @@
-"""By how much the sound of a clip is late, and how sure that is."""
+"""Offset of a clip's sound, and the confidence in it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from avssl.media import VideoInfo
 if TYPE_CHECKING:
     from avssl.sync.network import Synchroniser
 
-ONSETS_SURE = 6.0  # confidence that fewer than 1 % of mismatched pairs of 2.4 s reach
+ONSET_CONFIDENCE = 6.0  # reached by fewer than 1 % of mismatched pairs of 2.4 s
 FLOOR = 1e-3  # of full scale: loudness below it is silence
-BLUR = 0.02  # seconds: half the width of the triangle that onsets of the sound are blurred with
-START = 0.1  # seconds at the beginning of a recording in which rising sound is no event, but the recording beginning
+BLUR = 0.02  # seconds, half the width of the triangle that blurs the onsets of sound
+START = 0.1  # seconds at the beginning of a recording in which rising sound is not an event but the start itself
 BEFORE = 0.03  # seconds over which sound must have risen to count as an onset
 
 
@@ -32,22 +32,22 @@ class Score(NamedTuple):
     """An estimate.
 
     Attributes:
-        offset: seconds; positive where the sound is late relative to the picture.
-        confidence: the larger, the surer; comparable among estimates of one scorer only.
+        offset: seconds; positive if the sound is late relative to the picture.
+        confidence: larger is surer; comparable only among estimates of one scorer.
     """
 
     offset: float
     confidence: float
 
 
-class Heard(NamedTuple):
-    """What a scorer is given.
+class ScorerInput(NamedTuple):
+    """A clip and the recording it is in.
 
     Attributes:
-        info: of the normalised recording.
-        span: the clip in it.
-        fps: its frames a second.
-        observed: what is seen and heard in the whole of it.
+        info: the normalised recording's.
+        span: the clip.
+        fps: frames per second.
+        observed: measurements on the whole recording.
     """
 
     info: VideoInfo
@@ -60,20 +60,20 @@ class Scorer(Protocol):
     """Estimates the offset of a clip. Picklable, as it runs in other processes."""
 
     def name(self) -> str:
-        """What distinguishes its estimates from those of another scorer: estimates are kept under it."""
+        """Return a name that no scorer with other estimates has; estimates are stored under it."""
         ...
 
-    def __call__(self, clip: Heard) -> Score:
-        """The estimate for a clip."""
+    def __call__(self, clip: ScorerInput) -> Score:
+        """Estimate the offset of a clip."""
         ...
 
 
 class OnsetScorer(NamedTuple):
-    """Correlates the onsets of sound with the onsets of motion; needs no training.
+    """Correlation of the onsets of sound with the onsets of motion; needs no training.
 
-    Right where things are heard as they begin to move (a clap, a flash and a click); little better than chance on
-    speech. The confidence is the largest correlation minus the median over all offsets (as SyncNet's is the median
-    distance minus the smallest), times the root of the number of frames: in units of what chance would bring about.
+    Correct where things are heard as they begin to move (a clap, a flash and a click); little better than chance on
+    speech. The confidence is the largest correlation minus the median over all offsets (SyncNet's is the median
+    distance minus the smallest), times the square root of the number of frames, so that chance is on one scale.
 
     Attributes:
         max_offset: seconds, either way.
@@ -82,11 +82,11 @@ class OnsetScorer(NamedTuple):
     max_offset: float
 
     def name(self) -> str:
-        """See :class:`Scorer`."""
+        """Depend on the largest offset."""
         return key_of("onsets", self.max_offset)
 
-    def __call__(self, clip: Heard) -> Score:
-        """See :class:`Scorer`."""
+    def __call__(self, clip: ScorerInput) -> Score:
+        """Return the offset of the best correlation."""
         start, stop = clip.span
         motion = clip.observed.motion[start:stop].astype(np.float64)  # [T]
         if start == 0:
@@ -101,7 +101,7 @@ class OnsetScorer(NamedTuple):
         values = np.where(inside, heard[wanted.clip(0, max(len(heard) - 1, 0))], 0.0) if len(heard) else 0.0 * wanted
         seen = seen - seen.mean()
         values = values - values.mean(axis=1, keepdims=True)
-        # By the largest norm, as each offset's own would make onsets that are half hit count as much as whole ones.
+        # By the largest norm: with each offset's own, onsets half covered would count as much as whole ones.
         scale = max(float(np.linalg.norm(seen) * np.linalg.norm(values, axis=1).max()), 1e-9)
         fit = values @ seen / scale  # [O] at most 1
         best = fit.max()
@@ -110,12 +110,12 @@ class OnsetScorer(NamedTuple):
 
 
 def sound_onsets(loudness: np.ndarray) -> np.ndarray:
-    """``[L]`` by how much the root of the loudness rises above that of the last 30 ms, blurred by 20 ms either way.
+    """Return ``[L]`` rises of the square root of loudness above its maximum over the last 30 ms, blurred by 20 ms.
 
     Args:
-        loudness: ``[L]`` largest absolute samples, 200 a second.
+        loudness: ``[L]`` largest absolute samples, 200 per second.
     """
-    level = np.sqrt(np.maximum(loudness, FLOOR))  # in decibels, what a codec smears ahead of a sound would count more
+    level = np.sqrt(np.maximum(loudness, FLOOR))  # decibels would amplify what a codec smears ahead of a sound
     wide = round(BEFORE * LOUDNESS_RATE)
     padded = np.concatenate([np.repeat(level[:1], wide), level])
     recent = np.lib.stride_tricks.sliding_window_view(padded, wide)[: len(level)].max(axis=1) if len(level) else level
@@ -128,10 +128,10 @@ def sound_onsets(loudness: np.ndarray) -> np.ndarray:
 
 
 class RunScorer(NamedTuple):
-    """Estimates with a trained run, through ``avssl.sync.offset.find_offset``.
+    """Estimate of a trained run, through ``avssl.sync.offset.find_offset``.
 
     Attributes:
-        run: its folder.
+        run: the run's folder.
         max_offset: seconds, either way.
         weights: hash of its weights.
     """
@@ -141,11 +141,11 @@ class RunScorer(NamedTuple):
     weights: str
 
     def name(self) -> str:
-        """See :class:`Scorer`."""
+        """Depend on the weights and the largest offset."""
         return key_of("run", self.weights, self.max_offset)
 
-    def __call__(self, clip: Heard) -> Score:
-        """See :class:`Scorer`. Where the clip is too short for the network, nothing is known: the confidence is 0."""
+    def __call__(self, clip: ScorerInput) -> Score:
+        """Return the network's estimate, with confidence 0 if the clip is too short for the network."""
         from avssl.sync.offset import find_offset  # imports networks, which nothing else here needs
 
         with tempfile.TemporaryDirectory() as folder:
@@ -160,17 +160,17 @@ class RunScorer(NamedTuple):
 
 @functools.cache
 def _network(run: Path) -> Synchroniser:
-    """The network of a run, loaded once a process."""
+    """Load the network of a run, once per process."""
     from avssl.sync.offset import load_synchroniser
 
     return load_synchroniser(run)
 
 
 def make_scorer(options: Sync) -> Scorer:
-    """The scorer that the options ask for.
+    """Return the scorer that the options ask for.
 
     Raises:
-        FileNotFoundError: where the run has no network that compares pictures with sounds.
+        FileNotFoundError: if the run has no network that compares pictures with sound.
     """
     if options.run is None:
         return OnsetScorer(options.max_offset)
@@ -181,10 +181,10 @@ def make_scorer(options: Sync) -> Scorer:
 
 
 class Verdict(NamedTuple):
-    """What is done with a clip.
+    """Decision on a clip.
 
     Attributes:
-        shift: seconds by which its sound is brought forward; 0 leaves it.
+        shift: seconds by which its sound is moved earlier; 0 leaves it.
         rejection: why it is dropped, or None.
     """
 
@@ -193,18 +193,17 @@ class Verdict(NamedTuple):
 
 
 def decide(score: Score, options: Sync) -> Verdict:
-    """What an estimate means for the clip: keep, realign or drop. See :class:`Sync`."""
+    """Keep, realign or drop a clip by its estimate, see :class:`Sync`."""
     if options.mode == "score":
         return Verdict()
     offset, confidence = score
-    needed = ONSETS_SURE if options.min_confidence is None else options.min_confidence
+    needed = ONSET_CONFIDENCE if options.min_confidence is None else options.min_confidence
     if confidence < needed:
         why = f"confidence {confidence:.2f} of an offset of {offset:+.3f} s is below {needed:g}"
         return Verdict(0.0, Rejection("low_confidence", why))
     if abs(offset) <= options.tolerance:
         return Verdict()
     if options.mode == "drop" or abs(offset) >= options.max_offset - 1e-9:
-        return Verdict(
-            0.0, Rejection("off_sync", f"its sound is {abs(offset):.3f} s {'late' if offset > 0 else 'early'}")
-        )
+        why = f"its sound is {abs(offset):.3f} s {'late' if offset > 0 else 'early'}"
+        return Verdict(0.0, Rejection("off_sync", why))
     return Verdict(offset)

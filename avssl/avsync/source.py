@@ -1,4 +1,4 @@
-"""One source from its file to finished clips. Runs in a worker; what each step makes is kept in the store."""
+"""One source from its file to finished clips, in a worker; the results of each stage are kept in the store."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 
 from avssl.avsync.clips import Span, check_clip, cut_clip, find_clips, with_sound
 from avssl.avsync.normalise import normalise
-from avssl.avsync.observe import Observed, observe
+from avssl.avsync.observe import Observed, detector_version, observe
 from avssl.avsync.options import Options
 from avssl.avsync.reasons import Rejection
-from avssl.avsync.score import Heard, Score, Scorer, decide
+from avssl.avsync.score import Score, Scorer, ScorerInput, decide
 from avssl.avsync.store import Record, Store, key_of
 from avssl.catalog.index import frozen, reader_version
 from avssl.catalog.table import info_from_row, row_from_info
@@ -26,7 +26,15 @@ from avssl.media import MediaError, VideoInfo, probe
 from avssl.media.motion import profile
 from avssl.runtime.files import digest_of
 
-VERSIONS = {"normal": 1, "observed": 1, "scores": 1, "clips": 1}  # raise a stage's when what it makes changes
+# Raise a stage's version when a change of the modules beside it changes its results. That redoes the stage and those
+# that use its results. The version of the reader and that of PyAV, which holds x264, are in the keys of "probe" and
+# "normal", PySceneDetect's in that of "observed", and the scorer's name (hash of its weights) in that of "scores".
+VERSIONS = {
+    "normal": 1,  # avsync.normalise, catalog.encode, media.motion
+    "observed": 1,  # avsync.observe
+    "scores": 1,  # avsync.clips, avsync.score, sync.offset
+    "clips": 1,  # avsync.clips, catalog.encode, media.motion
+}
 FACTS = ("duration", "fps", "vfr", "height", "width", "codec", "container", "audio_rate", "audio_codec", "sync_grade")
 
 
@@ -37,10 +45,10 @@ class Job:
     Attributes:
         path: the file, which is only read.
         content: its SHA-256.
-        store: folder of what was made before, which all workers reach.
-        options: of the dataset.
+        store: folder of the store, which all workers reach.
+        options: properties of the dataset.
         scorer: estimates offsets.
-        retry: make anew what was rejected before.
+        retry: process again what was rejected before.
     """
 
     path: Path
@@ -55,10 +63,10 @@ def process(job: Job) -> Record:
     """Take a source through all stages that concern it alone.
 
     Returns:
-        ``facts`` of the source; ``reason`` and ``why`` where it is rejected; ``clips``, a record each: ``start`` and
+        ``facts`` about the source; ``reason`` and ``why`` if it is rejected; ``clips``, one record each: ``start`` and
         ``stop`` (frames of the normalised recording), ``offset``, ``confidence``, ``shift`` (seconds), and ``reason``
-        and ``why`` of a dropped one or ``key`` and ``row`` (of the manifest) of a kept one; ``made``, how many records
-        of each stage are new.
+        and ``why`` if it is dropped or ``key`` and ``row`` (of the manifest) if it is kept; ``made``, the number of new
+        records per stage.
     """
     store = Store(job.store, job.retry)
     outcome = _stages(job, store)
@@ -70,12 +78,12 @@ class _Recording:
     """A normalised source.
 
     Attributes:
-        info: of the normalised file.
-        key: of its record.
-        fps: its frames a second.
-        observed: what is seen and heard in it.
+        info: the normalised file's.
+        key: its record's.
+        fps: frames per second.
+        observed: its motion, loudness, keyframes and shots.
         grade: the source's ``sync_grade``; a copy can be trusted no more than its source.
-        store: where what is made is kept.
+        store: keeps the results.
     """
 
     info: VideoInfo
@@ -103,7 +111,7 @@ def _stages(job: Job, store: Store) -> Record:
         return {"facts": facts, **normal}
     copy = _info(normal["row"], store.path("normal", key, ".mp4"))
 
-    seen = key_of(key, VERSIONS["observed"], asdict(options.shots))
+    seen = key_of(key, VERSIONS["observed"], asdict(options.shots), detector_version(options.shots))
     store.record("observed", seen, lambda: _observe(copy, normal["motion"], store, seen, options), ".npz")
     observed = Observed.load(store.path("observed", seen, ".npz"))
     recording = _Recording(copy, key, Fraction(*normal["fps"]), observed, info.sync_grade, store)
@@ -117,14 +125,14 @@ def _stages(job: Job, store: Store) -> Record:
 
 def _scores(scorer: Scorer, recording: _Recording, seen: str, spans: list[Span]) -> dict[Span, Score]:
     def estimate() -> Record:
-        return {"scores": [scorer(Heard(recording.info, s, recording.fps, recording.observed)) for s in spans]}
+        return {"scores": [scorer(ScorerInput(recording.info, s, recording.fps, recording.observed)) for s in spans]}
 
     found = recording.store.record("scores", key_of(seen, VERSIONS["scores"], spans, scorer.name()), estimate)
     return {span: Score(*score) for span, score in zip(spans, found["scores"], strict=True)}
 
 
 def _clip(recording: _Recording, span: Span, judged: Rejection | Score, options: Options) -> Record:
-    """What becomes of a clip; see :func:`process`."""
+    """Return the record of a clip; see :func:`process`."""
     clip: Record = {**span._asdict(), "offset": None, "confidence": None, "shift": 0.0}
     if isinstance(judged, Rejection):
         return clip | judged._asdict()
@@ -141,7 +149,7 @@ def _clip(recording: _Recording, span: Span, judged: Rejection | Score, options:
 
 
 def _verdict(clips: list[Record], copy: VideoInfo, options: Options) -> Record:
-    """Why none of the clips is left, if so."""
+    """Return the rejection of a source of which no clip is left, else nothing."""
     if any("key" in clip for clip in clips):
         return {}
     if not clips:
@@ -154,7 +162,7 @@ def _verdict(clips: list[Record], copy: VideoInfo, options: Options) -> Record:
 
 
 def _unfit(info: VideoInfo, options: Options) -> Rejection | None:
-    """What the packets alone tell against a source."""
+    """Return the rejection that follows from the packets alone, else None."""
     audio = info.audio
     if audio is None:
         return Rejection("no_audio", "there is no audio stream, or nothing of it decodes")

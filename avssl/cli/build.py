@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from avssl.avsync.builder import Machine, build
-from avssl.avsync.executors import open_executor, parse_share
+from avssl.avsync.builder import build
+from avssl.avsync.executors import Execution, open_executor, parse_share
 from avssl.avsync.options import Options
 from avssl.runtime.parser import Parser
 
@@ -45,6 +45,6 @@ def run(words: Sequence[str]) -> None:
     args = made.parse_args(words)
     options = made.instantiate(args)
     with open_executor(args.executor) as executor:
-        machine = Machine(args.workers, args.timeout, executor, parse_share(args.shard), args.retry_failed)
+        machine = Execution(args.workers, args.timeout, executor, parse_share(args.shard), args.retry_failed)
         chosen = Options(**{name: options[name] for name in Options.__dataclass_fields__})
         print(build(args.sources, args.out, chosen, machine, args.labels, args.group))

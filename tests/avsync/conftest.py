@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from avssl.avsync.builder import Machine
+from avssl.avsync.executors import Execution
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
-from clapper import clapper
+from avssl.synthetic.clapper import write_clapper
 
 LATE = (-0.4, -0.2, -0.04, 0.0, 0.04, 0.2, 0.4)
 
@@ -20,7 +20,7 @@ def claps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of recordings whose sound is late or early by what their name says in milliseconds."""
     folder = tmp_path_factory.mktemp("claps")
     for seed, late in enumerate(LATE):
-        clapper(folder / f"late{1000 * late:+.0f}.mov", late, frames=150, codec="pcm_s16le", seed=seed)
+        write_clapper(folder / f"late{1000 * late:+.0f}.mov", late, frames=150, codec="pcm_s16le", seed=seed)
     return folder
 
 
@@ -28,4 +28,4 @@ def claps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine():
     """Threads of this process, which need not be started up."""
     with ThreadPoolExecutor(2) as executor:
-        yield Machine(executor=executor)
+        yield Execution(executor=executor)

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clapper import clapper, late_by
 from flashclick import EXACT, RECIPES, Recipe, number, onsets, write
 from folders import rows
 
-from avssl.avsync.builder import Machine, build
+from avssl.avsync.builder import build
+from avssl.avsync.executors import Execution
 from avssl.avsync.options import Accept, Cut, Options, Shots, Sync
 from avssl.avsync.score import OnsetScorer
 from avssl.avsync.source import Job, process
 from avssl.avsync.store import Store
 from avssl.media import open_video
 from avssl.runtime.files import digest_of
+from avssl.synthetic.clapper import clap_offsets, write_clapper
 
 MATRIX = [
     recipe
@@ -57,7 +58,7 @@ def test_every_click_is_heard_when_its_frame_is_due(tmp_path: Path, recipe: Reci
         assert np.max(early) <= 0.02 + gap
 
 
-def test_injected_offsets_are_found_and_undone(claps: Path, tmp_path: Path, machine: Machine):
+def test_injected_offsets_are_found_and_undone(claps: Path, tmp_path: Path, machine: Execution):
     cut = Cut(seconds=2.4, min_seconds=1.6)
     build([claps], tmp_path / "out", Options(cut=cut, sync=Sync(mode="realign")), machine)
     clips = rows(tmp_path / "out" / "clips.parquet")
@@ -68,13 +69,13 @@ def test_injected_offsets_are_found_and_undone(claps: Path, tmp_path: Path, mach
         assert clip["offset"] == pytest.approx(truth, abs=0.0051)
         assert clip["shift"] == (0 if abs(truth) <= 0.04 else clip["offset"])
         if clip["clip"]:
-            left = late_by(tmp_path / "out" / clip["clip"])
+            left = clap_offsets(tmp_path / "out" / clip["clip"])
             measured += len(left)
             assert left == pytest.approx(truth - clip["shift"], abs=1e-3)
     assert measured >= 21
 
 
-def test_drop_leaves_out_what_is_off_and_score_keeps_it(claps: Path, tmp_path: Path, machine: Machine):
+def test_drop_leaves_out_what_is_off_and_score_keeps_it(claps: Path, tmp_path: Path, machine: Execution):
     cut = Cut(seconds=3.0)
     build([claps], tmp_path / "out", Options(cut=cut, sync=Sync(mode="drop")), machine)
     clips = rows(tmp_path / "out" / "clips.parquet")
@@ -85,12 +86,12 @@ def test_drop_leaves_out_what_is_off_and_score_keeps_it(claps: Path, tmp_path: P
     assert set(again.made) == {"clips"}  # what was encoded, observed and scored before is used again
 
 
-def test_a_rate_that_is_not_the_sources_shifts_events_neither_way(tmp_path: Path, machine: Machine):
+def test_a_rate_that_is_not_the_sources_shifts_events_neither_way(tmp_path: Path, machine: Execution):
     """At 30, 50 and 15 frames a second sources' events lie, on average, where they were."""
     for fps in (15, 30, 50):
-        clapper(tmp_path / "in" / f"{fps}.mp4", frames=6 * fps, fps=Fraction(fps), seed=fps)
+        write_clapper(tmp_path / "in" / f"{fps}.mp4", frames=6 * fps, fps=Fraction(fps), seed=fps)
     build([tmp_path / "in"], tmp_path / "out", Options(cut=Cut(seconds=5.0)), machine)
-    late = [late_by(tmp_path / "out" / clip["clip"]) for clip in rows(tmp_path / "out" / "clips.parquet")]
+    late = [clap_offsets(tmp_path / "out" / clip["clip"]) for clip in rows(tmp_path / "out" / "clips.parquet")]
     assert len(late) == 3
     assert np.abs(np.concatenate(late)).max() <= 0.0211
     assert abs(np.concatenate(late).mean()) <= 0.008

@@ -13,15 +13,16 @@ import time
 from pathlib import Path
 
 import pytest
-from clapper import clapper
 from folders import contents, rows, tree
 
-from avssl.avsync.builder import Machine, build
-from avssl.avsync.executors import open_executor, parse_share
+from avssl.avsync.builder import build
+from avssl.avsync.executors import Execution, open_executor, parse_share
 from avssl.avsync.options import Accept, Cut, Normal, Options, Pack, Shots, Split, Sync
 from avssl.avsync.reasons import REASONS
-from avssl.avsync.score import Heard, OnsetScorer, Score
+from avssl.avsync.score import OnsetScorer, Score, ScorerInput
+from avssl.avsync.source import VERSIONS
 from avssl.catalog.index import open_manifest
+from avssl.synthetic.clapper import write_clapper
 
 TOOL = Path(__file__).parents[2] / "tools" / "build_avsync.py"
 SMALL = Options(
@@ -47,9 +48,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sound recordings, and some that are not."""
     root = tmp_path_factory.mktemp("mixed")
     for seed in range(6):
-        clapper(root / f"good{seed}.mp4", 0.02 * seed, frames=80, seed=seed)
-    clapper(root / "mute.mp4", codec="", frames=40)
-    clapper(root / "short.mp4", frames=15)
+        write_clapper(root / f"good{seed}.mp4", 0.02 * seed, frames=80, seed=seed)
+    write_clapper(root / "mute.mp4", codec="", frames=40)
+    write_clapper(root / "short.mp4", frames=15)
     (root / "page.mp4").write_text("<!doctype html>")
     shutil.copy(root / "good1.mp4", root / "twice.mp4")
     return root
@@ -59,7 +60,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(mixed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The files of the dataset, from one process that was never interrupted."""
     out = tmp_path_factory.mktemp("expected") / "out"
-    built = build([mixed], out, SMALL, Machine(workers=1))
+    built = build([mixed], out, SMALL, Execution(workers=1))
     assert built.outcomes == {"kept": 6, "no_audio": 1, "too_short": 1, "not_media": 1, "duplicate": 1}
     return contents(out)
 
@@ -73,7 +74,7 @@ class ScorerThatFails:
     def name(self) -> str:
         return f"fails: {self.how}"
 
-    def __call__(self, clip: Heard) -> Score:
+    def __call__(self, clip: ScorerInput) -> Score:
         if self.how == "hang":
             time.sleep(600)
         if self.how == "die":
@@ -83,7 +84,7 @@ class ScorerThatFails:
 
 def test_two_workers_make_the_same_dataset_as_one(mixed: Path, expected: dict[str, str], tmp_path: Path):
     before = tree(mixed)
-    build([mixed], tmp_path / "out", SMALL, Machine(workers=2))
+    build([mixed], tmp_path / "out", SMALL, Execution(workers=2))
     assert contents(tmp_path / "out") == expected
     assert tree(mixed) == before
 
@@ -136,7 +137,7 @@ def test_a_dask_cluster_makes_the_same_dataset(mixed: Path, expected: dict[str, 
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     )
     with cluster, open_executor(cluster.scheduler_address.replace("tcp://", "dask://")) as executor:
-        built = build([mixed], tmp_path / "out", SMALL, Machine(executor=executor))
+        built = build([mixed], tmp_path / "out", SMALL, Execution(executor=executor))
     assert built.made["normal"] == 6
     assert contents(tmp_path / "out") == expected
 
@@ -162,13 +163,28 @@ def test_a_changed_option_redoes_what_depends_on_it_and_nothing_else(mixed: Path
     assert not set(tree(out / "clips")) - {name.removeprefix("clips/") for name in first}
 
 
+def test_a_raised_version_redoes_its_stage_and_what_uses_its_results(tmp_path: Path, machine, monkeypatch):
+    write_clapper(tmp_path / "in" / "a.mp4", frames=40)
+    assert set(build([tmp_path / "in"], tmp_path / "out", SMALL, machine).made) == {"probe", *VERSIONS}
+    first = contents(tmp_path / "out")
+    for stage, redone in {
+        "normal": {"normal", "observed", "scores", "clips"},
+        "observed": {"observed", "scores"},  # clips are cut from "normal"; they change where spans or shifts do
+        "scores": {"scores"},
+        "clips": {"clips"},
+    }.items():
+        monkeypatch.setitem(VERSIONS, stage, VERSIONS[stage] + 1)
+        assert set(build([tmp_path / "in"], tmp_path / "out", SMALL, machine).made) == redone
+        assert contents(tmp_path / "out") == first
+
+
 def test_a_changed_source_is_built_anew_and_a_deleted_one_leaves(tmp_path: Path, machine):
     root, out = tmp_path / "in", tmp_path / "out"
     for seed in (1, 2):
-        clapper(root / f"{seed}.mp4", frames=40, seed=seed)
+        write_clapper(root / f"{seed}.mp4", frames=40, seed=seed)
     build([root], out, SMALL, machine)
     assert len(open_manifest(out)) == 2
-    clapper(root / "1.mp4", frames=40, seed=3)
+    write_clapper(root / "1.mp4", frames=40, seed=3)
     (root / "2.mp4").unlink()
     built = build([root], out, SMALL, machine)
     assert built.made["normal"] == 1
@@ -190,8 +206,8 @@ def test_damage_to_the_store_is_mended(mixed: Path, expected: dict[str, str], tm
 @pytest.mark.parametrize(("how", "reason"), [("hang", "timeout"), ("die", "crashed"), ("raise", "error")])
 def test_a_source_that_fails_costs_itself_and_is_tried_again_when_asked(tmp_path: Path, machine, how, reason):
     root, out = tmp_path / "in", tmp_path / "out"
-    clapper(root / "a.mp4", frames=40)
-    local = Machine(workers=1, timeout=20.0 if how != "hang" else 12.0)
+    write_clapper(root / "a.mp4", frames=40)
+    local = Execution(workers=1, timeout=20.0 if how != "hang" else 12.0)
     assert build([root], out, SMALL, local, scorer=ScorerThatFails(how)).outcomes == {reason: 1}
     assert build([root], out, SMALL, machine).outcomes == {reason: 1}
     machine.retry = True
@@ -244,9 +260,9 @@ def test_real_odd_and_damaged_files_are_all_accounted_for(shared_data: Path, tmp
 
 def test_reasons_follow_the_options(tmp_path: Path, machine):
     root = tmp_path / "in"
-    clapper(root / "off.avi", codec="libmp3lame", frames=60)
-    clapper(root / "still.mp4", frames=60, seed=-1)
-    clapper(root / "long.mp4", frames=60, audio_frames=120)
+    write_clapper(root / "off.avi", codec="libmp3lame", frames=60)
+    write_clapper(root / "still.mp4", frames=60, seed=-1)
+    write_clapper(root / "long.mp4", frames=60, audio_frames=120)
     cut = Cut(seconds=1.0)
     built = build([root], tmp_path / "out", Options(cut=cut), machine)
     assert built.outcomes == {"unsignalled_offset": 1, "still": 1, "length_mismatch": 1}
@@ -265,7 +281,7 @@ def test_evil_names_and_places(tmp_path: Path, machine):
         "'\"&.mp4",
     ]
     for seed, name in enumerate(names):
-        clapper(root / name, frames=30, seed=seed)
+        write_clapper(root / name, frames=30, seed=seed)
     (root / "folder.mp4").mkdir()
     (root / "loop").symlink_to(root)
     (root / "nowhere.mp4").symlink_to(root / "missing.mp4")

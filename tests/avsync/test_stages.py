@@ -15,7 +15,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from clapper import clapper
 from folders import contents, rows
 
 from avssl.avsync.builder import build
@@ -23,12 +22,22 @@ from avssl.avsync.clips import Span, check_clip, find_clips, with_sound
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Cut, Normal, Options, Pack, Shots, Split, Sync
 from avssl.avsync.reasons import Rejection
-from avssl.avsync.score import ONSETS_SURE, Heard, OnsetScorer, RunScorer, Score, Verdict, decide, make_scorer
+from avssl.avsync.score import (
+    ONSET_CONFIDENCE,
+    OnsetScorer,
+    RunScorer,
+    Score,
+    ScorerInput,
+    Verdict,
+    decide,
+    make_scorer,
+)
 from avssl.avsync.splits import split_of, trials_of
 from avssl.avsync.store import Store, key_of
 from avssl.catalog.index import open_manifest
 from avssl.media import VideoInfo, open_video
 from avssl.sync.offset import Offset
+from avssl.synthetic.clapper import write_clapper
 
 FPS = Fraction(25)
 INFO = VideoInfo(Path("x"), 6.0, 25.0, (64, 64))
@@ -109,13 +118,13 @@ def test_the_onset_scorer_finds_offsets_and_knows_when_there_is_nothing_to_find(
         loudness[place : place + 20] += np.linspace(0.5, 0, 20)
     recording = Observed(motion, loudness, np.zeros(1, int), np.zeros(1, int), (0.0, 6.0))
     scorer = OnsetScorer(0.6)
-    found = scorer(Heard(INFO, Span(10, 140), FPS, recording))
+    found = scorer(ScorerInput(INFO, Span(10, 140), FPS, recording))
     assert found.offset == pytest.approx(late, abs=0.0051)
-    assert found.confidence > ONSETS_SURE
+    assert found.confidence > ONSET_CONFIDENCE
     silent = Observed(motion, 0 * loudness, np.zeros(1, int), np.zeros(1, int), (0.0, 6.0))
-    assert scorer(Heard(INFO, Span(10, 140), FPS, silent)) == (0.0, 0.0)
+    assert scorer(ScorerInput(INFO, Span(10, 140), FPS, silent)) == (0.0, 0.0)
     nothing = Observed(motion, rng.uniform(0, 0.02, 1200), np.zeros(1, int), np.zeros(1, int), (0.0, 6.0))
-    assert scorer(Heard(INFO, Span(10, 140), FPS, nothing)).confidence < ONSETS_SURE
+    assert scorer(ScorerInput(INFO, Span(10, 140), FPS, nothing)).confidence < ONSET_CONFIDENCE
 
 
 def test_a_run_is_asked_about_the_clip_and_its_confidence_has_no_default(tmp_path: Path, machine, monkeypatch):
@@ -130,7 +139,7 @@ def test_a_run_is_asked_about_the_clip_and_its_confidence_has_no_default(tmp_pat
 
     monkeypatch.setattr("avssl.sync.offset.find_offset", find_offset)
     monkeypatch.setattr("avssl.avsync.score._network", lambda run: "network")
-    clapper(tmp_path / "in" / "a.mp4", frames=80)
+    write_clapper(tmp_path / "in" / "a.mp4", frames=80)
     options = Options(cut=Cut(seconds=1.0), sync=Sync(mode="drop", run=tmp_path, max_offset=0.4, min_confidence=1.0))
     scorer = RunScorer(tmp_path, 0.4, "hash")
     build([tmp_path / "in"], tmp_path / "out", options, machine, scorer=scorer)
@@ -221,7 +230,7 @@ def test_options_are_checked():
 
 
 def test_shots_are_not_crossed(tmp_path: Path, machine):
-    first, second = (clapper(tmp_path / f"{seed}.mp4", frames=40, seed=seed, size=(64, 64)) for seed in (1, 2))
+    first, second = (write_clapper(tmp_path / f"{seed}.mp4", frames=40, seed=seed, size=(64, 64)) for seed in (1, 2))
     joined = tmp_path / "in" / "joined.mkv"
     joined.parent.mkdir()
     _join([first, second], joined)
@@ -262,7 +271,7 @@ def _join(paths: list[Path], target: Path) -> None:
 def test_shards_hold_the_clips_their_sound_and_what_is_known(tmp_path: Path, machine, form: str):
     webdataset = pytest.importorskip("webdataset")
     for seed in range(3):
-        clapper(tmp_path / "in" / f"{seed}" / f"{seed}.mp4", frames=60, seed=seed)
+        write_clapper(tmp_path / "in" / f"{seed}" / f"{seed}.mp4", frames=60, seed=seed)
     options = Options(
         cut=Cut(seconds=1.0), split=Split(test=0, validation=0), pack=Pack("webdataset", form, clips_per_shard=4)
     )
@@ -309,7 +318,7 @@ def _samples(content: bytes, form: str) -> torch.Tensor:
 
 def test_manifests_fixed_offsets_and_card(tmp_path: Path, machine):
     for seed in range(12):
-        clapper(tmp_path / "in" / f"speaker{seed % 6}" / f"{seed}.mp4", frames=30, seed=seed)
+        write_clapper(tmp_path / "in" / f"speaker{seed % 6}" / f"{seed}.mp4", frames=30, seed=seed)
     options = Options(
         cut=Cut(seconds=1.0),
         split=Split(validation=0.3, test=0.4, crop=0.6, max_offset=0.4),

@@ -1,4 +1,4 @@
-"""Recordings of a patch that lights up as a click sounds, at uneven intervals, before something that moves."""
+"""Clapper recordings: a patch lights up as a click sounds, at uneven intervals, over a moving texture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 
 from avssl.media import open_video
 
-CLAPS = (13, 40, 58, 91, 107)  # frames at which it lights up, of 25 a second
+CLAPS = (13, 40, 58, 91, 107)  # frames at which the patch lights up, at 25 frames per second
 LIT = 3  # frames for which it stays lit, fading
 
 
-def clapper(
+def write_clapper(
     path: Path,
     late: float = 0.0,
     frames: int = 125,
@@ -26,25 +26,24 @@ def clapper(
     seed: int = 0,
     audio_frames: int | None = None,
 ) -> Path:
-    """Write one.
+    """Write a recording of H.264 video and mono sound.
 
     Args:
-        path: the file; its ending names the container.
-        late: seconds by which every click sounds after its light; negative: before.
+        path: file to write; its suffix names the container.
+        late: seconds by which every click sounds after its light; negative is before.
         frames: number of frames.
-        fps: frames a second.
+        fps: frames per second.
         size: (height, width).
-        rate: samples a second.
+        rate: sampling rate of the sound.
         codec: FFmpeg's name of the audio codec; empty for no sound.
-        seed: of what moves; -1 for nothing that does.
-        audio_frames: how long the sound lasts, if not as long as the picture.
+        seed: seed of the texture; -1 for a still picture.
+        audio_frames: length of the sound in frames, if it differs from the picture's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(max(seed, 0))
-    claps = [clap for clap in CLAPS if clap / 25 < frames / fps]
-    shown = [round(clap / 25 * fps) for clap in claps]
+    lights = clap_frames(frames, fps)
     sound = rng.normal(0, 1e-4, round(float((audio_frames or frames) / fps) * rate)).astype(np.float32)
-    for frame in shown:
+    for frame in lights:
         place = round((float(frame / fps) + late) * rate)
         if place >= 0:
             sound[place : place + round(0.002 * rate)] = 0.8
@@ -56,12 +55,11 @@ def clapper(
         for number in range(frames):
             place = 0 if seed < 0 else number % size[1]
             picture = np.repeat(texture[:, place : place + size[1], None], 3, axis=2)
-            since = min((number - frame for frame in shown if number >= frame), default=LIT)
-            since = LIT if seed < 0 else since
+            since = LIT if seed < 0 else min((number - frame for frame in lights if number >= frame), default=LIT)
             picture[: size[0] // 2, : size[1] // 2] = 10 if since >= LIT else 230 - 60 * since
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = number, 1 / fps
-            out.mux(video.encode(frame))
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            image.pts, image.time_base = number, 1 / fps
+            out.mux(video.encode(image))
         out.mux(video.encode(None))
         if audio is not None:
             for start in range(0, len(sound), 1024):
@@ -72,20 +70,32 @@ def clapper(
     return path
 
 
-def late_by(path: Path) -> np.ndarray:
-    """Seconds by which each click of a clip sounds after its light, for the lights that have a click within 0.5 s."""
+def clap_frames(frames: int, fps: Fraction) -> list[int]:
+    """Return the numbers of the frames at which the patch lights up."""
+    return [round(clap / 25 * fps) for clap in CLAPS if clap / 25 < frames / fps]
+
+
+def click_times(path: Path) -> np.ndarray:
+    """Return the seconds at which clicks begin in a recording."""
     with open_video(path, "pyav") as reader:
         info = reader.info
         assert info.audio is not None
+        sound = reader.audio(0.0, info.duration, info.audio.rate).samples.abs().numpy()
+    loud = np.flatnonzero(sound > 0.35 * max(sound.max(), 0.1))
+    return loud[np.diff(loud, prepend=-(10**6)) > 0.05 * info.audio.rate] / info.audio.rate
+
+
+def clap_offsets(path: Path) -> np.ndarray:
+    """Return the seconds by which each click sounds after its light, for lights with a click within 0.5 s."""
+    with open_video(path, "pyav") as reader:
+        info = reader.info
         times = torch.arange(info.num_frames, dtype=torch.float64) / info.fps
         frames = reader.frames(times).float().mean(1)  # [T, H, W]
-        sound = reader.audio(0.0, info.duration, info.audio.rate).samples.abs().numpy()
     patch = frames[:, : info.size[0] // 3, : info.size[1] // 3].mean((1, 2)).numpy()
     lights = np.flatnonzero((patch[1:] > 150) & (patch[:-1] < 100)) + 1
-    loud = np.flatnonzero(sound > 0.35 * max(sound.max(), 0.1))
-    clicks = loud[np.diff(loud, prepend=-(10**6)) > 0.05 * info.audio.rate] / info.audio.rate
+    clicks = click_times(path)
     if len(clicks) == 0 or len(lights) == 0:
         return np.zeros(0)
-    apart = clicks[None] - lights[:, None] / info.fps  # [lights, clicks]
-    nearest = apart[np.arange(len(lights)), np.abs(apart).argmin(axis=1)]
+    late = clicks[None] - lights[:, None] / info.fps  # [lights, clicks]
+    nearest = late[np.arange(len(lights)), np.abs(late).argmin(axis=1)]
     return nearest[np.abs(nearest) < 0.5]
