@@ -45,6 +45,6 @@ def run(words: Sequence[str]) -> None:
     args = made.parse_args(words)
     options = made.instantiate(args)
     with open_executor(args.executor) as executor:
-        machine = Execution(args.workers, args.timeout, executor, parse_share(args.shard), args.retry_failed)
+        execution = Execution(args.workers, args.timeout, executor, parse_share(args.shard), args.retry_failed)
         chosen = Options(**{name: options[name] for name in Options.__dataclass_fields__})
-        print(build(args.sources, args.out, chosen, machine, args.labels, args.group))
+        print(build(args.sources, args.out, chosen, execution, args.labels, args.group))
