@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from avssl.clips import Clips
+from avssl.pixels import normalise
 
 
 def batch(**values):
