@@ -38,6 +38,9 @@ def test_normalised_is_pixels_over_255_less_mean_over_std():
     last = clips.video.movedim(-3, -1).contiguous().movedim(-1, -3)  # the memory format that readers give
     assert torch.equal(normalised(last, mean, std), clips.normalised(mean, std).video)
     assert normalised(last, mean, std).stride() == last.stride()
+    assert torch.equal(clips.normalised(mean, std).rgb, clips.video.float() / 255)
+    with pytest.raises(ValueError, match="only the clips that Clips"):
+        _ = clips.rgb
 
 
 def test_to_moves_all_and_keeps_what_is_absent_absent():

@@ -1,4 +1,16 @@
-"""Pretext tasks, one file per paper. Each is imported when it is first used."""
+"""Pretext tasks, one file per paper, each imported on first use.
+
+A method takes a batch of normalised clips and returns a loss, metrics, and the chance level of each metric:
+
+>>> import torch
+>>> from avssl import clips, encoders, methods
+>>> method = methods.RotNet(encoders.ResNet(18, width=8))
+>>> batch = clips.Clips(torch.randn(2, 4, 1, 3, 32, 32), torch.zeros(2, 4, 1))
+>>> sorted(method(batch))
+['accuracy', 'chance/accuracy', 'loss']
+
+To add one: a module, a line in ``__init__.pyi``, a config, and a page in ``docs/methods``.
+"""
 
 import lazy_loader
 

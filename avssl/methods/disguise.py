@@ -75,11 +75,8 @@ def moving_crop(video: Tensor, drift: float) -> Tensor:
     """View ``[M, T, 3, H, W]`` through a window that moves and zooms linearly from the first frame to the last.
 
     The first and the last window have the same distribution, so the added motion is equally likely in either direction
-    of time. It hides that cameras zoom in more often than out, and tilt down more often than up.
-
-    Args:
-        video: clips, sampled bilinearly.
-        drift: largest reduction of the window's side, as a fraction of the frame's; below 1.
+    of time. It hides that cameras zoom in more often than out, and tilt down more often than up. The window's side is
+    smaller than the frame's by at most the fraction ``drift``, below 1.
     """
     clips, frames = video.shape[:2]
     scale = 1 - drift * torch.rand(clips, 2, 1, device=video.device)  # [M, 2, 1], first and last frame

@@ -202,14 +202,8 @@ def n_pairs(first: Tensor, second: Tensor, negative: Tensor, shrink: float = 0.0
 def lifted(frames: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:
     """Lifted structured loss: a positive pair against all negatives of both frames (Oh Song et al., CVPR 2016, eq. 4).
 
-    Args:
-        frames: ``[B, M, D]`` vectors.
-        positive: ``[B, M, M]`` bool, symmetric, as ``negative``.
-        negative: see `triplet`.
-        margin: alpha, between distances.
-
-    Returns:
-        Half the mean over pairs, as in the paper.
+    Returns half the mean over pairs, as in the paper. Arguments are as in `triplet`; ``positive`` and ``negative`` are
+    symmetric, and the margin is between distances.
     """
     distance = (squared_distances(frames, frames) + 1e-12).sqrt()  # the gradient of sqrt is infinite at 0
     pull = (margin - distance).masked_fill(~negative, -torch.inf).logsumexp(-1)  # [B, M]

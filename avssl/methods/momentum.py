@@ -49,12 +49,7 @@ class MomentumCopy(nn.Module):
 
     @torch.no_grad()
     def follow(self, network: nn.Module, progress: float) -> None:
-        """Take one step towards the network; call it in `Method.after_step`.
-
-        Args:
-            network: network of the same architecture as the copy.
-            progress: progress of the run, in (0, 1].
-        """
+        """Take one step towards a network of the same architecture; call it in `Method.after_step`."""
         self.steps += 1
         steps = self.steps.item()
         kept = momentum_schedule(min(self.momentum, 1 - 1 / (steps + 1)), progress)

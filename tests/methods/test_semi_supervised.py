@@ -81,7 +81,7 @@ def test_only_a_method_that_says_so_is_given_labels_and_only_some(world, tmp_pat
     data = Data(Squash(16), str(world), workers=0, labelled=0.3)
     for taught in (method(), RotNet(ResNet(18, 8))):
         loaders = Loaders(data, taught, 1, 0, tmp_path)
-        training, measured = loaders.training, loaders.measured
+        training, measured = loaders.datasets.training, loaders.datasets.held_out
         shown = [training[0, index].clips.label.item() for index in range(len(training))]
         assert training[1, 0].clips.label.item() == shown[0]  # the same in every epoch
         assert (sum(label >= 0 for label in shown) > 0) == taught.uses_labels

@@ -114,14 +114,9 @@ class XDC(AudioVisualMethod):
 
 
 def kmeans(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Run spherical k-means from given centres.
+    """Run spherical k-means on ``[M, D]`` unit vectors from ``[K, D]`` unit centres, K <= M.
 
-    Args:
-        vectors: ``[M, D]`` unit vectors.
-        centres: ``[K, D]`` unit vectors, K <= M.
-
-    Returns:
-        ``[K, D]`` unit vectors; no cluster is empty if there are K distinct vectors.
+    No cluster is empty at the end if there are K distinct vectors.
     """
     for _ in range(ROUNDS):
         cosine, own = (vectors @ centres.T).max(1)  # [M]

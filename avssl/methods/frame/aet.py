@@ -111,15 +111,9 @@ def parameter_error(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def warp(pictures: Tensor, matrices: Tensor, padding: Padding = "reflection") -> Tensor:
-    """Warp each picture by its own transformation, with bilinear sampling.
+    """Warp each of ``[M, C, H, W]`` by its own transformation, with bilinear sampling.
 
-    Args:
-        pictures: ``[M, C, H, W]``.
-        matrices: ``[M, 3, 3]``, from points (x, y, 1) of the result, -1 to 1 along the sides, to points of the picture.
-        padding: what lies beyond the border.
-
-    Returns:
-        ``[M, C, H, W]``.
+    Matrices ``[M, 3, 3]`` map points (x, y, 1) of the result, -1 to 1 along the sides, to points of the picture.
     """
     height, width = pictures.shape[-2:]
     identity = torch.eye(2, 3, device=pictures.device).expand(len(pictures), -1, -1)
@@ -153,14 +147,9 @@ def random_projective(count: int, device: torch.device) -> Tensor:
 
 
 def homographies(places: Tensor, others: Tensor) -> Tensor:
-    """Return the projective transformations that map four points to four others.
+    """Return the projective transformations ``[M, 3, 3]``, last entry 1, that map four points (x, y) to four others.
 
-    Args:
-        places: ``[M, 4, 2]`` (x, y), no three on a line.
-        others: ``[M, 4, 2]``.
-
-    Returns:
-        ``[M, 3, 3]``, with last entry 1.
+    Both are ``[M, 4, 2]``, no three of them on a line.
     """
     one, nought = torch.ones_like(places[..., :1]), torch.zeros_like(places)
     whole = torch.cat([places, one], 2)  # [M, 4, 3]

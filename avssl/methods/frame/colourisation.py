@@ -129,14 +129,9 @@ class Colourisation(Method):
 
 
 def hypercolumns(maps: Sequence[Tensor], places: Tensor) -> Tensor:
-    """Read all maps, upsampled bilinearly to the size of the first, at some places only.
+    """Read ``[M, C, h, w]`` maps, upsampled bilinearly to the size of the first, at some places: ``[M, P, sum of C]``.
 
-    Args:
-        maps: ``[M, C, h, w]`` each, of any size.
-        places: ``[M, P]`` cells of the first maps, numbered row by row.
-
-    Returns:
-        ``[M, P, sum of C]`` float32.
+    Places ``[M, P]`` are cells of the first maps, numbered row by row.
     """
     height, width = maps[0].shape[-2:]
     across = (places % width + 0.5) * 2 / width - 1
@@ -150,14 +145,7 @@ def decode_histograms(hue: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
     """Convert histograms to colours: circular mean of the hue, median of the chroma, faded where the hue is undecided.
 
     ECCV 2016, section 3.3. The paper's chroma factor reads max(|z| / 0.03, 1); since it is meant to fade, the minimum
-    is taken here.
-
-    Args:
-        hue: ``[..., K]`` probabilities.
-        chroma: ``[..., K]`` probabilities.
-
-    Returns:
-        Hue in [0, 1) and chroma in [0, 1], ``[...]`` each.
+    is taken here. Probabilities ``[..., K]`` give hue in [0, 1) and chroma in [0, 1], ``[...]`` each.
     """
     bins = hue.shape[-1]
     angle = 2 * math.pi * (torch.arange(bins, device=hue.device) + 0.5) / bins

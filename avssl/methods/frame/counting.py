@@ -132,14 +132,9 @@ def quarters(pictures: Tensor) -> Tensor:
 
 
 def halve(pictures: Tensor, style: Tensor) -> Tensor:
-    """Scale pictures to half size, each in its own way.
+    """Scale each of ``[M, C, H, W]`` to half size in its own way, ``[M, C, H / 2, W / 2]``.
 
-    Args:
-        pictures: ``[M, C, H, W]``.
-        style: ``[M, 8]`` weights of the eight pixels around the centre of each pair, along both sides.
-
-    Returns:
-        ``[M, C, H / 2, W / 2]``.
+    ``style`` ``[M, 8]`` weights the eight pixels around the centre of each pair, along both sides.
     """
     padded = F.pad(crop_to_even(pictures), (3, 3, 3, 3), mode="replicate")
     height, width = (side - 6 for side in padded.shape[-2:])

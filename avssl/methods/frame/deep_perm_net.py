@@ -90,12 +90,8 @@ class DeepPermNet(Method):
 def sinkhorn(scores: Tensor, iterations: int) -> Tensor:
     """Normalise rows and columns of the scores' exponentials to sum 1, in turns (section 3.2, equations 6 and 7).
 
-    Args:
-        scores: ``[..., n, n]`` float32 of any sign: the paper requires positive entries, here they are exponents.
-        iterations: of both steps; columns come last and are exact.
-
-    Returns:
-        ``[..., n, n]`` log of a matrix that approaches a doubly stochastic one with more iterations.
+    Scores ``[..., n, n]`` have any sign: the paper requires positive entries, here they are exponents. Returns the log
+    of a matrix that approaches a doubly stochastic one with more iterations; its columns are exact.
     """
     for _ in range(iterations):
         scores = scores - scores.logsumexp(-1, keepdim=True)

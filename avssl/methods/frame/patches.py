@@ -19,11 +19,7 @@ FLAT = 0.02  # added to the standard deviation of a tile: about one of 256 level
 def cut_windows(pictures: Tensor, grid: int, size: Sequence[int], step: Sequence[int]) -> Tensor:
     """Cut a centred regular grid of windows out of ``[M, 3, H, W]``: ``[M, grid, grid, 3, h, w]``.
 
-    Args:
-        pictures: of any size that holds the grid.
-        grid: windows per row and per column.
-        size: (h, w) of a window in pixels.
-        step: (down, across) pixels from one window to the next; windows overlap if it is less than the size.
+    ``size`` (h, w) of a window and ``step`` (down, across) from one to the next are in pixels.
     """
     for axis, (length, apart) in enumerate(zip(size, step, strict=True), start=2):
         whole = (grid - 1) * apart + length
@@ -32,19 +28,12 @@ def cut_windows(pictures: Tensor, grid: int, size: Sequence[int], step: Sequence
 
 
 def cut_tiles(pictures: Tensor, grid: int, side: float, room: float) -> Tensor:
-    """Divide pictures into equal cells, and cut a tile at a random position around the centre of each.
+    """Divide ``[M, 3, H, W]`` into cells, and cut a tile around the centre of each: ``[M, grid * grid, 3, h, w]``.
 
     The mean gap between neighbouring tiles is what a tile lacks to its cell; its random position is the jitter. Both
     are needed: without a gap, lines continue from tile to tile; without jitter, they do so across a known gap.
 
-    Args:
-        pictures: ``[M, 3, H, W]``.
-        grid: cells per row and per column.
-        side: side of a tile, as a fraction of its cell's.
-        room: range of a tile's position, as a fraction of the cell's side; at most ``1 - side``.
-
-    Returns:
-        ``[M, grid * grid, 3, h, w]``, row by row.
+    ``side`` is a tile's side and ``room`` the range of its position, as fractions of the cell's, at most 1 together.
     """
     cell = [length // grid for length in pictures.shape[-2:]]
     size = [max(1, round(side * length)) for length in cell]
@@ -56,17 +45,8 @@ def cut_tiles(pictures: Tensor, grid: int, side: float, room: float) -> Tensor:
 def cut_puzzle(pictures: Tensor, grid: int, side: float, shift: int) -> Tensor:
     """Cut the tiles of a jigsaw puzzle so that they share no low-level cue (Noroozi & Favaro, ECCV 2016, section 4.2).
 
-    Each tile lies anywhere in its cell, its channels are shifted against each other, and each channel of each tile is
-    standardised by itself.
-
-    Args:
-        pictures: ``[M, 3, H, W]``.
-        grid: cells per row and per column.
-        side: side of a tile before its channels are shifted, as a fraction of its cell's.
-        shift: largest shift of a channel in pixels; a tile loses twice as many.
-
-    Returns:
-        ``[M, grid * grid, 3, h, w]``, row by row.
+    Each tile lies anywhere in its cell, its channels are shifted against each other by up to ``shift`` pixels (a tile
+    loses twice as many), and each channel of each tile is standardised by itself. Shapes are as in `cut_tiles`.
     """
     shifted = shift_channels(cut_tiles(pictures, grid, side, 1 - side).flatten(0, 1), shift)
     return standardise_channels(shifted).unflatten(0, (-1, grid**2))

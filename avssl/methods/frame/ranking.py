@@ -105,16 +105,10 @@ def score_margins(scores: Tensor) -> Tensor:
 
 
 def nested_crops(pictures: Tensor, levels: int, scale: float) -> Tensor:
-    """Draw nested square crops around an anchor near the centre of each picture.
+    """Draw K nested square crops ``[M, K, C, s, s]``, largest first, around a point near the centre of each.
 
-    Args:
-        pictures: ``[M, C, H, W]``.
-        levels: K.
-        scale: side of a crop as a fraction of that of the one before; the first is as large as fits.
-
-    Returns:
-        ``[M, K, C, s, s]``, the largest crop first. Every pixel is one of the picture's, and none occurs twice in a
-        crop: s is the side of the smallest possible crop.
+    The first is as large as ``[M, C, H, W]`` allows, each next one smaller by ``scale``. Every pixel is an original one,
+    and none occurs twice in a crop: s is the side of the smallest possible crop.
     """
     device = pictures.device
     sides = torch.tensor(pictures.shape[-2:], device=device)
@@ -134,14 +128,9 @@ def nested_crops(pictures: Tensor, levels: int, scale: float) -> Tensor:
 
 
 def distort(rgb: Tensor, levels: int) -> Tensor:
-    """Degrade pictures step by step: blur, noise, low contrast or posterisation, drawn per picture.
+    """Degrade ``[M, 3, H, W]`` RGB in [0, 1] in K levels, ``[M, K, 3, H, W]``, the first the picture itself.
 
-    Args:
-        rgb: ``[M, 3, H, W]`` in [0, 1].
-        levels: K, the first of which is the picture itself.
-
-    Returns:
-        ``[M, K, 3, H, W]`` in [0, 1].
+    The kind is drawn per picture: blur, noise, low contrast or posterisation.
     """
     middle = rgb.mean((1, 2, 3), keepdim=True)
     noise = torch.randn_like(rgb)
