@@ -107,7 +107,7 @@ def score_margins(scores: Tensor) -> Tensor:
 def nested_crops(pictures: Tensor, levels: int, scale: float) -> Tensor:
     """Draw K nested square crops ``[M, K, C, s, s]``, largest first, around a point near the centre of each.
 
-    The first is as large as ``[M, C, H, W]`` allows, each next one smaller by ``scale``. Every pixel is an original one,
+    The first is as large as ``[M, C, H, W]`` allows, each next one smaller by ``scale``. Every pixel is an original,
     and none occurs twice in a crop: s is the side of the smallest possible crop.
     """
     device = pictures.device
