@@ -39,7 +39,7 @@ SCHEMA = pa.schema(
         ("seekable", pa.bool_()),
         ("backends", pa.list_(pa.string())),
         ("sync_grade", pa.string()),
-        ("audio_rate", pa.int32()),  # null where there is no sound
+        ("audio_rate", pa.int32()),  # null if there is no sound
         ("audio_channels", pa.int32()),
         ("audio_start", pa.float64()),
         ("audio_duration", pa.float64()),

@@ -31,11 +31,11 @@ def film(
     Args:
         path: the file; its ending chooses the container.
         frames: number of frames.
-        fps: frames a second, a multiple of which is the time base.
+        fps: frames per second, a multiple of which is the time base.
         size: (height, width).
         times: seconds at which each frame is shown; None for one each ``1 / fps``.
         sound: ``[S]`` float mono.
-        rate: samples a second.
+        rate: samples per second.
         sound_start: seconds at which the first sample is heard.
         audio_codec: FFmpeg's name of it.
         flash: the number of a frame that is white, while all others are black.
