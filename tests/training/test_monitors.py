@@ -16,7 +16,7 @@ def protocol(world, tmp_path_factory):
     """The world's own actions, as labelled videos."""
     path = tmp_path_factory.mktemp("protocol") / "world.yaml"
     split = {"class_path": "avssl.evaluation.splits.GroupFolds", "init_args": {"folds": 3}}
-    views = {"clips": 2, "frames": 8, "step": 0.2, "size": 32}
+    views = {"clips": 2, "num_frames": 8, "step": 0.2, "size": 32}
     path.write_text(yaml.safe_dump({"name": "world", "data": {"root": str(world)}, "split": split, "views": views}))
     return path
 
