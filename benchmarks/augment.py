@@ -1,4 +1,4 @@
-"""What augmenting a clip costs: our colour jitter against torchvision's, and the whole of it, in turns on one thread.
+"""Cost of augmenting a clip on one thread: our colour jitter against torchvision's, and the whole of `Augment`.
 
 python benchmarks/augment.py
 """
@@ -18,12 +18,12 @@ from avssl.data.transforms import Augment, ColourJitter
 
 
 def main(frames: int = 8, size: int = 56, rounds: int = 200) -> None:
-    """Print milliseconds a clip.
+    """Print milliseconds per clip.
 
     Args:
-        frames: of a clip.
-        size: height and width.
-        rounds: times that each has its turn.
+        frames: number of frames per clip.
+        size: height and width in pixels.
+        rounds: measurements of each, interleaved.
     """
     torch.set_num_threads(1)
     clip = torch.randint(0, 256, (frames, 3, size, size), dtype=torch.uint8)

@@ -1,16 +1,16 @@
-"""How far sound and picture of built clips lie apart, and what gives an offset away without looking and listening.
+"""Errors between sound and picture of built clips, and cues that give an offset away without looking and listening.
 
     python benchmarks/avsync.py accuracy --faces ../shared/data/talking_faces/clips
     python benchmarks/avsync.py audit --faces ../shared/data/talking_faces/clips
 
-``accuracy`` takes recordings through the builder. Where a light and a click say when things happen, they are compared;
-where nothing does (faces), the sound of each clip is matched against the source's by correlation and each of its
-frames against the source's frames. Then offsets are put in and estimated.
+``accuracy`` takes recordings through the builder. Lights and clicks of clapper recordings are compared with each other
+and with the times at which they are due; faces have neither, so the sound of each clip is matched against the source's
+by correlation and its frames against the source's frames. Then offsets are injected and estimated.
 
 ``audit`` asks classifiers that see one cue only (loudness over time, silence, the ends of the sound, spectrum, packet
-sizes of the picture) to tell stretches of sound and picture that are in sync from those that are not; once as the
-builder makes the trials of ``fixed_offsets.csv``, once as is often done: the sound of a clip shifted, what is missing
-filled with silence, and written again with AAC. Five folds by clip; intervals by resampling clips.
+sizes of the picture) to tell stretches of sound and picture that are in sync from shifted ones: once in the trials of
+``fixed_offsets.csv``, once made the usual way: the sound of a clip is shifted, the gap filled with silence, and encoded
+with AAC again. Five folds by clip; intervals by resampling clips.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def built(sources: list[Path], out: Path, options: Options) -> list[dict]:
 
 
 def apart(source: Path, clip: Path, start: float) -> tuple[float, int]:
-    """Seconds by which the sound of a clip is late, and frames by which its picture is, each against the source."""
+    """Return the delays of a clip against its source: of the sound in seconds, of the picture in frames."""
     with open_video(source, "pyav") as before, open_video(clip, "pyav") as after:
         count = after.info.num_frames
         margin = 0.05
@@ -93,7 +93,7 @@ def apart(source: Path, clip: Path, start: float) -> tuple[float, int]:
 
 
 def accuracy(faces: Path, files: int) -> None:
-    """Errors in the place of sound and picture, and in the estimates of offsets that were put in."""
+    """Print errors in the places of sound and picture, and in the estimates of injected offsets."""
     print("| A/V error, ms | measured | median | 95 % | largest |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -116,7 +116,7 @@ def accuracy(faces: Path, files: int) -> None:
         rows = built([folder / "claps"], folder / "c", options)
         rows = [row for row in rows if row["offset"] is not None]
         known = np.array([float(Path(row["source"]).stem) for row in rows])
-        shown("offset of -400 to 400 ms put in: estimate", np.array([row["offset"] for row in rows]) - known)
+        shown("offset of -400 to 400 ms injected: estimate", np.array([row["offset"] for row in rows]) - known)
         left = [clap_offsets(folder / "c" / row["clip"]) for row in rows if row["clip"] and row["shift"]]
         shown("the same, realigned: light against click", np.concatenate(left))
 
@@ -133,11 +133,11 @@ def accuracy(faces: Path, files: int) -> None:
 
 
 def estimates(work: Path) -> None:
-    """The onset scorer on speech: offsets put in by shifting the loudness."""
+    """Print errors of the onset scorer on speech, with offsets injected by shifting the loudness."""
     scorer, errors, confidences = OnsetScorer(0.6), [], []
     for number, path in enumerate(sorted((work / "observed").rglob("*.npz"))):
         observed = Observed.load(path)
-        info = VideoInfo(path, len(observed.motion) / 25, 25.0, (256, 256))  # onsets ask for nothing of it
+        info = VideoInfo(path, len(observed.motion) / 25, 25.0, (256, 256))  # not used by the onset scorer
         late = ((number * 7) % 21 - 10) * 0.04
         shift = round(late * LOUDNESS_RATE)
         loudness = np.roll(observed.loudness, shift)
@@ -146,19 +146,19 @@ def estimates(work: Path) -> None:
         score = scorer(ScorerInput(info, Span(0, len(observed.motion)), Fraction(25), moved))
         errors.append(score.offset - late)
         confidences.append(score.confidence)
-    shown("talking faces, offset put in: estimate by onsets", np.array(errors))
+    shown("talking faces, offset injected: estimate by onsets", np.array(errors))
     within = float((np.abs(errors) <= 0.1).mean())
     sure = float((np.array(confidences) >= ONSET_CONFIDENCE).mean())
-    print(f"\nwithin 100 ms on faces: {within:.3f}, chance 0.167; share believed: {sure:.3f}")
+    print(f"\nwithin 100 ms on faces: {within:.3f}, chance 0.167; share trusted: {sure:.3f}")
 
 
 def loudness(sound: np.ndarray) -> np.ndarray:
-    """Decibels in twelve equal parts."""
+    """Return the decibels of twelve equal parts."""
     return np.array([10 * np.log10(np.mean(part**2) + 1e-10) for part in np.array_split(sound, 12)])
 
 
 def silence(sound: np.ndarray) -> np.ndarray:
-    """Shares of samples that are zero or quiet, and how long it is silent at either end."""
+    """Return the shares of samples that are zero or quiet, and the lengths of silence at both ends."""
     quiet = np.abs(sound) < 10 ** (-50 / 20)
     loud = np.flatnonzero(~quiet)
     ends = (loud[0], len(sound) - 1 - loud[-1]) if len(loud) else (len(sound), len(sound))
@@ -166,13 +166,13 @@ def silence(sound: np.ndarray) -> np.ndarray:
 
 
 def ends(sound: np.ndarray) -> np.ndarray:
-    """Decibels of the first and last 5 and 20 ms."""
+    """Return the decibels of the first and last 5 and 20 ms."""
     parts = [sound[:80], sound[:320], sound[-320:], sound[-80:]]
     return np.array([10 * np.log10(np.mean(part**2) + 1e-10) for part in parts])
 
 
 def spectrum(sound: np.ndarray) -> np.ndarray:
-    """Decibels in forty bands, averaged over time: what an encoder leaves out shows there."""
+    """Return the decibels in forty bands, averaged over time, which show what an encoder removed."""
     frames = np.lib.stride_tricks.sliding_window_view(sound, 512)[::256] * np.hanning(512)
     power = np.log10(np.abs(np.fft.rfft(frames)) ** 2 + 1e-9)
     return np.array([band.mean() for band in np.array_split(power.mean(0), 40)])
@@ -182,7 +182,7 @@ CUES = {"loudness": loudness, "silence": silence, "clip ends": ends, "spectrum":
 
 
 def packets(path: Path, start: float, stop: float) -> np.ndarray:
-    """Sizes of the packets of the picture in a stretch, and which are keyframes."""
+    """Return the sizes of the video packets in a stretch, and which of them are keyframes."""
     with av.open(str(path)) as container:
         sizes = [(p.size, p.is_keyframe) for p in container.demux(video=0) if p.pts is not None]
     first, last = round(start * 25), round(stop * 25)
@@ -190,7 +190,7 @@ def packets(path: Path, start: float, stop: float) -> np.ndarray:
 
 
 def aac(sound: np.ndarray) -> np.ndarray:
-    """What is left of a sound after AAC, in its place."""
+    """Return a sound encoded with AAC and decoded, in place."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as out:
         stream = out.add_stream("aac", rate=RATE, layout="mono", options={"b": "48000"})
@@ -211,7 +211,7 @@ def aac(sound: np.ndarray) -> np.ndarray:
 
 
 def audit(faces: Path, files: int) -> None:
-    """How well each cue alone tells in sync from shifted."""
+    """Print how well each cue alone tells in sync from shifted."""
     paths = sorted(faces.glob("*.mp4"))
     paths = paths[:: max(1, len(paths) // files)]
     with tempfile.TemporaryDirectory() as name:
@@ -237,7 +237,7 @@ def audit(faces: Path, files: int) -> None:
             late = round(rng.choice([-0.4, -0.2, 0.2, 0.4]) * RATE)
             moved = np.roll(sound, late)
             moved[: max(late, 0)] = moved[len(moved) + min(late, 0) :] = 0
-            for whole in (sound, aac(moved)):  # as the trials: first in sync, then not
+            for whole in (sound, aac(moved)):  # as in the trials: first in sync, then not
                 place = int(rng.integers(0, len(sound) - length + 1))
                 for cue, feature in CUES.items():
                     naive[cue].append(feature(whole[place : place + length]))
@@ -254,7 +254,7 @@ def audit(faces: Path, files: int) -> None:
 
 
 def auc(features: np.ndarray, y: np.ndarray, clips: np.ndarray, kind: str) -> str:
-    """Cross-validated area under the curve, with an interval."""
+    """Return the cross-validated area under the curve, with its interval."""
     trees = HistGradientBoostingClassifier(max_iter=60, random_state=0)
     model = trees if kind == "trees" else make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
     guess = cross_val_predict(model, features, y, groups=clips, cv=GroupKFold(5), method="predict_proba")[:, 1]
@@ -269,11 +269,11 @@ def auc(features: np.ndarray, y: np.ndarray, clips: np.ndarray, kind: str) -> st
 
 
 def main() -> None:
-    """Run one of the two."""
+    """Run one of the two measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("accuracy", "audit"))
     parser.add_argument("--faces", type=Path, required=True, help="folder of short clips with sound")
-    parser.add_argument("--files", type=int, default=400, help="how many of them")
+    parser.add_argument("--files", type=int, default=400, help="number of clips to use")
     args = parser.parse_args()
     torch.set_num_threads(1)
     (accuracy if args.what == "accuracy" else audit)(args.faces, args.files)

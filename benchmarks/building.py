@@ -1,10 +1,10 @@
-"""How long building takes, against re-encoding the same files to the same pictures and sound and doing nothing else.
+"""CPU time of building, against only re-encoding the same files to the same pictures and sound.
 
     python benchmarks/building.py --root ../shared/data/talking_faces --files 60
 
-Processor seconds (user and system) on one core are compared; contestants take turns on each file. Ours does all that
+CPU seconds (user and system) on one core are compared; contestants take turns on each file. Ours does everything that
 the builder does with a source: hash, probe, normalise, observe, find shots, score, cut, hash again. The others only
-re-encode: the ffmpeg command where it is installed, and a straight loop over PyAV, which needs no process a file.
+re-encode: the ffmpeg command if it is installed, and a straight loop over PyAV, which needs no process per file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Contestant = Callable[[VideoInfo, Path], None]
 
 
 def ours(info: VideoInfo, folder: Path) -> None:
-    """All stages of the builder that concern one source."""
+    """Run all stages of the builder that concern one source."""
     options = Options(Accept(unsignalled=True, length_tolerance=1e9), NORMAL, cut=Cut(seconds=5.0, min_seconds=1.0))
     outcome = process(Job(info.path, digest_of(info.path), folder / "store", options, OnsetScorer(0.6)))
     if "reason" in outcome:
@@ -53,7 +53,7 @@ def ours(info: VideoInfo, folder: Path) -> None:
 
 
 def by_ffmpeg(info: VideoInfo, folder: Path) -> None:
-    """One ffmpeg command."""
+    """Run one ffmpeg command."""
     height, width = copy_size(info.size, NORMAL.short_side)
     video = [
         word for name, value in X264.items() for word in (f"-{name}:v" if name == "threads" else f"-{name}", value)
@@ -65,7 +65,7 @@ def by_ffmpeg(info: VideoInfo, folder: Path) -> None:
 
 
 def by_pyav(info: VideoInfo, folder: Path) -> None:
-    """A straight loop: decode, scale, encode; one frame out for each in, or as many as keep the rate."""
+    """Decode, scale and encode in a straight loop, repeating or skipping frames to keep the rate."""
     height, width = copy_size(info.size, NORMAL.short_side)
     with av.open(f"file:{info.path}") as source, av.open(f"{folder}/out.mp4", "w") as out:
         source.streams.video[0].thread_type = "NONE"
@@ -91,7 +91,7 @@ def by_pyav(info: VideoInfo, folder: Path) -> None:
 
 
 def spent(work: Contestant, info: VideoInfo) -> float:
-    """Processor seconds of this process and of those it started."""
+    """Return the CPU seconds of this process and of its children."""
     with tempfile.TemporaryDirectory() as folder:
         before = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
         work(info, Path(folder))
@@ -104,7 +104,7 @@ def main() -> None:
     """Run the comparison and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, nargs="+", required=True, help="folders or files")
-    parser.add_argument("--files", type=int, default=60, help="how many, evenly chosen")
+    parser.add_argument("--files", type=int, default=60, help="number of files, evenly chosen")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -133,7 +133,7 @@ def main() -> None:
     print(
         f"{len(infos)} files, {media / args.rounds:.0f} s, {args.rounds} rounds; load average {os.getloadavg()[0]:.1f}"
     )
-    print("| who | hours of video an hour of one core | our time / its time |\n|---|---|---|")
+    print("| who | hours of video per hour of one core | our time / its time |\n|---|---|---|")
     for name, seconds in total.items():
         print(f"| {name} | {media / seconds:.1f} | {mine / seconds:.2f} |")
 

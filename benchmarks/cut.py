@@ -1,10 +1,10 @@
-"""Cut a recording with a camera pose for every frame into pieces, each with its own poses (and depth maps) beside it.
+"""Cut a recording with a camera pose per frame into pieces, each with its poses (and depth maps) beside it.
 
     python benchmarks/cut.py VIDEO POSES -o runs/pieces
     python benchmarks/cut.py VIDEO POSES -o runs/rgbd --depth=DEPTH --every=10 --frames=8
 
-A single long recording can't be split into videos to train on and videos to measure on; its pieces can. What a network
-learns of them holds for this room: neighbouring pieces show the same things.
+A single long recording can't be split into training and held-out videos; its pieces can. Results hold for this room
+only, as neighbouring pieces show the same things.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def main() -> None:
     """Write ``<out>/<number>.mp4``, ``<out>/<number>.poses.txt`` and ``<out>/<number>.depth``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
-    parser.add_argument("poses", type=Path, help="a row for each frame")
+    parser.add_argument("poses", type=Path, help="text file with one row per frame")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--frames", type=int, default=40, help="of a piece; what is left over at the end is left out")
-    parser.add_argument("--every", type=int, default=1, help="N keeps every Nth frame, at an Nth of the rate")
-    parser.add_argument("--depth", type=Path, help="folder of depth maps, named by the number of their frame")
+    parser.add_argument("--frames", type=int, default=40, help="frames per piece; the remainder at the end is left out")
+    parser.add_argument("--every", type=int, default=1, help="N keeps every Nth frame, at 1/N of the frame rate")
+    parser.add_argument("--depth", type=Path, help="folder of depth maps, named by frame number")
     args = parser.parse_args()
     rows = args.poses.read_text().splitlines()[:: args.every]
     maps = {} if args.depth is None else recorded_maps(args.depth)

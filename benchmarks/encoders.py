@@ -1,9 +1,9 @@
-"""What a training step costs with each of the clip encoders, one process on one core.
+"""CPU time of a training step with each clip encoder, one process on one core.
 
     python benchmarks/encoders.py [--rounds 5]
 
-Every contestant takes the same clips forward and backward; they take turns, and medians over rounds are compared. What
-counts is processor time, in float32. Widths are those of the configs.
+Each encoder takes the same clips forward and backward in float32; they take turns, and medians over rounds are
+compared. Widths are those of the configs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CONTESTANTS: dict[str, Callable[[], Encoder]] = {
 def main() -> None:
     """Parse, measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="turns that count, after one that warms up")
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds, after one to warm up")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -47,8 +47,8 @@ def main() -> None:
             encoder(clips).square().mean().backward()
             spent[name].append(time.process_time() - began)
     cost = {name: statistics.median(times[1:]) / CLIPS for name, times in spent.items()}
-    print(f"clips of {FRAMES} frames, {SIZE} x {SIZE} pixels, {CLIPS} a step\n")
-    print("| encoder | parameters | processor time, ms a clip | R3D's |\n| --- | --- | --- | --- |")
+    print(f"clips of {FRAMES} frames, {SIZE} x {SIZE} pixels, {CLIPS} per step\n")
+    print("| encoder | parameters | CPU time, ms per clip | relative to R3D |\n| --- | --- | --- | --- |")
     for name, seconds in cost.items():
         count = sum(parameter.numel() for parameter in encoders[name].parameters())
         print(f"| {name} | {count / 1e6:.2f} M | {1e3 * seconds:.1f} | x {seconds / cost['R3D']:.2f} |")

@@ -1,8 +1,8 @@
-"""Feature extraction against decoding alone: videos a second over the same clips, measured in turns.
+"""Feature extraction against decoding alone: videos per second over the same clips, measured in turns.
 
     python benchmarks/evaluation.py ../shared/data/ut_interaction
 
-Decoding alone reads the same views through the same workers and throws them away.
+Decoding alone reads the same views through the same workers and discards them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from avssl.runtime.device import Machine
 def main(
     root: Path, rounds: int = 5, workers: int = 2, clips: int = 5, frames: int = 8, step: float = 0.2, size: int = 64
 ) -> None:
-    """Print videos a second of decoding and of extraction for small encoders.
+    """Print videos per second of decoding and of extraction for small encoders.
 
     Args:
         root: folder of videos or manifest.
         rounds: measurements of each, interleaved.
         workers: processes that decode.
-        clips: clips a video.
-        frames: frames a clip.
+        clips: clips per video.
+        frames: frames per clip.
         step: seconds between two frames.
         size: height and width of a view.
     """

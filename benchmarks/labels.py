@@ -2,8 +2,8 @@
 
     python benchmarks/labels.py --root=../shared/data
 
-The synthetic world is computed, not read; the folder holds flying_chairs, seven_scenes and kitti_odometry, left out
-where one is absent. Under three minutes on one core.
+The synthetic world is computed, not read; the folder holds flying_chairs, seven_scenes and kitti_odometry, any of which
+may be absent. Under three minutes on one core.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ Rows = list[tuple[str, str, str]]
 
 
 def main(root: Path | None = None, scenes: int = 32, size: int = 96) -> None:
-    """Print every labeller's score beside what needs no labeller.
+    """Print every labeller's score beside a baseline that needs no labeller.
 
     Args:
         root: folder of the recordings.
-        scenes: of the synthetic world.
-        size: height and width of its pictures.
+        scenes: number of scenes of the synthetic world.
+        size: height and width of its frames in pixels.
     """
     world = [Scene(World(videos=scenes, size=size), index) for index in range(scenes)]
     rows = flow_rows(world) + object_rows(world) + edge_rows(world) + depth_rows(world) + motion_rows(world)
@@ -66,31 +66,31 @@ def main(root: Path | None = None, scenes: int = 32, size: int = 96) -> None:
 
 
 def shown(scene: Scene, times: list[float]) -> tuple[Tensor, Tensor]:
-    """Frames ``[1, T, 3, H, W]`` and times ``[1, T]``."""
+    """Return frames ``[T, 3, H, W]`` and their times ``[T]``."""
     frames = np.stack([scene.frame(t) for t in times]).transpose(0, 3, 1, 2)
     return torch.from_numpy(frames), torch.tensor(times)
 
 
 def farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """OpenCV's polynomial expansion, ``[2, H, W]``."""
+    """Return the flow ``[2, H, W]`` of OpenCV's polynomial expansion."""
     with one_thread():
         return cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 4, 15, 5, 7, 1.5, 0).transpose(2, 0, 1)
 
 
 def endpoint(first: np.ndarray, second: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> list[float]:
-    """Mean end-point error in pixels of DIS, no flow and Farneback."""
+    """Return the mean end-point errors in pixels of DIS, no flow and Farneback."""
     flows = (dis_flow(first, second), 0 * truth, farneback(first, second))
     return [float(np.hypot(*(flow - truth))[seen].mean()) for flow in flows]
 
 
 def flow_row(name: str, errors: list[list[float]]) -> tuple[str, str, str]:
-    """A row of mean end-point errors."""
+    """Return a row of mean end-point errors."""
     ours, none, other = np.mean(errors, axis=0)
     return f"flow: end-point error, {name} (px)", f"{ours:.2f}", f"none {none:.2f}, Farneback {other:.2f}"
 
 
 def flow_rows(world: list[Scene]) -> Rows:
-    """Flow over 0.08 and 0.2 s, of what stays visible."""
+    """Measure flow over 0.08 and 0.2 s, on pixels that stay visible."""
     rows = []
     for gap in (0.08, 0.2):
         errors = []
@@ -102,7 +102,7 @@ def flow_rows(world: list[Scene]) -> Rows:
 
 
 def chairs_rows(folder: Path) -> Rows:
-    """Flow on each pair of flying_chairs."""
+    """Measure flow on each pair of flying_chairs."""
     rows = []
     for truth in sorted(folder.glob("*-gt.flo")):
         raw = np.fromfile(truth, np.float32)
@@ -115,7 +115,7 @@ def chairs_rows(folder: Path) -> Rows:
 
 
 def object_rows(world: list[Scene]) -> Rows:
-    """Intersection over union with the acting things, all of them and those that move just then."""
+    """Measure the intersection over union with the acting things: all, and those that move at the time."""
     overlap, everything, moving = [], [], []
     for scene in world:
         times = [1.0 + 0.08 * k for k in range(5)]
@@ -135,7 +135,7 @@ def object_rows(world: list[Scene]) -> Rows:
 
 
 def edge_rows(world: list[Scene]) -> Rows:
-    """Boundary F-score on the visible borders of the acting things, a pixel of tolerance, at one threshold for all."""
+    """Measure boundary F-scores on visible borders of acting things, with a pixel of tolerance and one threshold."""
     scores: dict[str, list[list[float]]] = {"motion": [], "image": [], "everywhere": []}
     for scene in world:
         times = [1.0, 1.08, 1.16]
@@ -154,7 +154,7 @@ def edge_rows(world: list[Scene]) -> Rows:
 
 
 def depth_rows(world: list[Scene]) -> Rows:
-    """Agreement of the order of random pairs with the true depth."""
+    """Measure the ordinal agreement of random pairs with the true depth."""
     every, standing, none = [], [], 0
     for scene in world:
         frames, seconds = shown(scene, [0.6, 1.0, 1.4])
@@ -174,7 +174,7 @@ def depth_rows(world: list[Scene]) -> Rows:
 
 
 def cost_rows(world: list[Scene]) -> Rows:
-    """Processor time of each labeller on its clip, the median over scenes, and in flows between two frames."""
+    """Measure the median CPU time of each labeller on its clip, in milliseconds and relative to one flow."""
     labellers = {
         "flow": (OpticalFlow(), [1.0, 1.08]),
         "moving objects": (MotionSegmentation(), [1.0, 1.08, 1.16, 1.24, 1.32]),
@@ -191,13 +191,13 @@ def cost_rows(world: list[Scene]) -> Rows:
             spent[name].append(1000 * (time.process_time() - began))
     median = {name: float(np.median(values)) for name, values in spent.items()}
     return [
-        (f"cost: {name} (ms of processor time)", f"{value:.1f}", f"{value / median['flow']:.1f} flows")
+        (f"cost: {name} (ms of CPU time)", f"{value:.1f}", f"{value / median['flow']:.1f} flows")
         for name, value in median.items()
     ]
 
 
 def sign_row(name: str, estimated: np.ndarray, truth: np.ndarray) -> tuple[str, str, str]:
-    """Sign accuracy of ``[V, 6]`` estimated motions, each axis by itself."""
+    """Return the sign accuracy of ``[V, 6]`` estimated motions, per axis."""
     right = (np.sign(estimated) == np.sign(truth)).mean(0)
     major = np.maximum((truth > 0).mean(0), (truth < 0).mean(0))
     return (
@@ -208,13 +208,13 @@ def sign_row(name: str, estimated: np.ndarray, truth: np.ndarray) -> tuple[str, 
 
 
 def estimated(first: np.ndarray, last: np.ndarray, focal: float) -> np.ndarray:
-    """``[6]`` turn and direction from the flow between two grey pictures."""
+    """Return ``[6]`` turn and direction from the flow between two grey frames."""
     fit = fit_camera(dis_flow(first, last), focal)
     return np.concatenate([fit.turn[:3], fit.direction])
 
 
 def motion_rows(world: list[Scene]) -> Rows:
-    """Signs of turn and translation over 0.4 s."""
+    """Measure the signs of turn and translation over 0.4 s."""
     found, truth = [], []
     for scene in world:
         found.append(estimated(*grey(shown(scene, [1.0, 1.4])[0]), 1.15))
@@ -224,7 +224,7 @@ def motion_rows(world: list[Scene]) -> Rows:
 
 
 def seven_rows(folder: Path) -> Rows:
-    """Signs over ten frames, and depth against the sensor's, along the recording."""
+    """Measure signs over ten frames, and depth against the sensor's, along the recording."""
     poses = read_poses(folder / "poses_cam2world.txt")[1]
     focal = float(np.loadtxt(folder / "camera-intrinsics.txt")[0, 0]) / 640
     starts = range(0, 980, 40)
@@ -250,7 +250,7 @@ def seven_rows(folder: Path) -> Rows:
 
 
 def kitti_rows(folder: Path) -> Rows:
-    """Signs over one frame. There is no depth here; that what is lower is nearer holds on a road, nearly."""
+    """Measure signs over one frame. There is no depth; on a road, lower pixels are nearer almost everywhere."""
     poses = read_poses(folder / "poses.txt")[1]
     paths = sorted((folder / "image_l").glob("*.png"))[: len(poses)]
     size = (306, 92)

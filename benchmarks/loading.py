@@ -1,12 +1,12 @@
-"""How fast random clips are read: ours against decord and torchcodec used the usual way, one process on one core.
+"""Time to read random clips: ours against decord and torchcodec used the usual way, one process on one core.
 
     python benchmarks/loading.py --ut DIR --faces DIR
     python benchmarks/loading.py --root PREPARED --baseline-root ORIGINALS
 
 Each contestant reads the same 16 frames at 112 x 112, and the sound of that span at 16 kHz where the file has sound,
-from a freshly opened file. Contestants take turns on each clip; medians are compared. Ours is given what ``probe``
-says of the file beforehand, as training is (from the manifest); the others probe by opening. All share one core, as
-each worker of a busy loader does: decord decodes in a second thread even where it is told to use one.
+from a freshly opened file. Contestants take turns on each clip; medians are compared. Ours is given the result of
+``probe`` beforehand, as in training (from the manifest); the others probe by opening. All use one core, as each worker
+of a busy loader does: decord decodes in a second thread even if told to use one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Contestant = Callable[[VideoInfo, float], object]
 
 
 def ours(backend: str) -> Contestant:
-    """Our reader, by seconds."""
+    """Return our reader, which is asked for seconds."""
 
     def read(info: VideoInfo, start: float) -> object:
         with open_video(info.path, backend, info=info) as reader:
@@ -45,12 +45,12 @@ def ours(backend: str) -> Contestant:
 
 
 def resized(video: Tensor) -> Tensor:
-    """``[T, 3, H, W]`` uint8 scaled by torch, as a torchvision transform does it."""
+    """Scale ``[T, 3, H, W]`` uint8 by torch, as a torchvision transform does."""
     return interpolate(video, SIZE, mode="bilinear", antialias=True)
 
 
 def by_decord(info: VideoInfo, start: float) -> object:
-    """decord, the usual way."""
+    """Read with decord, the usual way."""
     reader = decord.VideoReader(str(info.path), num_threads=1)
     first = min(round(start * info.fps), len(reader) - FRAMES)
     video = resized(reader.get_batch(list(range(first, first + FRAMES))).permute(0, 3, 1, 2).contiguous())
@@ -61,7 +61,7 @@ def by_decord(info: VideoInfo, start: float) -> object:
 
 
 def by_torchcodec(scale_inside: bool) -> Contestant:
-    """torchcodec, used directly, scaling in its own filter graph or by torch."""
+    """Return a reader of torchcodec, used directly, that scales in its filter graph or by torch."""
 
     def read(info: VideoInfo, start: float) -> object:
         transforms = [Resize(SIZE)] if scale_inside else None
@@ -78,7 +78,7 @@ def by_torchcodec(scale_inside: bool) -> Contestant:
 
 
 def clips(root: Path, count: int) -> list[tuple[VideoInfo, float]]:
-    """Recordings spread over a folder, and a random start in each."""
+    """Return random recordings of a folder, with a random start in each."""
     paths = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
     draw = torch.Generator().manual_seed(0)
     chosen = [probe(paths[place]) for place in torch.randperm(len(paths), generator=draw)[:count].tolist()]
@@ -87,12 +87,12 @@ def clips(root: Path, count: int) -> list[tuple[VideoInfo, float]]:
 
 
 def race(items: list[tuple[VideoInfo, float]], contestants: dict[str, Contestant], rounds: int) -> dict[str, float]:
-    """Median milliseconds a clip of each contestant, who take turns."""
+    """Return the median milliseconds per clip of each contestant; they take turns."""
     spent: dict[str, list[float]] = {name: [] for name in contestants}
     draw = random.Random(0)
-    for turn in range(rounds + 1):  # the first warms up
+    for turn in range(rounds + 1):  # the first round warms up
         for info, start in items:
-            for name in draw.sample(list(contestants), len(contestants)):  # who comes after whom warms whose caches
+            for name in draw.sample(list(contestants), len(contestants)):  # each warms the next one's caches
                 begin = time.perf_counter()
                 contestants[name](info, start)
                 if turn:
@@ -101,14 +101,14 @@ def race(items: list[tuple[VideoInfo, float]], contestants: dict[str, Contestant
 
 
 def report(title: str, medians: dict[str, float], auto: float) -> None:
-    """Print a table of medians; ``auto`` is ours, the measure of the ratios."""
-    print(f"\n{title}\n| reader | ms a clip | its time / ours (auto) |\n|---|---|---|")
+    """Print a table of medians and their ratios to ``auto``, our time."""
+    print(f"\n{title}\n| reader | ms per clip | its time / ours (auto) |\n|---|---|---|")
     for name, median in medians.items():
         print(f"| {name} | {median:.2f} | {median / auto:.2f} |")
 
 
 def everyone(items: list[tuple[VideoInfo, float]]) -> dict[str, Contestant]:
-    """All contestants that can read these files; our other backends where every file allows them."""
+    """Return all contestants that can read these files; our other backends if every file allows them."""
     others = [name for name in ("torchcodec", "decord") if all(name in info.backends for info, _ in items)]
     return {
         "ours, auto": ours("auto"),
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--baseline-root", type=Path, help="folder of the originals, read by decord")
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cores", type=int, default=1, help="that everyone may use; 2 hides decord's second thread")
+    parser.add_argument("--cores", type=int, default=1, help="cores that all share; 2 hides decord's second thread")
     args = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
-"""How fast a large manifest opens, and what it costs each worker: ``python benchmarks/manifest.py [ROWS]``.
+"""Time to open a large manifest, and its memory in each worker: ``python benchmarks/manifest.py [ROWS]``.
 
-Every figure is of a process of its own. Memory is resident memory, shared pages of the mapped file included, beyond
-what the process held after its imports.
+Every figure comes from a process of its own. Memory is resident memory, including shared pages of the mapped file, in
+excess of the process's after its imports.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ITEMS = 10_000
 
 
 def made_up(rows: int) -> pa.Table:
-    """A manifest table of ten-second videos in 400 classes."""
+    """Return a manifest table of ten-second videos in 400 classes."""
     sound = AudioInfo(rate=16000, channels=1, start=0.0, duration=10.0, codec="flac")
     info = VideoInfo(Path(), 10.0, 30.0, (128, 176), audio=sound, num_frames=300, codec="h264", sync_grade="exact")
     same = row_from_info(info) | {"root": "/data/kinetics", "reader": "avssl", "size_bytes": 1, "mtime_ns": 1}
@@ -41,7 +41,7 @@ def made_up(rows: int) -> pa.Table:
 
 
 def resident() -> float:
-    """Resident memory of this process in MB."""
+    """Return the resident memory of this process in MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -60,7 +60,7 @@ def received(pickled: bytes, results: multiprocessing.Queue) -> None:
 
 
 def read_items(manifest: Manifest, before: float) -> tuple[float, float]:
-    """(microseconds an item, most MB beyond ``before``) of reading random items."""
+    """Return microseconds per item and the peak MB beyond ``before`` while reading random items."""
     draw = random.Random(0)
     most, started = 0.0, time.perf_counter()
     for number in range(ITEMS):
@@ -71,7 +71,7 @@ def read_items(manifest: Manifest, before: float) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Write, convert, and measure each kind of opening in a process of its own."""
+    """Write, convert, and measure each way of opening in a process of its own."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +97,7 @@ def main() -> None:
             process.join()
             print(
                 f"{name}: {count} videos in {seconds * 1e3:.1f} ms, +{memory:.1f} MB; "
-                f"{ITEMS} random items at {microseconds:.0f} us, at most +{memory_after:.1f} MB"
+                f"{ITEMS} random items at {microseconds:.0f} us each, at most +{memory_after:.1f} MB"
             )
 
 

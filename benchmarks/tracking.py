@@ -2,9 +2,9 @@
 
     python benchmarks/tracking.py runs/track_by_colour
 
-The mask of each acting thing in the first frame of a clip is carried through the others; J is the intersection over
-union with the true mask, mean over things and frames (Perazzi et al., CVPR 2016). Beside it: the first mask left where
-it is, the first mask moved by optical flow, and the same network untrained. Scenes have another seed than in training.
+The mask of each acting thing in a clip's first frame is propagated through the others; J is the intersection over union
+with the true mask, mean over things and frames (Perazzi et al., CVPR 2016). Baselines: the first mask kept in place,
+the first mask moved by optical flow, and the same network untrained. Scenes have another seed than in training.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from avssl.training.sheet import load_method
 
 
 def main(run: Path, scenes: int = 24, size: int = 64, frames: int = 8, step: float = 0.16) -> None:
-    """Print J of the run and of what needs no training.
+    """Print J of the run and of the baselines.
 
     Args:
         run: folder of a run of TrackByColour.
-        scenes: of the synthetic world.
-        size: height and width of its pictures.
-        frames: of each clip.
+        scenes: number of scenes of the synthetic world.
+        size: height and width of its frames in pixels.
+        frames: frames per clip.
         step: seconds between two of them.
     """
     made, config = parse([str(run / "config.yaml")])
@@ -73,7 +73,7 @@ def main(run: Path, scenes: int = 24, size: int = 64, frames: int = 8, step: flo
 
 
 def by_flow(video: Tensor, mask: Tensor) -> Tensor:
-    """``[T, 3, H, W]`` frames and the first mask ``[C, H, W]`` to ``[T, C, H, W]``: each moved from the one before."""
+    """Return masks ``[T, C, H, W]`` for frames ``[T, 3, H, W]``: the first, ``[C, H, W]``, moved through them."""
     pictures, masks = grey(video), [mask]
     for before, now in pairwise(pictures):
         masks.append(warp(masks[-1], torch.from_numpy(dis_flow(now, before))))

@@ -2,8 +2,8 @@
 
     python benchmarks/training.py [--steps 30] [--rounds 3]
 
-Both train the same network on the same batch, which lies in memory, so that what differs is the engine. The contestants
-take turns and the ratio is that of the medians over rounds.
+All train the same network on the same batch, held in memory, so only the engine differs. They take turns, and the ratio
+is that of the medians over rounds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from avssl.training.run import precision
 
 
 class Resident:
-    """The same batch again and again."""
+    """The same batch, repeated."""
 
     def __init__(self, clips: Clips, steps: int) -> None:
         self.clips, self.steps = clips, steps
@@ -43,13 +43,13 @@ class Resident:
 
 
 def method() -> SimCLR:
-    """The network of configs/simclr.yaml."""
+    """Return the method of configs/simclr.yaml."""
     torch.manual_seed(0)
     return SimCLR(R3D(16), NearbyClips(8, 0.16), hidden=512)
 
 
 def bare(clips: Clips, steps: int, bf16: bool) -> float:
-    """Seconds a step of a plain loop."""
+    """Return the seconds per step of a plain loop."""
     model = method()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
@@ -64,7 +64,7 @@ def bare(clips: Clips, steps: int, bf16: bool) -> float:
 
 
 class Stopwatch(L.Callback):
-    """Times the steps alone, without setting up and without the checkpoint at the end."""
+    """Timer of the steps alone, without set-up and the checkpoint at the end."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start."""
@@ -76,7 +76,7 @@ class Stopwatch(L.Callback):
 
 
 def ours(clips: Clips, steps: int, wanted: str) -> float:
-    """Seconds a step of the training command's engine, with its callbacks and logs."""
+    """Return the seconds per step of the training command's engine, with its callbacks and logs."""
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         engine = L.Trainer(
@@ -118,7 +118,7 @@ def main() -> None:
             times[name].append(run())
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     for name, seconds in medians.items():
-        print(f"{name:16} {1e3 * seconds:8.1f} ms a step")
+        print(f"{name:16} {1e3 * seconds:8.1f} ms per step")
     print(f"ours over bare   {medians['ours, bfloat16'] / medians['bare, bfloat16']:8.3f}")
     print(f"float32 over bf16{medians['ours, float32'] / medians['ours, bfloat16']:8.2f}")
 

@@ -9,3 +9,6 @@ from .options import Pack as Pack
 from .options import Shots as Shots
 from .options import Split as Split
 from .options import Sync as Sync
+from .score import OnsetScorer as OnsetScorer
+from .source import Job as Job
+from .source import process as process

@@ -1,4 +1,4 @@
-"""The dataset card: one HTML file that a person can check in a browser, with all pictures inside it."""
+"""The dataset card: one HTML file with all pictures inside it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from avssl.runtime.files import write_text
 
 SHOWN = 24  # clips on the contact sheet
 SIDE = 96  # pixels of the shorter side of a picture on it
-MOMENTS = 4  # pictures of a clip
-WAVE = 40  # pixels of height of the drawing of its sound
-EXAMPLES = 20  # sources named for each reason
+MOMENTS = 4  # pictures per clip
+WAVE = 40  # height of its waveform in pixels
+EXAMPLES = 20  # sources named per reason
 COLOUR, DULL = "#27618c", "#b0543c"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -44,17 +44,17 @@ def write_card(out: Path, sources: Sequence[Record], clips: Sequence[Record], su
     """Write ``card.html``.
 
     Args:
-        out: folder of the dataset, whose clips are there already.
+        out: the dataset's folder, which holds the clips already.
         sources: rows of ``sources.parquet``.
         clips: rows of ``clips.parquet``.
-        summary: what ``dataset.json`` says.
+        summary: content of ``dataset.json``.
     """
     kept = [clip for clip in clips if clip["clip"]]
     hours = summary["seconds"] / 3600
     parts = [
         f"<h1>{html.escape(out.name)}</h1>",
         f"<p>{len(kept)} clips ({hours:.3g} hours) of {sum(s['status'] == 'kept' for s in sources)} sources; "
-        f"{sum(s['status'] != 'kept' for s in sources)} sources rejected. Offsets are in seconds, positive where the "
+        f"{sum(s['status'] != 'kept' for s in sources)} sources rejected. Offsets are in seconds, positive if the "
         f"sound is late relative to the picture. Hash <code>{summary['digest']}</code>.</p>",
         _rows(["split", "clips", "sources"], _by_split(kept)),
         "<h2>Sources: kept, and rejected by reason</h2>",
@@ -87,7 +87,7 @@ def _by_split(kept: Sequence[Record]) -> list[tuple[str, int, int]]:
 
 
 def _reasons(sources: Sequence[Record]) -> str:
-    """A table of the reasons, each with what it means and, folded, some of its sources."""
+    """Return a table of the reasons, each with its meaning and, folded, some of its sources."""
     parts = []
     for reason, count in Counter(source["reason"] for source in sources).most_common():
         if reason is None:
@@ -130,10 +130,10 @@ def _plots(sources: Sequence[Record], clips: Sequence[Record]) -> list[str]:
     rates = Counter(f"{source['fps']:.4g}{' vfr' if source['vfr'] else ''}" for source in known)
     return [
         _plot("sources by outcome", "sources", by_reason),
-        _plot("seconds of a source", "seconds", histogram([source["duration"] for source in known])),
-        _plot("seconds of a clip", "seconds", histogram([clip["stop"] - clip["start"] for clip in kept])),
-        _plot("frames a second of a source", "frames a second", bars(Counter(dict(rates.most_common(8))))),
-        _plot("codecs of a source", "picture, sound", bars(Counter(dict(codecs.most_common(6))))),
+        _plot("duration of sources", "seconds", histogram([source["duration"] for source in known])),
+        _plot("duration of clips", "seconds", histogram([clip["stop"] - clip["start"] for clip in kept])),
+        _plot("frame rate of sources", "frames per second", bars(Counter(dict(rates.most_common(8))))),
+        _plot("codecs of sources", "picture, sound", bars(Counter(dict(codecs.most_common(6))))),
         _plot("estimated offset", "seconds, positive: sound is late", histogram([clip["offset"] for clip in scored])),
         _plot("confidence", "confidence", histogram([clip["confidence"] for clip in scored])),
         _plot("offset and confidence", "seconds, positive: sound is late", scatter),
@@ -142,7 +142,7 @@ def _plots(sources: Sequence[Record], clips: Sequence[Record]) -> list[str]:
 
 def _plot(title: str, label: str, draw: Callable[[Axes], None]) -> str:
     figure = Figure(figsize=(5.2, 3.2))
-    axes = figure.add_axes((0.27, 0.17, 0.7, 0.73))  # a layout engine would take longer than all else in the card
+    axes = figure.add_axes((0.27, 0.17, 0.7, 0.73))  # a layout engine would take longer than the rest of the card
     draw(axes)
     axes.set_title(title)
     axes.set_xlabel(label)
@@ -157,15 +157,16 @@ def _image(figure: Figure, title: str) -> str:
 
 
 def _contacts(out: Path, kept: Sequence[Record]) -> list[str]:
-    """Some clips, evenly chosen: pictures from them, and their sound drawn below on the same time axis."""
+    """Return evenly chosen clips: pictures, and the waveform below on the same time axis."""
     chosen = [kept[place] for place in np.linspace(0, len(kept) - 1, min(SHOWN, len(kept))).astype(int)]
     parts = []
     for clip in chosen:
-        offset = (
-            "" if clip["offset"] is None else f"offset {clip['offset']:+.3f} s, confidence {clip['confidence']:.2f}"
-        )
-        shifted = f", sound moved by {-clip['shift']:+.3f} s" if clip["shift"] else ""
-        name = html.escape(f"{clip['source']} from {clip['start']:.2f} s ({clip['split']}): {offset}{shifted}")
+        words = f"{clip['source']} from {clip['start']:.2f} s ({clip['split']}): "
+        if clip["offset"] is not None:
+            words += f"offset {clip['offset']:+.3f} s, confidence {clip['confidence']:.2f}"
+        if clip["shift"]:
+            words += f", sound moved by {-clip['shift']:+.3f} s"
+        name = html.escape(words)
         parts.append(f"<figure>{_contact(out / clip['clip'])}<figcaption>{name}</figcaption></figure>")
     return parts
 
@@ -187,8 +188,8 @@ def _contact(path: Path) -> str:
 
 
 def _wave(sound: Tensor, width: int) -> Tensor:
-    """``[3, WAVE, width]`` a drawing of the sound, light on dark: in each column, its largest absolute sample."""
+    """Return ``[3, WAVE, width]``, the largest absolute sample of each column, light on dark."""
     edges = torch.linspace(0, len(sound), width + 1).long()
     peaks = torch.stack([sound[a : max(b, a + 1)].abs().amax() for a, b in itertools.pairwise(edges.tolist())])
-    away = (torch.arange(WAVE) - (WAVE - 1) / 2).abs() / (WAVE / 2)  # [WAVE] from the middle line
+    away = (torch.arange(WAVE) - (WAVE - 1) / 2).abs() / (WAVE / 2)  # [WAVE] distance from the middle line
     return (away[:, None] <= peaks.clamp(min=0.02)).byte().mul(200).add(30).expand(3, WAVE, width)

@@ -1,4 +1,4 @@
-"""Where clips lie in a recording, and the cutting of them: pictures are copied, not encoded again."""
+"""Places of clips in a recording, and cutting: pictures are copied, not encoded again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
-import numpy as np
 
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Cut
@@ -18,25 +17,25 @@ from avssl.media import VideoInfo, open_video
 from avssl.media.files import open_container
 
 SLACK = 1e-3  # seconds of sound that may be missing at either end: Matroska rounds times to as much
-MOVES = 1e-3  # mean grey difference, of full scale, from which on a frame differs from the one before
+MOVES = 1e-3  # least mean grey difference, of full scale, between frames that differ
 
 
 class Span(NamedTuple):
-    """A stretch of a normalised recording: frames ``start`` to ``stop``, the latter excluded."""
+    """A stretch of a normalised recording: frames ``start`` to ``stop``, exclusive."""
 
     start: int
     stop: int
 
 
 def find_clips(observed: Observed, fps: Fraction, options: Cut) -> list[Span]:
-    """Clips within the shots, as far as there is sound; each begins at a keyframe.
+    """Return the clips within the shots, as far as there is sound; each begins at a keyframe.
 
     Args:
-        observed: the recording.
-        fps: its frames a second.
-        options: how long clips are.
+        observed: measurements on the recording.
+        fps: frames per second.
+        options: length of clips.
     """
-    shortest, length = frames_of(options, fps)
+    shortest, length = clip_lengths(options, fps)
     stride = length if options.stride is None else max(1, round(options.stride * fps))
     first = math.ceil((observed.sound[0] - SLACK) * fps)
     last = min(len(observed.motion), math.floor((observed.sound[1] + SLACK) * fps))
@@ -52,59 +51,54 @@ def find_clips(observed: Observed, fps: Fraction, options: Cut) -> list[Span]:
 
 
 def check_clip(observed: Observed, span: Span, fps: Fraction, options: Cut) -> Rejection | None:
-    """Why a clip is not worth keeping, whatever its offset; None if it is."""
+    """Return why a clip is not worth keeping, whatever its offset; None if it is."""
     moved = observed.motion[span.start + 1 : span.stop]
     still = float((moved < MOVES).mean()) if len(moved) else 1.0
     if still > options.still:
-        return Rejection("still", f"{still:.0%} of its frames don't differ from the one before")
-    heard = heard_in(observed, span, fps)
-    peak = 20 * math.log10(max(float(heard.max(initial=0)), 1e-6))
+        return Rejection("still", f"{still:.0%} of its frames equal the previous one")
+    loudness = observed.loudness[round(span.start / fps * LOUDNESS_RATE) : round(span.stop / fps * LOUDNESS_RATE)]
+    peak = 20 * math.log10(max(float(loudness.max(initial=0)), 1e-6))
     if peak < options.quiet:
         return Rejection("silent", f"its loudest sample lies at {peak:.0f} dB of full scale")
     return None
 
 
-def heard_in(observed: Observed, span: Span, fps: Fraction) -> np.ndarray:
-    """The loudness during a clip."""
-    return observed.loudness[round(span.start / fps * LOUDNESS_RATE) : round(span.stop / fps * LOUDNESS_RATE)]
-
-
 def with_sound(observed: Observed, span: Span, shift: float, fps: Fraction, options: Cut) -> Span | Rejection:
-    """What of a clip has sound once that is shifted: all of it, or as much as still makes a clip.
+    """Return the part of a clip that has sound after a shift, if that is long enough for a clip.
 
     Args:
-        observed: the recording.
+        observed: measurements on the recording.
         span: the clip.
-        shift: seconds by which the sound is to be brought forward.
-        fps: frames a second.
-        options: how short a clip may be.
+        shift: seconds by which the sound is to be moved earlier.
+        fps: frames per second.
+        options: length of clips.
     """
     first = math.ceil((observed.sound[0] - shift - SLACK) * fps)
     stop = min(span.stop, math.floor((observed.sound[1] - shift + SLACK) * fps))
     start = next((key for key in observed.keyframes.tolist() if key >= max(first, span.start)), stop)
-    if stop - start >= frames_of(options, fps)[0]:
+    if stop - start >= clip_lengths(options, fps)[0]:
         return Span(start, stop)
     begin, end = float(span.start / fps) + shift, float(span.stop / fps) + shift
     return Rejection("sound_missing", f"it would need sound from {begin:.2f} to {end:.2f} s of the recording")
 
 
-def frames_of(options: Cut, fps: Fraction) -> tuple[int, int]:
-    """Frames of the shortest and of the longest clip."""
+def clip_lengths(options: Cut, fps: Fraction) -> tuple[int, int]:
+    """Return the numbers of frames of the shortest and of the longest clip."""
     longest = max(1, int(options.seconds * fps + 1e-6))
     return longest if options.min_seconds is None else max(1, int(options.min_seconds * fps + 1e-6)), longest
 
 
 def cut_clip(info: VideoInfo, span: Span, shift: float, fps: Fraction, target: Path) -> None:
-    """Write a clip: the very pictures of the recording, and the sound from ``shift`` seconds later.
+    """Write a clip: the recording's own pictures, and the sound from ``shift`` seconds later.
 
     It has ``round(seconds * rate)`` samples, the first of which is heard as the first frame appears.
 
     Args:
-        info: the normalised recording; it has no B-frames, so that packets lie in the order shown.
-        span: what to cut; ``start`` is a keyframe.
-        shift: seconds by which the sound is brought forward; positive mends sound that is late.
-        fps: frames a second.
-        target: the file to write.
+        info: the normalised recording's; without B-frames, packets lie in the order shown.
+        span: the clip; ``start`` is a keyframe.
+        shift: seconds by which the sound is moved earlier; positive corrects sound that is late.
+        fps: frames per second.
+        target: file to write.
     """
     assert info.audio is not None
     rate = info.audio.rate

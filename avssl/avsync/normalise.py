@@ -1,4 +1,4 @@
-"""From any recording to one of constant rate, modest size and close keyframes, its sound in place. Decodes it once."""
+"""Normalisation: any recording to one of constant rate, modest size and close keyframes, its sound in place."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from avssl.media import MediaError, VideoInfo
 from avssl.media.motion import Difference
 from avssl.media.pyav import PyAVReader
 
-X264 = {"tune": "fastdecode", "keyint_min": "1"}  # keyframes may lie anywhere, so that there is one where a shot begins
+X264 = {"tune": "fastdecode", "keyint_min": "1"}  # keyframes anywhere, so that each shot begins with one
 
 
 @dataclass
-class _Seen:
-    """What the sweep over the frames found.
+class _Sweep:
+    """Findings of the sweep over the frames.
 
     Attributes:
-        seconds: from the first shown frame to the end of the last one.
-        failed: why it went no further, if it failed.
-        motion: of each frame that was written, mean absolute grey difference to the one before, 0 to 1. It is measured
-            before the frame is encoded: afterwards the picture would seem to move at every keyframe.
+        seconds: time from the first shown frame to the end of the last one.
+        failed: error at which decoding stopped, if any.
+        motion: mean absolute grey difference of each written frame to the previous one, 0 to 1. It is measured before
+            encoding: afterwards the picture would seem to move at every keyframe.
     """
 
     seconds: float = 0.0
@@ -40,80 +40,77 @@ class _Seen:
 
 
 def normalise(info: VideoInfo, target: Path, options: Normal, whole: bool) -> Record:
-    """Write the normalised recording.
+    """Write the normalised recording, decoding the source once.
 
-    Its frame k is the source's frame that is nearest to ``k / fps`` in time, so that an event in the picture is, on
-    average, neither early nor late, by at most half a frame; sources of the same rate keep their frames. Sound stays
-    where it is, to the sample.
+    Frame k is the source's frame nearest to ``k / fps`` in time, so that events in the picture are on average neither
+    early nor late, and by at most half a frame; sources of the same rate keep their frames. Sound stays in place, to
+    the sample.
 
     Args:
-        info: the source.
-        target: the file to write.
-        options: what it is like.
+        info: the source's.
+        target: file to write.
+        options: properties of the normalised recording.
         whole: refuse a source that stops decoding before its end.
 
     Returns:
-        A record of what was written: ``seconds``, ``fps`` (a fraction), ``size`` and ``motion`` (float32 in base 64,
-        see :class:`_Seen`); or of a rejection (``broken``).
+        A record with ``seconds``, ``fps`` (a fraction), ``size`` and ``motion`` (float32 in base 64, see
+        :class:`_Sweep`); or a rejection (``broken``).
     """
     rate = copy_rate(info.fps, options.fps)
     size = copy_size(info.size, options.short_side)
     movie = Movie(rate, size, options.gop, options.audio_rate)
-    seen = _Seen()
+    sweep = _Sweep()
     x264 = {**X264, "crf": str(options.crf), "preset": options.preset}
     sound = sound_frames(replace(info, motion=None), info.duration, options.audio_rate)
     try:
-        write_movie(target, _pictures(info, rate, size, seen), sound, movie, x264)
+        write_movie(target, _pictures(info, rate, size, sweep), sound, movie, x264)
     except MediaError as error:
         return Rejection.of(error)._asdict()
-    if whole and seen.failed is not None:
-        why = f"decoding fails at {seen.seconds:.2f} s of {info.duration:.2f} s ({type(seen.failed).__name__})"
+    if whole and sweep.failed is not None:
+        why = f"decoding fails at {sweep.seconds:.2f} s of {info.duration:.2f} s ({type(sweep.failed).__name__})"
         return Rejection("broken", why)._asdict()
-    if seen.seconds == 0:
+    if sweep.seconds == 0:
         return Rejection("broken", f"no frame of its {info.codec} video decodes")._asdict()
-    motion = base64.b64encode(np.array(seen.motion, "<f4").tobytes()).decode()
-    return {"seconds": seen.seconds, "motion": motion, "fps": [rate.numerator, rate.denominator], "size": list(size)}
+    motion = base64.b64encode(np.array(sweep.motion, "<f4").tobytes()).decode()
+    return {"seconds": sweep.seconds, "motion": motion, "fps": [rate.numerator, rate.denominator], "size": list(size)}
 
 
-def _pictures(info: VideoInfo, rate: Fraction, size: tuple[int, int], seen: _Seen) -> Iterator[VideoFrame]:
-    """The frames to write, decoded in one sweep."""
+def _pictures(info: VideoInfo, rate: Fraction, size: tuple[int, int], sweep: _Sweep) -> Iterator[VideoFrame]:
+    """Yield the frames to write, decoded in one sweep."""
     scaler, difference = VideoReformatter(), Difference()
     shift, number = 1 / (2 * float(rate)) - ROUNDING, 0
+    for frame, stop, last in _shown(info, sweep):
+        scaled: VideoFrame | None = None
+        while number / rate + shift < stop - 1e-9 or (last and number == 0):
+            scaled = scaled or _scaled(frame, scaler, size, info.rotation)
+            sweep.motion.append(difference(scaled))
+            scaled.pts, scaled.time_base = number, 1 / rate
+            scaled.pict_type = PictureType.NONE  # or x264 would keep the source's frame type
+            yield scaled
+            number += 1
+
+
+def _shown(info: VideoInfo, sweep: _Sweep) -> Iterator[tuple[VideoFrame, float, bool]]:
+    """Yield each frame, the second at which the next one replaces it, and whether it is the last."""
     with PyAVReader(info) as reader:
-        base = float(reader.base)
         origin: int | None = None
         held: VideoFrame | None = None
         second = before = 0.0
         for tick, frame in reader.sequence():
             origin = tick if origin is None else origin
-            before, second = second, (tick - origin) * base
-            if held is not None and number / rate + shift < second - 1e-9:
-                scaled = _scaled(held, scaler, size, info.rotation)
-                while number / rate + shift < second - 1e-9:
-                    seen.motion.append(difference(scaled))
-                    yield _dated(scaled, number, rate)
-                    number += 1
+            before, second = second, (tick - origin) * float(reader.base)
+            if held is not None:
+                yield held, second, False
             held = frame
-        if held is None:
-            return
-        shown = (second - before or 1 / info.fps) if info.vfr else 1 / info.fps  # how long the last one lasts
-        seen.seconds = second + shown
-        seen.failed = reader.failed[1] if reader.failed else None
-        scaled = _scaled(held, scaler, size, info.rotation)
-        while number == 0 or number / rate + shift < seen.seconds - 1e-9:
-            seen.motion.append(difference(scaled))
-            yield _dated(scaled, number, rate)
-            number += 1
-
-
-def _dated(frame: VideoFrame, number: int, rate: Fraction) -> VideoFrame:
-    frame.pts, frame.time_base = number, 1 / rate
-    frame.pict_type = PictureType.NONE  # or x264 would make it what it was in the source
-    return frame
+        if held is not None:
+            last = (second - before or 1 / info.fps) if info.vfr else 1 / info.fps  # duration of the last frame
+            sweep.seconds = second + last
+            sweep.failed = reader.failed[1] if reader.failed else None
+            yield held, sweep.seconds, True
 
 
 def _scaled(frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], rotation: int) -> VideoFrame:
-    """The picture as it is written: upright, of this size, in the one form of colour."""
+    """Return the frame as it is written: upright, of this size, in yuv420p (BT.601, limited range)."""
     height, width = size[::-1] if rotation % 180 else size
     if rotation:
         rgb = reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1)

@@ -1,4 +1,4 @@
-"""What a sync dataset is to be like. Each block belongs to a stage: changing it redoes that stage and what follows."""
+"""Options of a sync dataset, one class per stage; changing one redoes its stage and those that use its results."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def _check(holds: bool, options: object, expected: str) -> None:
 
 @dataclass(frozen=True)
 class Accept:
-    """Which sources are taken.
+    """Accepted sources.
 
     Attributes:
         length_tolerance: seconds by which sound and picture may differ in length.
-        unsignalled: take sources whose container can't say how much the encoder delayed the sound.
-        broken: of sources that stop decoding before their end, take what decodes.
+        unsignalled: accept sources whose container can't say how much the encoder delayed the sound.
+        broken: of sources that stop decoding before their end, accept the part that decodes.
     """
 
     length_tolerance: float = 1.0
@@ -32,15 +32,15 @@ class Accept:
 
 @dataclass(frozen=True)
 class Normal:
-    """What every recording is turned into before anything is judged or cut.
+    """Format of normalised recordings, from which clips are cut.
 
     Attributes:
         short_side: pixels of the shorter side; smaller pictures are not enlarged.
-        fps: frames a second, constant.
-        gop: the most frames from one keyframe to the next. Clips begin at keyframes.
+        fps: constant frame rate.
+        gop: largest number of frames from one keyframe to the next; clips begin at keyframes.
         crf: x264's quality; lower is better and larger.
-        preset: x264's trade of time for size.
-        audio_rate: samples a second of the sound, which is mono.
+        preset: x264's trade-off between time and size.
+        audio_rate: sampling rate of the sound, which is mono.
     """
 
     short_side: int = 256
@@ -57,12 +57,12 @@ class Normal:
 
 @dataclass(frozen=True)
 class Shots:
-    """How shots are found.
+    """Detection of shots.
 
     Attributes:
-        threshold: of PySceneDetect's ContentDetector: mean change of hue, saturation and value (0 to 255) from one
-            frame to the next that makes a cut; 0 takes each recording for one shot.
-        min_seconds: cuts that follow one another more closely are one.
+        threshold: threshold of PySceneDetect's ContentDetector: mean change of hue, saturation and value (0 to 255)
+            between frames that makes a cut; 0 takes each recording for one shot.
+        min_seconds: least time between two cuts; closer ones are merged.
     """
 
     threshold: float = 27.0
@@ -74,13 +74,13 @@ class Shots:
 
 @dataclass(frozen=True)
 class Cut:
-    """What clips are cut from a shot, and which of them are worth keeping.
+    """Length of clips, and which of them are kept.
 
     Attributes:
         seconds: length of a clip.
         stride: seconds from the start of one clip to that of the next; None for ``seconds``: no overlap.
-        min_seconds: what is left at the end of a shot is a clip, too, if it lasts this long; None drops it.
-        still: drop clips of whose frames more than this share doesn't differ from the one before.
+        min_seconds: least length of the remainder of a shot that becomes a clip, too; None drops remainders.
+        still: drop clips in which more than this share of the frames equals the previous one.
         quiet: drop clips whose sound never exceeds this many decibels of full scale.
     """
 
@@ -98,15 +98,15 @@ class Cut:
 
 @dataclass(frozen=True)
 class Sync:
-    """How the offset of the sound is estimated, and what is done about it. An offset is positive where sound is late.
+    """Estimation of the sound's offset, and its use. An offset is positive if the sound is late.
 
     Attributes:
-        mode: ``"score"`` writes offset and confidence down and keeps all clips; ``"drop"`` drops clips that are not in
-            sync or of which that can't be told; ``"realign"`` shifts the sound of the former instead.
-        run: folder of a trained run to estimate with; None correlates changes of loudness with changes of the picture.
-        max_offset: seconds, either way, within which the offset is looked for.
+        mode: ``"score"`` records offset and confidence and keeps all clips; ``"drop"`` drops clips that are out of
+            sync or uncertain; ``"realign"`` shifts the sound of those out of sync instead.
+        run: folder of the trained run that estimates; None correlates onsets of sound with onsets of motion.
+        max_offset: largest offset, either way, in seconds.
         tolerance: seconds of offset that count as in sync.
-        min_confidence: of an estimate that is believed. Its scale is the estimator's own; None is 6 for the
+        min_confidence: least confidence of a trusted estimate, on the estimator's own scale; None is 6 for the
             correlation, and for a run it must be given.
     """
 
@@ -119,19 +119,19 @@ class Sync:
     def __post_init__(self) -> None:
         _check(0 <= self.tolerance < self.max_offset, self, "0 <= tolerance < max_offset")
         known = self.mode == "score" or self.run is None or self.min_confidence is not None
-        _check(known, self, "min_confidence where a run is to drop or realign; look at the card of mode=score first")
+        _check(known, self, "min_confidence if a run is to drop or realign; look at the card of mode=score first")
 
 
 @dataclass(frozen=True)
 class Split:
-    """How sources are divided, and the test set of fixed offsets.
+    """Splits of the sources, and the test set of fixed offsets.
 
     Attributes:
         validation: share of the groups of sources.
         test: share of the groups of sources.
-        crop: seconds of the stretches of sound and picture that the fixed-offset test compares.
+        crop: length, in seconds, of the stretches of sound and picture that the fixed-offset test compares.
         step: seconds from one offset to the next.
-        max_offset: seconds of the largest offset.
+        max_offset: largest offset in seconds.
     """
 
     validation: float = 0.1
@@ -148,12 +148,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Pack:
-    """In what form the dataset is written.
+    """Form of the dataset.
 
     Attributes:
-        form: ``"files"``, or ``"webdataset"`` for tar shards besides.
-        sound: of each clip in a shard: ``"flac"`` or ``"wav"``.
-        clips_per_shard: how many.
+        form: ``"files"``, or ``"webdataset"`` for tar shards as well.
+        sound: format of the sound in a shard, ``"flac"`` or ``"wav"``.
+        clips_per_shard: number of clips per shard.
     """
 
     form: Literal["files", "webdataset"] = "files"
@@ -166,7 +166,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class Options:
-    """All of them."""
+    """All options of a sync dataset."""
 
     accept: Accept = field(default_factory=Accept)
     normal: Normal = field(default_factory=Normal)

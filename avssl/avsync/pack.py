@@ -1,4 +1,4 @@
-"""The finished dataset: clips, manifests, tables, fixed offsets, shards, card, and a hash of it all."""
+"""Packing: clips, manifests, tables, fixed offsets, shards and card of the finished dataset, and its hash."""
 
 from __future__ import annotations
 
@@ -31,54 +31,37 @@ from avssl.runtime.files import digest_of, write_atomically, write_text
 WORK = ".work"  # holds the store
 CLIPS = pa.schema(
     [
-        ("clip", pa.string()),  # path in the dataset; null where it was dropped
+        ("clip", pa.string()),  # path in the dataset; null if it was dropped
         ("source", pa.string()),
-        ("start", pa.float64()),  # seconds of the source at which it begins
+        ("start", pa.float64()),  # second of the source at which it begins
         ("stop", pa.float64()),
         ("split", pa.string()),
-        ("offset", pa.float64()),  # as estimated before anything was shifted, seconds; positive: sound is late
+        ("offset", pa.float64()),  # estimate before any shift, seconds; positive: sound is late
         ("confidence", pa.float64()),
-        ("shift", pa.float64()),  # seconds by which its sound was brought forward
+        ("shift", pa.float64()),  # seconds by which its sound was moved earlier
         ("reason", pa.string()),  # why it was dropped
         ("why", pa.string()),
     ]
 )
-SOURCES = pa.schema(
-    [
-        ("source", pa.string()),
-        ("status", pa.string()),  # "kept" or "rejected"
-        ("reason", pa.string()),
-        ("why", pa.string()),
-        ("content", pa.string()),  # sha256
-        ("label", pa.string()),
-        ("group", pa.string()),
-        ("split", pa.string()),
-        ("clips", pa.int64()),
-        ("duration", pa.float64()),
-        ("fps", pa.float64()),
-        ("vfr", pa.bool_()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("codec", pa.string()),
-        ("container", pa.string()),
-        ("audio_rate", pa.int32()),
-        ("audio_codec", pa.string()),
-        ("sync_grade", pa.string()),
-    ]
+SOURCES = pa.schema(  # status is "kept" or "rejected", content the SHA-256
+    [(name, pa.string()) for name in ("source", "status", "reason", "why", "content", "label", "group", "split")]
+    + [("clips", pa.int64()), ("duration", pa.float64()), ("fps", pa.float64()), ("vfr", pa.bool_())]
+    + [("height", pa.int32()), ("width", pa.int32()), ("codec", pa.string()), ("container", pa.string())]
+    + [("audio_rate", pa.int32()), ("audio_codec", pa.string()), ("sync_grade", pa.string())]
 )
 
 
 @dataclass
 class Packed:
-    """The dataset as it lies on the disk.
+    """A dataset on disk.
 
     Attributes:
-        folder: where.
-        clips: how many of each split.
-        seconds: of all clips together.
-        dropped: how many clips of kept and rejected sources were dropped for what reason.
-        trials: of the fixed-offset test.
-        digest: a hash of every file but the card; two datasets with the same hash are the same.
+        folder: its folder.
+        clips: number of clips per split.
+        seconds: length of all clips together.
+        dropped: number of dropped clips, of kept and of rejected sources, per reason.
+        trials: number of trials of the fixed-offset test.
+        digest: hash of every file but the card; two datasets with the same hash are the same.
     """
 
     folder: Path
@@ -104,14 +87,14 @@ def pack(
     out: Path,
     options: Options,
 ) -> Packed:
-    """Write the dataset from what the store holds.
+    """Write the dataset from the store's records.
 
     Args:
-        sources: all of them.
-        contents: what :func:`identify` says of each.
-        outcomes: what :func:`process` says of each.
-        out: folder of the dataset.
-        options: of the dataset.
+        sources: all sources.
+        contents: record of :func:`identify` for each.
+        outcomes: record of :func:`process` for each.
+        out: the dataset's folder.
+        options: properties of the dataset.
     """
     store = Store(out / WORK)
     fps = copy_rate(options.normal.fps, options.normal.fps)
@@ -163,7 +146,7 @@ def pack(
 
 
 def _about(source: Source, content: Record, outcome: Record, options: Options) -> Record:
-    """A row of the table of sources."""
+    """Return a row of the table of sources."""
     return {
         **outcome["facts"],
         "source": source.name,
@@ -179,7 +162,7 @@ def _about(source: Source, content: Record, outcome: Record, options: Options) -
 
 
 def _link(places: dict[str, Path], out: Path) -> None:
-    """Put the clips where they belong, without a second copy where the disk allows it, and take away others."""
+    """Put the clips in place, as hard links if the disk allows it, and remove others."""
     for path, place in places.items():
         target = out / path
         if target.exists() and os.path.samefile(target, place):
@@ -201,7 +184,7 @@ def _link(places: dict[str, Path], out: Path) -> None:
 
 
 def _manifests(rows: Sequence[tuple[str, Record]], rejected: Sequence[Record], out: Path) -> None:
-    """``videos.parquet`` and one manifest a split, each of which ``--data.root`` takes."""
+    """Write ``videos.parquet`` and one manifest per split, each of which ``--data.root`` takes."""
     bad = []
     for entry in rejected:
         root, _, path = entry["source"].rpartition("/")
@@ -226,7 +209,7 @@ def _csv(heading: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
 
 
 def _digest(out: Path) -> str:
-    """A hash of the path and content of every file but the card and what is said of the hash itself."""
+    """Return a hash of the paths and contents of all files but the card and the file that holds the hash."""
     digest = hashlib.sha256()
     parts = [part for part in out.iterdir() if part.name not in (WORK, "card.html", "dataset.json")]
     files = [file for part in parts for file in (part.rglob("*") if part.is_dir() else [part]) if file.is_file()]

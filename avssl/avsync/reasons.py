@@ -1,4 +1,4 @@
-"""Why a source or a clip is not in the dataset."""
+"""Reasons why a source or a clip is not in the dataset."""
 
 from __future__ import annotations
 
@@ -26,29 +26,15 @@ REASONS = {
     "crashed": "the process that worked on it died",
     "error": "an unexpected error: please report it",
 }
-_MEDIA = {
-    "url": "not_media",
-    "not_file": "not_media",
-    "empty": "not_media",
-    "not_media": "not_media",
-    "playlist": "not_media",
-    "truncated": "broken",
-    "corrupt": "broken",
-    "undecodable": "broken",
-    "not_found": "unreadable",
-    "unreadable": "unreadable",
-    "no_video": "no_video",
-    "no_audio": "no_audio",
-    "too_large": "too_large",
-}
+_MEDIA = dict.fromkeys(("url", "not_file", "empty", "playlist"), "not_media") | {"not_found": "unreadable"}
 
 
 class Rejection(NamedTuple):
-    """Why something is left out.
+    """The reason why something is left out.
 
     Attributes:
-        reason: one of ``REASONS``.
-        why: what is wrong with this one, with the values that show it.
+        reason: a key of ``REASONS``.
+        why: what is wrong in this case, with the values that show it.
     """
 
     reason: str
@@ -56,5 +42,6 @@ class Rejection(NamedTuple):
 
     @classmethod
     def of(cls, error: MediaError) -> Rejection:
-        """The reason that a reader's error comes to."""
-        return cls(_MEDIA.get(error.code, "broken"), f"{error.code}: {error.why}")
+        """Return the rejection that follows from a reader's error; codes that aren't reasons count as broken."""
+        reason = _MEDIA.get(error.code, error.code)
+        return cls(reason if reason in REASONS else "broken", f"{error.code}: {error.why}")

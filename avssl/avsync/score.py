@@ -61,11 +61,9 @@ class Scorer(Protocol):
 
     def name(self) -> str:
         """Return a name that no scorer with other estimates has; estimates are stored under it."""
-        ...
 
     def __call__(self, clip: ScorerInput) -> Score:
         """Estimate the offset of a clip."""
-        ...
 
 
 class OnsetScorer(NamedTuple):

@@ -13,7 +13,6 @@ from typing import IO, Any
 
 import av
 import numpy as np
-from av.audio.frame import AudioFrame
 
 from avssl.avsync.options import Pack
 from avssl.avsync.splits import SPLITS
@@ -31,14 +30,14 @@ def write_shards(out: Path, clips: Sequence[Record], rows: Mapping[str, Record],
     """Write ``shards/SPLIT-NNNNNN.tar`` and, beside each, ``.json`` with its statistics.
 
     A sample is ``KEY.mp4`` (picture and sound), ``KEY.flac`` or ``.wav`` (the same sound by itself) and ``KEY.json``.
-    Clips lie in the order of their keys, which are hashes, so that neighbours come from different sources. A shard
-    that is there already, with the same clips, is kept; others are taken away.
+    Clips lie in the order of their keys, which are hashes, so neighbours come from different sources. An existing shard
+    of the same clips is kept; others are removed.
 
     Args:
-        out: folder of the dataset.
+        out: the dataset's folder.
         clips: rows of ``clips.parquet`` of the kept clips.
         rows: the manifest's row of each, by its path.
-        options: the form.
+        options: form of the dataset.
     """
     folder = out / "shards"
     folder.mkdir(exist_ok=True)
@@ -97,37 +96,27 @@ def _statistics(notes: Sequence[Record]) -> Record:
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)  # of user 0, made in 1970: the same bytes whoever packs it, and when
+    member = tarfile.TarInfo(name)  # user 0, year 1970: the same bytes whoever packs it, and when
     member.size, member.mode = len(content), 0o644
     tar.addfile(member, io.BytesIO(content))
 
 
 def _sound(media: Path, row: Record, form: str) -> bytes:
-    """The sound of a clip as a file of its own."""
+    """Return the sound of a clip as a file of its own."""
     info = info_from_row({**row, "label": None, "view": None, "path": media.name}, media.parent, {})
     rate = row["audio_rate"]
     with open_video(media, "pyav", info) as reader:
         samples = reader.audio(0.0, info.duration, rate).samples
-    frames = list(pieces(samples, rate))
-    return _flac(frames, rate) if form == "flac" else _wav(frames, rate)
-
-
-def _flac(frames: Sequence[AudioFrame], rate: int) -> bytes:
     file = io.BytesIO()
-    with av.open(file, "w", format="flac") as out:
-        stream: Any = out.add_stream("flac", rate=rate, layout="mono", format="s16")
-        for frame in frames:
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return file.getvalue()
-
-
-def _wav(frames: Sequence[AudioFrame], rate: int) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        for frame in frames:
-            out.writeframes(frame.to_ndarray().tobytes())
+    if form == "wav":
+        with wave.open(file, "wb") as wav:
+            wav.setparams((1, 2, rate, 0, "NONE", ""))  # mono, 16 bits
+            for frame in pieces(samples, rate):
+                wav.writeframes(frame.to_ndarray().tobytes())
+    else:
+        with av.open(file, "w", format="flac") as out:
+            stream: Any = out.add_stream("flac", rate=rate, layout="mono", format="s16")
+            for frame in pieces(samples, rate):
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Which recordings a dataset is built from. They are read, and nothing else is done to them."""
+"""Sources of a dataset: finding, naming and hashing the recordings, which are only read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import Record, Store, key_of
-from avssl.catalog.annotations import Annotation, annotate
+from avssl.catalog.annotations import annotate
 from avssl.catalog.index import find_media
 from avssl.catalog.manifest import Manifest
 from avssl.runtime.files import digest_of
@@ -22,9 +22,9 @@ class Source:
 
     Attributes:
         path: the file.
-        name: of the collection it belongs to, and its path in there.
+        name: name of its collection, and its path in there.
         label: name of its class.
-        group: what must not be divided between training and test; its name where nothing else is said.
+        group: group that must not be divided between training and test; the source's name unless given.
     """
 
     path: Path
@@ -34,40 +34,38 @@ class Source:
 
 
 def scan(roots: Sequence[Path], labels: str = "auto", group: str | None = None) -> list[Source]:
-    """The sources below some folders, in the order given and by path within each.
+    """Find the sources below some folders, in the order given and by path within each.
 
     Args:
-        roots: folders, single files, or manifests (``.parquet``), whose labels and groups are taken over.
+        roots: folders, single files, or manifests (``.parquet``), whose labels and groups are used.
         labels: where the classes of a folder's files come from, see :func:`avssl.catalog.annotations.annotate`.
         group: regular expression that finds the group in the relative path.
 
     Raises:
-        FileNotFoundError: where there is no such folder or file.
+        FileNotFoundError: if there is no such folder or file.
         MediaError: for a folder without media files.
-        ValueError: where annotations don't fit the files, or two roots are the same.
+        ValueError: if annotations don't fit the files, or two roots are the same.
     """
     roots = [Path(os.path.abspath(root)) for root in roots]
     if len({root.resolve() for root in roots}) < len(roots):
         raise ValueError(f"sources: the same folder is given twice among {[os.fspath(root) for root in roots]}")
-    plain = len({root.name for root in roots}) == len(roots)
+    unique = len({root.name for root in roots}) == len(roots)
     found = []
     for root in roots:
         if not root.exists():
             raise FileNotFoundError(f"{root}: no such folder, file or manifest")
-        name = root.name if plain else os.fspath(root)
+        name = root.name if unique else os.fspath(root)
         if root.suffix == ".parquet":
             found += _of_manifest(root, name)
             continue
         folder = root if root.is_dir() else root.parent
         paths = [file.path for file in find_media(root)] if root.is_dir() else [root.name]
-        notes = annotate(folder, paths, labels, group)
-        prefix = f"{name}/" if root.is_dir() else ""
-        found += [_source(folder / path, prefix + path, notes[path]) for path in paths]
+        notes, prefix = annotate(folder, paths, labels, group), f"{name}/" if root.is_dir() else ""
+        found += [
+            Source(folder / path, prefix + path, notes[path].label, notes[path].group or prefix + path)
+            for path in paths
+        ]
     return found
-
-
-def _source(path: Path, name: str, note: Annotation) -> Source:
-    return Source(path, name, note.label, note.group or name)
 
 
 def _of_manifest(path: Path, name: str) -> list[Source]:
@@ -83,7 +81,7 @@ def check_apart(roots: Sequence[Path], sources: Sequence[Source], out: Path) -> 
     """Refuse to write where sources lie.
 
     Raises:
-        ValueError: where the dataset would lie in a folder of sources, or hold some.
+        ValueError: if the dataset would lie in a folder of sources, or hold some.
     """
     out = out.resolve()
     inside = [root for root in roots if root.is_dir() and out.is_relative_to(root.resolve())]
@@ -94,21 +92,21 @@ def check_apart(roots: Sequence[Path], sources: Sequence[Source], out: Path) -> 
 
 
 def in_share(source: Source, shard: tuple[int, int]) -> bool:
-    """Whether a source belongs to share ``I`` of ``N``, counted from 1; it depends on its name alone."""
+    """Return whether a source belongs to share ``I`` of ``N``, counted from 1; it depends on its name alone."""
     return int(hashlib.sha256(source.name.encode()).hexdigest()[:8], 16) % shard[1] == shard[0] - 1
 
 
 def identify(job: tuple[Path, Path, bool]) -> Record:
-    """Hash a source, unless one of its place, size and time of change was hashed before.
+    """Hash a source, unless one of the same path, size and modification time was hashed before.
 
     Args:
-        job: the source, the folder of the store, whether to try again what failed.
+        job: the source, the store's folder, and whether to retry what failed.
 
     Returns:
         ``content``, the SHA-256; or a rejection.
 
     Raises:
-        OSError: where the store can't be written.
+        OSError: if the store can't be written.
     """
     path, folder, retry = job
     store = Store(folder, retry)
@@ -124,5 +122,5 @@ def identify(job: tuple[Path, Path, bool]) -> Record:
     except OSError as error:
         return Rejection("unreadable", f"{error.strerror or error}")._asdict()
     if known is None:
-        store.write("content", key, record)  # where this fails, it is not the source's fault
+        store.write("content", key, record)  # outside the try: a failure here is not the source's
     return record

@@ -1,4 +1,4 @@
-"""What stages have made, each record under a key of all that it depends on, so that nothing is made twice."""
+"""Records of stages, each under a key of everything it depends on, so that nothing is made twice."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Record = dict[str, Any]
 
 
 def key_of(*facts: Any) -> str:
-    """A key that changes when any of the facts does; they must be what JSON can hold."""
+    """Return a key that changes if any of the facts (JSON values) does."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Store:
-    """A folder of records (JSON) and of the files that go with them. Any number of processes may share it.
+    """A folder of records (JSON) and their files, which any number of processes may share.
 
     A record appears whole, and after its file. Two processes that make the same one write the same bytes.
 
     Args:
-        folder: where it lies.
-        retry: make rejections anew rather than believe their records.
+        folder: the folder.
+        retry: make rejections anew instead of returning their records.
     """
 
     def __init__(self, folder: Path, retry: bool = False) -> None:
@@ -34,18 +34,18 @@ class Store:
         self.made: dict[str, int] = {}
 
     def path(self, stage: str, key: str, suffix: str = ".json") -> Path:
-        """Where a record, or a file that goes with it, lies."""
+        """Return the place of a record, or of its file."""
         return self.folder / stage / key[:2] / f"{key}{suffix}"
 
     def record(self, stage: str, key: str, make: Callable[[], Record], suffix: str | None = None) -> Record:
-        """What ``make`` returned here or in an earlier process.
+        """Return what ``make`` returned, in this process or an earlier one.
 
         Args:
-            stage: what makes it.
-            key: of all that the result depends on.
-            make: called where there is no such record yet.
-            suffix: ending of the file that goes with the record and without which it counts for nothing. Its size is
-                kept in the record, as ``bytes``.
+            stage: name of the stage.
+            key: key of everything that the result depends on.
+            make: called if there is no such record yet.
+            suffix: suffix of the record's file, without which the record doesn't count. The file's size is kept in the
+                record, as ``bytes``.
         """
         found = self.find(stage, key, suffix)
         if found is not None:
@@ -57,10 +57,10 @@ class Store:
         return record
 
     def find(self, stage: str, key: str, suffix: str | None = None) -> Record | None:
-        """A record, if there is one that counts."""
+        """Return a record if there is one that counts."""
         try:
             record: Record = json.loads(self.path(stage, key).read_bytes())
-        except (FileNotFoundError, json.JSONDecodeError):  # the latter: what a power cut may leave
+        except (FileNotFoundError, json.JSONDecodeError):  # the latter after a power cut
             return None
         if "reason" in record:
             return None if self.retry else record
@@ -71,11 +71,11 @@ class Store:
         return record
 
     def write(self, stage: str, key: str, record: Record) -> None:
-        """Write a record down."""
+        """Write a record."""
         self.made[stage] = self.made.get(stage, 0) + 1
         with self.growing(stage, key, ".json") as partial:
             partial.write_bytes(json.dumps(record, sort_keys=True).encode())
 
     def growing(self, stage: str, key: str, suffix: str) -> AbstractContextManager[Path]:
-        """A path to write a file to, which gets its proper name if it is there as the block ends without an error."""
+        """Yield a path to write to; the file gets its final name if the block ends without an error."""
         return growing(self.path(stage, key, suffix))

@@ -28,7 +28,7 @@ def run_plan(
     Args:
         plan: a YAML file, see `Plan`.
         out: page whose tables, between ``<!-- PLAN -->`` and ``<!-- end -->``, are replaced.
-        only: methods to run; ``[]`` only prints the tables, which always hold every result.
+        only: methods to run, none to print the tables alone; tables hold every result.
         runs: parent folder of the runs, ``runs/PLAN/METHOD-SEED``.
         results: folder of the kept results; by default ``results`` beside the plan.
 
