@@ -66,7 +66,7 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     with open_container(path, max_pixels) as container:
         stream = video_stream(container)
         if stream is None:
-            raise MediaError(path, "no_video", "it has no video stream", "Leave it out, or check the download")
+            raise MediaError(path, "no_video", "there is no video stream in it", "Leave it out, or check the download")
         codec = stream.codec_context
         if codec.width * codec.height > max_pixels or not codec.width:
             why = f"its frames of {codec.width} x {codec.height} exceed {max_pixels} pixels, or have no size"
