@@ -26,7 +26,7 @@ def parser() -> Parser:
     made = Parser(
         prog="avssl study",
         description="Compare many runs. A plan alone, or `run PLAN`, pretrains, evaluates and tabulates every method "
-        "of the plan; it resumes where it stopped, and makes no result twice. The others audit what the numbers rest on.",
+        "of the plan; it resumes where it stopped, and makes no result twice. The others are audits.",
         examples=[
             "avssl study benchmarks/ut_interaction.yaml -o docs/results.md",
             "avssl study benchmarks/temporal.yaml --only vcop simclr",
