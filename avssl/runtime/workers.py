@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_messages
 from multiprocessing.context import SpawnProcess
+from types import TracebackType
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -234,3 +235,10 @@ def start_worker(worker: int) -> None:
 
     torch.set_num_threads(1)
     keep_memory()
+    sys.excepthook = _report_unless_disconnected
+
+
+def _report_unless_disconnected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an uncaught error, unless it is that the main process has stopped while a batch was handed over."""
+    if not issubclass(kind, ConnectionError):
+        sys.__excepthook__(kind, error, trace)
