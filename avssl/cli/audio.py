@@ -7,6 +7,7 @@ from pathlib import Path
 
 from avssl.cli.synchrony import keep
 from avssl.evaluation.audio import audio_probe
+from avssl.evaluation.results import to_json
 from avssl.runtime.parser import Parser
 
 
@@ -27,4 +28,4 @@ def parser() -> Parser:
 def run(words: Sequence[str]) -> None:
     """Evaluate, print the results and write them into the run's folder."""
     args = parser().parse_args(words)
-    keep(audio_probe(args.root, args.run).to_json(), args.run, "audio", args.root)
+    keep(to_json(audio_probe(args.root, args.run)), args.run, "audio", args.root)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avssl.catalog.index import open_manifest
+from avssl.evaluation.results import to_json
 from avssl.evaluation.synchrony import measure_synchrony
 from avssl.runtime.files import write_text
 from avssl.runtime.parser import Parser
@@ -35,7 +36,7 @@ def run(words: Sequence[str]) -> None:
     args = parser().parse_args(words)
     videos = open_manifest(synthetic(WORLDS[SYNTHETIC]) if args.root == SYNTHETIC else Path(args.root))
     measured = split(videos, args.held_out)[1] if args.held_out else videos
-    keep(measure_synchrony(measured, args.run, args.reach).to_json(), args.run, "sync", args.root)
+    keep(to_json(measure_synchrony(measured, args.run, args.reach)), args.run, "sync", args.root)
 
 
 def keep(results: Mapping[str, Any], run: Path, kind: str, root: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,27 +24,14 @@ from avssl.media.resample import resample
 
 @dataclass(frozen=True)
 class AudioResults:
-    """Result of `audio_probe`.
-
-    Attributes:
-        files: number of sounds.
-        classes: K names.
-        chance: 1 / K.
-        pretrained: the run's encoder.
-        random_init: the same network at random initialisation.
-        log_mel: mean and deviation over time of each band of the log-mel spectrogram, the network's input.
-    """
+    """Result of `audio_probe` on sounds of K classes, for three kinds of features."""
 
     files: int
     classes: list[str]
-    chance: float
-    pretrained: Summary
-    random_init: Summary
-    log_mel: Summary
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {name: value.to_json() if isinstance(value, Summary) else value for name, value in vars(self).items()}
+    chance: float  # 1 / K
+    pretrained: Summary  # the run's encoder
+    random_init: Summary  # the same network at random initialisation
+    log_mel: Summary  # mean and deviation over time of each band of the log-mel spectrogram, the network's input
 
 
 def read_sound(path: Path, rate: int) -> Floats:
@@ -110,11 +96,8 @@ def audio_probe(
 
 def _middle(sound: Floats, samples: int) -> torch.Tensor:
     """Return the middle ``samples`` of a sound, with silence around a shorter one."""
-    if len(sound) >= samples:
-        begin = (len(sound) - samples) // 2
-        return torch.from_numpy(sound[begin : begin + samples].copy())
-    before = (samples - len(sound)) // 2
-    return torch.nn.functional.pad(torch.from_numpy(sound.copy()), (before, samples - len(sound) - before))
+    before = int((samples - len(sound)) / 2)  # negative where the sound is cut
+    return torch.nn.functional.pad(torch.tensor(sound), (before, samples - len(sound) - before))
 
 
 @torch.inference_mode()

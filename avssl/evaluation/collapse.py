@@ -8,25 +8,17 @@ from torch.nn import functional
 
 
 def feature_std(features: Tensor) -> Tensor:
-    """Standard deviation of L2-normalised features, mean over channels (Chen & He, CVPR 2021, section 4.1).
+    """Return the standard deviation of L2-normalised features ``[N, D]``, N >= 2, averaged over channels.
 
-    Args:
-        features: ``[N, D]``, N >= 2.
-
-    Returns:
-        Scalar: 0 if all features are equal, about ``1 / sqrt(D)`` if they are evenly spread.
+    0 if all are equal, about ``1 / sqrt(D)`` if they are evenly spread (Chen & He, CVPR 2021, section 4.1).
     """
     return functional.normalize(_checked(features), dim=1).std(dim=0, unbiased=False).mean()
 
 
 def rankme(features: Tensor) -> Tensor:
-    """Effective rank: exponential of the entropy of the singular values (Garrido et al., ICML 2023, equation 2).
+    """Return the effective rank of features ``[N, D]``, N >= 2: from 1 (all on one line) to ``min(N, D)``.
 
-    Args:
-        features: ``[N, D]``, N >= 2.
-
-    Returns:
-        Scalar from 1 (all on one line) to ``min(N, D)``.
+    It is the exponential of the entropy of the singular values (Garrido et al., ICML 2023, equation 2).
     """
     values = torch.linalg.svdvals(_checked(features))
     share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
@@ -34,37 +26,25 @@ def rankme(features: Tensor) -> Tensor:
 
 
 def alignment(first: Tensor, second: Tensor) -> Tensor:
-    """Mean squared distance between two views of the same item on the unit sphere (Wang & Isola, ICML 2020, eq. 1).
+    """Return the mean squared distance on the unit sphere of two views of the same items, ``[N, D]`` each.
 
-    Args:
-        first: ``[N, D]``.
-        second: ``[N, D]``, row i another view of the same item as row i of ``first``.
-
-    Returns:
-        Scalar from 0 (the views coincide) to 4.
+    From 0 (the views coincide) to 4 (Wang & Isola, ICML 2020, equation 1).
     """
     first, second = (functional.normalize(_checked(views), dim=1) for views in (first, second))
     return (first - second).square().sum(dim=1).mean()
 
 
 def uniformity(features: Tensor) -> Tensor:
-    """Log of the mean Gaussian potential between pairs on the unit sphere, t = 2 (Wang & Isola, ICML 2020, eq. 2).
+    """Return the log of the mean Gaussian potential between pairs of ``[N, D]``, N >= 2, on the unit sphere, t = 2.
 
-    Args:
-        features: ``[N, D]``, N >= 2.
-
-    Returns:
-        Scalar from 0 (all coincide) down to about -4 (evenly spread).
+    From 0 (all coincide) down to about -4 (evenly spread) (Wang & Isola, ICML 2020, equation 2).
     """
     points = functional.normalize(_checked(features), dim=1)
     return torch.pdist(points).square().mul(-2).exp().mean().log()
 
 
 def monitors(features: Tensor) -> dict[str, float]:
-    """Compute all measures on the features of a few videos; logged while pretraining.
-
-    Args:
-        features: ``[V, N, D]``: N clips of each of V >= 2 videos.
+    """Compute all measures on features ``[V, N, D]`` of N clips of each of V >= 2 videos; logged while pretraining.
 
     Returns:
         ``feature_std`` (relative to ``1 / sqrt(D)``, so that 1 is evenly spread), ``rankme`` and ``uniformity`` of

@@ -46,9 +46,6 @@ def embed(
         method: principal components, or t-SNE (van der Maaten & Hinton, JMLR 2008), which keeps neighbourhoods.
         queries: queries per class.
 
-    Returns:
-        The files written.
-
     Raises:
         FileNotFoundError, MediaError, ValueError: see `avssl.evaluation.run.evaluate`.
     """
@@ -91,7 +88,6 @@ def _sheet(task: DownstreamTask, values: Bank, queries: int) -> tuple[list[list[
 
 def _middle(task: DownstreamTask, row: int) -> Tensor:
     info = task.videos[row]
+    size = (PICTURE, round(PICTURE * info.size[1] / info.size[0]))
     with open_video(info.path, info=info) as reader:
-        return reader.frames(
-            torch.tensor([info.duration / 2]), size=(PICTURE, round(PICTURE * info.size[1] / info.size[0]))
-        )[0]
+        return reader.frames(torch.tensor([info.duration / 2]), size=size)[0]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import IO, Literal
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -131,9 +131,8 @@ def check_fits(encoder: Encoder, views: Views) -> None:
             describe(encoder, torch.zeros(1, views.num_frames, 3, views.size, views.size), views.segments)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{type(encoder).__name__}({encoder.config}) does not fit the protocol's views of "
-            f"{views.num_frames} frames, {views.size} x {views.size} pixels: "
-            f"{error}. Change views.num_frames or views.size"
+            f"{type(encoder).__name__}({encoder.config}) does not fit the protocol's views of {views.num_frames} "
+            f"frames, {views.size} x {views.size} pixels: {error}. Change views.num_frames or views.size"
         ) from error
 
 
@@ -186,12 +185,7 @@ def stream_features(
 def extract_features(encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor:
     """Return features ``[V, M, S, D]``, from the cache if the same encoder has seen the same views of the same videos.
 
-    Args:
-        encoder: with the ``mean`` and ``std`` of its pixels in ``encoder.card``.
-        videos: the collection.
-        rows: positions of the videos wanted.
-        views: clips and crops per video.
-        machine: device, workers and cache.
+    ``rows`` are the positions of the V videos; ``encoder.card`` holds the ``mean`` and ``std`` of the pixels.
 
     Raises:
         MediaError: if a video can't be read.
@@ -217,9 +211,5 @@ def extract_features(encoder: Encoder, videos: Manifest, rows: Sequence[int], vi
             tally.add("videos")
     result = torch.stack(found)
     content = save({"features": result}, metadata={"facts": json.dumps(facts)})
-
-    def write(file: IO[bytes]) -> None:
-        file.write(content)
-
-    write_atomically(path, write)
+    write_atomically(path, lambda file: file.write(content))
     return result

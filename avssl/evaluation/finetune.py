@@ -101,23 +101,14 @@ class AttentiveClassifier(nn.Module):
 
 @dataclass(frozen=True)
 class Pixels:
-    """Labelled videos before any encoder: the bank of read-outs that train a network.
-
-    Attributes:
-        videos: the collection.
-        labels: ``[V]`` classes.
-        classes: K.
-        views: the protocol's clips.
-        machine: device and workers.
-        decoded: training clips from `decode_all`; None reads them from the files.
-    """
+    """V labelled videos of K classes before any encoder: the bank of read-outs that train a network."""
 
     videos: Manifest
-    labels: Ints
-    classes: int
+    labels: Ints  # [V]
+    classes: int  # K
     views: Views
     machine: Machine
-    decoded: Tensor | None = None
+    decoded: Tensor | None = None  # training clips from `decode_all`; None reads them from the files
 
     @property
     def training_views(self) -> Views:
@@ -204,8 +195,7 @@ def fit(
 ) -> list[float]:
     """Train a classifier on some videos and return the loss of every step.
 
-    Torch's global random numbers are drawn only by the data loader. Parameters without gradient stay as they are.
-    ``seed`` decides the order and the augmentation.
+    ``seed`` decides the order and the augmentation; torch's global random numbers are drawn only by the data loader.
     """
     machine, mean_std = pixels.machine, Normalise.of(model.encoder, pixels.machine)
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(

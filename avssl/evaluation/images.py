@@ -43,15 +43,10 @@ RANKINGS = 200  # random rankings, for the chance level of the 11-point average 
 class StagePools(Encoder):
     """Maps of every stage of a frame encoder, each pooled to about 9000 numbers, concatenated.
 
-    Args:
-        encoder: a frame encoder with stages.
-        size: height and width of the images.
+    ``size`` is the height and width of the images; ``widths`` are the numbers of features of the stages.
 
     Raises:
         ValueError: if the encoder mixes the frames of a clip, or has no stages.
-
-    Attributes:
-        widths: number of features of each stage.
     """
 
     per_frame = True
@@ -74,9 +69,8 @@ class StagePools(Encoder):
     def frames(self, clips: Tensor) -> Tensor:
         """Pool normalised clips ``[B, T, 3, H, W]`` to ``[B, T, D]`` float32."""
         maps: list[Tensor] = self.encoder.stages(clips)  # type: ignore[operator]
-        pooled = [
-            F.adaptive_avg_pool2d(found.float(), side).flatten(1) for found, side in zip(maps, self.grids, strict=True)
-        ]
+        sides = zip(maps, self.grids, strict=True)
+        pooled = [F.adaptive_avg_pool2d(found.float(), side).flatten(1) for found, side in sides]
         return torch.cat(pooled, 1).unflatten(0, (len(clips), -1))
 
 
@@ -104,7 +98,7 @@ def stages(
     from_scratch: Budget | None = Budget(steps=600, batch_size=64),  # noqa: B008
     machine: Machine = Machine(),  # noqa: B008
 ) -> Results:
-    """Evaluate each stage by a linear classifier and write ``<run>/eval/stages_<collection>/results.json``.
+    """Evaluate each stage by a linear classifier; write ``<run>/eval/stages_<collection>/results.json`` and return it.
 
     Args:
         train: folder of class folders of images, or a manifest.
@@ -116,9 +110,6 @@ def stages(
         from_scratch: schedule of training the same network with the labels, before classifiers are trained on its
             stages like on all others; None leaves it out.
         machine: device, workers and cache.
-
-    Returns:
-        Content of ``results.json``.
 
     Raises:
         FileNotFoundError: if there is no encoder.
@@ -149,7 +140,7 @@ def stages(
             found |= {f"{name}_stage{number}": value for name, value in frozen(task, parts).items()}
         return found
 
-    def baselines() -> Outcomes:
+    def make() -> Outcomes:
         start = partial(random_init, encoder)
         found = {"random_init": classify([start(seed) for seed in seeds])}
         if from_scratch is not None:
@@ -161,10 +152,7 @@ def stages(
         return found
 
     settings = {**task.settings, "numbers": dict(enumerate(widths, start=1))}
-    outcomes = {
-        "pretrained": classify([encoder]),
-        **cached_baselines(encoder, task.facts, settings, machine, baselines),
-    }
+    outcomes = {"pretrained": classify([encoder]), **cached_baselines(encoder, task.facts, settings, machine, make)}
     return write_results(run, encoder, task.facts, settings, task.chance(), outcomes, machine, begun)
 
 
@@ -179,7 +167,9 @@ def svm(
     linear: LinearSVMs = LinearSVMs(),  # noqa: B008
     machine: Machine = Machine(),  # noqa: B008
 ) -> Results:
-    """Evaluate the last stage by SVMs (mean average precision); write ``<run>/eval/svm_<collection>/results.json``.
+    """Evaluate the last stage by SVMs (mean average precision).
+
+    Writes ``<run>/eval/svm_<collection>/results.json`` and returns its content.
 
     Args:
         train: a folder in VOC's layout; with ``labels``, a folder or manifest of images.
@@ -191,9 +181,6 @@ def svm(
         seeds: seeds of the randomly initialised encoders.
         linear: the SVMs.
         machine: device, workers and cache.
-
-    Returns:
-        Content of ``results.json``.
 
     Raises:
         FileNotFoundError: if there is no encoder, or there are no labels.
@@ -239,18 +226,15 @@ def _check_counts(known: ManyLabels, least: int) -> None:
     for side, rows, needed in (("training", fold.train, least), ("test", fold.test, 1)):
         for name, column in zip(known.classes, known.present[list(rows)].T, strict=True):
             for mark, words in ((1, "show it"), (-1, "do not")):
-                if (column == mark).sum() < needed:
-                    raise ValueError(
-                        f"class {name!r}: {(column == mark).sum()} of {len(rows)} {side} images {words}, at least "
-                        f"{needed} must. Add images or remove the class"
-                    )
+                if (count := (column == mark).sum()) < needed:
+                    found = f"class {name!r}: {count} of {len(rows)} {side} images {words}, at least {needed} must"
+                    raise ValueError(f"{found}. Add images or remove the class")
 
 
 def _chance(present: NDArray[np.int8]) -> dict[str, float]:
     """Return the mean share of images that show a class; for eleven recalls, the mean over random rankings."""
     rng, once = np.random.default_rng(0), np.ones((1, len(present)), dtype=np.int64)
-    eleven = [
-        average_precisions(column, rng.random(len(column)), once)[1] for column in present.T for _ in range(RANKINGS)
-    ]
+    columns = (column for column in present.T for _ in range(RANKINGS))
+    eleven = [average_precisions(column, rng.random(len(column)), once)[1] for column in columns]
     shares = (present > 0).sum(0) / (present != 0).sum(0)
     return {"mAP": float(shares.mean()), "mAP 11-point": float(np.mean(eleven))}

@@ -16,6 +16,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.evaluation.splits import Fold, Folds, TrainTest, check_apart, groups_of, search_group
 
 
+@dataclass(frozen=True)
 class UCF101Lists:
     """The three official splits of UCF101 (Soomro et al., 2012).
 
@@ -24,14 +25,12 @@ class UCF101Lists:
         splits: numbers of the splits to use.
     """
 
-    def __init__(self, lists: Path, splits: Sequence[int] = (1, 2, 3)) -> None:
-        self.lists, self.splits = Path(lists), tuple(splits)
+    lists: Path
+    splits: tuple[int, ...] = (1, 2, 3)
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
         known = {(path.parent.name, path.name): index for index, path in enumerate(videos.paths())}
-        groups = [
-            f"{path.parent.name}/{search_group(r'_g(?P<group>[0-9]+)_', path)['group']}" for path in videos.paths()
-        ]
+        groups = [f"{path.parent.name}/{search_group(r'_g(?P<group>[0-9]+)_', path)[1]}" for path in videos.paths()]
         folds = []
         for number in self.splits:
             train, test = (self._side(f"{side}list{number:02d}.txt", known) for side in ("train", "test"))
@@ -43,6 +42,7 @@ class UCF101Lists:
         return _positions(self.lists / name, [(parts[-2], parts[-1]) for parts in names], known)
 
 
+@dataclass(frozen=True)
 class HMDB51Lists:
     """The three official splits of HMDB51 (Kuehne et al., ICCV 2011).
 
@@ -51,8 +51,8 @@ class HMDB51Lists:
         splits: numbers of the splits to use.
     """
 
-    def __init__(self, lists: Path, splits: Sequence[int] = (1, 2, 3)) -> None:
-        self.lists, self.splits = Path(lists), tuple(splits)
+    lists: Path
+    splits: tuple[int, ...] = (1, 2, 3)
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
         known = {(path.parent.name, path.name): index for index, path in enumerate(videos.paths())}
@@ -85,48 +85,33 @@ class CSVLists:
         self.allow_missing = allow_missing
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        paths = videos.paths()
-        by_stem: dict[str, list[int]] = defaultdict(list)
-        for index, path in enumerate(paths):
-            by_stem[path.stem].append(index)
         groups = list(groups_of(videos, None))
         sides: list[tuple[int, ...]] = []
         missing = 0
         for file in self.files:
             rows = _rows(file)
-            found: list[int] = []
-            absent: list[str] = []
-            for row in rows:
-                place = _row_position(row, by_stem, paths, file)
-                if place is None:
-                    absent.append(row.get("path") or row["youtube_id"])
-                    continue
-                found.append(place)
-                groups[place] = row.get("group") or groups[place]
+            found = _row_positions(file, rows, videos.paths())
+            absent = [row.get("path") or row["youtube_id"] for row, place in found if place is None]
+            for row, place in found:
+                if place is not None:
+                    groups[place] = row.get("group") or groups[place]
             if len(absent) > self.allow_missing * len(rows):
                 raise ValueError(
                     f"{file}: {len(absent)} of {len(rows)} listed videos are not in the collection, first "
                     f"{absent[:3]}. Get them, or allow it with split.allow_missing (now {self.allow_missing})"
                 )
             missing += len(absent)
-            sides.append(tuple(found))
+            sides.append(tuple(place for _, place in found if place is not None))
         return Folds((Fold("split1", sides[0], sides[1], missing=missing),), tuple(groups))
 
 
 @dataclass(frozen=True)
 class ManyLabels:
-    """Labels of images that may show several classes, or none.
+    """Labels of V images that may show several of K classes, or none."""
 
-    Attributes:
-        classes: K names.
-        present: ``[V, K]`` 1 where an image shows a class, -1 where it does not, 0 where VOC's annotators call it
-            difficult.
-        folds: one fold.
-    """
-
-    classes: tuple[str, ...]
-    present: NDArray[np.int8]
-    folds: Folds
+    classes: tuple[str, ...]  # K names
+    present: NDArray[np.int8]  # [V, K] 1 where an image shows a class, -1 where not, 0 where VOC calls it difficult
+    folds: Folds  # one
 
 
 def voc_labels(train: Path, test: Path, sets: tuple[str, str]) -> tuple[Manifest, ManyLabels]:
@@ -160,9 +145,7 @@ def _voc_side(folder: Path, name: str, images: Manifest) -> tuple[tuple[str, ...
     """Read classes, positions ``[N]`` of the listed images and their labels ``[N, K]``."""
     files = sorted((folder / "ImageSets" / "Main").glob(f"*_{name}.txt"))
     if not files:
-        raise FileNotFoundError(
-            f"{folder}: no ImageSets/Main/<class>_{name}.txt. Give a folder in VOC's layout, or labels"
-        )
+        raise FileNotFoundError(f"{folder}: no ImageSets/Main/<class>_{name}.txt. Give VOC's layout, or labels")
     columns = []
     for file in files:
         lines = [line.split() for line in _lines(file)]
@@ -180,14 +163,9 @@ def _voc_side(folder: Path, name: str, images: Manifest) -> tuple[tuple[str, ...
 
 
 def csv_labels(train: Path, test: Path, table: Path) -> tuple[Manifest, ManyLabels]:
-    """Read the images of two collections, and their labels from a CSV file ``path,label``.
+    """Read the images of two collections (folders or manifests), and their labels from one CSV file ``path,label``.
 
     An image has one row per class that it shows; an empty label means none. ``path`` may be the last parts of a path.
-
-    Args:
-        train: folder or manifest of training images.
-        test: folder or manifest of test images.
-        table: the CSV file for both.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -201,14 +179,11 @@ def csv_labels(train: Path, test: Path, table: Path) -> tuple[Manifest, ManyLabe
     if not {"path", "label"} <= rows[0].keys():
         raise ValueError(f"{table}: needs the columns path and label, got {list(rows[0])}")
     paths = images.paths()
-    by_stem: dict[str, list[int]] = defaultdict(list)
-    for index, path in enumerate(paths):
-        by_stem[path.stem].append(index)
-    places = [_row_position(row, by_stem, paths, table) for row in rows]
-    absent = [row["path"] for row, place in zip(rows, places, strict=True) if place is None]
+    placed = _row_positions(table, rows, paths)
+    absent = [row["path"] for row, place in placed if place is None]
     if absent:
         raise ValueError(f"{table}: {len(absent)} of {len(rows)} rows name no image of {train} or {test}: {absent[:3]}")
-    silent = sorted(set(range(len(images))) - set(places))
+    silent = sorted(set(range(len(images))) - {place for _, place in placed})
     if silent:
         raise ValueError(
             f"{table}: {len(silent)} of {len(images)} images have no row, such as {paths[silent[0]]}. "
@@ -216,7 +191,7 @@ def csv_labels(train: Path, test: Path, table: Path) -> tuple[Manifest, ManyLabe
         )
     classes = sorted({row["label"] for row in rows if row["label"]})
     present = np.full((len(images), len(classes)), -1, dtype=np.int8)
-    for row, place in zip(rows, places, strict=True):
+    for row, place in placed:
         if row["label"]:
             present[place, classes.index(row["label"])] = 1
     return images, ManyLabels(tuple(classes), present, folds)
@@ -224,33 +199,36 @@ def csv_labels(train: Path, test: Path, table: Path) -> tuple[Manifest, ManyLabe
 
 def _lines(file: Path) -> list[str]:
     if not file.is_file():
-        raise FileNotFoundError(
-            f"{file}: no such split file. Download the data set's official lists and give their folder"
-        )
+        raise FileNotFoundError(f"{file}: no such split file. Download the official lists and give their folder")
     return [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
     rows = list(csv.DictReader(_lines(file)))
     if not rows or not ("path" in rows[0] or {"youtube_id", "time_start", "time_end"} <= rows[0].keys()):
-        raise ValueError(
-            f"{file}: needs a header with `path`, or `youtube_id,time_start,time_end`; got {list(rows[:1])}"
-        )
+        raise ValueError(f"{file}: needs a header with `path`, or `youtube_id,time_start,time_end`; got {rows[:1]}")
     return rows
 
 
-def _row_position(
-    row: Mapping[str, str], by_stem: Mapping[str, Sequence[int]], paths: Sequence[Path], file: Path
-) -> int | None:
-    if "path" in row:
-        tail = Path(row["path"]).parts
-        found = [i for i in by_stem.get(Path(row["path"]).stem, ()) if paths[i].parts[-len(tail) :] == tail]
-    else:
-        span = f"{row['youtube_id']}_{int(float(row['time_start'])):06d}_{int(float(row['time_end'])):06d}"
-        found = list(by_stem.get(span) or by_stem.get(row["youtube_id"], ()))
-    if len(found) > 1:
-        raise ValueError(f"{file}: {dict(row)} fits both {paths[found[0]]} and {paths[found[1]]}")
-    return found[0] if found else None
+def _row_positions(
+    file: Path, rows: Sequence[dict[str, str]], paths: Sequence[Path]
+) -> list[tuple[dict[str, str], int | None]]:
+    """Return each row with the position of its video; None if there is no such video."""
+    by_stem: dict[str, list[int]] = defaultdict(list)
+    for index, path in enumerate(paths):
+        by_stem[path.stem].append(index)
+    placed: list[tuple[dict[str, str], int | None]] = []
+    for row in rows:
+        if "path" in row:
+            tail = Path(row["path"]).parts
+            found = [i for i in by_stem.get(Path(row["path"]).stem, ()) if paths[i].parts[-len(tail) :] == tail]
+        else:
+            span = f"{row['youtube_id']}_{int(float(row['time_start'])):06d}_{int(float(row['time_end'])):06d}"
+            found = by_stem.get(span) or by_stem.get(row["youtube_id"], [])
+        if len(found) > 1:
+            raise ValueError(f"{file}: {row} fits both {paths[found[0]]} and {paths[found[1]]}")
+        placed.append((row, found[0] if found else None))
+    return placed
 
 
 def _positions(file: Path, names: Sequence[tuple[str, str]], known: Mapping[tuple[str, str], int]) -> tuple[int, ...]:

@@ -37,25 +37,20 @@ class Prediction:
 
 
 def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed: int = 0) -> Summary:
-    """Compute accuracies of one or several seeds over all folds.
+    """Compute accuracies over all folds, from one list of predictions per seed with one prediction per fold.
 
-    The class predicted for a video is the one with the largest mean probability over its views.
-
-    Args:
-        runs: one list of predictions per seed, one prediction per fold.
-        groups: group of each video of the collection; the bootstrap resamples groups.
-        seed: seed of the resampling.
+    The class predicted for a video is the one with the largest mean probability over its views. The bootstrap resamples
+    ``groups``, which has the group of each video of the collection.
     """
     classes = runs[0][0].scores.shape[2]
-    ranks = [(name, rank) for name, rank in (("top1", 1), ("top5", 5)) if rank < classes]
+    ranks = {name: rank for name, rank in (("top1", 1), ("top5", 5)) if rank < classes}
     hits = {
-        (level, name): [[_hits(prediction, level, rank) for prediction in run] for run in runs]
+        level: {name: [[_hits(one, level, rank) for one in run] for run in runs] for name, rank in ranks.items()}
         for level in ("video", "clip")
-        for name, rank in ranks
     }
     levels = {
-        level: {name: _accuracy(runs, hits[level, name], groups, seed) for name, _ in ranks}
-        for level in ("video", "clip")
+        level: {name: _accuracy(runs, marked, groups, seed) for name, marked in ranked.items()}
+        for level, ranked in hits.items()
     }
     confusion = np.zeros((classes, classes), dtype=np.int64)
     for run in runs:
@@ -68,7 +63,7 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
         **levels,
         mean_per_class=float((confusion.diagonal()[seen > 0] / seen[seen > 0]).mean()),
         confusion=confusion.tolist(),
-        hits=["".join(map(str, np.concatenate(run).astype(int))) for run in hits["video", "top1"]],
+        hits=["".join(map(str, np.concatenate(run).astype(int))) for run in hits["video"]["top1"]],
         units=units.tolist() if len(np.unique(units)) < len(units) else None,
         chosen=None if chosen[0][0] is None else chosen,
     )
@@ -79,11 +74,6 @@ def gain(ours: Sequence[Summary], base: Summary, seed: int = 0) -> Score | None:
 
     The same videos are easy or hard for both sides, so this interval is narrower than comparing the two accuracies'
     own intervals suggests.
-
-    Args:
-        ours: one summary per run of the method.
-        base: the baseline's summary.
-        seed: seed of the resampling.
 
     Returns:
         Difference of the video top-1 accuracies. Its interval draws groups for both sides at once, and the runs and the
@@ -100,9 +90,9 @@ def gain(ours: Sequence[Summary], base: Summary, seed: int = 0) -> Score | None:
     units = np.arange(runs.shape[1]) if base.units is None else _units(base.units)
     rng = np.random.default_rng(seed)
     drawn = _draws(units, rng)
-    low, high = np.percentile(_resampled(runs, units, drawn, rng) - _resampled(fresh, units, drawn, rng), [2.5, 97.5])
     means = [np.mean([one.top1.value for one in side]) for side in (ours, [base])]
-    return Score(float(means[0] - means[1]), (float(low), float(high)))
+    spread = _resampled(runs, units, drawn, rng) - _resampled(fresh, units, drawn, rng)
+    return Score(float(means[0] - means[1]), interval(spread))
 
 
 def marks(hits: Sequence[str]) -> NDArray[np.float64]:
@@ -116,7 +106,12 @@ def bootstrap(values: NDArray[np.float64], groups: Sequence[str] | Sequence[int]
     It comes from 2000 resamples of seeds and of whole groups, of which there is one per video.
     """
     units, rng = _units(groups), np.random.default_rng(seed)
-    low, high = np.percentile(_resampled(values, units, _draws(units, rng), rng), [2.5, 97.5])
+    return interval(_resampled(values, units, _draws(units, rng), rng))
+
+
+def interval(draws: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 2.5 and 97.5 % percentiles."""
+    low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -178,14 +173,10 @@ def mean_average_precision(
     result = {}
     for place, name in enumerate(("mAP", "mAP 11-point")):
         spread = np.stack(means)[chosen, place, np.arange(RESAMPLES)[:, None]].mean(1)
-        value = float(values[..., place].mean())
+        value, column = float(values[..., place].mean()), values[..., place]  # [seeds, K]
         low, high = np.percentile(spread, [2.5, 97.5]) - spread.mean() + value
-        result[name] = AveragePrecision(
-            value,
-            (float(low), float(high)),
-            per_seed=values[..., place].mean(1).tolist(),
-            per_class=dict(zip(classes, values[..., place].mean(0).tolist(), strict=True)),
-        )
+        per_class = dict(zip(classes, column.mean(0).tolist(), strict=True))
+        result[name] = AveragePrecision(value, (float(low), float(high)), column.mean(1).tolist(), per_class)
     return result
 
 
@@ -196,7 +187,7 @@ def over_folds(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _units(groups: Sequence[str] | Sequence[int]) -> NDArray[np.int64]:
-    """Number the groups: ``[V]``."""
+    """Return the number of each video's group, ``[V]``."""
     return np.unique(np.asarray(groups), return_inverse=True)[1]
 
 
@@ -212,9 +203,8 @@ def _resampled(
     """Average ``values [S, V]`` over the videos of the drawn units and over seeds drawn here: ``[2000]``."""
     counts = np.bincount(units)
     sums = np.stack([np.bincount(units, row) for row in values])  # [S, G]
-    runs = rng.integers(len(values), size=(RESAMPLES, len(values)))
-    means = [sums[run].mean(0)[group].sum() / counts[group].sum() for run, group in zip(runs, drawn, strict=True)]
-    return np.array(means)
+    pairs = zip(rng.integers(len(values), size=(RESAMPLES, len(values))), drawn, strict=True)
+    return np.array([sums[runs].mean(0)[group].sum() / counts[group].sum() for runs, group in pairs])
 
 
 def _hits(prediction: Prediction, level: str, rank: int) -> NDArray[np.float64]:

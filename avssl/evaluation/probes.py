@@ -67,14 +67,10 @@ class LinearProbe:
 
 @dataclass(frozen=True)
 class FewLabels:
-    """Linear probe on a few labelled videos per class, drawn at random.
+    """Linear probe on ``shots`` labelled videos per class, drawn at random with the seed ``draw``.
 
-    Features are scaled by all training videos, without their labels.
-
-    Args:
-        shots: labels per class.
-        draw: seed of the draw.
-        strength: C; with so few labels it can't be chosen.
+    Features are scaled by all training videos, without their labels. ``strength`` is C, which can't be chosen with so
+    few labels.
     """
 
     shots: int
@@ -109,9 +105,8 @@ class LinearSVMs:
     def scores(self, bank: Bank, fold: Fold) -> Scores:
         """Return signed distances from the planes, and the cost chosen for each class.
 
-        Args:
-            bank: features ``[V, 1, D]`` and labels ``[V, K]``; 0 is left out of training.
-            fold: at least ``inner_folds`` training images of each class, and as many without it.
+        The bank has features ``[V, 1, D]`` and labels ``[V, K]``; 0 is left out of training. The fold has at least
+        ``inner_folds`` training images of each class, and as many without it.
         """
         unit = _unit(bank.features[:, 0])
         scores, chosen = [], []
@@ -178,9 +173,8 @@ def retrieval(banks: Sequence[Bank], folds: Folds, ranks: Sequence[int]) -> dict
     Returns:
         ``R@<rank>`` for each R in ``ranks``: mean over all tested videos and over seeds, of one bank each.
     """
-    hits = np.stack(
-        [np.concatenate([retrieval_hits(bank, fold, ranks) for fold in folds.folds]) for bank in banks]
-    ).astype(np.float64)  # [seeds, all tested videos, ranks]
+    found = [np.concatenate([retrieval_hits(bank, fold, ranks) for fold in folds.folds]) for bank in banks]
+    hits = np.stack(found).astype(np.float64)  # [seeds, all tested videos, ranks]
     tested = [folds.groups[row] for fold in folds.folds for row in fold.test]
     return {
         f"R@{rank}": Score(float(hits[..., i].mean()), bootstrap(hits[..., i], tested, 0))
@@ -246,5 +240,4 @@ def _choose(
 
 
 def _unit(features: Any) -> Floats:
-    norm = np.linalg.norm(features, axis=-1, keepdims=True)
-    return features / np.maximum(norm, 1e-12)
+    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)

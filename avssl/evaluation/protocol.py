@@ -88,9 +88,6 @@ class Protocol:
 class DownstreamTask:
     """A protocol with its videos opened and its folds checked.
 
-    Args:
-        protocol: the config.
-
     Raises:
         MediaError: if the collection can't be opened.
         FileNotFoundError: if a split file is missing.
@@ -170,8 +167,9 @@ def identify(
     ``split`` describes the split for readers; ``labels`` is a digest of labels that are not the collection's own.
     """
     paths = videos.column("path").to_pylist()
-    listed = [[fold.name, fold.part, *([paths[i] for i in side] for side in (fold.train, fold.test))]
-              for fold in folds.folds]  # fmt: skip
+    listed = [
+        [fold.name, fold.part, *([paths[i] for i in side] for side in (fold.train, fold.test))] for fold in folds.folds
+    ]
     compared = {
         "name": name,
         "data": videos.select(folds.rows).fingerprint,

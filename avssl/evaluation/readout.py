@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -41,15 +42,15 @@ class Bank:
     classes: int
 
     def in_sequence(self, crops: int) -> Bank:
-        """Concatenate the features of a video's clips, so that their order counts.
+        """Concatenate the features of a video's clips, so that their order counts: ``[V, crops, M / crops * D]``.
 
-        Args:
-            crops: views per clip, adjacent as in `avssl.evaluation.features.Views`.
-
-        Returns:
-            Bank with features ``[V, crops, M / crops * D]``.
+        The ``crops`` views of a clip are adjacent, as in `avssl.evaluation.features.Views`.
         """
         return replace(self, features=rearrange(self.features, "v (clip crop) d -> v crop (clip d)", crop=crops))
+
+    def over_time(self, width: int) -> Bank:
+        """Average the ``width`` features of a view's segments, so that their order does not count."""
+        return replace(self, features=self.features.reshape(*self.features.shape[:2], -1, width).mean(2))
 
 
 def at_rows(values: Floats, rows: Sequence[int], videos: int) -> Floats:
@@ -96,29 +97,24 @@ class TooFewLabels(ValueError):
 def predictions(
     read_outs: Sequence[ReadOut[Source]], banks: Sequence[Source], folds: Folds, title: str = ""
 ) -> list[list[Prediction]]:
-    """Run every read-out on every bank and fold.
+    """Run every read-out on every bank and fold; return a list per bank and read-out, with a prediction per fold.
 
     Args:
         read_outs: one, or several that differ in their seed.
         banks: one, or one per seed of the encoder.
         folds: all, or some by `Folds.spread`.
         title: title of the progress bar; none is shown if empty.
-
-    Returns:
-        One list per bank and read-out, with one prediction per fold.
     """
-    runs = []
+    runs: list[list[Prediction]] = []
     progress = Tally(title, len(banks) * len(read_outs) * len(folds.folds)) if title else nullcontext()
     with progress as tally:
-        for bank in banks:
-            for read_out in read_outs:
-                run = []
-                for fold in folds.folds:
-                    scores, test = read_out.scores(bank, fold), np.asarray(fold.test)
-                    run.append(Prediction(fold.name, fold.part, test, bank.labels[test], scores.values, scores.chosen))
-                    if tally is not None:
-                        tally.add("folds")
-                runs.append(run)
+        for bank, read_out in product(banks, read_outs):
+            runs.append([])
+            for fold in folds.folds:
+                scores, test = read_out.scores(bank, fold), np.asarray(fold.test)
+                runs[-1].append(Prediction(fold.name, fold.part, test, bank.labels[test], scores.values, scores.chosen))
+                if tally is not None:
+                    tally.add("folds")
     return runs
 
 

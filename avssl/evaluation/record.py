@@ -15,7 +15,7 @@ import avssl
 from avssl.encoders import Encoder, weights_hash
 from avssl.encoders.export import source_commit
 from avssl.evaluation.protocol import digest
-from avssl.evaluation.results import Outcomes, Results, outcomes_from_json, to_json
+from avssl.evaluation.results import Outcomes, Results, from_json, to_json
 from avssl.runtime.device import Machine
 from avssl.runtime.files import write_text
 
@@ -44,7 +44,7 @@ def cached_baselines(
     }
     path = machine.folder / "baselines" / f"{digest(identity)}.json"
     if path.exists():
-        return outcomes_from_json(json.loads(path.read_text()))
+        return from_json(json.loads(path.read_text()))
     found = make()
     write_text(path, json.dumps(to_json(found), indent=1))
     return found

@@ -18,6 +18,7 @@ from avssl.evaluation.results import Results, Score, Summary
 
 WHO = ("pretrained", "random_init", "from_scratch")
 BASELINES = ("random init", "from scratch")
+COMPARED = ("name", "data", "classes", "labels", "folds", "views")  # what makes two protocols one
 
 
 def summaries(results: Results, who: str) -> dict[str, Summary]:
@@ -45,10 +46,8 @@ def scores(results: Results, who: str) -> dict[str, Score]:
 def gains(results: Sequence[Results]) -> dict[str, Score]:
     """Compute how much pretraining adds to each read-out (see `gain`), by its name in tables.
 
-    The baseline is the same network at random initialisation; for read-outs that train the network, from scratch.
-
-    Args:
-        results: runs of one method and network under one protocol.
+    All ``results`` are of one method and network. The baseline is the same network at random initialisation; for
+    read-outs that train the network, from scratch.
     """
     ours = [summaries(result, "pretrained") for result in results]
     base = summaries(results[-1], "from_scratch") | summaries(results[-1], "random_init")
@@ -71,17 +70,13 @@ def print_results(results: Results, console: Console | None = None) -> None:
         table.add_column(heading, no_wrap=heading == "read-out", min_width=10 if heading == "pretrained" else None)
     columns, gained = {who: scores(results, who) for who in WHO}, gains([results])
     for name in {name: None for column in columns.values() for name in column}:
-        cells = [_cell(columns[who].get(name)) for who in WHO]
-        table.add_row(name, *cells, f"{chance_level(results, name):.3f}", _cell(gained.get(name), "+"))
+        cells = [cell(columns[who].get(name)) for who in WHO]
+        table.add_row(name, *cells, f"{chance_level(results, name):.3f}", cell(gained.get(name), "+"))
     (console or Console()).print(table)
 
 
 def collect(runs: Sequence[Path], protocol: str | None = None) -> list[Results]:
-    """Read the results of several runs under one protocol.
-
-    Args:
-        runs: run folders.
-        protocol: its name; may be left out if the runs have results of one protocol only.
+    """Read the results of several runs under one protocol, whose name may be left out if they have no other results.
 
     Raises:
         FileNotFoundError: if a run has no such result.
@@ -99,10 +94,8 @@ def collect(runs: Sequence[Path], protocol: str | None = None) -> list[Results]:
     for file, other in zip(files, loaded, strict=True):
         ours, theirs = first.protocol, other.protocol
         if ours["hash"] != theirs["hash"]:
-            names = ("name", "data", "classes", "labels", "folds", "views")
-            differing = {
-                name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)
-            }
+            pairs = {name: (ours.get(name), theirs.get(name)) for name in COMPARED}
+            differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
             raise ValueError(f"{files[0]} and {file} are not of one protocol and can't share a table: {differing}")
         for name, setting in first.settings.items():
             if other.settings[name] != setting:
@@ -130,14 +123,10 @@ def grouped(results: Sequence[Results]) -> dict[tuple[str, str], list[dict[str, 
 
 
 def comparison(results: Sequence[Results], published: Path | None = None) -> tuple[list[str], list[list[str]]]:
-    """Tabulate methods by read-outs. Runs of one method and network (other seeds) share a row: mean ± deviation.
+    """Tabulate methods by read-outs, as headings and rows of cells, from the results of one protocol (see `collect`).
 
-    Args:
-        results: of one protocol, see `collect`.
-        published: YAML file of published numbers by method, in words and with their protocol; in their own column.
-
-    Returns:
-        Headings, and rows of cells.
+    Runs of one method and network (other seeds) share a row: mean ± deviation. ``published`` is a YAML file of
+    published numbers by method, in words and with their protocol; they get their own column.
     """
     known: dict[str, str] = {} if published is None else yaml.safe_load(published.read_text())
     groups = grouped(results)
@@ -145,10 +134,8 @@ def comparison(results: Sequence[Results], published: Path | None = None) -> tup
     headings = ["method", "encoder", "runs", *names]
     rows = []
     for (method, network), found in groups.items():
-        count = "" if method in BASELINES else str(len(found))
-        rows.append(
-            [method, network, count, *(_over_runs([row[name] for row in found if name in row]) for name in names)]
-        )
+        cells = [_over_runs([row[name] for row in found if name in row]) for name in names]
+        rows.append([method, network, "" if method in BASELINES else str(len(found)), *cells])
     rows.append(["chance", "", "", *(f"{chance_level(results[0], name):.3f}" for name in names)])
     if known:
         headings.append("published, under its own protocol")
@@ -158,25 +145,14 @@ def comparison(results: Sequence[Results], published: Path | None = None) -> tup
 
 
 def advantage(results: Sequence[Results]) -> tuple[list[str], list[list[str]]]:
-    """Tabulate the `gains` of methods by read-outs.
-
-    Args:
-        results: of one protocol, see `collect`; runs of one method and network share a row.
-
-    Returns:
-        Headings, and rows of cells; methods whose results are older than ``hits`` are left out.
-    """
+    """Tabulate the `gains` of methods by read-outs, like `comparison`; without results that are older than ``hits``."""
     groups: dict[tuple[str, str], list[Results]] = defaultdict(list)
     for result in results:
         groups[_row(result)].append(result)
     found = {key: gains(rows) for key, rows in sorted(groups.items(), key=lambda item: item[0][::-1])}
     names = list({name: None for row in found.values() for name in row})
-    rows = [
-        [*key, str(len(groups[key])), *(_cell(row.get(name), "+") for name in names)]
-        for key, row in found.items()
-        if row
-    ]
-    return ["gain of", "encoder", "runs", *names], rows
+    cells = {key: [cell(row.get(name), "+") for name in names] for key, row in found.items() if row}
+    return ["gain of", "encoder", "runs", *names], [[*key, str(len(groups[key])), *row] for key, row in cells.items()]
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -199,7 +175,8 @@ def _row(result: Results) -> tuple[str, str]:
     return card.get("method", result.run), network
 
 
-def _cell(score: Score | None, sign: str = "") -> str:
+def cell(score: Score | None, sign: str = "") -> str:
+    """Return a number with its 95 % interval; nothing for None."""
     if score is None:
         return ""
     low, high = score.ci95_bootstrap
@@ -208,6 +185,6 @@ def _cell(score: Score | None, sign: str = "") -> str:
 
 def _over_runs(found: Sequence[Score]) -> str:
     if len(found) < 2:
-        return _cell(found[0] if found else None)
+        return cell(found[0] if found else None)
     values = [score.value for score in found]
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"

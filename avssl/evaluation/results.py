@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,21 +18,13 @@ class Score:
     value: float
     ci95_bootstrap: Interval
 
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values, without fields that are None."""
-        return {name: value for name, value in vars(self).items() if value is not None}
-
 
 @dataclass(frozen=True)
 class Accuracy(Score):
     """Accuracy over all folds; ``value`` is the mean over the folds of a part, then over parts, then over seeds.
 
-    Attributes:
-        pooled: mean over all tested videos, each counted once.
-        per_seed: one accuracy per seed.
-        per_fold: accuracy by name of the fold, mean over seeds.
-        ci95_folds: Student-t interval over several folds.
-        per_part: accuracy by name of the part, if there are several.
+    ``pooled`` is the mean over all tested videos, each counted once. ``per_fold`` and, for several parts, ``per_part``
+    are by name; ``ci95_folds`` is the Student-t interval over several folds.
     """
 
     pooled: float
@@ -88,12 +80,11 @@ class Summary:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Summary:
         """Build from the values of `to_json`."""
-        video, clip = (
-            {name: Accuracy(**score) for name, score in found[level].items() if name != "mean_per_class"}
-            for level in ("video", "clip")
-        )
+        levels = {level: dict(found[level]) for level in ("video", "clip")}
+        mean = levels["video"].pop("mean_per_class")["value"]
+        video, clip = ({name: Accuracy(**score) for name, score in level.items()} for level in levels.values())
         rest = {name: found.get(name) for name in ("hits", "units", "chosen")}
-        return cls(video, clip, found["video"]["mean_per_class"]["value"], found["confusion"], **rest)
+        return cls(video, clip, mean, found["confusion"], **rest)
 
 
 @dataclass(frozen=True)
@@ -102,24 +93,22 @@ class Skipped:
 
     skipped: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {"skipped": self.skipped}
-
 
 Outcome: TypeAlias = Summary | Skipped | Score | Mapping[str, "Outcome"]  # of several ranks or numbers of labels
 Outcomes: TypeAlias = Mapping[str, Mapping[str, Outcome]]  # of "pretrained", "random_init", ...; by read-out
 
 
-def to_json(outcome: Outcome) -> dict[str, Any]:
-    """Return the JSON values of an outcome."""
-    if isinstance(outcome, Mapping):
-        return {name: to_json(part) for name, part in outcome.items()}
-    return outcome.to_json()
+def to_json(value: Any) -> Any:
+    """Return the JSON values of outcomes and other dataclasses, whose fields that are None are left out."""
+    if isinstance(value, Summary):
+        return value.to_json()
+    if is_dataclass(value):
+        value = {name: part for name, part in vars(value).items() if part is not None}
+    return {name: to_json(part) for name, part in value.items()} if isinstance(value, Mapping) else value
 
 
-def outcome_from_json(found: Mapping[str, Any]) -> Outcome:
-    """Build an outcome from its JSON values."""
+def from_json(found: Mapping[str, Any]) -> Any:
+    """Build outcomes from their JSON values."""
     if "skipped" in found:
         return Skipped(found["skipped"])
     if "video" in found:
@@ -127,12 +116,7 @@ def outcome_from_json(found: Mapping[str, Any]) -> Outcome:
     if "value" in found:
         kind = Accuracy if "per_fold" in found else AveragePrecision if "per_class" in found else Score
         return kind(**found)
-    return outcomes_from_json(found)
-
-
-def outcomes_from_json(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Build named outcomes from their JSON values."""
-    return {name: outcome_from_json(part) for name, part in found.items()}
+    return {name: from_json(part) for name, part in found.items()}
 
 
 @dataclass(frozen=True)
@@ -165,16 +149,10 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        found = {"results" if name == "outcomes" else name: value for name, value in vars(self).items()}
-        return {**found, "results": to_json(self.outcomes)}
+        return {"results" if name == "outcomes" else name: to_json(value) for name, value in vars(self).items()}
 
     @classmethod
     def read(cls, path: Path) -> Results:
         """Read a ``results.json``."""
-        return cls.from_json(json.loads(path.read_text()))
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Results:
-        """Build from the values of `to_json`."""
-        rest = {name: value for name, value in found.items() if name != "results"}
-        return cls(**rest, outcomes=outcomes_from_json(found["results"]))
+        found = json.loads(path.read_text())
+        return cls(outcomes=from_json(found.pop("results")), **found)

@@ -24,15 +24,12 @@ CONFUSIONS = ("linear", "linear_ordered", "linear_sequence", "fine_tune", "atten
 
 
 def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) -> Results:  # noqa: B008
-    """Evaluate the encoder of a run and write ``<run>/eval/<protocol>/results.json`` and pictures.
+    """Evaluate the encoder of a run, write ``<run>/eval/<protocol>/results.json`` and pictures, return the results.
 
     Args:
         protocol: data, split, views and read-outs.
         run: a run folder with an exported encoder, or an export folder.
         machine: device, workers and cache; does not change what is measured.
-
-    Returns:
-        Content of ``results.json``.
 
     Raises:
         FileNotFoundError: if there is no encoder or no split file.
@@ -76,7 +73,7 @@ def run_read_outs(
     kinds = {"": [video_bank(task, encoder, machine) for encoder in encoders]}
     if encoders[0].per_frame:
         kinds["_ordered"] = kinds[""]
-        kinds[""] = [_over_time(ordered, encoders[0].num_features) for ordered in kinds["_ordered"]]
+        kinds[""] = [bank.over_time(encoders[0].num_features) for bank in kinds["_ordered"]]
     found: dict[str, Outcome] = {}
     for kind, banks in kinds.items():
         found |= {f"{name}{kind}": value for name, value in frozen(task, banks).items()}
@@ -85,18 +82,12 @@ def run_read_outs(
         found["linear_sequence"] = cross_validate([protocol.linear], sequences, task.folds)
     if (few := protocol.low_shot) is not None:
         found["low_shot"] = {
-            str(shots): _if_enough(
-                [FewLabels(shots, draw, few.strength) for draw in range(few.draws)], kinds[""], task.folds
-            )
-            for shots in few.shots
+            str(n): _if_enough([FewLabels(n, draw, few.strength) for draw in range(few.draws)], kinds[""], task.folds)
+            for n in few.shots
         }
     if (budget := protocol.attentive) is not None:
-        read_outs = [
-            Supervised(lambda seed: encoders[seed % len(encoders)], budget, seed, classifier=AttentiveClassifier)
-            for seed in range(budget.seeds)
-        ]
-        folds = task.folds.spread(budget.folds)
-        found["attentive"] = cross_validate(read_outs, [task.pixels(machine)], folds, "attentive")
+        probe = Supervised(lambda seed: encoders[seed % len(encoders)], budget, classifier=AttentiveClassifier)
+        found["attentive"] = _train(task, probe, machine, "attentive")
     if not frozen_only:
         weights = encoders[0].state_dict()
 
@@ -113,11 +104,6 @@ def video_bank(task: DownstreamTask, encoder: Encoder, machine: Machine) -> Bank
     """Extract the features of a task's videos; a frame encoder's segments are concatenated, ``[V, M, S * D]``."""
     values = extract_features(encoder, task.videos, task.rows, task.protocol.views, machine).flatten(2).numpy()
     return task.bank(at_rows(values, task.rows, len(task.videos)))
-
-
-def _over_time(ordered: Bank, width: int) -> Bank:
-    values = ordered.features
-    return replace(ordered, features=values.reshape(*values.shape[:2], -1, width).mean(2))
 
 
 def frozen(task: DownstreamTask, banks: Sequence[Bank]) -> dict[str, Outcome]:
@@ -138,19 +124,19 @@ def train_network(task: DownstreamTask, start: Start, machine: Machine, title: s
     found: dict[str, Outcome] = {}
     few = task.protocol.low_shot
     if (budget := task.protocol.fine_tune) is not None:
-        read_outs = [Supervised(start, budget, seed) for seed in range(budget.seeds)]
-        found["fine_tune"] = cross_validate(read_outs, [task.pixels(machine)], task.folds.spread(budget.folds), title)
+        found["fine_tune"] = _train(task, Supervised(start, budget), machine, title)
     if few is not None and (budget := few.fine_tune) is not None:
         found["low_shot_fine_tune"] = {
-            str(shots): _if_enough(
-                [Supervised(start, budget, seed, shots) for seed in range(budget.seeds)],
-                [task.pixels(machine)],
-                task.folds.spread(budget.folds),
-                f"{title}, {shots} label(s) per class",
-            )
-            for shots in few.fine_tune_shots
+            str(n): _train(task, Supervised(start, budget, shots=n), machine, f"{title}, {n} label(s) per class")
+            for n in few.fine_tune_shots
         }
     return found
+
+
+def _train(task: DownstreamTask, read_out: Supervised, machine: Machine, title: str) -> Summary | Skipped:
+    """Run a read-out that trains a network with every seed of its budget."""
+    read_outs = [replace(read_out, seed=seed) for seed in range(read_out.budget.seeds)]
+    return _if_enough(read_outs, [task.pixels(machine)], task.folds.spread(read_out.budget.folds), title)
 
 
 def _if_enough(

@@ -73,6 +73,7 @@ class Split(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class LeaveOneGroupOut:
     """Test on each group once, training on the other groups of the same part.
 
@@ -83,8 +84,7 @@ class LeaveOneGroupOut:
         pattern: regular expression searched in the file name, with a named group ``group`` and optionally ``part``.
     """
 
-    def __init__(self, pattern: str) -> None:
-        self.pattern = pattern
+    pattern: str
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
         members: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -107,6 +107,7 @@ class LeaveOneGroupOut:
         return Folds(tuple(folds), tuple(groups))
 
 
+@dataclass(frozen=True)
 class GroupFolds:
     """Folds over any labelled collection that keep groups whole and classes balanced.
 
@@ -117,10 +118,13 @@ class GroupFolds:
         seed: seed of the division.
     """
 
-    def __init__(self, folds: int = 5, pattern: str | None = None, seed: int = 0) -> None:
-        if folds < 2:
-            raise ValueError(f"GroupFolds: at least 2 folds, got {folds}")
-        self.folds, self.pattern, self.seed = folds, pattern, seed
+    folds: int = 5
+    pattern: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise ValueError(f"GroupFolds: at least 2 folds, got {self.folds}")
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
         labels = videos.column("label").to_pylist()
@@ -141,13 +145,11 @@ class GroupFolds:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The least populated class")  # two groups per class are enough
             pairs = list(splitter.split(np.zeros(len(labels)), labels, groups))
-        folds = [
-            Fold(f"fold{number}", tuple(map(int, train)), tuple(map(int, test)))
-            for number, (train, test) in enumerate(pairs, start=1)
-        ]
-        return Folds(tuple(folds), tuple(groups))
+        sides = [(tuple(train.tolist()), tuple(test.tolist())) for train, test in pairs]
+        return Folds(tuple(Fold(f"fold{number}", *both) for number, both in enumerate(sides, start=1)), groups)
 
 
+@dataclass(frozen=True)
 class TrainTest:
     """Train on the first videos of a collection and test on the others.
 
@@ -155,8 +157,7 @@ class TrainTest:
         train: number of training videos.
     """
 
-    def __init__(self, train: int) -> None:
-        self.train = train
+    train: int
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
         fold = Fold("test", tuple(range(self.train)), tuple(range(self.train, len(videos))))

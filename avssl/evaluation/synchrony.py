@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from avssl.catalog.manifest import Manifest
-from avssl.evaluation.metrics import bootstrap
+from avssl.evaluation.metrics import bootstrap, interval
 from avssl.media import AudioClip, VideoInfo, VideoReader, open_video
 from avssl.runtime.progress import Tally
 from avssl.sync.network import Synchroniser
@@ -43,33 +42,17 @@ class Errors:
 
 @dataclass(frozen=True)
 class SynchronyResults:
-    """Result of `measure_synchrony`.
+    """Result of `measure_synchrony`. Chance of the last two rates is an offset drawn evenly from the curve."""
 
-    Attributes:
-        videos: number of recordings measured.
-        left_out: number of recordings that are too short or silent.
-        auc: a pair in sync against pairs at least 0.2 s out of sync, pooled over recordings.
-        accuracy: share of such pairs of one recording in which the one in sync is nearer.
-        auc_other_video: in sync against the sound of the next recording (easy negatives).
-        within_a_frame: share of errors of at most one frame. Here chance is an offset drawn evenly from the curve.
-        within_200_ms: the same for 0.2 s.
-        error_ms: errors of the estimated offsets.
-        confidence: ``median`` over recordings.
-    """
-
-    videos: int
-    left_out: int
-    auc: Rate
-    accuracy: Rate
-    auc_other_video: Rate
-    within_a_frame: Rate
-    within_200_ms: Rate
+    videos: int  # recordings measured
+    left_out: int  # recordings that are too short or silent
+    auc: Rate  # a pair in sync against pairs at least 0.2 s out of sync, pooled over recordings
+    accuracy: Rate  # share of such pairs of one recording in which the one in sync is nearer
+    auc_other_video: Rate  # in sync against the sound of the next recording (easy negatives)
+    within_a_frame: Rate  # share of errors of at most one frame
+    within_200_ms: Rate  # the same for 0.2 s
     error_ms: Errors
-    confidence: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
+    confidence: dict[str, float]  # ``median`` over recordings
 
 
 @dataclass(frozen=True)
@@ -87,19 +70,12 @@ class Measurement:
 
 
 class Displaced:
-    """A reader of a recording out of sync: its sound is late, or another recording's.
-
-    Args:
-        picture: the recording.
-        late: delay of the sound in seconds.
-        sound: recording that gives the sound, ``picture`` if None.
-    """
+    """A reader of a recording out of sync: its sound is ``late`` by some seconds, or another recording's."""
 
     def __init__(self, picture: VideoReader, late: float, sound: VideoReader | None = None) -> None:
         self._picture, self._late, self._sound = picture, late, sound or picture
-        source, info = self._sound.info.audio, picture.info
-        moved = None if source is None else replace(source, start=source.start + late)
-        self.info = replace(info, audio=moved)
+        source = self._sound.info.audio
+        self.info = replace(picture.info, audio=source and replace(source, start=source.start + late))
 
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Read frames; see ``VideoReader.frames``."""
@@ -121,22 +97,12 @@ class Displaced:
 
 
 def measure_synchrony(
-    videos: Manifest,
-    run: str | Path | Synchroniser,
-    reach: float = 0.4,
-    resolution: float = 0.02,
-    seed: int = 0,
+    videos: Manifest, run: str | Path | Synchroniser, reach: float = 0.4, resolution: float = 0.02, seed: int = 0
 ) -> SynchronyResults:
-    """Measure a synchroniser on recordings that are in sync.
+    """Measure a synchroniser (a run, see `load_synchroniser`, or the network) on recordings that are in sync.
 
-    Each recording's sound is delayed by an offset drawn evenly from the grid within half the reach.
-
-    Args:
-        videos: recordings in sync.
-        run: see `load_synchroniser`; or the network itself.
-        reach: seconds, see `find_offset`.
-        resolution: seconds, see `find_offset`.
-        seed: seed of the offsets.
+    Each recording's sound is delayed by an offset drawn evenly from the grid within half the reach. ``reach`` and
+    ``resolution`` are seconds, see `find_offset`; ``seed`` is that of the offsets.
 
     Raises:
         FileNotFoundError: if the run has no synchroniser.
@@ -151,12 +117,11 @@ def measure_synchrony(
     groups: list[str] = []
     with Tally("synchrony", len(videos)) as tally:
         for index, late in enumerate(drawn):
-            info = videos[index]
-            row = _measure(info, videos[(index + 1) % len(videos)], late, network, grid)
-            tally.add("left out" if row is None else "measured")
-            if row is not None:
+            info, other = videos[index], videos[(index + 1) % len(videos)]
+            if (row := _measure(info, other, late, network, grid)) is not None:
                 rows.append(row)
                 groups.append(info.group or str(info.path))
+            tally.add("left out" if row is None else "measured")
     if not rows:
         raise ValueError(f"none of {len(videos)} recordings is long enough to be measured over +-{reach} s")
     return _summary(rows, groups, len(videos) - len(rows), seed)
@@ -216,9 +181,7 @@ def _summary(rows: Sequence[Measurement], groups: Sequence[str], left_out: int, 
         within_a_frame=within(np.array([row.frame for row in rows]), [row.chance_frame for row in rows]),
         within_200_ms=within(SHIFTED, [row.chance_200 for row in rows]),
         error_ms=Errors(
-            median_absolute=float(1000 * np.median(np.abs(error))),
-            mean=float(1000 * error.mean()),
-            each=(1000 * error).round(3).tolist(),
+            float(1000 * np.median(np.abs(error))), float(1000 * error.mean()), (1000 * error).round(3).tolist()
         ),
         confidence={"median": float(np.median([row.confidence for row in rows]))},
     )
@@ -228,12 +191,10 @@ def _auc_interval(
     positive: NDArray[np.float64], negative: Sequence[Sequence[float]], groups: Sequence[str], seed: int
 ) -> tuple[float, float]:
     """Return the 95 % interval of the AUC from resampling whole groups."""
-    _, unit = np.unique(np.asarray(groups), return_inverse=True)
-    members = [np.flatnonzero(unit == number) for number in range(unit.max() + 1)]
+    members = [np.flatnonzero(np.asarray(groups) == name) for name in np.unique(groups)]
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(500):
         chosen = np.concatenate([members[number] for number in rng.integers(len(members), size=len(members))])
         values.append(auc(positive[chosen], [negative[place] for place in chosen]))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return interval(values)

@@ -9,9 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-CLASSES = {
-    "avssl.methods.audiovisual.streams.TwoStream": "avssl.sync.network.TwoStream",
-}
+CLASSES = {"avssl.methods.audiovisual.streams.TwoStream": "avssl.sync.network.TwoStream"}
 ARGUMENTS = {"frames": "num_frames"}  # of samplers, views and synchronisers
 PLACES = ("sampler", "views")  # config keys below which ARGUMENTS holds
 OPTION = re.compile(rf"(--(?:.*\.)?(?:{'|'.join(PLACES)})\.(?:init_args\.)?)({'|'.join(ARGUMENTS)})(?==|$)")
@@ -35,19 +33,13 @@ def original_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_config(tree: Any, inside: bool = False) -> Any:
-    """Return a config under today's names; each change is announced once, on standard error.
+    """Return the content of a YAML file under today's names; each change is announced once, on standard error.
 
-    Classes of other packages keep their arguments.
-
-    Args:
-        tree: what a YAML file says.
-        inside: true within a sampler or views.
+    Classes of other packages keep their arguments; ``inside`` is true within a sampler or views.
     """
     if isinstance(tree, list):
         return [current_config(item, inside) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    if not str(tree.get("class_path", "avssl.")).startswith("avssl."):
+    if not isinstance(tree, dict) or not str(tree.get("class_path", "avssl.")).startswith("avssl."):
         return tree
     made = {}
     for name, value in tree.items():

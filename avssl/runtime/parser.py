@@ -37,10 +37,7 @@ class Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
 class Parser(ArgumentParser):
     """jsonargparse's parser with one-line errors that suggest a name for an unknown key.
 
-    Args:
-        args: as for jsonargparse's.
-        examples: command lines below the description.
-        options: as for jsonargparse's.
+    ``examples`` are command lines shown below the description.
     """
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **options: Any) -> None:
@@ -90,23 +87,16 @@ def refuse_duplicates(path: Path) -> None:
     Raises:
         ValueError: naming the file, the line and the key.
     """
-
-    def visit(node: yaml.Node) -> None:
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for name, value in node.value:
-                if name.value in seen:
-                    line = name.start_mark.line + 1
-                    raise ValueError(f"{path}, line {line}: {name.value!r} is given twice; delete one")
-                seen.add(name.value)
-                visit(value)
-        elif isinstance(node, yaml.SequenceNode):
-            for item in node.value:
-                visit(item)
-
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        nodes = [yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)]
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {error}") from error
-    if root is not None:
-        visit(root)
+    for node in nodes:  # grows by the nodes below
+        seen: set[str] = set()
+        for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            if name.value in seen:
+                line = name.start_mark.line + 1
+                raise ValueError(f"{path}, line {line}: {name.value!r} is given twice; delete one")
+            seen.add(name.value)
+            nodes.append(value)
+        nodes += node.value if isinstance(node, yaml.SequenceNode) else ()

@@ -32,11 +32,8 @@ KEPT = 256 << 20  # bytes
 class Failure:
     """Outcome of an item without a result.
 
-    Attributes:
-        code: ``"timeout"`` (it took longer than allowed and its process was killed), ``"crashed"`` (its process died)
-            or ``"error"`` (it raised).
-        why: explanation.
-        errno: number of a system error, such as ``errno.ENOSPC``.
+    ``code`` is ``"timeout"`` (it took longer than allowed and its process was killed), ``"crashed"`` (its process died)
+    or ``"error"`` (it raised); ``errno`` is the number of a system error, such as ``errno.ENOSPC``.
     """
 
     code: str
@@ -124,20 +121,13 @@ def run_parallel(
 
 
 class _Worker:
-    """A process, the pipe to it, and the item it works on. Processes share nothing, so nothing needs a lock.
-
-    Attributes:
-        process: None if not running.
-        ready: True once it has started up.
-        position: position of the item it works on, or None.
-        deadline: time at which to kill it.
-    """
+    """A process, the pipe to it, and the item it works on. Processes share nothing, so nothing needs a lock."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
-        self.process: SpawnProcess | None = None
-        self.ready, self.deadline = False, NEVER
-        self.position: int | None = None
+        self.process: SpawnProcess | None = None  # None if not running
+        self.ready, self.deadline = False, NEVER  # has started up; time at which to kill it
+        self.position: int | None = None  # of the item it works on
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")

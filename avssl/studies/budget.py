@@ -21,9 +21,8 @@ Trials = Callable[[dict[str, Any]], tuple[float, float]]  # a plan's entry for a
 def fit_cost(minutes: Callable[[int], float], budget: float) -> tuple[float, float]:
     """Return the CPU minutes of starting up and of one step, found from two short runs.
 
-    Args:
-        minutes: runs a number of steps and returns the CPU minutes that they took.
-        budget: CPU minutes that the run itself will have.
+    ``minutes`` runs a number of steps and returns the CPU minutes that they took. ``budget`` are the CPU minutes that
+    the run itself will have.
     """
     first, steps = TRIAL
     short = minutes(first)

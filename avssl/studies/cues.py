@@ -15,13 +15,7 @@ from avssl.training.config import parse
 
 
 def method_and_clips(config: str, changes: Sequence[str], roots: Sequence[Path]) -> tuple[Method, ClipDataset]:
-    """Return the method of a config and the clips that it is shown of whole collections, nothing held out.
-
-    Args:
-        config: path or packaged name.
-        changes: overrides, ``--key.sub=value``.
-        roots: collections of videos.
-    """
+    """Return the method of a config with overrides, and the clips that it is shown of collections; none is held out."""
     parser, config_of_run = parse([str(find_config(config)), *changes])
     built = parser.instantiate(config_of_run)
     return built.method, ClipDataset(open_manifest(roots), built.method.sampler, built.data.transform)

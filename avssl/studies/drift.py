@@ -54,14 +54,7 @@ def drift(plan: Path, runs: Path = Path("runs")) -> None:
 
 
 def cue_accuracies(name: str, entry: dict[str, Any], roots: list[Path], changes: list[str]) -> dict[str, Tensor]:
-    """Return ``[videos]`` of `accuracy` for each cue.
-
-    Args:
-        name: name of the method.
-        entry: its entry in a plan.
-        roots: collections of videos.
-        changes: further overrides of its config.
-    """
+    """Return ``[videos]`` of `accuracy` for each cue, for a method with its entry in a plan and further overrides."""
     method, videos = method_and_clips(entry["config"], [*entry.get("changes", []), *changes], roots)
     torch.manual_seed(0)
     scores: dict[str, list[Tensor]] = {}

@@ -21,10 +21,10 @@ from avssl.evaluation.features import ViewDataset
 from avssl.evaluation.metrics import gain
 from avssl.evaluation.protocol import DownstreamTask
 from avssl.evaluation.readout import cross_validate
+from avssl.evaluation.report import cell
 from avssl.evaluation.results import Summary
 from avssl.runtime.device import Machine
 from avssl.runtime.progress import Tally
-from avssl.studies.tables import with_interval
 from avssl.studies.unseen import protocol_task, read_result
 
 GRID = 8
@@ -53,7 +53,7 @@ def motion_energy(config: str = "ut_interaction", results: Path = Path("benchmar
         bank = task.bank(values.numpy())
         for read_out, read in (("linear", bank), ("linear_sequence", bank.in_sequence(protocol.views.crops))):
             found = cross_validate([protocol.linear], [read], task.folds)
-            table.add_row(kind, read_out, with_interval(found.top1))
+            table.add_row(kind, read_out, cell(found.top1))
             if read_out not in best or found.top1.value > best[read_out].top1.value:
                 best[read_out] = found
     console = Console(width=140)
@@ -71,7 +71,7 @@ def motion_energy(config: str = "ut_interaction", results: Path = Path("benchmar
             ours = [one for one in (run.summary(read_out) for run in runs) if one is not None]
             more = gain(ours, best[theirs]) if ours else None
             few = f", {len(ours)} run(s)" if len(ours) < len(runs) else ""
-            cells.append(with_interval(more) + few if more else "")
+            cells.append(cell(more) + few if more else "")
         if any(cells):
             table.add_row(plan, method, str(len(runs)), *cells)
     console.print(table)

@@ -41,11 +41,7 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Plan:
-        """Read a plan.
-
-        Raises:
-            ValueError: if a key is unknown or missing, or a judge is not a command of avssl.
-        """
+        """Read a plan; raise ValueError if a key is unknown or missing, or a judge is not a command of avssl."""
         entries = {"name": path.stem, **yaml.safe_load(path.read_text(encoding="utf-8"))}
         try:
             plan = cls(**entries)
@@ -78,11 +74,7 @@ class Plan:
 
 
 def check_settings(cost: Path, settings: dict[str, Any]) -> None:
-    """Refuse a result that was made with other settings than the plan's.
-
-    Raises:
-        ValueError: naming the folder to delete.
-    """
+    """Refuse a result that was made with other settings than the plan's; the ValueError names the folder to delete."""
     made = json.loads(cost.read_text())["settings"]
     if made != settings:
         raise ValueError(f"{cost.parent} was made with {made}, the plan says {settings}: delete it to make it again")

@@ -25,14 +25,8 @@ EVERY = 10.0  # seconds between two notes of a run's cost so far
 def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], kept: list[Path]) -> None:
     """Train one method with one seed; leaves ``cost.json`` in the run's folder.
 
-    A run that was interrupted is resumed; its cost includes the steps that had to be repeated.
-
-    Args:
-        run: the run's folder.
-        settings: what two results of the method must share.
-        seed: seed of the run.
-        roots: collections of videos.
-        kept: folders of the plan's results so far.
+    A run that was interrupted is resumed; its cost includes the steps that had to be repeated. ``roots`` are the
+    collections of videos, ``kept`` the folders of the plan's results so far.
 
     Raises:
         ValueError: if it was begun with other settings, or on another kind of processor, whose minutes differ.
@@ -82,10 +76,7 @@ def pretrain(run: Path, settings: dict[str, Any], seed: int, roots: list[str], k
 def run_measured(words: Sequence[str], log: Path, note: Callable[[float], None] | None = None) -> float:
     """Run a command of avssl; return the CPU time, in minutes, of it and of all its descendants.
 
-    Args:
-        words: the command's words after ``avssl``.
-        log: file to which its output is appended.
-        note: called with the minutes so far, every few seconds.
+    Its output is appended to ``log``; ``note`` is called with the minutes so far, every few seconds.
 
     Raises:
         ChildProcessError: if it fails; the message has the end of its log.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avssl.evaluation.report import advantage, collect, comparison, markdown
+from avssl.evaluation.report import advantage, cell, collect, comparison, markdown
 from avssl.evaluation.results import Score
 from avssl.runtime.configs import configs_folder
 
@@ -19,8 +19,7 @@ WIDE = re.compile(r"R@(10|20|50)|(R@|neigh).*_ordered.*")  # columns that only `
 def plan_tables(done: Sequence[Path]) -> str:
     """Return Markdown tables of results: under each protocol, in synchrony, and in their own task on held-out videos.
 
-    Args:
-        done: folders of kept results, in the order of the rows.
+    ``done`` are the folders of the kept results, in the order of the rows.
     """
     parts = []
     for name in sorted({path.parent.name for run in done for path in run.glob("eval/*/results.json")}):
@@ -39,18 +38,10 @@ def plan_tables(done: Sequence[Path]) -> str:
     return "\n".join([*parts, markdown(headings, [row for run in done for row in _pretext(run)])])
 
 
-def with_interval(score: Score) -> str:
-    """Return a number with its 95 % interval."""
-    low, high = score.ci95_bootstrap
-    return f"{score.value:.3f} [{low:.3f}, {high:.3f}]"
-
-
 def _synchrony(found: dict[str, Any]) -> list[str]:
     """Return the cells of one run's synchrony (`avssl.evaluation.synchrony`), with intervals and chance levels."""
-    cells = [
-        f"{with_interval(Score(found[name]['value'], found[name]['ci95']))}, chance {found[name]['chance']:.2f}"
-        for name in SYNC
-    ]
+    rates = [found[name] for name in SYNC]
+    cells = [f"{cell(Score(rate['value'], rate['ci95']))}, chance {rate['chance']:.2f}" for rate in rates]
     return [str(found["videos"]), *cells, f"{found['error_ms']['median_absolute']:.0f}"]
 
 
@@ -64,14 +55,9 @@ def _pretext(run: Path) -> list[list[str]]:
     bfloat16 += f" (x {cost['dearer']:.1f})" if "dearer" in cost else ""
     rank = f"{held_out['collapse']['rankme']:.1f} of {card['num_features']}"
     common = [str(card["steps"]), f"{cost['cpu_minutes']:.1f}", bfloat16, rank]
-    return [
-        [
-            run.name,
-            name,
-            with_interval(Score(value["mean"], (value["low"], value["high"]))),
-            f"{chance['mean']:.3f}",
-            *common,
-        ]
-        for name, value in metrics.items()
-        if (chance := metrics.get(f"chance/{name}")) is not None
-    ]
+    rows = []
+    for name, value in metrics.items():
+        if (chance := metrics.get(f"chance/{name}")) is not None:
+            reached = cell(Score(value["mean"], (value["low"], value["high"])))
+            rows.append([run.name, name, reached, f"{chance['mean']:.3f}", *common])
+    return rows

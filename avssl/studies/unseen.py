@@ -19,10 +19,10 @@ from avssl.catalog.index import open_manifest
 from avssl.evaluation.config import parse, parser
 from avssl.evaluation.metrics import bootstrap, gain, marks
 from avssl.evaluation.protocol import DownstreamTask
+from avssl.evaluation.report import cell
 from avssl.evaluation.results import Results, Score, Summary
 from avssl.runtime.configs import find_config
 from avssl.studies.plans import Plan
-from avssl.studies.tables import with_interval
 from avssl.training.data import Data, split
 
 READ_OUTS = ("linear", "neighbours", "linear_sequence")
@@ -46,9 +46,8 @@ def unseen(plan: Path, runs: Path = Path("runs"), results: Path | None = None) -
     tested = [Path(paths[row]).stem for fold in task.folds.folds for row in fold.test]
 
     headings = ("method", "runs", "read-out", "clips held out", "top-1", "gain", "clips seen", "top-1", "gain")
-    table = Table(
-        *headings, title=f"video top-1 (chance {task.chance()['top1']:.3f}) and gain over the untrained network"
-    )
+    title = f"video top-1 (chance {task.chance()['top1']:.3f}) and gain over the untrained network"
+    table = Table(*headings, title=title)
     for name, method in read.methods.items():
         shares = [float(word.partition("=")[2]) for word in method.get("changes", []) if "data.held_out=" in word]
         _, held_out = split(videos, (shares or [Data.held_out])[-1])
@@ -66,8 +65,7 @@ def unseen(plan: Path, runs: Path = Path("runs"), results: Path | None = None) -
                 more = gain(these, restricted(base, chosen))
                 value = float(np.mean([one.top1.value for one in these]))
                 interval = bootstrap(marks([row for one in these for row in one.hits or ()]), these[0].units or (), 0)
-                cells += [str(chosen.sum()), with_interval(Score(value, interval))]
-                cells.append(with_interval(more) if more else "")
+                cells += [str(chosen.sum()), cell(Score(value, interval)), cell(more)]
             table.add_row(name, str(len(ours)), read_out, *cells)
     Console(width=160).print(table)
 
@@ -79,11 +77,7 @@ def protocol_task(config: str) -> DownstreamTask:
 
 
 def read_result(file: Path, task: DownstreamTask) -> Results:
-    """Read a kept result.
-
-    Raises:
-        ValueError: if it was measured on other videos or folds than the task's.
-    """
+    """Read a kept result; raise ValueError if it was measured on other videos or folds than the task's."""
     found = Results.read(file)
     if found.protocol["hash"] != task.facts["hash"]:
         raise ValueError(f"{file} was measured on other videos or folds than {task.protocol.data.root} holds")

@@ -50,11 +50,7 @@ class VerifiedCheckpoints(CheckpointIO):
         flush(path.parent)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
-        """Read a checkpoint after checking its digest, without unpickling.
-
-        Raises:
-            ValueError: if the digest does not match.
-        """
+        """Read a checkpoint without unpickling; raise ValueError if its digest does not match."""
         if not verifies(Path(path)):
             raise ValueError(f"{path}: does not match its SHA-256: damaged, or not written by avssl")
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
@@ -69,13 +65,7 @@ class Checkpointing(Callback):
     """Callback that saves every few minutes, at the end, and when the run is asked to stop.
 
     On SIGTERM and SIGUSR1 (a pre-empted job) the run finishes its step, saves and exits with status 75; a second signal
-    stops it at once.
-
-    Args:
-        folder: folder of the checkpoints.
-        minutes: minutes between checkpoints.
-        keep: number of checkpoints kept.
-        after: called on the first rank with the step of each saved checkpoint.
+    stops it at once. ``keep`` checkpoints are kept; ``after`` is called on the first rank with the step of each.
     """
 
     def __init__(
@@ -140,7 +130,8 @@ def steps_saved(folder: Path) -> list[Path]:
 
 def verifies(path: Path) -> bool:
     """Return whether a checkpoint matches its digest."""
-    return digest_file(path).exists() and digest_file(path).read_text() == digest_of(path)
+    file = digest_file(path)
+    return file.exists() and file.read_text() == digest_of(path)
 
 
 def digest_file(path: Path) -> Path:

@@ -25,15 +25,9 @@ from avssl.training.checkpoints import steps_saved
 from avssl.training.loggers import continue_experiments
 from avssl.training.run import pretrain
 
-FREE = (
-    "trainer",
-    "data.workers",
-    "data.timeout",
-    "data.rounds",
-    "measure_every",
-    "checkpoint_minutes",
-    "probe",
-    "logger",
+FREE = (  # keys that a resumed run may change
+    *("trainer", "data.workers", "data.timeout", "data.rounds"),
+    *("measure_every", "checkpoint_minutes", "probe", "logger"),
 )
 OURS = {  # arguments of Lightning's Trainer that `pretrain` decides
     *("logger", "callbacks", "plugins", "enable_checkpointing", "enable_model_summary", "default_root_dir"),
@@ -91,13 +85,7 @@ def parse(arguments: Sequence[str]) -> tuple[Parser, Namespace]:
 
 
 def train(arguments: Sequence[str]) -> Any:
-    """Parse, check, write the resolved config into the run's folder, and pretrain.
-
-    Args:
-        arguments: as for `parse`.
-
-    Returns:
-        The metrics of `pretrain`.
+    """Parse arguments like `parse`, write the resolved config into the run's folder, return the metrics of `pretrain`.
 
     Raises:
         SystemExit: with a message, if the config is wrong or differs from that of the run that it would resume.
@@ -126,11 +114,8 @@ def _write_resolved(made: Parser, config: Namespace, path: Path) -> None:
     if path.exists() and steps_saved(path.parent / "checkpoints"):
         kept = path.read_text(encoding="utf-8")
         before, now = (_flat(current_config(yaml.safe_load(words))) for words in (kept, text))
-        changed = sorted(
-            name
-            for name in before.keys() | now.keys()
-            if before.get(name) != now.get(name) and (name == "trainer.max_steps" or not name.startswith(FREE))
-        )
+        differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        changed = [name for name in differing if name == "trainer.max_steps" or not name.startswith(FREE)]
         if changed:
             lines = "".join(f"\n  {name}: {before.get(name)} before, {now.get(name)} now" for name in changed)
             raise SystemExit(

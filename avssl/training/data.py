@@ -28,13 +28,7 @@ WORLDS = {
 
 @dataclass(frozen=True)
 class Datasets:
-    """Training and held-out items of a run.
-
-    Attributes:
-        training: items to train on.
-        held_out: items on which the pretext task is measured.
-        videos: the whole collection.
-    """
+    """Items to train on, held-out items on which the pretext task is measured, and the collection of both."""
 
     training: ClipDataset
     held_out: ClipDataset
@@ -88,11 +82,8 @@ class Data:
     def datasets(self, method: Method, seed: int) -> Datasets:
         """Open the collection, hold out a share of it, and return the method's items of both parts.
 
-        Labels are given to semi-supervised methods only (`Method.uses_labels`).
-
-        Args:
-            method: method whose sampler decides which seconds are read.
-            seed: seed of every item.
+        The method's sampler decides which seconds are read; labels are given to semi-supervised methods only
+        (`Method.uses_labels`). Every item depends on ``seed``.
 
         Raises:
             MediaError: if the collection can't be opened.
@@ -126,10 +117,7 @@ def synthetic(world: World) -> Path:
 def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Manifest]:
     """Split a collection into training and held-out videos; no group (no file, without groups) is in both.
 
-    Args:
-        videos: the collection.
-        share: share of the groups that is held out.
-        seed: seed of the draw.
+    A ``share`` of the groups is held out.
 
     Raises:
         ValueError: if one part would be empty.
@@ -150,15 +138,7 @@ def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Mani
 
 
 class Loaders(L.LightningDataModule):
-    """The batches of a run.
-
-    Args:
-        data: the videos, and how they are read.
-        method: method whose sampler decides which seconds are read.
-        steps: steps of the whole run.
-        seed: seed of every batch.
-        folder: the run's folder, where unreadable files are recorded.
-    """
+    """The batches of a run of ``steps`` steps; unreadable files are recorded in its ``folder``."""
 
     def __init__(self, data: Data, method: Method, steps: int, seed: int, folder: Path) -> None:
         super().__init__()
@@ -179,7 +159,5 @@ class Loaders(L.LightningDataModule):
 
     def _loader(self, dataset: ClipDataset, batches: Steps | InOrder, quarantine: str) -> ClipLoader:
         dataset.quarantine.keep_in(self.folder / quarantine)
-        data = self.data
-        return ClipLoader(
-            dataset, batches, data.workers, data.timeout, data.max_bad, pin_memory=torch.cuda.is_available()
-        )
+        data, pin = self.data, torch.cuda.is_available()
+        return ClipLoader(dataset, batches, data.workers, data.timeout, data.max_bad, pin_memory=pin)

@@ -30,9 +30,7 @@ IDS = ("version", "id", "run_id", "experiment_key")  # arguments by which logger
 class Forwarding(L.Callback):
     """Forwards the rows of ``metrics.csv`` to loggers, and once the hyper-parameters; on the first rank only.
 
-    Args:
-        loggers: any of Lightning's.
-        folder: the run's folder, whose ``config.yaml`` holds the hyper-parameters.
+    Both are in the run's ``folder``; the hyper-parameters are those of its ``config.yaml``.
     """
 
     def __init__(self, loggers: Sequence[Logger], folder: Path) -> None:
@@ -81,9 +79,7 @@ class Forwarding(L.Callback):
 def continue_experiments(loggers: Sequence[Namespace], folder: Path) -> None:
     """Give loggers without an id the one under which they logged this run before.
 
-    Args:
-        loggers: parsed ``class_path`` and ``init_args`` of each; ``init_args`` are changed.
-        folder: the run's folder.
+    Changes the ``init_args`` in ``loggers``, which are parsed pairs of ``class_path`` and ``init_args``.
     """
     for logger, before in zip(loggers, _kept(folder), strict=False):
         ids = [name for name in IDS if name in logger.init_args]

@@ -20,12 +20,7 @@ from avssl.runtime.files import write_text
 
 
 class MetricsCSV(Logger):
-    """CSV file with one row per logged step and one column per metric.
-
-    Args:
-        path: the CSV file.
-        step: step from which the run resumes; later rows are dropped.
-    """
+    """CSV file with one row per logged step and one column per metric; a resumed run drops rows after its ``step``."""
 
     def __init__(self, path: Path, step: int) -> None:
         super().__init__()
@@ -74,11 +69,7 @@ class MetricsCSV(Logger):
 
 
 class PlainProgress(Callback):
-    """Progress in plain lines, for log files and pipes.
-
-    Args:
-        seconds: seconds between lines.
-    """
+    """Progress in plain lines every few seconds, for log files and pipes."""
 
     def __init__(self, seconds: float = 15.0) -> None:
         self.seconds = seconds
@@ -99,32 +90,28 @@ class PlainProgress(Callback):
         speed = (trainer.global_step - self.first_step) / (now - self.began)
         left = (trainer.max_steps - trainer.global_step) / speed
         values = "  ".join(f"{name} {float(value):.4g}" for name, value in trainer.progress_bar_metrics.items())
-        print(
-            f"step {trainer.global_step}/{trainer.max_steps}  {speed:.2f} steps/s  {left / 60:.1f} min left  {values}",
-            flush=True,
-        )
+        done = f"step {trainer.global_step}/{trainer.max_steps}  {speed:.2f} steps/s"
+        print(f"{done}  {left / 60:.1f} min left  {values}", flush=True)
 
 
 def progress() -> dict[str, Any]:
     """Return the Trainer's arguments for a progress bar on a terminal, plain lines elsewhere."""
-    terminal = sys.stdout.isatty()
-    return {
-        "enable_progress_bar": terminal,
-        "callbacks": [RichProgressBar(leave=True) if terminal else PlainProgress()],
-    }
+    bar = sys.stdout.isatty()
+    return {"enable_progress_bar": bar, "callbacks": [RichProgressBar(leave=True) if bar else PlainProgress()]}
 
 
 NOISE = ("💡", "`weights_only` was not", "`Trainer.fit` stopped", "\nDetected KeyboardInterrupt")
+WARNINGS = (
+    "You have overridden `transfer_batch_to_device`",
+    "isinstance.treespec, LeafSpec.",
+    "in eval mode at the start of training",  # as momentum encoders always are
+)
 
 
 def quiet_lightning() -> None:
     """Silence Lightning's advertisements, and its warnings about choices that are deliberate here."""
     for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
-        logging.getLogger(f"lightning.pytorch.{name}").addFilter(
-            lambda record: not record.getMessage().startswith(NOISE)
-        )
-    warnings.filterwarnings("ignore", message=".*You have overridden `transfer_batch_to_device`")
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.")
-    warnings.filterwarnings(
-        "ignore", message=".*in eval mode at the start of training"
-    )  # as momentum encoders always are
+        logger = logging.getLogger(f"lightning.pytorch.{name}")
+        logger.addFilter(lambda record: not record.getMessage().startswith(NOISE))
+    for message in WARNINGS:
+        warnings.filterwarnings("ignore", message=f".*{message}")

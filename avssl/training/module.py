@@ -22,14 +22,10 @@ Schedule = Literal["cosine", "constant"]
 
 
 class Pretraining(L.LightningModule):
-    """A method in training.
+    """A method in training; see `avssl.training.pretrain` for the arguments.
 
-    Args:
-        method: the pretext task.
-        optimizer: factory of the optimiser, called with the parameters.
-        schedule: learning rate after the warm-up: half a cosine down to zero, or constant.
-        warmup: share of the steps over which the learning rate rises from zero.
-        seed: with step and rank, determines all random numbers of ``method.forward``.
+    Seed, step and rank determine all random numbers of ``method.forward``. The learning rate rises from zero, then
+    follows half a cosine down to zero or stays constant.
     """
 
     mean: Tensor
@@ -75,8 +71,7 @@ class Pretraining(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser over the trainable parameters, and the schedule per step."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = self.optimizer(parameters)
+        optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -111,11 +106,7 @@ class HeldOut(NamedTuple):
 
 @torch.no_grad()
 def held_out(module: Pretraining, loader: ClipLoader) -> HeldOut:
-    """Measure the pretext task and collapse of the encoder on held-out videos.
-
-    Args:
-        module: its training or evaluation mode is restored.
-        loader: every held-out video, once or several times.
+    """Measure the pretext task and collapse of the encoder on held-out videos, each loaded once or several times.
 
     Returns:
         For each metric its mean and 95 % interval, from 1000 bootstrap samples of videos (the clips of one video are

@@ -18,11 +18,8 @@ PROBE = LinearProbe(strengths=(0.01,))  # C is fixed, so that a measurement take
 class OnlineProbe:
     """Linear accuracy of an encoder in training, without effect on its weights or random numbers.
 
-    The views of all labelled videos are decoded once and kept in memory as uint8.
-
-    Args:
-        protocol: the labelled videos, their split and views.
-        encoder: the encoder before training, on the CPU; tried on one empty clip.
+    The views of all labelled videos are decoded once and kept in memory as uint8. ``encoder`` is the one before
+    training, on the CPU; it is tried on one empty clip.
 
     Raises:
         MediaError: if a labelled video can't be read.

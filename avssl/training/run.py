@@ -31,12 +31,8 @@ class Metrics(L.Callback):
     """Callback that logs training and held-out metrics by the number of steps done.
 
     ``train/<metric>`` and ``val/<metric>`` are the method's, ``val/collapse/*`` those of `avssl.evaluation.collapse`,
-    ``probe/top1`` the online probe's. It comes before `Checkpointing`, so that all steps in a checkpoint are logged.
-
-    Args:
-        loaders: source of the held-out videos.
-        every: steps between measurements on held-out videos.
-        probe: online probe, measured at the same steps.
+    ``probe/top1`` the online probe's; ``every`` is the number of steps between measurements on held-out videos. It
+    comes before `Checkpointing`, so that all steps in a checkpoint are logged.
     """
 
     def __init__(self, loaders: Loaders, every: int, probe: OnlineProbe | None) -> None:

@@ -56,12 +56,7 @@ def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None 
 
 
 def load_method(method: Method, run: Path) -> None:
-    """Load the weights of the last checkpoint of a run of the same config.
-
-    Raises:
-        FileNotFoundError: if there is no checkpoint.
-        ValueError: if its weights do not fit.
-    """
+    """Load the last checkpoint of a run; raise FileNotFoundError if there is none, ValueError if it does not fit."""
     checkpoint = latest(run / "checkpoints")
     if checkpoint is None:
         raise FileNotFoundError(f"{run / 'checkpoints'}: no checkpoint there; train first (avssl train)")
@@ -75,12 +70,8 @@ def load_method(method: Method, run: Path) -> None:
 def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Tensor], out: Path, title: str) -> None:
     """Draw a row per clip with a column per frame; below each row the method's pictures and the spectrogram.
 
-    Args:
-        clips: uint8 clips of B videos.
-        words: B lists of N descriptions of the target.
-        pictures: result of `Method.pictures`.
-        out: picture to write.
-        title: heading.
+    The clips are uint8; ``words`` are lists, one per video, of a description per clip (`Method.describe`), and
+    ``pictures`` are those of `Method.pictures`.
     """
     from matplotlib.figure import Figure
 
