@@ -97,14 +97,9 @@ class Manifest:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], base: str | Path = ".") -> Manifest:
-        """Make a manifest in memory.
+        """Make a manifest in memory from one mapping per file, with columns of ``SCHEMA``; missing ones are null.
 
-        Args:
-            rows: one mapping per file with columns of ``SCHEMA``; missing ones are null.
-            base: folder that a relative ``root`` starts from.
-
-        Raises:
-            ValueError: for an unknown column.
+        A relative ``root`` starts from the folder ``base``. An unknown column is a ValueError.
         """
         rows = list(rows)
         unknown = {name for row in rows for name in row} - set(SCHEMA.names)
@@ -128,9 +123,8 @@ class Manifest:
         whole = cls(table, Path("/"), origin=(cls.concat, (list(parts),)))
         whole._maps = [mapped for part in parts for mapped in part._maps]
         if any(part._rows is not None for part in parts):
-            whole._rows = np.concatenate(
-                [part._positions() + start for part, start in zip(parts, starts, strict=False)]
-            )
+            moved = [part._positions() + start for part, start in zip(parts, starts, strict=False)]
+            whole._rows = np.concatenate(moved)
         return whole
 
     def __reduce__(self) -> tuple[Callable[..., Manifest], tuple[Any, ...]]:
@@ -181,11 +175,7 @@ class Manifest:
         return self._table.set_column(self._table.schema.get_field_index("root"), SCHEMA.field("root"), roots)
 
     def select(self, indices: Sequence[int] | np.ndarray | Tensor) -> Manifest:
-        """Select usable videos by their ``[N]`` positions in this manifest; class numbers stay the same.
-
-        Raises:
-            IndexError: for a position that doesn't exist.
-        """
+        """Select usable videos by their ``[N]`` positions, else an IndexError; class numbers stay the same."""
         chosen = np.asarray(indices, dtype=np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
             positions = f"positions {chosen.min()} to {chosen.max()}"
@@ -196,14 +186,10 @@ class Manifest:
         return view
 
     def column(self, name: str, rejected: bool = False) -> pa.ChunkedArray:
-        """Return a column of the usable videos, in order: the mapped memory itself, but a copy for a selection.
+        """Return a column (of ``SCHEMA``; otherwise a KeyError) of the usable videos, in order.
 
-        Args:
-            name: a column of ``SCHEMA``.
-            rejected: append the rejected files of the whole collection.
-
-        Raises:
-            KeyError: if there is no such column.
+        It is the mapped memory itself, but a copy for a selection. With ``rejected``, the rejected files of the whole
+        collection are appended.
         """
         if name not in SCHEMA.names:
             raise KeyError(f"Manifest.column({name!r}): there is no such column; there are {SCHEMA.names}")

@@ -38,11 +38,7 @@ class PeepholeLSTM(nn.Module):
         self.peepholes = nn.ParameterList(torch.zeros(3, width) for _ in range(layers))
 
     def forward(self, values: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Read ``[B, T, inputs]``, starting from a state or from zero.
-
-        Returns:
-            The top layer's outputs ``[B, T, width]`` float32, and the state after the last step.
-        """
+        """Map ``[B, T, inputs]`` and a state (or zero) to the top layer's ``[B, T, width]`` float32, and the last state."""
         state = self.start(values) if state is None else state
         outputs = []
         for read in self.read(values).unbind(1):
@@ -117,10 +113,9 @@ class FrameLSTM(Encoder):
         return self
 
     def read(self, clips: Tensor) -> Tensor:
-        """Return the LSTM's input of clips ``[B, T, 3, H, W]`` (float, normalised).
+        """Return the LSTM's input of clips ``[B, T, 3, H, W]`` (float, normalised): ``[B, T, V]`` float32.
 
-        Returns:
-            ``[B, T, V]`` float32: pixels (V = 3 size²; channel, row, column) or normalised percepts.
+        These are pixels (V = 3 size²; channel, row, column) or normalised percepts.
         """
         self.check_clips(clips)
         if self.percepts is None or self.standardise is None:
