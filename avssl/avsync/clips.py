@@ -58,7 +58,7 @@ def check_clip(observed: Observed, span: Span, fps: Fraction, options: Cut) -> R
 
 
 def with_sound(observed: Observed, span: Span, shift: float, fps: Fraction, options: Cut) -> Span | Rejection:
-    """Return the part of a clip that has sound once this is moved ``shift`` seconds earlier, if it is long enough."""
+    """Return the part of a clip that has sound after moving it ``shift`` seconds earlier, if that is long enough."""
     first = math.ceil((observed.sound[0] - shift - SLACK) * fps)
     stop = min(span.stop, math.floor((observed.sound[1] - shift + SLACK) * fps))
     start = next((key for key in observed.keyframes.tolist() if key >= max(first, span.start)), stop)

@@ -86,10 +86,13 @@ def in_share(source: Source, shard: tuple[int, int]) -> bool:
 
 
 def identify(job: tuple[Path, Path, bool]) -> Record:
-    """Return the ``content`` (SHA-256) of a source, or a rejection; OSError if the store can't be written.
+    """Return the ``content`` (SHA-256) of a source, or a rejection.
 
-    A file is not hashed again if its path, size and modification time are known. The job is the source, the store's
-    folder, and whether to retry what failed.
+    A file of known path, size and modification time is not hashed again. The job is the source, the store's folder, and
+    whether to retry what failed.
+
+    Raises:
+        OSError: if the store can't be written.
     """
     path, folder, retry = job
     store = Store(folder, retry)

@@ -99,7 +99,10 @@ class Manifest:
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], base: str | Path = ".") -> Manifest:
         """Make a manifest in memory from one mapping per file, with columns of ``SCHEMA``; missing ones are null.
 
-        A relative ``root`` starts from the folder ``base``. An unknown column is a ValueError.
+        A relative ``root`` starts from the folder ``base``.
+
+        Raises:
+            ValueError: for an unknown column.
         """
         rows = list(rows)
         unknown = {name for row in rows for name in row} - set(SCHEMA.names)
@@ -175,7 +178,11 @@ class Manifest:
         return self._table.set_column(self._table.schema.get_field_index("root"), SCHEMA.field("root"), roots)
 
     def select(self, indices: Sequence[int] | np.ndarray | Tensor) -> Manifest:
-        """Select usable videos by their ``[N]`` positions, else an IndexError; class numbers stay the same."""
+        """Select usable videos by their ``[N]`` positions in this manifest; class numbers stay the same.
+
+        Raises:
+            IndexError: for a position that doesn't exist.
+        """
         chosen = np.asarray(indices, dtype=np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
             positions = f"positions {chosen.min()} to {chosen.max()}"
@@ -186,10 +193,12 @@ class Manifest:
         return view
 
     def column(self, name: str, rejected: bool = False) -> pa.ChunkedArray:
-        """Return a column (of ``SCHEMA``; otherwise a KeyError) of the usable videos, in order.
+        """Return a column of the usable videos, in order: the mapped memory itself, but a copy for a selection.
 
-        It is the mapped memory itself, but a copy for a selection. With ``rejected``, the rejected files of the whole
-        collection are appended.
+        With ``rejected``, the rejected files of the whole collection follow.
+
+        Raises:
+            KeyError: if ``SCHEMA`` has no such column.
         """
         if name not in SCHEMA.names:
             raise KeyError(f"Manifest.column({name!r}): there is no such column; there are {SCHEMA.names}")

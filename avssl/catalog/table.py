@@ -70,7 +70,7 @@ def row_from_info(info: VideoInfo) -> dict[str, Any]:
 
 
 def info_from_row(row: Mapping[str, Any], root: Path, classes: Mapping[str, int]) -> VideoInfo:
-    """Return the recording that a row, with a path relative to ``root``, describes; class numbers are by name."""
+    """Return the recording of a row, whose path is relative to ``root``; ``classes`` has the number of each class."""
     sound = {name: row[f"audio_{name}"] for name in SOUND}
     motion = row["motion"]
     return VideoInfo(

@@ -25,7 +25,11 @@ def column(videos: Collection, name: str) -> Sequence[Any]:
 
 
 def scenes(videos: Collection, views: int) -> list[list[int]]:
-    """Return the rows of each group that has at least ``views`` cameras, sorted by the cameras' names."""
+    """Return the rows of each group that has at least ``views`` cameras, sorted by the cameras' names.
+
+    Raises:
+        ValueError: if there is no such group, or a group has two recordings from one camera.
+    """
     groups: dict[str, dict[str, int]] = {}
     for row, (group, view) in enumerate(zip(column(videos, "group"), column(videos, "view"), strict=True)):
         if group is None or view is None:

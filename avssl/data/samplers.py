@@ -50,10 +50,10 @@ def uniform(low: float, high: float, rng: torch.Generator) -> float:
 
 
 def random_start(info: VideoInfo, span: float, rng: torch.Generator, motion_weighted: bool = False) -> float:
-    """Draw the start, in seconds, of a window of ``span`` seconds within the recording, which is at least as long.
+    """Draw the start, in seconds, of a window of ``span`` seconds within a recording that is at least as long.
 
-    Windows are drawn uniformly, or in proportion to their motion (Misra et al., ECCV 2016, section 3.2), for which the
-    manifest must have a motion profile.
+    Windows are drawn uniformly, or in proportion to their motion (Misra et al., ECCV 2016, section 3.2); a manifest
+    without a motion profile is then a ValueError.
     """
     latest = info.duration - span
     if not motion_weighted:

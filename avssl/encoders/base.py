@@ -72,7 +72,7 @@ class FrameEncoder(Encoder):
     per_frame = True
 
     def stages(self, clips: Tensor) -> list[Tensor]:
-        """Return the maps of all stages of clips ``[B, T, 3, H, W]``, for heads that need more detail than the last has.
+        """Return the maps of all stages of clips ``[B, T, 3, H, W]``, for heads that need more detail than the last.
 
         They are four ``[B*T, C, h, w]``, at 1/4, 1/8, 1/16 and 1/32 of the frame's height and width.
         """

@@ -37,9 +37,10 @@ class Fused(Encoder):
         return self._maps(clips, None)
 
     def fused(self, clips: Tensor, sounds: Tensor) -> Tensor:
-        """Return the maps ``[B * K, D, T', H', W']`` of clips ``[B, T, 3, H, W]`` with K sounds each of their length.
+        """Return the maps ``[B * K, D, T', H', W']`` of normalised clips ``[B, T, 3, H, W]`` with K sounds each.
 
-        Sounds ``[B * K, S]`` are in order, clip by clip. The video stage before the fusion runs once per clip.
+        Sounds ``[B * K, S]`` (float mono in [-1, 1], clip by clip) are as long as the clips. The video stage before the
+        fusion runs once per clip.
         """
         return self._maps(clips, self.audio.maps(sounds))
 

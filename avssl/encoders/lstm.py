@@ -38,7 +38,10 @@ class PeepholeLSTM(nn.Module):
         self.peepholes = nn.ParameterList(torch.zeros(3, width) for _ in range(layers))
 
     def forward(self, values: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Map ``[B, T, inputs]`` and a state (or zero) to the top layer's ``[B, T, width]`` float32, and the last state."""
+        """Return the top layer's outputs ``[B, T, width]`` float32 for ``[B, T, inputs]``, and the state after them.
+
+        Without a state, it starts from zero.
+        """
         state = self.start(values) if state is None else state
         outputs = []
         for read in self.read(values).unbind(1):

@@ -81,9 +81,9 @@ class ViT(Encoder):
         return space_time_code(self.grid(clips), self.num_features, clips.device)
 
     def encode(self, patches: Tensor, positions: Tensor) -> Tensor:
-        """Encode visible tokens, in any order, as ``[B, V, D]``; the others cost nothing.
+        """Map visible tokens ``[B, V, P]``, in any order, to ``[B, V, D]``; the others cost nothing.
 
-        Their pixels are ``[B, V, P]``, and their position codes ``[V, D]`` or ``[B, V, D]``.
+        Position codes are ``[V, D]``, or ``[B, V, D]`` if clips show different tokens.
         """
         return self.blocks(self.embed(patches) + positions)
 
@@ -132,12 +132,14 @@ class Block(nn.Module):
 
 
 def space_time_code(grid: tuple[int, int, int], width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Return ``[L, D]`` float32 sines and cosines of positions, a third of the channels for each axis of ``grid``.
+    """Return sines and cosines of each token's position: a third of the channels each for time, height and width.
 
     Within a third, wavelengths run geometrically from 2 pi to nearly 20 pi tokens. Those of Vaswani et al. (NeurIPS
     2017, section 3.5) run to 20000 pi; over the few tokens of a clip along an axis, most of them would hardly change.
-    Channels left over when the width D is divided by six are zero. The axes are time, height and width, in this order,
-    and ``grid`` is the number of tokens along each.
+    Channels left over when the width D is divided by six are zero.
+
+    Returns:
+        ``[L, D]`` float32, time first, for a ``grid`` of tokens in time, height and width.
     """
     half = width // 6
     wave = torch.exp(torch.arange(half, device=device) * (-math.log(10.0) / max(1, half)))  # [D / 6]

@@ -135,9 +135,10 @@ def read_poses(path: Path) -> tuple[NDArray[np.float64] | None, NDArray[np.float
 
 
 def relative_motion(first: NDArray[np.float64], last: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the camera's own motion between two camera-to-world poses ``[4, 4]``, in the axes of the first: ``[6]``.
+    """Return the camera's own motion between two camera-to-world poses ``[4, 4]``, in the axes of the first.
 
-    These are rotation (axis times radians) and translation, each x right, y down, z ahead.
+    Returns:
+        ``[6]``: rotation (axis times radians) and translation, each x right, y down, z ahead.
     """
     turned = Rotation.from_matrix(first[:3, :3].T @ last[:3, :3])
     return np.concatenate([turned.as_rotvec(), first[:3, :3].T @ (last[:3, 3] - first[:3, 3])])

@@ -43,7 +43,8 @@ def grey(frames: Tensor) -> NDArray[np.uint8]:
 def dis_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
     """Compute flow between two ``[H, W]`` uint8 grey images by dense inverse search (Kroeger et al., ECCV 2016).
 
-    It is ``[2, H, W]`` float32 pixels to the right and down, at full resolution.
+    Returns:
+        ``[2, H, W]`` float32 pixels to the right and down, at full resolution.
     """
     height, width = first.shape
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
