@@ -30,12 +30,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # every other source would fai
 class Built:
     """Outcome of a build.
 
-    Attributes:
-        sources: number of sources (of the share).
-        outcomes: number of sources per outcome: ``kept``, or the reason.
-        made: number of new records per stage.
-        seconds: time taken.
-        packed: the dataset; None for a share.
+    Counts are of the sources (of the share), of sources per outcome (``kept``, or the reason), and of new records per
+    stage; ``seconds`` is the time taken, and ``packed`` the dataset (None for a share).
     """
 
     sources: int
@@ -93,10 +89,8 @@ def build(
     contents = stages.identify(sources)
     outcomes = _without_duplicates(sources, contents)
     todo = [place for place, outcome in enumerate(outcomes) if outcome is None]
-    jobs = [
-        Job(sources[place].path, contents[place]["content"], out / WORK, options, scorer, execution.retry)
-        for place in todo
-    ]
+    common = (out / WORK, options, scorer, execution.retry)
+    jobs = [Job(sources[place].path, contents[place]["content"], *common) for place in todo]
     for place, outcome in zip(todo, stages.process(jobs), strict=True):
         outcomes[place] = outcome
     done: list[Record] = [outcome or {} for outcome in outcomes]

@@ -41,14 +41,7 @@ figcaption { font-size: 12px; max-width: 24rem; overflow-wrap: anywhere }
 
 
 def write_card(out: Path, sources: Sequence[Record], clips: Sequence[Record], summary: Record) -> None:
-    """Write ``card.html``.
-
-    Args:
-        out: the dataset's folder, which holds the clips already.
-        sources: rows of ``sources.parquet``.
-        clips: rows of ``clips.parquet``.
-        summary: content of ``dataset.json``.
-    """
+    """Write ``card.html`` from the rows of the tables and the content of ``dataset.json``; the clips are in place."""
     kept = [clip for clip in clips if clip["clip"]]
     hours = summary["seconds"] / 3600
     parts = [
@@ -69,8 +62,7 @@ def write_card(out: Path, sources: Sequence[Record], clips: Sequence[Record], su
         f"<h2>Options</h2><pre>{html.escape(json.dumps(summary['options'], indent=1))}</pre>",
     ]
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(out.name)}</title>'
-    text = f"{page}<style>{STYLE}</style><body>{''.join(parts)}</body></html>\n"
-    write_text(out / "card.html", text)
+    write_text(out / "card.html", f"{page}<style>{STYLE}</style><body>{''.join(parts)}</body></html>\n")
 
 
 def _rows(heading: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -147,10 +139,6 @@ def _plot(title: str, label: str, draw: Callable[[Axes], None]) -> str:
     axes.set_title(title)
     axes.set_xlabel(label)
     axes.spines[["top", "right"]].set_visible(False)
-    return _image(figure, title)
-
-
-def _image(figure: Figure, title: str) -> str:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
@@ -166,8 +154,8 @@ def _contacts(out: Path, kept: Sequence[Record]) -> list[str]:
             words += f"offset {clip['offset']:+.3f} s, confidence {clip['confidence']:.2f}"
         if clip["shift"]:
             words += f", sound moved by {-clip['shift']:+.3f} s"
-        name = html.escape(words)
-        parts.append(f"<figure>{_contact(out / clip['clip'])}<figcaption>{name}</figcaption></figure>")
+        words = f"<figcaption>{html.escape(words)}</figcaption>"
+        parts.append(f"<figure>{_contact(out / clip['clip'])}{words}</figure>")
     return parts
 
 

@@ -28,13 +28,7 @@ class Span(NamedTuple):
 
 
 def find_clips(observed: Observed, fps: Fraction, options: Cut) -> list[Span]:
-    """Return the clips within the shots, as far as there is sound; each begins at a keyframe.
-
-    Args:
-        observed: measurements on the recording.
-        fps: frames per second.
-        options: length of clips.
-    """
+    """Return the clips within the shots, as far as there is sound; each begins at a keyframe."""
     shortest, length = clip_lengths(options, fps)
     stride = length if options.stride is None else max(1, round(options.stride * fps))
     first = math.ceil((observed.sound[0] - SLACK) * fps)
@@ -64,15 +58,7 @@ def check_clip(observed: Observed, span: Span, fps: Fraction, options: Cut) -> R
 
 
 def with_sound(observed: Observed, span: Span, shift: float, fps: Fraction, options: Cut) -> Span | Rejection:
-    """Return the part of a clip that has sound after a shift, if that is long enough for a clip.
-
-    Args:
-        observed: measurements on the recording.
-        span: the clip.
-        shift: seconds by which the sound is to be moved earlier.
-        fps: frames per second.
-        options: length of clips.
-    """
+    """Return the part of a clip that has sound after moving it ``shift`` seconds earlier, if that is long enough."""
     first = math.ceil((observed.sound[0] - shift - SLACK) * fps)
     stop = min(span.stop, math.floor((observed.sound[1] - shift + SLACK) * fps))
     start = next((key for key in observed.keyframes.tolist() if key >= max(first, span.start)), stop)
@@ -91,14 +77,9 @@ def clip_lengths(options: Cut, fps: Fraction) -> tuple[int, int]:
 def cut_clip(info: VideoInfo, span: Span, shift: float, fps: Fraction, target: Path) -> None:
     """Write a clip: the recording's own pictures, and the sound from ``shift`` seconds later.
 
-    It has ``round(seconds * rate)`` samples, the first of which is heard as the first frame appears.
-
-    Args:
-        info: the normalised recording's; without B-frames, packets lie in the order shown.
-        span: the clip; ``start`` is a keyframe.
-        shift: seconds by which the sound is moved earlier; positive corrects sound that is late.
-        fps: frames per second.
-        target: file to write.
+    It has ``round(seconds * rate)`` samples, the first of which is heard as the first frame appears. A positive shift
+    corrects sound that is late. The span starts at a keyframe of the normalised recording, whose packets lie in the
+    order shown, as it has no B-frames.
     """
     assert info.audio is not None
     rate = info.audio.rate

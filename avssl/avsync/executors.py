@@ -62,11 +62,7 @@ def open_executor(address: str | None) -> Iterator[Executor | None]:
 
 
 def parse_share(text: str | None) -> tuple[int, int] | None:
-    """Parse ``"2/8"`` into (2, 8).
-
-    Raises:
-        ValueError: unless 1 <= I <= N.
-    """
+    """Parse ``"2/8"``, share I of N, into (2, 8); a ValueError unless 1 <= I <= N."""
     if text is None:
         return None
     first, _, last = text.partition("/")

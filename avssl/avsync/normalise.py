@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
@@ -27,15 +28,12 @@ X264 = {"tune": "fastdecode", "keyint_min": "1"}  # keyframes anywhere, so that 
 class _Sweep:
     """Findings of the sweep over the frames.
 
-    Attributes:
-        seconds: time from the first shown frame to the end of the last one.
-        failed: error at which decoding stopped, if any.
-        motion: mean absolute grey difference of each written frame to the previous one, 0 to 1. It is measured before
-            encoding: afterwards the picture would seem to move at every keyframe.
+    ``motion`` is the mean absolute grey difference of each written frame to the previous one, 0 to 1. It is measured
+    before encoding: afterwards the picture would seem to move at every keyframe.
     """
 
-    seconds: float = 0.0
-    failed: Exception | None = None
+    seconds: float = 0.0  # from the first shown frame to the end of the last one
+    failed: Exception | None = None  # at which decoding stopped
     motion: list[float] = field(default_factory=list)
 
 
@@ -44,20 +42,13 @@ def normalise(info: VideoInfo, target: Path, options: Normal, whole: bool) -> Re
 
     Frame k is the source's frame nearest to ``k / fps`` in time, so that events in the picture are on average neither
     early nor late, and by at most half a frame; sources of the same rate keep their frames. Sound stays in place, to
-    the sample.
-
-    Args:
-        info: the source's.
-        target: file to write.
-        options: properties of the normalised recording.
-        whole: refuse a source that stops decoding before its end.
+    the sample. If ``whole``, a source that stops decoding before its end is refused.
 
     Returns:
         A record with ``seconds``, ``fps`` (a fraction), ``size`` and ``motion`` (float32 in base 64, see
         :class:`_Sweep`); or a rejection (``broken``).
     """
-    rate = copy_rate(info.fps, options.fps)
-    size = copy_size(info.size, options.short_side)
+    rate, size = copy_rate(info.fps, options.fps), copy_size(info.size, options.short_side)
     movie = Movie(rate, size, options.gop, options.audio_rate)
     sweep = _Sweep()
     x264 = {**X264, "crf": str(options.crf), "preset": options.preset}
@@ -112,17 +103,10 @@ def _shown(info: VideoInfo, sweep: _Sweep) -> Iterator[tuple[VideoFrame, float, 
 def _scaled(frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], rotation: int) -> VideoFrame:
     """Return the frame as it is written: upright, of this size, in yuv420p (BT.601, limited range)."""
     height, width = size[::-1] if rotation % 180 else size
+    how: dict[str, Any] = {"interpolation": Interpolation.AREA, "threads": 1}
     if rotation:
-        rgb = reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1)
+        rgb = reformatter.reformat(frame, width, height, "rgb24", **how)
         turned = np.ascontiguousarray(np.rot90(rgb.to_ndarray(), -rotation // 90), np.uint8)
         frame, (height, width) = VideoFrame.from_ndarray(turned, format="rgb24"), size
-    return reformatter.reformat(
-        frame,
-        width,
-        height,
-        "yuv420p",
-        dst_colorspace=Colorspace.ITU601,
-        dst_color_range=ColorRange.MPEG,
-        interpolation=Interpolation.AREA,
-        threads=1,
-    )
+    how |= {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.MPEG}
+    return reformatter.reformat(frame, width, height, "yuv420p", **how)

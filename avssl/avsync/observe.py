@@ -21,26 +21,20 @@ _SOUND_AT_ONCE = 600  # seconds
 class Observed:
     """Measurements on a normalised recording.
 
-    Attributes:
-        motion: ``[T]`` mean absolute grey difference of each frame to the previous one, 0 to 1; 0 for the first. It is
-            measured before the frames are encoded.
-        loudness: ``[L]`` largest absolute sample in each 200th of a second from the first frame on, 0 to 1.
-        keyframes: ``[K]`` numbers of the frames that decode on their own.
-        cuts: ``[C]`` numbers of the frames that begin a shot; the first is 0.
-        sound: (start, stop) seconds of the part that has sound.
+    ``motion`` is the mean absolute grey difference of each frame to the previous one, 0 to 1; 0 for the first. It is
+    measured before the frames are encoded.
     """
 
-    motion: np.ndarray
-    loudness: np.ndarray
-    keyframes: np.ndarray
-    cuts: np.ndarray
-    sound: tuple[float, float]
+    motion: np.ndarray  # [T]
+    loudness: np.ndarray  # [L] largest absolute sample in each 200th of a second from the first frame on, 0 to 1
+    keyframes: np.ndarray  # [K] numbers of the frames that decode on their own
+    cuts: np.ndarray  # [C] numbers of the frames that begin a shot; the first is 0
+    sound: tuple[float, float]  # seconds at which sound starts and stops
 
     def save(self, path: Path) -> None:
         """Write the measurements to a file."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         with open(path, "wb") as file:
-            np.savez(file, **fields)
+            np.savez(file, **{name: getattr(self, name) for name in self.__dataclass_fields__})
 
     @classmethod
     def load(cls, path: Path) -> Observed:
@@ -52,13 +46,7 @@ class Observed:
 
 
 def observe(info: VideoInfo, motion: np.ndarray, options: Shots) -> Observed:
-    """Decode a normalised recording once, at low resolution, and read its sound.
-
-    Args:
-        info: what ``probe`` returned for it.
-        motion: ``[T]`` see :class:`Observed`.
-        options: how shots are found.
-    """
+    """Decode a normalised recording once, at low resolution, and read its sound. Its ``motion`` is known."""
     detector = None
     if options.threshold:
         from scenedetect import ContentDetector, FrameTimecode
@@ -92,10 +80,8 @@ def _loudness(info: VideoInfo) -> tuple[np.ndarray, tuple[float, float]]:
     """Return the loudness, and the seconds at which sound begins and ends."""
     if info.audio is None:
         return np.zeros(0, np.float32), (0.0, 0.0)
-    rate = info.audio.rate
-    step = rate / LOUDNESS_RATE
-    parts = []
-    bounds: list[float] = []
+    rate, step = info.audio.rate, info.audio.rate / LOUDNESS_RATE
+    parts, bounds = [], list[float]()
     with open_video(info.path, "pyav", replace(info, motion=None)) as reader:
         for start in range(0, max(1, int(np.ceil(info.duration))), _SOUND_AT_ONCE):
             stop = min(start + _SOUND_AT_ONCE, info.duration)

@@ -53,23 +53,14 @@ SOURCES = pa.schema(  # status is "kept" or "rejected", content the SHA-256
 
 @dataclass
 class Packed:
-    """A dataset on disk.
-
-    Attributes:
-        folder: its folder.
-        clips: number of clips per split.
-        seconds: length of all clips together.
-        dropped: number of dropped clips, of kept and of rejected sources, per reason.
-        trials: number of trials of the fixed-offset test.
-        digest: hash of every file but the card; two datasets with the same hash are the same.
-    """
+    """A dataset on disk."""
 
     folder: Path
-    clips: dict[str, int]
-    seconds: float
-    dropped: Counter[str]
-    trials: int
-    digest: str
+    clips: dict[str, int]  # clips per split
+    seconds: float  # of all clips together
+    dropped: Counter[str]  # dropped clips, of kept and of rejected sources, per reason
+    trials: int  # of the fixed-offset test
+    digest: str  # of every file but the card; two datasets with the same hash are the same
 
     def __str__(self) -> str:
         parts = ", ".join(f"{split} {count}" for split, count in self.clips.items())
@@ -81,21 +72,9 @@ class Packed:
 
 
 def pack(
-    sources: Sequence[Source],
-    contents: Sequence[Record],
-    outcomes: Sequence[Record],
-    out: Path,
-    options: Options,
+    sources: Sequence[Source], contents: Sequence[Record], outcomes: Sequence[Record], out: Path, options: Options
 ) -> Packed:
-    """Write the dataset from the store's records.
-
-    Args:
-        sources: all sources.
-        contents: record of :func:`identify` for each.
-        outcomes: record of :func:`process` for each.
-        out: the dataset's folder.
-        options: properties of the dataset.
-    """
+    """Write the dataset from the store's records of each source, made by :func:`identify` and :func:`process`."""
     store = Store(out / WORK)
     fps = copy_rate(options.normal.fps, options.normal.fps)
     rows, clips, places, trials = [], [], {}, []
@@ -115,6 +94,7 @@ def pack(
                     trials += trials_of(path, row["frames"], fps, options.split)
             clips.append(entry)
     table = [_about(*about, options) for about in zip(sources, contents, outcomes, strict=True)]
+    kept = [entry for entry in clips if entry["clip"]]
 
     _link(places, out)
     _manifests(rows, [entry for entry in table if entry["status"] == "rejected"], out)
@@ -122,12 +102,9 @@ def pack(
     _table(table, SOURCES, out / "sources.parquet")
     write_text(out / "fixed_offsets.csv", _csv(("clip", "start", "offset"), trials))
     if options.pack.form == "webdataset":
-        write_shards(
-            out, [entry for entry in clips if entry["clip"]], {row["path"]: row for _, row in rows}, options.pack
-        )
+        write_shards(out, kept, {row["path"]: row for _, row in rows}, options.pack)
     else:
         shutil.rmtree(out / "shards", ignore_errors=True)
-    kept = [entry for entry in clips if entry["clip"]]
     summary = {
         "avssl": avssl.__version__,
         "options": json.loads(json.dumps(asdict(options), default=os.fspath)),

@@ -30,15 +30,10 @@ _MEDIA = dict.fromkeys(("url", "not_file", "empty", "playlist"), "not_media") | 
 
 
 class Rejection(NamedTuple):
-    """The reason why something is left out.
+    """The reason why something is left out."""
 
-    Attributes:
-        reason: a key of ``REASONS``.
-        why: what is wrong in this case, with the values that show it.
-    """
-
-    reason: str
-    why: str
+    reason: str  # a key of ``REASONS``
+    why: str  # what is wrong in this case, with the values that show it
 
     @classmethod
     def of(cls, error: MediaError) -> Rejection:

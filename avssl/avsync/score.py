@@ -29,31 +29,19 @@ BEFORE = 0.03  # seconds over which sound must have risen to count as an onset
 
 
 class Score(NamedTuple):
-    """An estimate.
+    """An estimate of a clip's offset."""
 
-    Attributes:
-        offset: seconds; positive if the sound is late relative to the picture.
-        confidence: larger is surer; comparable only among estimates of one scorer.
-    """
-
-    offset: float
-    confidence: float
+    offset: float  # seconds; positive if the sound is late relative to the picture
+    confidence: float  # larger is surer; comparable only among estimates of one scorer
 
 
 class ScorerInput(NamedTuple):
-    """A clip and the recording it is in.
+    """A clip and the recording it is in."""
 
-    Attributes:
-        info: the normalised recording's.
-        span: the clip.
-        fps: frames per second.
-        observed: measurements on the whole recording.
-    """
-
-    info: VideoInfo
-    span: Span
+    info: VideoInfo  # the normalised recording's
+    span: Span  # the clip
     fps: Fraction
-    observed: Observed
+    observed: Observed  # the whole recording's
 
 
 class Scorer(Protocol):
@@ -72,12 +60,9 @@ class OnsetScorer(NamedTuple):
     Correct where things are heard as they begin to move (a clap, a flash and a click); little better than chance on
     speech. The confidence is the largest correlation minus the median over all offsets (SyncNet's is the median
     distance minus the smallest), times the square root of the number of frames, so that chance is on one scale.
-
-    Attributes:
-        max_offset: seconds, either way.
     """
 
-    max_offset: float
+    max_offset: float  # seconds, either way
 
     def name(self) -> str:
         """Depend on the largest offset."""
@@ -126,17 +111,11 @@ def sound_onsets(loudness: np.ndarray) -> np.ndarray:
 
 
 class RunScorer(NamedTuple):
-    """Estimate of a trained run, through ``avssl.sync.offset.find_offset``.
-
-    Attributes:
-        run: the run's folder.
-        max_offset: seconds, either way.
-        weights: hash of its weights.
-    """
+    """Estimate of a trained run, through ``avssl.sync.offset.find_offset``."""
 
     run: Path
-    max_offset: float
-    weights: str
+    max_offset: float  # seconds, either way
+    weights: str  # their hash
 
     def name(self) -> str:
         """Depend on the weights and the largest offset."""
@@ -179,15 +158,10 @@ def make_scorer(options: Sync) -> Scorer:
 
 
 class Verdict(NamedTuple):
-    """Decision on a clip.
+    """Decision on a clip."""
 
-    Attributes:
-        shift: seconds by which its sound is moved earlier; 0 leaves it.
-        rejection: why it is dropped, or None.
-    """
-
-    shift: float = 0.0
-    rejection: Rejection | None = None
+    shift: float = 0.0  # seconds by which its sound is moved earlier; 0 leaves it
+    rejection: Rejection | None = None  # why it is dropped
 
 
 def decide(score: Score, options: Sync) -> Verdict:

@@ -73,8 +73,7 @@ def _write_shard(path: Path, out: Path, clips: Sequence[Record], rows: Mapping[s
                 _add(tar, f"{media.stem}.json", json.dumps(note, sort_keys=True).encode())
 
     write_atomically(path, write)
-    facts = {"made_of": made_of, "bytes": path.stat().st_size, **_statistics(notes)}
-    facts["sha256"] = digest_of(path)
+    facts = {"made_of": made_of, "bytes": path.stat().st_size, **_statistics(notes), "sha256": digest_of(path)}
     write_text(statistics, json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
 

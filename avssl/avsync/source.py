@@ -40,23 +40,14 @@ FACTS = ("duration", "fps", "vfr", "height", "width", "codec", "container", "aud
 
 @dataclass(frozen=True)
 class Job:
-    """A source to work on.
-
-    Attributes:
-        path: the file, which is only read.
-        content: its SHA-256.
-        store: folder of the store, which all workers reach.
-        options: properties of the dataset.
-        scorer: estimates offsets.
-        retry: process again what was rejected before.
-    """
+    """A source to work on. It is only read; all workers reach the folder ``store``."""
 
     path: Path
-    content: str
+    content: str  # SHA-256
     store: Path
     options: Options
     scorer: Scorer
-    retry: bool = False
+    retry: bool = False  # process again what was rejected before
 
 
 def process(job: Job) -> Record:
@@ -75,22 +66,13 @@ def process(job: Job) -> Record:
 
 @dataclass(frozen=True)
 class _Recording:
-    """A normalised source.
+    """A normalised source."""
 
-    Attributes:
-        info: the normalised file's.
-        key: its record's.
-        fps: frames per second.
-        observed: its motion, loudness, keyframes and shots.
-        grade: the source's ``sync_grade``; a copy can be trusted no more than its source.
-        store: keeps the results.
-    """
-
-    info: VideoInfo
-    key: str
+    info: VideoInfo  # the normalised file's
+    key: str  # its record's
     fps: Fraction
     observed: Observed
-    grade: str
+    grade: str  # the source's ``sync_grade``; a copy can be trusted no more than its source
     store: Store
 
 

@@ -18,19 +18,12 @@ from avssl.runtime.files import digest_of
 
 @dataclass(frozen=True)
 class Source:
-    """A file that may become clips.
-
-    Attributes:
-        path: the file.
-        name: name of its collection, and its path in there.
-        label: name of its class.
-        group: group that must not be divided between training and test; the source's name unless given.
-    """
+    """A file that may become clips."""
 
     path: Path
-    name: str
-    label: str | None = None
-    group: str = ""
+    name: str  # name of its collection, and its path in there
+    label: str | None = None  # name of its class
+    group: str = ""  # must not be divided between training and test; the source's name unless given
 
 
 def scan(roots: Sequence[Path], labels: str = "auto", group: str | None = None) -> list[Source]:
@@ -78,11 +71,7 @@ def _of_manifest(path: Path, name: str) -> list[Source]:
 
 
 def check_apart(roots: Sequence[Path], sources: Sequence[Source], out: Path) -> None:
-    """Refuse to write where sources lie.
-
-    Raises:
-        ValueError: if the dataset would lie in a folder of sources, or hold some.
-    """
+    """Raise a ValueError if the dataset would lie in a folder of sources, or hold some."""
     out = out.resolve()
     inside = [root for root in roots if root.is_dir() and out.is_relative_to(root.resolve())]
     held = [source.path for source in sources if source.path.resolve().is_relative_to(out)]
@@ -97,13 +86,10 @@ def in_share(source: Source, shard: tuple[int, int]) -> bool:
 
 
 def identify(job: tuple[Path, Path, bool]) -> Record:
-    """Hash a source, unless one of the same path, size and modification time was hashed before.
+    """Return the ``content`` (SHA-256) of a source, or a rejection.
 
-    Args:
-        job: the source, the store's folder, and whether to retry what failed.
-
-    Returns:
-        ``content``, the SHA-256; or a rejection.
+    A file of known path, size and modification time is not hashed again. The job is the source, the store's folder, and
+    whether to retry what failed.
 
     Raises:
         OSError: if the store can't be written.

@@ -22,34 +22,21 @@ def split_of(group: str, options: Split) -> str:
 
 
 class Trial(NamedTuple):
-    """A question of the fixed-offset test: is this stretch of sound in sync with this stretch of picture?
+    """A question of the fixed-offset test: is this stretch of sound in sync with this stretch of picture?"""
 
-    Attributes:
-        clip: path of the clip.
-        start: second at which the stretch of picture begins; that of sound begins ``offset`` earlier.
-        offset: seconds by which the sound is late.
-    """
-
-    clip: str
-    start: float
-    offset: float
+    clip: str  # its path
+    start: float  # second at which the stretch of picture begins; that of sound begins ``offset`` earlier
+    offset: float  # seconds by which the sound is late
 
 
 def trials_of(clip: str, frames: int, fps: Fraction, options: Split) -> list[Trial]:
-    """Return two trials of a clip: one stretch of sound with the picture it belongs to, and with another.
+    """Return two trials of a clip, or none if it is too short for one step beside the crop.
+
+    They pair one stretch of sound with the picture it belongs to, and with another. Draws depend on the path alone.
 
     Sound alone can't tell the two apart, as it is the same. Nor can the picture: an offset and its opposite are equally
     likely and every stretch lies within the clip, so each place of the picture is equally often in sync and not. No
     stretch reaches beyond the clip, so no silence at an end gives the answer away.
-
-    Args:
-        clip: the clip's path in the dataset, on which alone the draws depend.
-        frames: number of frames of the clip.
-        fps: frames per second.
-        options: crop, step and largest offset.
-
-    Returns:
-        An empty list if the clip is too short for one step beside the crop.
     """
     spare = frames - round(options.crop * fps)
     steps = [round(step * options.step * fps) for step in range(1, int(options.max_offset / options.step + 1e-6) + 1)]

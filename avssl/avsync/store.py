@@ -22,11 +22,8 @@ def key_of(*facts: Any) -> str:
 class Store:
     """A folder of records (JSON) and their files, which any number of processes may share.
 
-    A record appears whole, and after its file. Two processes that make the same one write the same bytes.
-
-    Args:
-        folder: the folder.
-        retry: make rejections anew instead of returning their records.
+    A record appears whole, and after its file. Two processes that make the same one write the same bytes. With
+    ``retry``, rejections are made anew instead of returned.
     """
 
     def __init__(self, folder: Path, retry: bool = False) -> None:
@@ -40,12 +37,7 @@ class Store:
     def record(self, stage: str, key: str, make: Callable[[], Record], suffix: str | None = None) -> Record:
         """Return what ``make`` returned, in this process or an earlier one.
 
-        Args:
-            stage: name of the stage.
-            key: key of everything that the result depends on.
-            make: called if there is no such record yet.
-            suffix: suffix of the record's file, without which the record doesn't count. The file's size is kept in the
-                record, as ``bytes``.
+        A record with a file (``suffix``) doesn't count without that file, whose size it keeps as ``bytes``.
         """
         found = self.find(stage, key, suffix)
         if found is not None:

@@ -23,7 +23,7 @@ class Annotation(NamedTuple):
 def annotate(
     root: Path, paths: Sequence[str], labels: str = "auto", group: str | None = None, view: str | None = None
 ) -> dict[str, Annotation]:
-    """Annotate the files of a collection.
+    """Return an annotation for every file of a collection.
 
     Args:
         root: folder of the collection.
@@ -33,9 +33,6 @@ def annotate(
             absolute) and ``label``, optionally ``group`` and ``view``. Empty fields mean none.
         group: regular expression searched for in each path; its first capture group counts, or the whole match.
         view: the same for the view.
-
-    Returns:
-        An annotation for every path.
 
     Raises:
         FileNotFoundError: if the CSV file doesn't exist.
@@ -91,8 +88,7 @@ def _from_csv(table: Path, root: Path, paths: Sequence[str]) -> dict[str, Annota
         if missing:
             raise ValueError(f"{table}: columns {missing} are missing; it has {list(columns)}")
         for row in reader:
-            line = reader.line_num
-            given = row["path"]
+            line, given = reader.line_num, row["path"]
             path = Path(os.path.relpath(given, root) if os.path.isabs(given) else os.path.normpath(given)).as_posix()
             if path in seen:
                 raise ValueError(f"{table}, line {line}: {given!r} was already given in line {seen[path]}")

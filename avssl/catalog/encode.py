@@ -71,11 +71,7 @@ def copy_rate(source: float, wanted: float | None) -> Fraction:
     """Return the exact frame rate of the copy.
 
     A rate within 1.5 % of a common one becomes that one. Rates above 30 are divided by a whole number if that leaves at
-    least 20, so that frames stay evenly spaced.
-
-    Args:
-        source: mean frames per second of the source.
-        wanted: frames per second that the user asks for, or None.
+    least 20, so that frames stay evenly spaced. ``source`` is a mean rate; ``wanted``, if given, replaces it.
     """
     rate = source if wanted is None else wanted
     nearest = min(COMMON_RATES, key=lambda common: abs(common - rate))
@@ -98,12 +94,7 @@ def write_copy(info: VideoInfo, target: Path, options: CopyOptions) -> None:
 
     The format is mp4 with H.264 (no B-frames, CABAC or deblocking) and FLAC, which has no encoder delay and decodes to
     the same samples from any position. Sound before the first shown frame and after the last is dropped; sound that
-    starts late does so in the copy.
-
-    Args:
-        info: the source.
-        target: file to write, in an existing folder.
-        options: format of the copy.
+    starts late does so in the copy. The target's folder must exist.
 
     Raises:
         MediaError: if the source can't be decoded.

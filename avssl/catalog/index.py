@@ -72,11 +72,9 @@ def _walk(folder: Path, prefix: str, suffixes: frozenset[str], seen: set[tuple[i
 
 
 def measure_file(path: str, motion: bool) -> Row:
-    """Measure one file: return the columns of its row that depend on its content alone.
+    """Return the columns of a file's row that depend on its content alone.
 
-    Args:
-        path: the file.
-        motion: decode all frames, for the motion profile and to find where decoding fails.
+    With ``motion``, all frames are decoded, for the motion profile and to find where decoding fails.
     """
     try:
         content = digest_of(Path(path))
@@ -114,7 +112,7 @@ def build_index(
     retry: bool = False,
     measure: Callable[[str, bool], Row] = measure_file,
 ) -> Manifest:
-    """Measure the videos in a folder and write their manifest. Nothing is written to that folder.
+    """Measure the videos in a folder, write their manifest and open it. Nothing is written to that folder.
 
     Rows of an earlier ``out`` are reused for files with the same size, modification time and reader version. New rows
     are also kept in a journal next to ``out`` until it is written, so a killed run resumes when it is run again. The
@@ -131,9 +129,6 @@ def build_index(
         motion: decode every file, for its motion profile and to find damage; otherwise only packets are read.
         retry: measure rejected files again even if they haven't changed.
         measure: function that measures one file, called with (path, motion) in another process.
-
-    Returns:
-        The manifest, opened from ``out``.
 
     Raises:
         MediaError: if there is nothing to index.

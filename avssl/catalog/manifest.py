@@ -97,11 +97,9 @@ class Manifest:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], base: str | Path = ".") -> Manifest:
-        """Make a manifest in memory.
+        """Make a manifest in memory from one mapping per file, with columns of ``SCHEMA``; missing ones are null.
 
-        Args:
-            rows: one mapping per file with columns of ``SCHEMA``; missing ones are null.
-            base: folder that a relative ``root`` starts from.
+        A relative ``root`` starts from the folder ``base``.
 
         Raises:
             ValueError: for an unknown column.
@@ -128,9 +126,8 @@ class Manifest:
         whole = cls(table, Path("/"), origin=(cls.concat, (list(parts),)))
         whole._maps = [mapped for part in parts for mapped in part._maps]
         if any(part._rows is not None for part in parts):
-            whole._rows = np.concatenate(
-                [part._positions() + start for part, start in zip(parts, starts, strict=False)]
-            )
+            moved = [part._positions() + start for part, start in zip(parts, starts, strict=False)]
+            whole._rows = np.concatenate(moved)
         return whole
 
     def __reduce__(self) -> tuple[Callable[..., Manifest], tuple[Any, ...]]:
@@ -198,12 +195,10 @@ class Manifest:
     def column(self, name: str, rejected: bool = False) -> pa.ChunkedArray:
         """Return a column of the usable videos, in order: the mapped memory itself, but a copy for a selection.
 
-        Args:
-            name: a column of ``SCHEMA``.
-            rejected: append the rejected files of the whole collection.
+        With ``rejected``, the rejected files of the whole collection follow.
 
         Raises:
-            KeyError: if there is no such column.
+            KeyError: if ``SCHEMA`` has no such column.
         """
         if name not in SCHEMA.names:
             raise KeyError(f"Manifest.column({name!r}): there is no such column; there are {SCHEMA.names}")

@@ -70,13 +70,7 @@ def row_from_info(info: VideoInfo) -> dict[str, Any]:
 
 
 def info_from_row(row: Mapping[str, Any], root: Path, classes: Mapping[str, int]) -> VideoInfo:
-    """Return the recording that a row describes.
-
-    Args:
-        row: all columns of ``SCHEMA``.
-        root: folder that the row's path is relative to.
-        classes: class number by class name.
-    """
+    """Return the recording of a row, whose path is relative to ``root``; ``classes`` has the number of each class."""
     sound = {name: row[f"audio_{name}"] for name in SOUND}
     motion = row["motion"]
     return VideoInfo(
@@ -124,8 +118,7 @@ def canonical(table: pa.Table, source: Path) -> pa.Table:
 def fingerprint(columns: Sequence[pa.Array]) -> str:
     """Hash the rows of some text columns in order, independent of their layout in memory."""
     texts = [column.cast(pa.large_string()) for column in columns]
-    ends = pa.scalar("\x1e", pa.large_string())
-    separator = pa.scalar("\x1f", pa.large_string())
+    ends, separator = (pa.scalar(mark, pa.large_string()) for mark in "\x1e\x1f")
     joined = pc.binary_join_element_wise(*texts, ends, separator, null_handling="replace", null_replacement="\x00")
     digest = hashlib.sha256()
     for chunk in joined.chunks if isinstance(joined, pa.ChunkedArray) else [joined]:

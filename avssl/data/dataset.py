@@ -195,15 +195,9 @@ class ClipDataset(Dataset[Item]):
 
 
 def some_of_each(labels: Sequence[Any], share: float, seed: int) -> np.ndarray:
-    """Choose the rows that keep their label: the same fraction of every class, rounded, but at least one.
+    """Choose the rows that keep their label, ``[rows]`` bool, from ``[rows]`` classes; None is never chosen.
 
-    Args:
-        labels: ``[rows]`` classes; rows with None are never chosen.
-        share: the fraction, above 0.
-        seed: seed of the draw.
-
-    Returns:
-        ``[rows]`` bool.
+    It is the same fraction (above 0) of every class, rounded, but at least one.
     """
     counts = Counter(label for label in labels if label is not None)
     left = {label: max(1, round(share * count)) for label, count in counts.items()}
@@ -217,9 +211,8 @@ def some_of_each(labels: Sequence[Any], share: float, seed: int) -> np.ndarray:
 
 def collate(items: Sequence[Item]) -> tuple[Clips, list[Unreadable]]:
     """Join items to a batch of ``len(items)`` videos, and list all videos that could not be read."""
-    clips = [item.clips for item in items]
     values: dict[str, Any] = {}
     for name in Clips.__dataclass_fields__:
-        parts = [getattr(clip, name) for clip in clips]
+        parts = [getattr(item.clips, name) for item in items]
         values[name] = None if parts[0] is None else torch.cat(parts)
     return Clips(**values), [failure for item in items for failure in item.failures]

@@ -31,9 +31,6 @@ class Unreadable(NamedTuple):
 class Quarantine:
     """The unreadable videos of a collection, shared by the dataset that reads it and the loader that watches workers.
 
-    Args:
-        videos: the collection.
-
     Attributes:
         failures: unreadable videos by row; they are not tried again.
         file: JSON-lines file that keeps them for a resumed run, or None.
@@ -87,12 +84,7 @@ class Quarantine:
             self.in_flight[worker.id] = torch.tensor([row, os.getpid(), time.monotonic_ns()])
 
     def culprits(self, error: BaseException, timeout: float) -> list[Unreadable]:
-        """Return what dead workers and those near ``timeout`` seconds were reading; kill the latter.
-
-        Args:
-            error: what the data loader raised.
-            timeout: the loader's limit in seconds.
-        """
+        """Return what dead workers, and those near ``timeout`` seconds, were reading at an error; kill the latter."""
         if self.in_flight is None:
             return []
         if isinstance(error, (EOFError, OSError)):

@@ -50,17 +50,10 @@ def uniform(low: float, high: float, rng: torch.Generator) -> float:
 
 
 def random_start(info: VideoInfo, span: float, rng: torch.Generator, motion_weighted: bool = False) -> float:
-    """Draw the start, in seconds, of a window within the recording.
+    """Draw the start, in seconds, of a window of ``span`` seconds within a recording that is at least as long.
 
-    Args:
-        info: the recording, at least ``span`` seconds long.
-        span: length of the window in seconds.
-        rng: random numbers of the item.
-        motion_weighted: draw windows in proportion to their motion (Misra et al., ECCV 2016, section 3.2) instead of
-            uniformly.
-
-    Raises:
-        ValueError: if ``motion_weighted`` is True and the manifest has no motion profile.
+    Windows are drawn uniformly, or in proportion to their motion (Misra et al., ECCV 2016, section 3.2); a manifest
+    without a motion profile is then a ValueError.
     """
     latest = info.duration - span
     if not motion_weighted:
@@ -196,15 +189,7 @@ class ConsecutiveClips:
 
 @dataclass(frozen=True)
 class ShuffledClips(ConsecutiveClips):
-    """Consecutive clips shown in a random order (VCOP: Xu et al., CVPR 2019, section 3.2).
-
-    Args:
-        clips: clips per video (N).
-        num_frames: frames per clip (T).
-        step: seconds between two frames of a clip.
-        gap: seconds from the end of one clip to the start of the next (8 frames in the paper).
-        motion_weighted: prefer windows with much motion.
-    """
+    """`ConsecutiveClips` in a random order (VCOP: Xu et al., CVPR 2019, section 3.2, with gaps of 8 frames)."""
 
     step: float = 0.04
 

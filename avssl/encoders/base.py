@@ -72,13 +72,9 @@ class FrameEncoder(Encoder):
     per_frame = True
 
     def stages(self, clips: Tensor) -> list[Tensor]:
-        """Return the maps of all stages, for heads that need more detail than the last one has.
+        """Return the maps of all stages of clips ``[B, T, 3, H, W]``, for heads that need more detail than the last.
 
-        Args:
-            clips: ``[B, T, 3, H, W]`` float, normalised.
-
-        Returns:
-            Four ``[B*T, C, h, w]``, at 1/4, 1/8, 1/16 and 1/32 of the frame's height and width.
+        They are four ``[B*T, C, h, w]``, at 1/4, 1/8, 1/16 and 1/32 of the frame's height and width.
         """
         raise NotImplementedError
 

@@ -27,7 +27,7 @@ Kind = TypeVar("Kind", bound=Exportable)
 
 
 def save_encoder(encoder: Exportable, folder: str | Path, card: Mapping[str, Any]) -> Path:
-    """Write ``encoder.safetensors`` and ``encoder.json`` into a folder, replacing an earlier export.
+    """Write ``encoder.safetensors``, whose path is returned, and ``encoder.json``, replacing an earlier export.
 
     The weights file contains the card and is replaced atomically, so an interrupted export leaves the old encoder or
     the new one; ``encoder.json`` is a copy of the card for people and other programs.
@@ -38,9 +38,6 @@ def save_encoder(encoder: Exportable, folder: str | Path, card: Mapping[str, Any
         card: JSON values. Must have ``mean`` and ``std`` (three channel values for pixels in [0, 1]) and ``size``
             ((height, width) of the training frames); anything else worth knowing (method, config, ...) is kept. Class,
             constructor arguments, num_features, versions and commit are added.
-
-    Returns:
-        The path of the weights file.
 
     Raises:
         ValueError: if the card lacks an entry or has a value that JSON can't express.
@@ -89,7 +86,8 @@ def load_audio_encoder(path: str | Path) -> AudioEncoder:
 def load(path: str | Path, kind: type[Kind], name: str) -> Kind:
     """Load an exported network of class ``kind``, which is in the folder ``name`` of a run; see `load_encoder`."""
     weights = _find(path, name)
-    card, tensors = _read(weights)
+    file = _open(weights)
+    card, tensors = _card_of(file, weights), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     encoder = build(card, kind, weights)
     _check_tensors(encoder.state_dict(), tensors, weights)
     encoder.load_state_dict(tensors)
@@ -103,17 +101,18 @@ def plan(network: Exportable) -> dict[str, Any]:
 
 
 def build(plan: Mapping[str, Any], kind: type[Kind], where: str | Path = "a plan") -> Kind:
-    """Build a network with newly initialised weights from its `plan`.
-
-    Args:
-        plan: ``class`` and ``config``.
-        kind: the class it must belong to.
-        where: names the plan in error messages.
+    """Build a network with newly initialised weights from its `plan`; ``where`` names the plan in error messages.
 
     Raises:
         ValueError: if the class can't be imported or is not of this kind.
     """
-    found = _class_of(plan, kind, where)
+    module, _, name = current_class(plan["class"]).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{where}: its class {plan['class']} can't be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise ValueError(f"{where}: its class {plan['class']} is not an avssl.encoders.{kind.__name__}")
     return found(**current_arguments(found, plan["config"]))
 
 
@@ -169,22 +168,6 @@ def _card_of(file: Any, weights: Path) -> dict[str, Any]:
     if "card" not in metadata:
         raise ValueError(f"{weights}: no card in the file: avssl didn't write it. Export with tools/export.py")
     return json.loads(metadata["card"])
-
-
-def _read(weights: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    file = _open(weights)
-    return _card_of(file, weights), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-def _class_of(plan: Mapping[str, Any], kind: type[Kind], where: str | Path) -> type[Kind]:
-    module, _, name = current_class(plan["class"]).rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{where}: its class {plan['class']} can't be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, kind)):
-        raise ValueError(f"{where}: its class {plan['class']} is not an avssl.encoders.{kind.__name__}")
-    return found
 
 
 def _check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], weights: Path) -> None:

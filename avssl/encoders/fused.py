@@ -37,14 +37,10 @@ class Fused(Encoder):
         return self._maps(clips, None)
 
     def fused(self, clips: Tensor, sounds: Tensor) -> Tensor:
-        """Return the maps of clips with sounds of the same length. The video stage before the fusion runs once.
+        """Return the maps ``[B * K, D, T', H', W']`` of normalised clips ``[B, T, 3, H, W]`` with K sounds each.
 
-        Args:
-            clips: ``[B, T, 3, H, W]`` float, normalised.
-            sounds: ``[B * K, S]`` float mono in [-1, 1], K per clip, clip by clip.
-
-        Returns:
-            ``[B * K, D, T', H', W']``.
+        Sounds ``[B * K, S]`` (float mono in [-1, 1], clip by clip) are as long as the clips. The video stage before the
+        fusion runs once per clip.
         """
         return self._maps(clips, self.audio.maps(sounds))
 

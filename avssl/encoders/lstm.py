@@ -38,10 +38,9 @@ class PeepholeLSTM(nn.Module):
         self.peepholes = nn.ParameterList(torch.zeros(3, width) for _ in range(layers))
 
     def forward(self, values: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Read ``[B, T, inputs]``, starting from a state or from zero.
+        """Return the top layer's outputs ``[B, T, width]`` float32 for ``[B, T, inputs]``, and the state after them.
 
-        Returns:
-            The top layer's outputs ``[B, T, width]`` float32, and the state after the last step.
+        Without a state, it starts from zero.
         """
         state = self.start(values) if state is None else state
         outputs = []
@@ -117,10 +116,9 @@ class FrameLSTM(Encoder):
         return self
 
     def read(self, clips: Tensor) -> Tensor:
-        """Return the LSTM's input of clips ``[B, T, 3, H, W]`` (float, normalised).
+        """Return the LSTM's input of clips ``[B, T, 3, H, W]`` (float, normalised): ``[B, T, V]`` float32.
 
-        Returns:
-            ``[B, T, V]`` float32: pixels (V = 3 size²; channel, row, column) or normalised percepts.
+        These are pixels (V = 3 size²; channel, row, column) or normalised percepts.
         """
         self.check_clips(clips)
         if self.percepts is None or self.standardise is None:

@@ -35,12 +35,9 @@ class TorchvisionEncoder(Encoder):
     Args:
         constructor: torchvision's constructor, called without weights.
         expansion: num_features / width.
-        width: channels of the first layer, a multiple of 8; 64 is torchvision's network.
+        width: channels of the first layer, a positive multiple of 8; 64 is torchvision's network.
         config: see `Exportable`.
         norm: see `ResNet`.
-
-    Raises:
-        ValueError: if the width is not a positive multiple of 8.
     """
 
     net: Any  # torchvision's module, whose children are reached by torchvision's names
@@ -64,11 +61,7 @@ class TorchvisionEncoder(Encoder):
         self.net = _build(plan, width, self.he_init, norm)
 
     def torchvision_state_dict(self) -> dict[str, Tensor]:
-        """Return the weights, without the classifier, for torchvision's ``load_state_dict(..., strict=False)``.
-
-        Raises:
-            ValueError: if the width is not torchvision's.
-        """
+        """Return the weights, without the classifier, for torchvision's ``load_state_dict(..., strict=False)``."""
         self._check_full_width()
         return {name: tensor.detach().contiguous().clone() for name, tensor in self.net.state_dict().items()}
 
@@ -97,14 +90,11 @@ class ResNet(FrameEncoder, TorchvisionEncoder):
 
     Args:
         depth: 18 or 50.
-        width: channels of the first layer; 64 is torchvision's network, 16 suits a CPU. D is 8 x width, or 32 x width
-            at depth 50.
+        width: channels of the first layer, a multiple of 8; 64 is torchvision's network, 16 suits a CPU. D is 8 x
+            width, or 32 x width at depth 50.
         norm: ``"layer"`` replaces batch normalisation by layer normalisation over all channels and positions of a
             frame, so that frames (or patches) of a batch are independent (CPC v2: Henaff et al., ICML 2020, section
             2.1).
-
-    Raises:
-        ValueError: for another depth, or a width that is not a multiple of 8.
     """
 
     def __init__(self, depth: int = 18, width: int = FULL_WIDTH, norm: Norm = "batch") -> None:
@@ -143,24 +133,17 @@ class EarlyFusion(TorchvisionEncoder):
     initialised with zero mean over time: the untrained network sees change, not what is static.
 
     Args:
-        width: channels of the first layer.
+        width: channels of the first layer, a multiple of 8.
         depth: 10 (one residual block per stage) or 18 (two).
         window: frames that the first convolution spans (SyncNet: 5, 0.2 s).
-
-    Raises:
-        ValueError: for another depth, or a width that is not a multiple of 8.
     """
 
     def __init__(self, width: int = FULL_WIDTH, depth: int = 18, window: int = 5) -> None:
         if depth not in (10, 18):
             raise ValueError(f"EarlyFusion: depth must be 10 or 18, got {depth}")
         blocks = [1, 1, 1, 1] if depth == 10 else [2, 2, 2, 2]
-        super().__init__(
-            lambda: torchvision.models.ResNet(BasicBlock, blocks),
-            8,
-            width,
-            config={"width": width, "depth": depth, "window": window},
-        )
+        config = {"width": width, "depth": depth, "window": window}
+        super().__init__(lambda: torchvision.models.ResNet(BasicBlock, blocks), 8, width, config)
         self.window, self.min_clip = window, (window, 1, 1)
         self.net.conv1 = Conv3d(3, width, (window, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
         nn.init.kaiming_normal_(self.net.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -260,13 +243,10 @@ class S3D(TorchvisionEncoder):
 
 
 def _build(plan: nn.Module, width: int, he_init: bool, norm: Norm) -> nn.Module:
-    """Allocate a network that is on the meta device, at ``width / 64`` of its channels.
+    """Allocate torchvision's network ``plan``, on the meta device, at ``width / 64`` of its channels.
 
-    Args:
-        plan: torchvision's network; its containers are kept, its convolutions and norms replaced.
-        width: channels of the first layer.
-        he_init: normal fan-out initialisation, as in torchvision's residual networks, instead of torch's default.
-        norm: ``"layer"`` replaces batch normalisation by layer normalisation (one group).
+    Its containers are kept, its convolutions and norms replaced. ``he_init`` is the normal fan-out initialisation of
+    torchvision's residual networks instead of torch's default; the norm ``"layer"`` is a group norm of one group.
     """
 
     def scaled(channels: int) -> int:

@@ -60,10 +60,9 @@ class ViT(Encoder):
         return frames // self.tubelet, clips.shape[3] // self.patch, clips.shape[4] // self.patch
 
     def patches(self, clips: Tensor) -> Tensor:
-        """Split clips ``[B, T, 3, H, W]`` (float, normalised) into the pixels of each token; `pixels` is the inverse.
+        """Split clips ``[B, T, 3, H, W]`` (float, normalised) into ``[B, L, P]``; `pixels` is the inverse.
 
-        Returns:
-            ``[B, L, P]`` with L = T' H' W' tokens, time first, of P = tubelet * patch * patch * 3 values, channel last.
+        There are L = T' H' W' tokens, time first, of P = tubelet * patch * patch * 3 values, channel last.
         """
         self.check_clips(clips)
         t, h, w = self.grid(clips)
@@ -82,24 +81,15 @@ class ViT(Encoder):
         return space_time_code(self.grid(clips), self.num_features, clips.device)
 
     def encode(self, patches: Tensor, positions: Tensor) -> Tensor:
-        """Encode the visible tokens, in any order; the others cost nothing.
+        """Map visible tokens ``[B, V, P]``, in any order, to ``[B, V, D]``; the others cost nothing.
 
-        Args:
-            patches: ``[B, V, P]`` their pixels.
-            positions: ``[V, D]`` or ``[B, V, D]`` their position codes.
-
-        Returns:
-            ``[B, V, D]``.
+        Position codes are ``[V, D]``, or ``[B, V, D]`` if clips show different tokens.
         """
         return self.blocks(self.embed(patches) + positions)
 
 
 class Blocks(nn.Module):
     """Pre-norm transformer blocks and a final layer normalisation, for encoders, decoders and predictors.
-
-    Args:
-        width: channels per token, a multiple of 8.
-        depth: number of blocks.
 
     Raises:
         ValueError: if the width is not a multiple of 8, or not divisible by its number of heads.
@@ -122,12 +112,7 @@ class Blocks(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention over all tokens, then an MLP of four times the width, each with a residual connection.
-
-    Args:
-        width: channels per token.
-        heads: number of attention heads; divides the width.
-    """
+    """Attention over all tokens, then an MLP of four times the width, each with a residual connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -151,15 +136,10 @@ def space_time_code(grid: tuple[int, int, int], width: int, device: torch.device
 
     Within a third, wavelengths run geometrically from 2 pi to nearly 20 pi tokens. Those of Vaswani et al. (NeurIPS
     2017, section 3.5) run to 20000 pi; over the few tokens of a clip along an axis, most of them would hardly change.
-    Channels left over when the width is divided by six are zero.
-
-    Args:
-        grid: number of tokens in time, height and width.
-        width: D.
-        device: device of the result.
+    Channels left over when the width D is divided by six are zero.
 
     Returns:
-        ``[L, D]`` float32, time first.
+        ``[L, D]`` float32, time first, for a ``grid`` of tokens in time, height and width.
     """
     half = width // 6
     wave = torch.exp(torch.arange(half, device=device) * (-math.log(10.0) / max(1, half)))  # [D / 6]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from avssl.labels.flow import Array, one_thread
 
+Doubles = NDArray[np.float64]
 GRID = 14  # points per side at which a camera is fitted to a flow field
 DIRECTIONS = 120  # candidate directions of translation
 NEARBY = 24  # candidates around the best direction
@@ -18,7 +19,7 @@ NEARER = (0.2, 0.06)  # their spread in successive rounds, as the tangent of the
 ROUNDS = 6  # rounds of reweighting per candidate
 
 
-def homography(flow: Array, tolerance: float = 0.004) -> NDArray[np.float64] | None:
+def homography(flow: Array, tolerance: float = 0.004) -> Doubles | None:
     """Fit the homography that most of a flow field agrees with (RANSAC with fixed draws).
 
     Args:
@@ -35,7 +36,7 @@ def homography(flow: Array, tolerance: float = 0.004) -> NDArray[np.float64] | N
     return found
 
 
-def homography_flow(matrix: NDArray[np.float64], size: tuple[int, int]) -> Array:
+def homography_flow(matrix: Doubles, size: tuple[int, int]) -> Array:
     """Return the flow ``[2, H, W]`` of a homography over an image of (H, W)."""
     rows, columns = np.indices(size, dtype=np.float64)
     x, y, w = np.einsum("ij,jhw->ihw", matrix, np.stack([columns, rows, np.ones(size)]))
@@ -55,8 +56,8 @@ class CameraFit(NamedTuple):
             explains.
     """
 
-    turn: NDArray[np.float64]
-    direction: NDArray[np.float64]
+    turn: Doubles
+    direction: Doubles
     closeness: Array
     parallax: Array
     residual: Array
@@ -97,9 +98,7 @@ def fit_camera(flow: Array, focal: float = 1.0) -> CameraFit:
     return CameraFit(turn, direction, *shaped)
 
 
-def _explained(
-    turning: NDArray[np.float64], shifting: NDArray[np.float64], moved: NDArray[np.float64], unit: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _explained(turning: Doubles, shifting: Doubles, moved: Doubles, unit: Doubles) -> tuple[Doubles, Doubles]:
     """Return the rotation and zoom ``[4]`` of the direction among ``[D, 3]`` with the smallest residual, and it."""
     along_x, along_y = (unit @ shifting[:, axis].T for axis in (0, 1))  # [D, P]
     length = np.maximum(np.hypot(along_x, along_y), 1e-6)
@@ -119,7 +118,7 @@ def _explained(
     return turns[best, :, 0], unit[best]
 
 
-def _sampled(flow: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _sampled(flow: Array) -> tuple[Doubles, Doubles]:
     """Sample ``[P, 2]`` points (x, y) on a regular grid, and their motion ``[P, 2]``."""
     height, width = flow.shape[1:]
     rows = np.linspace(0, height - 1, min(GRID, height)).round().astype(int)
@@ -128,9 +127,7 @@ def _sampled(flow: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.stack([x.ravel(), y.ravel()], 1).astype(np.float64), flow[:, y, x].reshape(2, -1).T.astype(np.float64)
 
 
-def _bases(
-    points: NDArray[np.float64], width: int, height: int, focal: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _bases(points: Doubles, width: int, height: int, focal: float) -> tuple[Doubles, Doubles]:
     """Return how points ``[P, 2]`` move per unit of rotation and zoom ``[P, 2, 4]``, and translation by depth."""
     f = focal * width
     x, y = points[:, 0] - (width - 1) / 2, points[:, 1] - (height - 1) / 2
@@ -144,7 +141,7 @@ def _bases(
 
 
 @lru_cache(maxsize=1)
-def _directions() -> NDArray[np.float64]:
+def _directions() -> Doubles:
     """Return ``[D, 3]`` unit vectors, evenly spread over the hemisphere ahead (a Fibonacci lattice)."""
     number = np.arange(DIRECTIONS) + 0.5
     z = 1 - number / DIRECTIONS

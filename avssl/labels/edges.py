@@ -106,7 +106,7 @@ def jumps(maps: Tensor) -> Tensor:
 
 
 def smooth_flow(measured: Tensor, edges: Tensor, steps: int = 40) -> Tensor:
-    """Smooth flow except across edges, and stay close to confident measurements.
+    """Smooth flow except across edges, and stay close to confident measurements: ``[M, 2, H, W]``.
 
     Jacobi steps towards the minimum of ``TRUST * confidence * |flow - measured|^2 + exp(-STOP * edge) * |difference of
     neighbours|^2``.
@@ -115,9 +115,6 @@ def smooth_flow(measured: Tensor, edges: Tensor, steps: int = 40) -> Tensor:
         measured: ``[M, 3, H, W]``: flow and confidence.
         edges: ``[M, H, W]`` in [0, 1]; an edge lies between a cell and its right and lower neighbours.
         steps: number of relaxation steps.
-
-    Returns:
-        ``[M, 2, H, W]``.
     """
     flow, pull = measured[:, :2], TRUST * measured[:, 2:] + 1e-4
     link = (-STOP * edges).exp()[:, None]  # [M, 1, H, W]
@@ -147,10 +144,8 @@ def warp(maps: Tensor, flow: Tensor) -> Tensor:
 def boundary_f(edges: Tensor, truth: Tensor, tolerance: int = 1) -> Tensor:
     """Return the F-score of boundaries ``[..., H, W]`` bool (Martin et al., PAMI 2004, without one-to-one matching).
 
-    ``tolerance`` is in cells, along rows and columns.
-
-    Returns:
-        ``[...]``: harmonic mean of precision (edges near the truth) and recall (truth near an edge); 0 if one is empty.
+    It is the harmonic mean ``[...]`` of precision (edges near the truth) and recall (truth near an edge); 0 if one is
+    empty. ``tolerance`` is in cells, along rows and columns.
     """
 
     def near(mask: Tensor) -> Tensor:

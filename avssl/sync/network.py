@@ -35,15 +35,12 @@ class Synchroniser(Exportable):
         self.samples = round(num_frames * step * rate)
 
     def distances(self, clips: Tensor, sounds: Tensor, which: Tensor) -> Tensor:
-        """Return the distance of clips to sounds; smaller is more in sync.
+        """Return the distances ``[P, O]`` float32 of clips to sounds; smaller is more in sync.
 
         Args:
             clips: ``[P, T, 3, H, W]`` float, normalised.
             sounds: ``[Q, S]`` float mono in [-1, 1].
             which: ``[P, O]`` indices of the sounds that each clip is compared with.
-
-        Returns:
-            ``[P, O]`` float32.
         """
         raise NotImplementedError
 

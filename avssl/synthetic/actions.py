@@ -37,23 +37,14 @@ def floor_direction(angle: Array | float) -> Array:
 
 
 class Pair(NamedTuple):
-    """The position of a pair of objects.
+    """The position of a pair of objects."""
 
-    Attributes:
-        base: ``[3]`` on the floor; the point about which a moving pair's centre moves.
-        centre: ``[3]`` on the floor; the centre of a resting pair, about as far from the base as a moving one.
-        heights: ``[2]`` the objects' heights, distributed as those of bouncing objects at a random moment.
-        heading: direction on the floor from the first object to the second, in radians.
-        near: smallest distance between the two, in metres.
-        far: largest distance between the two, in metres.
-    """
-
-    base: Array
-    centre: Array
-    heights: Array
-    heading: float
-    near: float
-    far: float
+    base: Array  # [3] on the floor; the point about which a moving pair's centre moves
+    centre: Array  # [3] on the floor; the centre of a resting pair, about as far from the base as a moving one
+    heights: Array  # [2] the objects' heights, distributed as those of bouncing objects at a random moment
+    heading: float  # direction on the floor from the first object to the second, in radians
+    near: float  # smallest distance between the two, in metres
+    far: float  # largest distance between the two, in metres
 
     @classmethod
     def draw(cls, rng: np.random.Generator, near: float) -> Pair:
@@ -72,17 +63,11 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Steps:
-    """Straight steps and rotations from stop to stop; each step starts or ends with an impact.
+    """Straight steps and rotations from stop to stop; each step starts or ends with an impact."""
 
-    Attributes:
-        stops: ``[E, 4]`` positions and rotations at the knots.
-        knots: ``[E]`` seconds, from before the start to after the end of the video.
-        kicked: True if a kick starts each step and friction ends it; False for its time reversal.
-    """
-
-    stops: Array
-    knots: Array
-    kicked: bool
+    stops: Array  # [E, 4] positions and rotations at the knots
+    knots: Array  # [E] seconds, from before the start to after the end of the video
+    kicked: bool  # True if a kick starts each step and friction ends it; False for its time reversal
 
     def __call__(self, t: Array) -> Array:
         """See `Path`."""
@@ -100,17 +85,11 @@ class Steps:
 
 @dataclass(frozen=True)
 class Round:
-    """Motion at constant speed around a polygon, with an impact at each corner.
+    """Motion at constant speed around a polygon, with an impact at each corner."""
 
-    Attributes:
-        corners: ``[C + 1, 4]`` positions and rotations, the last equal to the first.
-        arrivals: ``[C + 1]`` seconds within a lap, from 0 to the lap time.
-        ahead: time in seconds by which this object is ahead.
-    """
-
-    corners: Array
-    arrivals: Array
-    ahead: float
+    corners: Array  # [C + 1, 4] positions and rotations, the last equal to the first
+    arrivals: Array  # [C + 1] seconds within a lap, from 0 to the lap time
+    ahead: float  # seconds by which this object is ahead
 
     def __call__(self, t: Array) -> Array:
         """See `Path`."""
@@ -120,15 +99,10 @@ class Round:
 
 @dataclass(frozen=True)
 class Hops:
-    """Flight under gravity between landings.
+    """Flight under gravity between landings."""
 
-    Attributes:
-        place: ``[4]`` position on the floor and rotation.
-        landings: ``[E]`` seconds, from before the start to after the end of the video.
-    """
-
-    place: Array
-    landings: Array
+    place: Array  # [4] position on the floor and rotation
+    landings: Array  # [E] seconds, from before the start to after the end of the video
 
     def __call__(self, t: Array) -> Array:
         """See `Path`."""
@@ -139,21 +113,13 @@ class Hops:
 
 @dataclass(frozen=True)
 class Pendulum:
-    """Arcs between stops on either side; the loss at each stop makes the next arc narrower.
+    """Arcs between stops on either side; the loss at each stop makes the next arc narrower."""
 
-    Attributes:
-        place: ``[4]`` position of the lowest point and rotation.
-        sideways: ``[3]`` unit vector on the floor along which it swings.
-        length: distance in metres from the (invisible) pivot.
-        stops: ``[E]`` seconds at which it hits a stop.
-        angles: ``[E]`` radians at the stops, of alternating sign.
-    """
-
-    place: Array
-    sideways: Array
-    length: float
-    stops: Array
-    angles: Array
+    place: Array  # [4] position of the lowest point and rotation
+    sideways: Array  # [3] unit vector on the floor along which it swings
+    length: float  # distance in metres from the (invisible) pivot
+    stops: Array  # [E] seconds at which it hits a stop
+    angles: Array  # [E] radians at the stops, of alternating sign
 
     def __call__(self, t: Array) -> Array:
         """See `Path`."""

@@ -65,10 +65,7 @@ def _score(model: object, features: Array, labels: NDArray[np.int64]) -> Score:
 def shortcuts(world: World, scenes: int | None = None, many: int = 2000) -> dict[str, Score]:
     """Classify the action from one random frame, and from the motion.
 
-    Args:
-        world: the settings, except for the number of videos.
-        scenes: number of scenes to render; None is ``world.videos``.
-        many: number of scenes for the tests that need no frames.
+    ``scenes`` are rendered (None: ``world.videos``), and ``many`` are used for the tests that need no frames.
 
     Returns:
         Accuracies by 5-fold cross-validation over scenes: ``still/linear`` and ``still/knn`` on small frames,
@@ -98,8 +95,7 @@ def shortcuts(world: World, scenes: int | None = None, many: int = 2000) -> dict
 def decode(path: Path, rate: int) -> tuple[Array, NDArray[np.uint8], Array]:
     """Decode a whole file of a synthetic world, whose sampling rate is ``rate``, by its timestamps.
 
-    Returns:
-        ``[T]`` seconds and ``[T, H, W, 3]`` uint8 RGB frames, and the sound ``[S]`` from 0 seconds on.
+    Returns ``[T]`` seconds and ``[T, H, W, 3]`` uint8 RGB frames, and the sound ``[S]`` from 0 seconds on.
     """
     with av.open(str(path)) as container:
         pictures = list(container.decode(video=0))

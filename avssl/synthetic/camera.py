@@ -34,19 +34,12 @@ class EgoMotion(NamedTuple):
 
 @dataclass(frozen=True)
 class Camera:
-    """The path of a camera: a home pose, and one slow sine for each of its seven degrees of freedom.
+    """The path of a camera: a home pose, and one slow sine for each of its seven degrees of freedom."""
 
-    Attributes:
-        home: ``[3]`` home position in metres.
-        facing: ``[3]`` home yaw (to the right), pitch (down) and roll in radians.
-        sway: ``[3, 7]`` amplitude, Hz and phase for X, Y, Z (metres), yaw, pitch, roll (radians) and log zoom.
-        size: height and width of the image in pixels.
-    """
-
-    home: Array
-    facing: Array
-    sway: Array
-    size: int
+    home: Array  # [3] home position in metres
+    facing: Array  # [3] home yaw (to the right), pitch (down) and roll in radians
+    sway: Array  # [3, 7] amplitude, Hz and phase for X, Y, Z (metres), yaw, pitch, roll (radians) and log zoom
+    size: int  # height and width of the image in pixels
 
     @classmethod
     def draw(cls, rng: np.random.Generator, view: int, size: int) -> Camera:

@@ -15,10 +15,9 @@ PATTERNS = ("stripes", "checks", "spots", "halves")
 
 
 def noise(rng: np.random.Generator, height: int, width: int, finest: float) -> Image:
-    """Draw noise with equal contrast at every scale, the finest of ``finest`` texels.
+    """Draw ``[H, W]`` float32 noise with equal contrast at every scale, the finest of ``finest`` texels.
 
-    Returns:
-        ``[H, W]`` float32 of mean about 0 and standard deviation about 1.
+    The mean is about 0 and the standard deviation about 1.
     """
     total = np.zeros((height, width), np.float32)
     scale, octaves = finest, 0
@@ -54,10 +53,8 @@ def _outline(rng: np.random.Generator, shape: str) -> NDArray[np.float64]:
         return np.stack([np.cos(points), np.sin(points)], axis=-1) * radii[:, None]
     if shape == "cross":
         a, b = 0.92, 0.38
-        return np.array(
-            [(a, b), (b, b), (b, a), (-b, a), (-b, b), (-a, b)]
-            + [(-a, -b), (-b, -b), (-b, -a), (b, -a), (b, -b), (a, -b)]
-        )
+        half = np.array([(a, b), (b, b), (b, a), (-b, a), (-b, b), (-a, b)])
+        return np.concatenate([half, -half])
     count = {"triangle": 3, "square": 4, "hexagon": 6}[shape]
     points = 2 * np.pi * np.arange(count) / count
     return np.stack([np.cos(points), np.sin(points)], axis=-1)
@@ -84,10 +81,8 @@ def cut_out(rng: np.random.Generator, texels: int, vivid: bool) -> Image:
     """Draw an object: shape, two colours, pattern, grain and a dark rim.
 
     The shape's bounding circle has a diameter of ``texels``; the image is two texels wider on each side. ``vivid``
-    colours are bright; others are dull like the room's.
-
-    Returns:
-        ``[S, S, 4]`` float32 RGBA with colours premultiplied by alpha, 0 to 255, and alpha from 0 to 1.
+    colours are bright; others are dull like the room's. Returns ``[S, S, 4]`` float32 RGBA with colours premultiplied
+    by alpha, 0 to 255, and alpha from 0 to 1.
     """
     size, fine = texels + 4, 4
     shape = str(rng.choice(SHAPES))

@@ -188,10 +188,9 @@ class Scene:
         return depth
 
     def flow(self, t0: float, t1: float) -> NDArray[np.float32]:
-        """Return the optical flow from t0 to t1 (seconds), of camera and objects together.
+        """Return the optical flow from t0 to t1 (seconds), of camera and objects together: ``[2, H, W]``.
 
-        Returns:
-            ``[2, H, W]`` pixels to the right and down, also for points hidden or outside the image at t1.
+        It is in pixels to the right and down, also for points hidden or outside the image at t1.
         """
         numbers, homographies = self._seen(t0)
         later = {number: plane for number, _, plane in self._planes(t1)}

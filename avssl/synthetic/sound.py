@@ -14,19 +14,12 @@ ROOM = 0.0015  # standard deviation of the background noise, about -56 dB of ful
 
 @dataclass(frozen=True)
 class Voice:
-    """The sound of one object, with M modes.
+    """The sound of one object, with M modes."""
 
-    Attributes:
-        hertz: ``[M]`` frequencies in Hz; the larger the object, the lower.
-        decays: ``[M]`` seconds in which a mode decays to 1/e.
-        shares: ``[M]`` amplitudes, summing to 1.
-        hiss: centre frequency of its sliding noise, in Hz.
-    """
-
-    hertz: Array
-    decays: Array
-    shares: Array
-    hiss: float
+    hertz: Array  # [M] frequencies in Hz; the larger the object, the lower
+    decays: Array  # [M] seconds in which a mode decays to 1/e
+    shares: Array  # [M] amplitudes, summing to 1
+    hiss: float  # centre frequency of its sliding noise, in Hz
 
     @classmethod
     def draw(cls, rng: np.random.Generator, radius: float) -> Voice:
@@ -56,7 +49,7 @@ def _coloured(rng: np.random.Generator, samples: int, centre: float, rate: int) 
 def soundtrack(
     rng: np.random.Generator, voices: list[Voice], blows: list[tuple[Array, Array]], speeds: list[Array], rate: int
 ) -> NDArray[np.float32]:
-    """Mix the sound of a scene.
+    """Mix the sound of a scene: ``[S]`` float32 within [-0.95, 0.95].
 
     Args:
         rng: random number generator of the noise.
@@ -65,9 +58,6 @@ def soundtrack(
             not before its time, at its phase there, so that the onset is exact.
         speeds: ``[S]`` sliding speeds of each object at every sample, in metres per second.
         rate: sampling rate in Hz.
-
-    Returns:
-        ``[S]`` float32 within [-0.95, 0.95].
     """
     samples = len(speeds[0])
     mix = ROOM * rng.standard_normal(samples)

@@ -31,7 +31,7 @@ def default_folder(world: World) -> Path:
 
 
 def write_world(world: World, root: Path | None = None, workers: int | None = None) -> Path:
-    """Render a world; return at once if it exists, and complete it if an earlier call was interrupted.
+    """Render a world and return its folder, at once if it exists; complete one whose writing was interrupted.
 
     Files are ``<class>/<id>.mp4``, or ``<class>/<id>_view<v>.mp4`` with two views, and are byte-identical for any
     number of workers. If two callers write one world at the same time, the second waits for the first.
@@ -40,9 +40,6 @@ def write_world(world: World, root: Path | None = None, workers: int | None = No
         world: the settings.
         root: the world's folder; None is `default_folder`.
         workers: processes; None is one per core.
-
-    Returns:
-        The folder.
 
     Raises:
         ValueError: if ``root`` holds a world with other settings.
