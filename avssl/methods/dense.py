@@ -114,6 +114,15 @@ def most_frequent(classes: Tensor, given: Tensor | None = None) -> Tensor:
     return (others + overall / (1 + overall.sum(2, keepdim=True))).argmax(2).gather(1, given)
 
 
+def accuracy_and_chance(name: str, answer: Tensor, right: Tensor, counted: Tensor, *blind: Tensor) -> dict[str, Tensor]:
+    """Return the accuracy over the counted places and its `chance_level`; all tensors are ``[B, ...]``."""
+
+    def score(guess: Tensor) -> Tensor:
+        return masked_accuracy(guess == right, counted)
+
+    return {name: score(answer), f"chance/{name}": chance_level(score, answer, *blind)}
+
+
 def masked_accuracy(correct: Tensor, counted: Tensor) -> Tensor:
     """Return the fraction of counted ``[B, ...]`` bool answers that are correct, ``[B]``; 0 if none is counted."""
     correct, counted = correct.flatten(1), counted.flatten(1)

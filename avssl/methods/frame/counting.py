@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method, measured
 from avssl.methods.heads import fully_connected
 from avssl.methods.losses import identification_accuracy, squared_distances
 
@@ -45,16 +45,12 @@ class Counting(Method):
     video, whole, than to those of another video; chance 1/2. (For the same frame, pixels alone would suffice.)
 
     Args:
-        encoder: frame encoder.
         sampler: draws clips of two frames or more; each frame is a picture.
         counts: number of counts (k).
         margin: M.
         grey: probability of a step without colour.
         hidden: size of the layer over the maps of a tile.
         grid: height and width to which the maps are pooled.
-
-    Raises:
-        ValueError: if a clip has only one frame.
     """
 
     styles: Tensor
@@ -71,9 +67,8 @@ class Counting(Method):
         hidden: int = 4096,
         grid: int = 3,
     ) -> None:
-        super().__init__()
-        self.encoder, self.margin, self.grey = encoder, margin, grey
-        self.sampler = sampler or RandomClips(num_frames=2, step=0.4)
+        super().__init__(encoder, sampler or RandomClips(num_frames=2, step=0.4))
+        self.margin, self.grey = margin, grey
         if self.sampler.num_frames < 2:
             raise ValueError("Counting: sampler.num_frames must be at least 2: a frame is compared with another moment")
         self.register_buffer("styles", STYLES, persistent=False)
@@ -91,12 +86,8 @@ class Counting(Method):
                 part.unflatten(0, clips.video.shape[:3])[:, :, frame].flatten(0, 1)  # [B N, k]
                 for part, frame in ((tiles, 0), (whole, -1))
             )
-            identified = per_video_mean(identification_accuracy(squared_distances(first, last)), clips)
-        return {
-            "loss": (same + (self.margin - other).clamp(min=0)).mean(),
-            "identified": identified,
-            "chance/identified": torch.full_like(identified, 0.5),
-        }
+            identified = identification_accuracy(squared_distances(first, last))
+        return measured(clips, (same + (self.margin - other).clamp(min=0)).mean(), identified=(identified, 0.5))
 
     def count_whole_and_tiles(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Count each scaled picture of ``[M, 3, H, W]``, and its tiles in total: ``[M, k]`` float32 each."""

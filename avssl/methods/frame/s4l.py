@@ -29,9 +29,7 @@ class S4L(RotNet):
     initial count 1 per class. For a video without a label ``class_accuracy`` is that chance.
 
     Args:
-        encoder: frame encoder.
         classes: number of classes of the data.
-        sampler: draws the frames.
         weight: weight of the rotation loss (w).
     """
 
