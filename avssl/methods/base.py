@@ -61,14 +61,10 @@ class Method(nn.Module):
         return [[self.caption] * clips.video.shape[1]] * len(clips)
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """Return inputs, targets and predictions as images, for ``tools/show.py`` to draw.
+        """Return inputs, targets and predictions as images, for ``tools/show.py`` to draw; clips are as in `forward`.
 
-        Args:
-            clips: normalised, on the method's device.
-
-        Returns:
-            For each name (``"target"``, ``"prediction"``, ...) ``[B, N, K, 3, H, W]`` RGB in [0, 1]: K images of any
-            size for each of N clips. Empty if `describe` says it all.
+        There are K images of any size for each of N clips, by name (``"target"``, ``"prediction"``, ...):
+        ``[B, N, K, 3, H, W]`` RGB in [0, 1]. None if `describe` says it all.
         """
         return {}
 
@@ -86,12 +82,9 @@ def per_video_mean(values: Tensor, clips: Sized) -> Tensor:
 
 
 def measured(clips: Sized, loss: Tensor, **metrics: tuple[Tensor, Tensor | float]) -> dict[str, Tensor]:
-    """Return what `Method.forward` returns, given by metric its values and their chance level.
+    """Return what `Method.forward` returns, given by metric the values and their chance level.
 
-    Args:
-        clips: the batch of B videos.
-        loss: scalar.
-        metrics: numbers or bool ``[B ...]``, averaged per video; a chance level is one number or ``[B ...]`` too.
+    Values are numbers or bool ``[B ...]``, averaged per video; a chance level is one number, or ``[B ...]`` too.
     """
     out = {"loss": loss}
     for name, (values, chance) in metrics.items():

@@ -19,10 +19,7 @@ Negatives = Literal["semi-hard", "hard"]
 def classification(scores: Tensor, target: Tensor, clips: Clips) -> dict[str, Tensor]:
     """Return the cross-entropy, the accuracy per video and the chance level of a K-way classification.
 
-    Args:
-        scores: ``[M, K]`` logits in the order of the batch; M is a multiple of the number of videos.
-        target: ``[M]`` int64 classes.
-        clips: the batch.
+    Logits ``[M, K]`` and int64 classes ``[M]`` are in the order of the batch; M is a multiple of the number of videos.
     """
     return measured(clips, F.cross_entropy(scores, target), accuracy=(scores.argmax(1) == target, 1 / scores.shape[1]))
 
@@ -96,14 +93,10 @@ def mean_outputs(outputs: Sequence[dict[str, Tensor]], clips: Clips) -> dict[str
 
 
 def retrieval_accuracy(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Check whether the nearest key to each query, by cosine, is the one of the same video.
+    """Check whether the nearest key to each query, by cosine, is the one of the same video, in the same row.
 
-    Args:
-        queries: ``[B, D]``, of any length.
-        keys: ``[B, D]``; row i is of the same video as row i of ``queries``.
-
-    Returns:
-        ``[B]`` 1 or 0, and ``[B]`` the chance level: one over the number of videos, those of other processes included.
+    Takes ``[B, D]`` vectors of any length. Returns ``[B]`` 1 or 0, and ``[B]`` the chance level: one over the number of
+    videos, those of other processes included.
     """
     every, offset = gather(F.normalize(keys.detach().float(), dim=1))  # [world B, D]
     similarity = inner_products(F.normalize(queries.detach().float(), dim=1), every)  # [B, world B]
@@ -114,12 +107,9 @@ def retrieval_accuracy(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
 def identification_accuracy(distance: Tensor) -> Tensor:
     """Return how often a prediction is nearer to its own target than to another one; chance level 1/2.
 
-    Args:
-        distance: ``[..., M, M]`` distances from predictions (rows) to targets (columns), pairs on the diagonal.
-
-    Returns:
-        ``[..., M]`` for each prediction the fraction of targets farther away than its own. Equal distances count one
-        half, the own target's included, so that identical predictions (collapse) are at chance.
+    Takes ``[..., M, M]`` distances from predictions (rows) to targets (columns), pairs on the diagonal. Returns
+    ``[..., M]`` for each prediction the fraction of targets farther away than its own. Equal distances count one half,
+    the own target's included, so that identical predictions (collapse) are at chance.
     """
     own = distance.diagonal(dim1=-2, dim2=-1)[..., None]  # [..., M, 1]
     return nearer(own, distance).mean(-1)

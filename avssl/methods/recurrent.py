@@ -55,12 +55,7 @@ class ConvGRU(nn.Module):
     """Convolutional GRU cell, with weights shared by all locations.
 
     N. Ballas et al.: Delving Deeper into Convolutional Networks for Learning Video Representations, ICLR 2016. With
-    kernel size 1, as in DPC, each location is a GRU of its own and no border is padded.
-
-    Args:
-        inputs: input channels.
-        hidden: channels of the state.
-        kernel: odd kernel size.
+    kernel size 1, as in DPC, each location is a GRU of its own and no border is padded. Kernel sizes are odd.
     """
 
     def __init__(self, inputs: int, hidden: int, kernel: int = 1) -> None:

@@ -63,9 +63,9 @@ class AVID(AudioVisualMethod):
         there, back = inner_products(seen, every_heard), inner_products(heard, every_seen)  # [B, world B]
         target = torch.arange(len(clips), device=seen.device) + offset
         losses = [F.cross_entropy(cosines / self.temperature, target) for cosines in (there, back)]
-        right = {"video_to_audio": there.argmax(1) == target, "audio_to_video": back.argmax(1) == target}
-        metrics = {name: (hits, 1 / len(every_seen)) for name, hits in right.items()}
-        return measured(clips, (losses[0] + losses[1]) / 2, **metrics)
+        loss, chance = (losses[0] + losses[1]) / 2, 1 / len(every_seen)
+        to_audio, to_video = (cosines.argmax(1) == target for cosines in (there, back))
+        return measured(clips, loss, video_to_audio=(to_audio, chance), audio_to_video=(to_video, chance))
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the pair of clip and sound by its number."""

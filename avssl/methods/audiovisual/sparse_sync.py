@@ -105,7 +105,6 @@ class SparseSync(AudioVisualMethod):
         self.video_token, self.audio_token = (nn.Linear(part.num_features, width) for part in (encoder, audio_encoder))
         self.place = nn.Parameter(0.02 * torch.randn(GRID * GRID, width))
         self.video_queries, self.audio_queries = (nn.Parameter(torch.randn(selectors, width)) for _ in range(2))
-
         sizes: dict[str, Any] = {"dim_feedforward": 4 * width, "batch_first": True, "norm_first": True}
         self.video_selector, self.audio_selector = (
             nn.TransformerDecoder(nn.TransformerDecoderLayer(width, heads, **sizes), layers) for _ in range(2)
@@ -119,9 +118,9 @@ class SparseSync(AudioVisualMethod):
         """Return loss and metrics over B clips."""
         scores, target = self.scores(clips), self.target(clips)
         error = (scores.argmax(1) - target).abs()
-        chance = 1 / self.sampler.classes, min(0.99, 3 / self.sampler.classes)
-        metrics = {"accuracy": (error == 0, chance[0]), "within_one": (error <= 1, chance[1])}
-        return measured(clips, F.cross_entropy(scores, target), **metrics)
+        loss, classes = F.cross_entropy(scores, target), self.sampler.classes
+        within_one = error <= 1, min(0.99, 3 / classes)
+        return measured(clips, loss, accuracy=(error == 0, 1 / classes), within_one=within_one)
 
     def scores(self, clips: Clips) -> Tensor:
         """Return logits ``[B, classes]`` float32, from the earliest sound to the latest."""

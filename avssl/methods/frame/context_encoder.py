@@ -59,12 +59,8 @@ class ContextEncoder(Method):
     ) -> None:
         super().__init__(encoder, sampler or RandomClips(num_frames=1))
         self.hidden, self.adversarial = hidden, adversarial
-        self.bottleneck = nn.Sequential(
-            nn.AdaptiveAvgPool2d(grid),
-            ChannelWiseLinear(encoder.num_features, grid),
-            nn.Conv2d(encoder.num_features, 8 * width, 1),
-            nn.ReLU(),
-        )
+        mixed = nn.AdaptiveAvgPool2d(grid), ChannelWiseLinear(encoder.num_features, grid)
+        self.bottleneck = nn.Sequential(*mixed, nn.Conv2d(encoder.num_features, 8 * width, 1), nn.ReLU())
         layers: list[nn.Module] = []
         for before, after in pairwise((8 * width, 8 * width, 4 * width, 2 * width, width)):
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]

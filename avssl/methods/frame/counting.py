@@ -80,7 +80,8 @@ class Counting(Method):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return the loss over B·N·T pictures, and the metric over two frames of each clip."""
         whole, tiles = self.count_whole_and_tiles(clips.video.flatten(0, 2))  # [M, k] each
-        same, other = (count_distances(whole, tiles, shift) for shift in (0, len(whole) // len(clips)))  # [M]
+        other_video = whole.roll(-(len(whole) // len(clips)), 0)  # [M, k]
+        same, other = ((counts - tiles).square().sum(1) for counts in (whole, other_video))  # [M]
         with torch.no_grad():
             first, last = (
                 part.unflatten(0, clips.video.shape[:3])[:, :, frame].flatten(0, 1)  # [B N, k]
@@ -105,11 +106,6 @@ class Counting(Method):
         scaled = torch.stack([halve(first, style.expand(len(first), -1)) for style in self.styles], 1)
         images = {"scaled": scaled, "tiles": quarters(first)}
         return {name: part.unflatten(0, clips.video.shape[:2]) for name, part in images.items()}
-
-
-def count_distances(whole: Tensor, tiles: Tensor, shift: int) -> Tensor:
-    """Return the squared distance ``[M]`` of each picture's tile counts to the whole ``shift`` pictures on."""
-    return (whole.roll(-shift, 0) - tiles).square().sum(1)
 
 
 def crop_to_even(pictures: Tensor) -> Tensor:

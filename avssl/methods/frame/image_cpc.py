@@ -69,11 +69,9 @@ class ImageCPC(Method):
     ) -> None:
         super().__init__(encoder, sampler or RandomClips(clips=1, num_frames=1))
         self.first = math.ceil(overlap)
-        if not 0 < predict <= grid - self.first:
-            raise ValueError(
-                f"ImageCPC: of {grid} rows, the first {self.first} overlap or are the context: predict must be "
-                f"1 to {grid - self.first}, got {predict}"
-            )
+        most = grid - self.first  # the rows that don't overlap the context's
+        if not 0 < predict <= most:
+            raise ValueError(f"ImageCPC: with {grid=} and {overlap=}, predict must be 1 to {most}, got {predict}")
         if directions not in (1, 4):
             raise ValueError(f"ImageCPC: directions must be 1 or 4, got {directions}")
         self.grid, self.overlap, self.predict = grid, overlap, predict

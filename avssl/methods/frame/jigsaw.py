@@ -82,15 +82,7 @@ def distant_permutations(items: int, count: int) -> Tensor:
     The first is the identity (the paper draws it); each next one has the largest sum of Hamming distances to those
     before it. Ties are broken by the largest minimal distance, then by lexicographic order.
 
-    Args:
-        items: n, at most 9.
-        count: number of permutations, at most n!.
-
-    Returns:
-        ``[count, n]`` int64: which item comes first, second, ...
-
-    Raises:
-        ValueError: if there are too few permutations for ``count``, or too many to enumerate.
+    Returns ``[count, n]`` int64: which item comes first, second, ... There are n items, at most 9.
     """
     if items > 9:
         raise ValueError(f"permutations of at most 9 items can be enumerated, got {items}")

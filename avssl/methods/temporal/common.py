@@ -15,7 +15,7 @@ from avssl.data.samplers import ClipSampler, RandomClips
 from avssl.encoders import Encoder, ResNet
 from avssl.media import VideoInfo
 from avssl.methods.base import Method
-from avssl.methods.dense import MapHead, predict_middle_frames
+from avssl.methods.dense import MapHead, middle_frames
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class MiddleFrameMethod(Method):
 
     def scores(self, clips: Clips) -> Tensor:
         """Return logits ``[B, N, h, w]`` for the middle frames."""
-        return predict_middle_frames(self.head, self.encoder, clips)
+        stages = self.encoder.stages(middle_frames(clips))
+        return self.head(stages).squeeze(1).unflatten(0, clips.video.shape[:2])
 
 
 def frame_vectors(encoder: Encoder, head: nn.Module, video: Tensor) -> Tensor:

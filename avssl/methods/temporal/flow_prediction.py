@@ -121,12 +121,7 @@ class FlowPrediction(Method):
 
 
 class ConvLSTM(nn.Module):
-    """One step of a convolutional LSTM (Shi et al., NIPS 2015), without peepholes.
-
-    Args:
-        inputs: input channels; 0 for no input.
-        width: state channels.
-    """
+    """One step of a convolutional LSTM (Shi et al., NIPS 2015), without peepholes; 0 channels for no input."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()

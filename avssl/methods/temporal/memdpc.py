@@ -28,7 +28,6 @@ class MemDPC(DPC):
     The paper fuses an RGB and an optical flow network at the end; here there is one network.
 
     Args:
-        encoder: clip encoder with maps.
         predict: blocks to predict in each direction.
         slots: memory slots.
         backward: also predict the beginning from the end.

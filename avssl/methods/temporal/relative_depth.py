@@ -62,9 +62,8 @@ class DepthOrder(MiddleFrameMethod):
 
         other = dense.chance_level(agreement, predicted, torch.zeros_like(predicted))
         even = 0.5 * counted.flatten(1).any(1)
-        error = (predicted - target).abs()
         return {
-            "loss": (error * known).sum() / known.sum().clamp(min=1),
+            "loss": ((predicted - target).abs() * known).sum() / known.sum().clamp(min=1),
             "agreement": agreement(predicted),
             "chance/agreement": other if other.mean() > even.mean() else even,
         }

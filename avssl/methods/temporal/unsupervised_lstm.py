@@ -25,13 +25,10 @@ Kind = Literal["none", "unconditional", "conditional"]
 
 
 class Decoder(nn.Module):
-    """LSTM that unrolls a sequence from the encoder's state (section 2).
+    """LSTM that unrolls a sequence of ``values`` wide outputs from the encoder's state (section 2).
 
-    Args:
-        values: width of the output of a step.
-        width: units per layer, as in the encoder.
-        layers: number of layers, as in the encoder.
-        conditional: feed each step the previous output; otherwise steps have no input.
+    It has as many layers and units per layer as the encoder. If it is conditional, each step reads the previous output;
+    otherwise steps have no input.
     """
 
     def __init__(self, values: int, width: int, layers: int, conditional: bool) -> None:
