@@ -16,14 +16,13 @@ AUTHORS: TITLE. VENUE YEAR.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method
+from avssl.methods.base import Method, measured
 
 
 class {name}(Method):
@@ -39,9 +38,7 @@ class {name}(Method):
     sampler: RandomClips
 
     def __init__(self, encoder: Encoder, sampler: RandomClips | None = None) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or RandomClips(clips=2, num_frames=8, step=0.08)
+        super().__init__(encoder, sampler or RandomClips(clips=2, num_frames=8, step=0.08))
         self.head = nn.Linear(2 * encoder.num_features, 1)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
@@ -49,11 +46,8 @@ class {name}(Method):
         features = self.encoder(clips.video.flatten(0, 1)).view(len(clips), -1)  # [B, 2 D]
         score = self.head(features).squeeze(1).float()  # [B]
         target = in_order(clips.times)
-        return {{
-            "loss": F.binary_cross_entropy_with_logits(score, target.float()),
-            "accuracy": ((score > 0) == target).float(),
-            "chance/accuracy": torch.full_like(score, 0.5),
-        }}
+        loss = F.binary_cross_entropy_with_logits(score, target.float())
+        return measured(clips, loss, accuracy=((score > 0) == target, 0.5))
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Return which clip comes first, for both clips of each video."""

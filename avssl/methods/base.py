@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
+import torch
 from torch import Tensor, nn
 
 from avssl.clips import Clips
@@ -14,10 +17,15 @@ from avssl.encoders.base import Exportable
 class Method(nn.Module):
     """A pretext task: the seconds it needs, the target it predicts, and the encoder that is kept.
 
-    Attributes:
-        sampler: chooses the seconds of a video that a batch item shows.
-        labeller: computes ``Clips.target`` from pixels, or None.
+    Methods take these two arguments, and describe them again only if there is more to say.
+
+    Args:
         encoder: the network that is exported and evaluated by transfer.
+        sampler: chooses the seconds of a video that a batch item shows; each method has its own default.
+
+    Attributes:
+        labeller: computes ``Clips.target`` from pixels, or None.
+        frames_only: True for methods whose encoder must encode frames independently.
         uses_labels: True for semi-supervised methods; all others get -1 for every ``Clips.label``.
         caption: the target in words, if it is the same for every clip (see `describe`).
     """
@@ -25,8 +33,16 @@ class Method(nn.Module):
     sampler: ClipSampler
     labeller: Labeller | None = None
     encoder: Encoder
+    frames_only: bool = False
     uses_labels: bool = False
     caption: str = ""
+
+    def __init__(self, encoder: Encoder, sampler: ClipSampler) -> None:
+        super().__init__()
+        if self.frames_only and not encoder.per_frame:
+            name = type(self).__name__
+            raise ValueError(f"{name} needs a frame encoder; {type(encoder).__name__} mixes frames in time")
+        self.encoder, self.sampler = encoder, sampler
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Compute the loss, the metrics, and the chance level of each metric.
@@ -45,14 +61,10 @@ class Method(nn.Module):
         return [[self.caption] * clips.video.shape[1]] * len(clips)
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """Return inputs, targets and predictions as images, for ``tools/show.py`` to draw.
+        """Return inputs, targets and predictions as images, for ``tools/show.py`` to draw; clips are as in `forward`.
 
-        Args:
-            clips: normalised, on the method's device.
-
-        Returns:
-            For each name (``"target"``, ``"prediction"``, ...) ``[B, N, K, 3, H, W]`` RGB in [0, 1]: K images of any
-            size for each of N clips. Empty if `describe` says it all.
+        There are K images of any size for each of N clips, by name (``"target"``, ``"prediction"``, ...):
+        ``[B, N, K, 3, H, W]`` RGB in [0, 1]. None if `describe` says it all.
         """
         return {}
 
@@ -64,18 +76,19 @@ class Method(nn.Module):
         """Update momentum encoders and schedules after an optimiser step; ``progress`` of the run is in (0, 1]."""
 
 
-def require_frame_encoder(method: Method, encoder: Encoder) -> None:
-    """Check that an encoder encodes frames independently.
+def per_video_mean(values: Tensor, clips: Sized) -> Tensor:
+    """Average ``[B ...]`` values over everything that belongs to the same video, ``[B]`` float32."""
+    return values.float().reshape(len(clips), -1).mean(1)
 
-    Raises:
-        ValueError: if it mixes frames.
+
+def measured(clips: Sized, loss: Tensor, **metrics: tuple[Tensor, Tensor | float]) -> dict[str, Tensor]:
+    """Return what `Method.forward` returns, given by metric the values and their chance level.
+
+    Values are numbers or bool ``[B ...]``, averaged per video; a chance level is one number, or ``[B ...]`` too.
     """
-    if not encoder.per_frame:
-        raise ValueError(
-            f"{type(method).__name__} needs a frame encoder; {type(encoder).__name__} mixes frames in time"
-        )
-
-
-def per_video_mean(values: Tensor, clips: Clips) -> Tensor:
-    """Average ``[B ...]`` values over everything that belongs to the same video, ``[B]``."""
-    return values.view(len(clips), -1).mean(1)
+    out = {"loss": loss}
+    for name, (values, chance) in metrics.items():
+        out[name] = per_video_mean(values, clips)
+        level = chance if isinstance(chance, Tensor) else torch.full_like(out[name], chance)
+        out[f"chance/{name}"] = per_video_mean(level, clips)
+    return out

@@ -42,19 +42,10 @@ def middle_frames(clips: Clips) -> Tensor:
     return clips.video[:, :, clips.video.shape[2] // 2].flatten(0, 1)[:, None]
 
 
-def predict_middle_frames(head: MapHead, encoder: ResNet, clips: Clips) -> Tensor:
-    """Apply a one-channel head to the middle frames alone, ``[B, N, h, w]``."""
-    return head(encoder.stages(middle_frames(clips))).squeeze(1).unflatten(0, clips.video.shape[:2])
-
-
 def masked_logistic_loss(scores: Tensor, target: Tensor, counted: Tensor, weight: float) -> Tensor:
     """Return the mean logistic loss over the counted cells, 0 if there are none.
 
-    Args:
-        scores: ``[B, N, h, w]`` logits.
-        target: ``[B, N, h, w]`` bool.
-        counted: ``[B, N, h, w]`` bool.
-        weight: weight of positive cells; negative cells have weight 1.
+    Logits, and bool ``target`` and ``counted``, are ``[B, N, h, w]``. Positive cells have ``weight``, negative ones 1.
     """
     weights = torch.where(target, weight, 1.0) * counted
     losses = F.binary_cross_entropy_with_logits(scores, target.float(), weights, reduction="sum")
@@ -112,6 +103,15 @@ def most_frequent(classes: Tensor, given: Tensor | None = None) -> Tensor:
     others = (counts.sum(0) - counts if rows > 1 else counts).double()  # [B, cases, kinds]
     overall = others.sum(1, keepdim=True)
     return (others + overall / (1 + overall.sum(2, keepdim=True))).argmax(2).gather(1, given)
+
+
+def accuracy_and_chance(name: str, answer: Tensor, right: Tensor, counted: Tensor, *blind: Tensor) -> dict[str, Tensor]:
+    """Return the accuracy over the counted places and its `chance_level`; all tensors are ``[B, ...]``."""
+
+    def score(guess: Tensor) -> Tensor:
+        return masked_accuracy(guess == right, counted)
+
+    return {name: score(answer), f"chance/{name}": chance_level(score, answer, *blind)}
 
 
 def masked_accuracy(correct: Tensor, counted: Tensor) -> Tensor:

@@ -96,10 +96,8 @@ def flicker(video: Tensor, strength: float) -> Tensor:
     Wang et al. (ECCV 2020) jitter the colours of each frame so that the pace can't be read off low-level statistics. It
     also hides a trace of the codec: intra-coded frames, one every few frames, are sharper than predicted ones.
 
-    Args:
-        video: normalised clips.
-        strength: largest relative change of contrast; largest change of brightness, in standard deviations; and largest
-            standard deviation of the Gaussian noise, drawn per frame.
+    Clips are normalised; ``strength`` is the largest relative change of contrast; the largest change of brightness, in
+    standard deviations; and the largest standard deviation of the Gaussian noise, drawn per frame.
     """
     shape = (*video.shape[:2], 1, 1, 1)
     contrast, brightness = (1 + strength * (2 * torch.rand(2, *shape, device=video.device) - 1)).unbind()

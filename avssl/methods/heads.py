@@ -25,13 +25,8 @@ def fully_connected(features: int, hidden: int, grid: int) -> nn.Sequential:
     Maps are pooled to ``grid`` x ``grid``. It takes the place of the fully connected layers of CaffeNet, which carried
     the heads of papers of that time.
     """
-    return nn.Sequential(
-        nn.AdaptiveAvgPool2d(grid),
-        nn.Flatten(),
-        nn.Linear(features * grid**2, hidden),
-        nn.BatchNorm1d(hidden),
-        nn.ReLU(),
-    )
+    layer = nn.Linear(features * grid**2, hidden), nn.BatchNorm1d(hidden), nn.ReLU()
+    return nn.Sequential(nn.AdaptiveAvgPool2d(grid), nn.Flatten(), *layer)
 
 
 class LateFusion(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avssl.clips import Clips
-from avssl.methods.base import per_video_mean
+from avssl.methods.base import measured, per_video_mean
 from avssl.methods.distributed import gather
 
 Negatives = Literal["semi-hard", "hard"]
@@ -19,16 +19,9 @@ Negatives = Literal["semi-hard", "hard"]
 def classification(scores: Tensor, target: Tensor, clips: Clips) -> dict[str, Tensor]:
     """Return the cross-entropy, the accuracy per video and the chance level of a K-way classification.
 
-    Args:
-        scores: ``[M, K]`` logits in the order of the batch; M is a multiple of the number of videos.
-        target: ``[M]`` int64 classes.
-        clips: the batch.
+    Logits ``[M, K]`` and int64 classes ``[M]`` are in the order of the batch; M is a multiple of the number of videos.
     """
-    return {
-        "loss": F.cross_entropy(scores, target),
-        "accuracy": per_video_mean((scores.argmax(1) == target).float(), clips),
-        "chance/accuracy": torch.full((len(clips),), 1 / scores.shape[1], device=scores.device),
-    }
+    return measured(clips, F.cross_entropy(scores, target), accuracy=(scores.argmax(1) == target, 1 / scores.shape[1]))
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,7 +68,7 @@ def dense_nce(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
         - ``"temporal"``, if K > 1: the target is ranked first of the K of its video and location. Static content
           doesn't help: K equal predictions score exactly 1 / K, the chance level.
     """
-    videos, steps, places, _ = predicted.shape
+    _, steps, places, _ = predicted.shape
     with torch.autocast(predicted.device.type, enabled=False):
         predicted, target = predicted.float(), target.float()
         every, offset = gather(target)  # [world B, K, S, D]
@@ -86,32 +79,24 @@ def dense_nce(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
     candidates = len(every) * steps  # of the same location
     best = min(5, candidates)
     highest = scores.topk(best, dim=1).indices == own[:, None]  # [B K S, best]
-    values = {"accuracy": highest[:, 0], "top5": highest.any(1)}
-    chance = {"accuracy": 1 / candidates, "top5": best / candidates}
+    metrics = {"accuracy": (highest[:, 0], 1 / candidates), "top5": (highest.any(1), best / candidates)}
     if steps > 1:
-        values["temporal"] = later.argmax(3) == torch.arange(steps, device=later.device)[:, None]
-        chance["temporal"] = 1 / steps
-    out = {"loss": loss}
-    for name, hit in values.items():
-        out[name] = hit.float().reshape(videos, -1).mean(1)
-        out[f"chance/{name}"] = torch.full((videos,), chance[name], device=loss.device)
-    return out
+        right = later.argmax(3) == torch.arange(steps, device=later.device)[:, None]  # [B, K, S]
+        metrics["temporal"] = right, 1 / steps
+    return measured(predicted, loss, **metrics)
 
 
-def mean_outputs(outputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Average losses and metrics, by name, over several predictions from the same videos."""
-    return {name: torch.stack([out[name] for out in outputs]).mean(0) for name in outputs[0]}
+def mean_outputs(outputs: Sequence[dict[str, Tensor]], clips: Clips) -> dict[str, Tensor]:
+    """Average losses and metrics ``[B ...]``, by name, over several predictions from the same videos, ``[B]``."""
+    means = {name: torch.stack([out[name] for out in outputs]).mean(0) for name in outputs[0]}
+    return {name: mean if name == "loss" else per_video_mean(mean, clips) for name, mean in means.items()}
 
 
 def retrieval_accuracy(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Check whether the nearest key to each query, by cosine, is the one of the same video.
+    """Check whether the nearest key to each query, by cosine, is the one of the same video, in the same row.
 
-    Args:
-        queries: ``[B, D]``, of any length.
-        keys: ``[B, D]``; row i is of the same video as row i of ``queries``.
-
-    Returns:
-        ``[B]`` 1 or 0, and ``[B]`` the chance level: one over the number of videos, those of other processes included.
+    Takes ``[B, D]`` vectors of any length. Returns ``[B]`` 1 or 0, and ``[B]`` the chance level: one over the number of
+    videos, those of other processes included.
     """
     every, offset = gather(F.normalize(keys.detach().float(), dim=1))  # [world B, D]
     similarity = inner_products(F.normalize(queries.detach().float(), dim=1), every)  # [B, world B]
@@ -122,12 +107,9 @@ def retrieval_accuracy(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
 def identification_accuracy(distance: Tensor) -> Tensor:
     """Return how often a prediction is nearer to its own target than to another one; chance level 1/2.
 
-    Args:
-        distance: ``[..., M, M]`` distances from predictions (rows) to targets (columns), pairs on the diagonal.
-
-    Returns:
-        ``[..., M]`` for each prediction the fraction of targets farther away than its own. Equal distances count one
-        half, the own target's included, so that identical predictions (collapse) are at chance.
+    Takes ``[..., M, M]`` distances from predictions (rows) to targets (columns), pairs on the diagonal. Returns
+    ``[..., M]`` for each prediction the fraction of targets farther away than its own. Equal distances count one half,
+    the own target's included, so that identical predictions (collapse) are at chance.
     """
     own = distance.diagonal(dim1=-2, dim2=-1)[..., None]  # [..., M, 1]
     return nearer(own, distance).mean(-1)

@@ -23,11 +23,7 @@ class MomentumCopy(nn.Module):
     Exponential Moving Average Normalization, CVPR 2021): its output for a clip is independent of the rest of the batch,
     which would otherwise give positive pairs away (He et al., section 3.3). Initial running mean 0 and variance 1 are
     excluded: an untrained network normalised by them gives nearly the same output for every clip, and a network that
-    learns to predict that has collapsed before its copy is any better.
-
-    Args:
-        network: network to follow; the copy shares no memory with it.
-        momentum: initial m.
+    learns to predict that has collapsed before its copy is any better. The copy shares no memory with ``network``.
     """
 
     steps: Tensor

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from avssl.clips import Clips, ClipTimes
@@ -39,17 +40,22 @@ class Blocks:
         """Draw times ``[1, blocks * frames]``."""
         return RandomClips(1, self.blocks * self.num_frames, self.step, self.motion_weighted)(info, rng)
 
+    def cut(self, clips: Clips) -> Tensor:
+        """Cut clips into blocks in time order, ``[B N blocks, T, 3, H, W]``."""
+        return rearrange(chronological(clips), "m (block t) c h w -> (m block) t c h w", block=self.blocks)
+
+    def checked(self, predict: int) -> int:
+        """Return a number of blocks to predict that leaves at least one to predict from, else raise a ValueError."""
+        if not 0 < predict < self.blocks:
+            raise ValueError(f"of {self.blocks} blocks, predict must be 1 to {self.blocks - 1}, got {predict}")
+        return predict
+
 
 class ConvGRU(nn.Module):
     """Convolutional GRU cell, with weights shared by all locations.
 
     N. Ballas et al.: Delving Deeper into Convolutional Networks for Learning Video Representations, ICLR 2016. With
-    kernel size 1, as in DPC, each location is a GRU of its own and no border is padded.
-
-    Args:
-        inputs: input channels.
-        hidden: channels of the state.
-        kernel: odd kernel size.
+    kernel size 1, as in DPC, each location is a GRU of its own and no border is padded. Kernel sizes are odd.
     """
 
     def __init__(self, inputs: int, hidden: int, kernel: int = 1) -> None:

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, Encoder
-from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod, valid_audio
+from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod
+from avssl.methods.base import measured
 from avssl.methods.distributed import gather
 from avssl.methods.heads import projection
 from avssl.methods.losses import inner_products
@@ -31,8 +32,6 @@ class AVID(AudioVisualMethod):
     the number of videos in it.
 
     Args:
-        encoder: clip encoder.
-        audio_encoder: audio encoder.
         sampler: draws a clip and its sound (paper: 0.5 s of video and 2 s of sound).
         hidden: size of the projection heads' hidden layers (paper: 512).
         out: dimension of the common space (paper: 128).
@@ -50,9 +49,7 @@ class AVID(AudioVisualMethod):
         layers: int = 3,
         temperature: float = 0.07,
     ) -> None:
-        super().__init__()
-        self.encoder, self.audio_encoder = encoder, audio_encoder
-        self.sampler = sampler or AlignedClips(num_frames=8, step=0.0625)
+        super().__init__(encoder, audio_encoder, sampler or AlignedClips(num_frames=8, step=0.0625))
         self.video_head = projection(encoder.num_features, hidden, out, layers)
         self.audio_head = projection(audio_encoder.num_features, hidden, out, layers)
         self.temperature = temperature
@@ -60,21 +57,16 @@ class AVID(AudioVisualMethod):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B pairs."""
         seen = self.video_head(self.encoder(clips.video.flatten(0, 1)))
-        heard = self.audio_head(self.audio_encoder(valid_audio(clips, self.audio_encoder).flatten(0, 1)))
+        heard = self.audio_head(self.audio_encoder(self.sounds(clips)))
         seen, heard = (F.normalize(vectors.float(), dim=1) for vectors in (seen, heard))  # [B, out] each
         (every_seen, offset), (every_heard, _) = gather(seen), gather(heard)  # [world B, out] each
         there, back = inner_products(seen, every_heard), inner_products(heard, every_seen)  # [B, world B]
         target = torch.arange(len(clips), device=seen.device) + offset
         losses = [F.cross_entropy(cosines / self.temperature, target) for cosines in (there, back)]
-        chance = torch.full((len(clips),), 1 / len(every_seen), device=seen.device)
-        return {
-            "loss": (losses[0] + losses[1]) / 2,
-            "video_to_audio": (there.argmax(1) == target).float(),
-            "chance/video_to_audio": chance,
-            "audio_to_video": (back.argmax(1) == target).float(),
-            "chance/audio_to_video": chance,
-        }
+        loss, chance = (losses[0] + losses[1]) / 2, 1 / len(every_seen)
+        to_audio, to_video = (cosines.argmax(1) == target for cosines in (there, back))
+        return measured(clips, loss, video_to_audio=(to_audio, chance), audio_to_video=(to_video, chance))
 
     def describe(self, clips: Clips) -> list[list[str]]:
-        """Number the pairs of clip and sound."""
+        """Name the pair of clip and sound by its number."""
         return [[f"pair {video}"] for video in range(len(clips))]

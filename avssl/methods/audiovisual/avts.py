@@ -16,6 +16,7 @@ from avssl.data.samplers import clip_times, on_frames, sound_of, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import IN_SYNC, TwoStreamMethod, common_span, draw_two_moments, pairwise_offsets
+from avssl.methods.base import measured
 from avssl.methods.losses import contrastive, nearer
 from avssl.sync.network import TwoStream
 
@@ -79,18 +80,12 @@ class AVTS(TwoStreamMethod):
     than to the sound of another video. Chance is 0.5 each.
 
     Args:
-        encoder: clip encoder.
-        audio_encoder: audio encoder.
-        sampler: draws the clips.
         hidden: size of the heads' hidden layers.
         out: dimension of the common space (paper: 128).
         moments: time steps of picture and sound that the heads see, see `TwoStream`.
         margin: margin of the loss (paper: 0.99).
         curriculum: stages, each the progress in [0, 1) at which it starts and the shares of easy, hard and super-hard
-            negatives.
-
-    Raises:
-        ValueError: if the first stage doesn't start at 0.
+            negatives. The first starts at 0.
     """
 
     sampler: HardClips
@@ -107,14 +102,11 @@ class AVTS(TwoStreamMethod):
         margin: float = 0.99,
         curriculum: tuple[tuple[float, float, float, float], ...] = ((0.0, 1.0, 0.0, 0.0), (0.56, 0.75, 0.25, 0.0)),
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, audio_encoder, sampler or HardClips())
         if not curriculum or curriculum[0][0] != 0:
             raise ValueError(f"AVTS: the first stage of the curriculum must start at 0, got {curriculum}")
-        self.encoder, self.audio_encoder = encoder, audio_encoder
-        self.sampler = sampler or HardClips()
-        self.streams = TwoStream(
-            encoder, audio_encoder, hidden, out, moments, self.sampler.num_frames, self.sampler.step
-        )
+        frames, step = self.sampler.num_frames, self.sampler.step
+        self.streams = TwoStream(encoder, audio_encoder, hidden, out, moments, frames, step)
         self.margin, self.curriculum = margin, curriculum
         self.register_buffer("progress", torch.zeros(()))
 
@@ -135,14 +127,8 @@ class AVTS(TwoStreamMethod):
         mine = inside.diagonal(dim1=1, dim2=2)  # [B, 3]
         count = hard.sum((1, 2))
         wins = (nearer(mine[:, :, None], inside) * hard).sum((1, 2))  # [B]
-        half = torch.full((len(clips),), 0.5, device=loss.device)
-        return {
-            "loss": loss / 2,
-            "synchrony": torch.where(count > 0, wins / count.clamp(min=1), 0.5),
-            "chance/synchrony": half,
-            "correspondence": nearer(mine, across).mean(1),
-            "chance/correspondence": half,
-        }
+        synchrony = torch.where(count > 0, wins / count.clamp(min=1), 0.5)
+        return measured(clips, loss / 2, synchrony=(synchrony, 0.5), correspondence=(nearer(mine, across), 0.5))
 
     def stage(self) -> tuple[float, float, float]:
         """Return the shares of easy, hard and super-hard negatives at the current progress."""

@@ -21,7 +21,8 @@ from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import IN_SYNC, audio_delay, common_span, draw_two_moments, valid_audio
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method, measured
+from avssl.methods.losses import nearer
 from avssl.sync.network import Synchroniser
 from avssl.sync.offset import describe_offset
 
@@ -89,35 +90,23 @@ class OwensEfros(Method):
 
     Metrics, chance 0.5 each: ``accuracy`` over clips, half of them aligned; and ``paired``, the aligned one of the two
     sounds for a picture scores higher.
-
-    Args:
-        encoder: network over both streams.
-        sampler: draws the clip and its two sounds.
     """
 
     encoder: Fused
     sampler: ShiftedSound
 
     def __init__(self, encoder: Fused, sampler: ShiftedSound | None = None) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or ShiftedSound()
+        super().__init__(encoder, sampler or ShiftedSound())
         self.alignment = Alignment(encoder, self.sampler.num_frames, self.sampler.step)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over 2 B clips."""
         score, _ = self._score(clips)
         target = aligned(clips).flatten()  # [2 B]
-        correct = (score > 0) == target
+        loss = F.binary_cross_entropy_with_logits(score, target.float())
         pair = torch.where(target, score, -score).view(-1, 2).sum(1)  # [B] aligned minus shifted
-        half = torch.full((len(clips),), 0.5, device=score.device)
-        return {
-            "loss": F.binary_cross_entropy_with_logits(score, target.float()),
-            "accuracy": per_video_mean(correct.float(), clips),
-            "chance/accuracy": half,
-            "paired": (pair > 0).float() + 0.5 * (pair == 0).float(),
-            "chance/paired": half,
-        }
+        paired = nearer(torch.zeros_like(pair), pair)
+        return measured(clips, loss, accuracy=((score > 0) == target, 0.5), paired=(paired, 0.5))
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Return by how much the sound is early or late."""

@@ -18,7 +18,8 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import clip_times, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
-from avssl.methods.audiovisual.streams import AudioVisualMethod, audio_delay, common_span, valid_audio
+from avssl.methods.audiovisual.streams import AudioVisualMethod, audio_delay, common_span
+from avssl.methods.base import measured
 from avssl.sync.offset import describe_offset
 
 GRID = 4  # height and width to which the video maps are pooled
@@ -35,10 +36,7 @@ class OffsetClip:
         num_frames: frames per clip (T); paper: 5 s.
         step: seconds between two frames of a clip.
         grid: seconds from one offset to the next (paper: 0.2).
-        classes: number of offsets, odd, 0 in the middle (paper: 21, ±2 s).
-
-    Raises:
-        ValueError: if the number of classes is even or less than 3.
+        classes: number of offsets, odd, at least 3, 0 in the middle (paper: 21, ±2 s).
     """
 
     num_frames: int = 125
@@ -85,8 +83,6 @@ class SparseSync(AudioVisualMethod):
 
     Args:
         encoder: clip encoder; the finer its maps in time, the better.
-        audio_encoder: audio encoder.
-        sampler: draws the clip and its offset.
         width: width of the transformers, a multiple of ``heads``.
         heads: attention heads.
         layers: layers per selector, and of the transformer after them.
@@ -105,13 +101,10 @@ class SparseSync(AudioVisualMethod):
         layers: int = 3,
         selectors: int = 16,
     ) -> None:
-        super().__init__()
-        self.encoder, self.audio_encoder = encoder, audio_encoder
-        self.sampler = sampler or OffsetClip()
+        super().__init__(encoder, audio_encoder, sampler or OffsetClip())
         self.video_token, self.audio_token = (nn.Linear(part.num_features, width) for part in (encoder, audio_encoder))
         self.place = nn.Parameter(0.02 * torch.randn(GRID * GRID, width))
         self.video_queries, self.audio_queries = (nn.Parameter(torch.randn(selectors, width)) for _ in range(2))
-
         sizes: dict[str, Any] = {"dim_feedforward": 4 * width, "batch_first": True, "norm_first": True}
         self.video_selector, self.audio_selector = (
             nn.TransformerDecoder(nn.TransformerDecoderLayer(width, heads, **sizes), layers) for _ in range(2)
@@ -125,14 +118,9 @@ class SparseSync(AudioVisualMethod):
         """Return loss and metrics over B clips."""
         scores, target = self.scores(clips), self.target(clips)
         error = (scores.argmax(1) - target).abs()
-        classes = self.sampler.classes
-        return {
-            "loss": F.cross_entropy(scores, target),
-            "accuracy": (error == 0).float(),
-            "chance/accuracy": torch.full((len(clips),), 1 / classes, device=scores.device),
-            "within_one": (error <= 1).float(),
-            "chance/within_one": torch.full((len(clips),), min(0.99, 3 / classes), device=scores.device),
-        }
+        loss, classes = F.cross_entropy(scores, target), self.sampler.classes
+        within_one = error <= 1, min(0.99, 3 / classes)
+        return measured(clips, loss, accuracy=(error == 0, 1 / classes), within_one=within_one)
 
     def scores(self, clips: Clips) -> Tensor:
         """Return logits ``[B, classes]`` float32, from the earliest sound to the latest."""
@@ -141,7 +129,7 @@ class SparseSync(AudioVisualMethod):
         span = self.sampler.num_frames * self.sampler.step
         seen = self.video_token(rearrange(maps, "b d t h w -> b t (h w) d"))  # [B, T', GRID GRID, width]
         seen = seen + self.place + seconds_code(seen.shape[1], span, seen)[:, None]
-        heard = self.audio_token(self.audio_encoder.maps(valid_audio(clips, self.audio_encoder).flatten(0, 1)).mT)
+        heard = self.audio_token(self.audio_encoder.maps(self.sounds(clips)).mT)
         heard = heard + seconds_code(heard.shape[1], span, heard)  # [B, T'_a, width]
         selected = [
             selector(queries.expand(len(clips), -1, -1), tokens)  # [B, selectors, width]

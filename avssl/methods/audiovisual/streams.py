@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import clip_times, on_frames, sound_of, uniform
-from avssl.encoders import AudioEncoder
+from avssl.data.samplers import ClipSampler, clip_times, on_frames, sound_of, uniform
+from avssl.encoders import AudioEncoder, Encoder
 from avssl.encoders.base import Exportable
 from avssl.media import VideoInfo
 from avssl.methods.base import Method
@@ -82,11 +82,7 @@ def draw_two_moments(begin: float, end: float, low: float, high: float, rng: tor
 def valid_audio(clips: Clips, encoder: AudioEncoder) -> Tensor:
     """Return samples ``[B, N, S]``, silenced wherever *any* of a video's N clips reaches beyond the recording.
 
-    Otherwise the silence beyond the recording could tell clips apart.
-
-    Args:
-        clips: clips with sound.
-        encoder: audio encoder that receives these samples.
+    Otherwise the silence beyond the recording could tell clips apart. ``encoder`` receives the samples.
 
     Raises:
         ValueError: if there is no sound, or its sampling rate isn't the encoder's.
@@ -120,13 +116,17 @@ def audio_delay(clips: Clips) -> Tensor:
 
 
 class AudioVisualMethod(Method):
-    """A pretext task with two encoders, both of which are exported.
-
-    Attributes:
-        audio_encoder: the encoder of the sound.
-    """
+    """A pretext task with two encoders, of clips and of sound, both of which are exported."""
 
     audio_encoder: AudioEncoder
+
+    def __init__(self, encoder: Encoder, audio_encoder: AudioEncoder, sampler: ClipSampler) -> None:
+        super().__init__(encoder, sampler)
+        self.audio_encoder = audio_encoder
+
+    def sounds(self, clips: Clips) -> Tensor:
+        """Return the samples of all clips, see `valid_audio`: ``[B N, S]``."""
+        return valid_audio(clips, self.audio_encoder).flatten(0, 1)
 
     def exports(self) -> dict[str, Exportable]:
         """Return both encoders."""
@@ -134,18 +134,14 @@ class AudioVisualMethod(Method):
 
 
 class TwoStreamMethod(AudioVisualMethod):
-    """A pretext task over a `TwoStream` network, which is exported as a synchroniser too.
-
-    Attributes:
-        streams: both encoders and their heads.
-    """
+    """A pretext task over a `TwoStream` network, which is exported as a synchroniser too."""
 
     streams: TwoStream
 
     def embed(self, clips: Clips) -> tuple[Tensor, Tensor]:
         """Return unit vectors ``[B, N, out]`` of the pictures and of the sounds of B·N clips."""
         seen = self.streams.embed_video(clips.video.flatten(0, 1))
-        heard = self.streams.embed_audio(valid_audio(clips, self.audio_encoder).flatten(0, 1))
+        heard = self.streams.embed_audio(self.sounds(clips))
         return seen.unflatten(0, (len(clips), -1)), heard.unflatten(0, (len(clips), -1))
 
     def exports(self) -> dict[str, Exportable]:

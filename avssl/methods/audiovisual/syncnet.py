@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, EarlyFusion
-from avssl.methods.audiovisual.streams import AlignedClips, TwoStreamMethod, valid_audio
-from avssl.methods.base import per_video_mean
+from avssl.methods.audiovisual.streams import AlignedClips, TwoStreamMethod
+from avssl.methods.base import measured
 from avssl.methods.losses import inner_products
 from avssl.sync.network import TwoStream
 
@@ -35,16 +35,12 @@ class SyncNet(TwoStreamMethod):
 
     Args:
         encoder: returns a map per window of a clip.
-        audio_encoder: audio encoder.
         sampler: draws clips longer than a window.
         hidden: size of the heads' hidden layers.
         out: dimension of the common space (SyncNet: 256; Perfect Match: 512).
         moments: time steps of a window's sound that the head sees.
         reach: largest offset in seconds, early and late (SyncNet: 15 frames, 0.6 s).
         temperature: divisor of the mean cosines.
-
-    Raises:
-        ValueError: if a clip holds fewer windows than there are steps in ``reach``.
     """
 
     encoder: EarlyFusion
@@ -61,9 +57,7 @@ class SyncNet(TwoStreamMethod):
         reach: float = 0.6,
         temperature: float = 0.03,
     ) -> None:
-        super().__init__()
-        self.encoder, self.audio_encoder = encoder, audio_encoder
-        self.sampler = sampler or AlignedClips(num_frames=50, step=0.04)
+        super().__init__(encoder, audio_encoder, sampler or AlignedClips(num_frames=50, step=0.04))
         self.windows = self.sampler.num_frames - encoder.window + 1
         self.steps = round(reach / self.sampler.step)
         if self.windows <= self.steps:
@@ -76,22 +70,21 @@ class SyncNet(TwoStreamMethod):
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B·N clips."""
-        samples = valid_audio(clips, self.audio_encoder).flatten(0, 1)  # [B N, S]
+        samples = self.sounds(clips)  # [B N, S]
         seen = self.streams.embed_windows(clips.video.flatten(0, 1))  # [B N, W, out]
         starts = torch.arange(self.windows, device=samples.device) * self.sampler.step
-        heard = self.streams.embed_audio(cut_audio(samples, starts, self.streams.samples, self.streams.rate).flatten(0, 1))
-        scores = diagonal_means(inner_products(seen, heard.unflatten(0, (-1, self.windows))), self.steps)  # [B N, O]
+        pieces = cut_audio(samples, starts, self.streams.samples, self.streams.rate)  # [B N, W, samples]
+        heard = self.streams.embed_audio(pieces.flatten(0, 1)).unflatten(0, (-1, self.windows))  # [B N, W, out]
+        scores = diagonal_means(inner_products(seen, heard), self.steps)  # [B N, O]
         errors = self.offset_errors(clips).flatten(0, 1).abs()  # [B N, O]
         target, answer = errors.argmin(1), scores.argmax(1)
         near = (errors < 1.5 * self.sampler.step).to(scores.dtype)
-        metrics = {
-            "accuracy": (answer == target).to(scores.dtype),
-            "chance/accuracy": torch.full_like(target, 1 / scores.shape[1], dtype=scores.dtype),
-            "within_a_frame": near.gather(1, answer[:, None]),
-            "chance/within_a_frame": near.mean(1),
-        }
-        loss = F.cross_entropy(scores / self.temperature, target)
-        return {"loss": loss, **{name: per_video_mean(value, clips) for name, value in metrics.items()}}
+        return measured(
+            clips,
+            F.cross_entropy(scores / self.temperature, target),
+            accuracy=(answer == target, 1 / scores.shape[1]),
+            within_a_frame=(near.gather(1, answer[:, None]), near.mean(1)),
+        )
 
     def offset_errors(self, clips: Clips) -> Tensor:
         """Return the seconds ``[B, N, O]`` from the start of a window to that of the sound at each candidate offset."""

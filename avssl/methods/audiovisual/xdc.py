@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, Encoder
-from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod, valid_audio
+from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod
+from avssl.methods.base import measured
 from avssl.methods.distributed import gather
 from avssl.methods.losses import inner_products
 
@@ -34,9 +35,6 @@ class XDC(AudioVisualMethod):
     most frequent pseudo-label in the batch: the best constant answer.
 
     Args:
-        encoder: clip encoder.
-        audio_encoder: audio encoder.
-        sampler: draws a clip and its sound.
         clusters: k (paper: 64 on Kinetics).
         memory: number of features that are clustered.
         every: steps between two clusterings.
@@ -59,9 +57,7 @@ class XDC(AudioVisualMethod):
         memory: int = 4096,
         every: int = 100,
     ) -> None:
-        super().__init__()
-        self.encoder, self.audio_encoder = encoder, audio_encoder
-        self.sampler = sampler or AlignedClips(num_frames=32, step=1 / 30)
+        super().__init__(encoder, audio_encoder, sampler or AlignedClips(num_frames=32, step=1 / 30))
         self.every = every
         self.seen_norm, self.heard_norm = (
             nn.BatchNorm1d(part.num_features, affine=False) for part in (encoder, audio_encoder)
@@ -78,7 +74,7 @@ class XDC(AudioVisualMethod):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B clips and their sounds."""
         seen = self.encoder(clips.video.flatten(0, 1))  # [B, D]
-        heard = self.audio_encoder(valid_audio(clips, self.audio_encoder).flatten(0, 1))  # [B, D_a]
+        heard = self.audio_encoder(self.sounds(clips))  # [B, D_a]
         with torch.no_grad():
             directions = [
                 F.normalize(norm(features.float()), dim=1)
@@ -91,13 +87,12 @@ class XDC(AudioVisualMethod):
                     self.fresh = gather(directions[0])[0].detach(), gather(directions[1])[0].detach()
         video, audio = self.video_head(seen).float(), self.audio_head(heard).float()  # [B, k]
         loss = (F.cross_entropy(video, heard_labels) + F.cross_entropy(audio, seen_labels)) / 2
-        return {
-            "loss": loss,
-            "video_says_audio": (video.argmax(1) == heard_labels).float(),
-            "chance/video_says_audio": majority_share(heard_labels),
-            "audio_says_video": (audio.argmax(1) == seen_labels).float(),
-            "chance/audio_says_video": majority_share(seen_labels),
-        }
+        return measured(
+            clips,
+            loss,
+            video_says_audio=(video.argmax(1) == heard_labels, majority_share(heard_labels)),
+            audio_says_video=(audio.argmax(1) == seen_labels, majority_share(seen_labels)),
+        )
 
     def after_step(self, progress: float) -> None:
         """Store this step's features, and cluster again every ``every`` steps."""
@@ -133,5 +128,5 @@ def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
 
 
 def majority_share(labels: Tensor) -> Tensor:
-    """Return the fraction of the most frequent of ``[B]`` labels, repeated ``[B]`` times."""
+    """Return the fraction of the most frequent of ``[B]`` labels, repeated, ``[B]``."""
     return (torch.bincount(labels).max() / len(labels)).expand(len(labels))

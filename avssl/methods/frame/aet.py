@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method, measured
 from avssl.methods.heads import fully_connected, projection
 from avssl.methods.losses import identification_accuracy, squared_distances
 from avssl.pixels import denormalise
@@ -41,8 +41,6 @@ class AET(Method):
     of the batch; chance 1/2.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws the frames.
         family: family of transformations.
         hidden: size of the layers over the maps of one picture and over both pictures (the paper's AlexNet: 4096).
         grid: height and width to which the maps are pooled.
@@ -59,9 +57,8 @@ class AET(Method):
         grid: int = 3,
         padding: Padding = "reflection",
     ) -> None:
-        super().__init__()
-        self.encoder, self.family, self.padding = encoder, family, padding
-        self.sampler = sampler or RandomClips(num_frames=1)
+        super().__init__(encoder, sampler or RandomClips(num_frames=1))
+        self.family, self.padding = family, padding
         self.picture = fully_connected(encoder.num_features, hidden, grid)
         self.decoder = projection(2 * hidden, hidden, 6 if family == "affine" else 8)
         self.caption = f"{family} transformation"
@@ -73,12 +70,8 @@ class AET(Method):
         target = self.free_entries(matrices)
         predicted = self._decode(pictures, warp(pictures, matrices, self.padding))
         with torch.no_grad():
-            identified = per_video_mean(identification_accuracy(squared_distances(predicted, target)), clips)
-        return {
-            "loss": parameter_error(predicted, target).mean(),
-            "identified": identified,
-            "chance/identified": torch.full_like(identified, 0.5),
-        }
+            identified = identification_accuracy(squared_distances(predicted, target))
+        return measured(clips, parameter_error(predicted, target).mean(), identified=(identified, 0.5))
 
     def draw_matrices(self, pictures: Tensor) -> Tensor:
         """Draw a transformation ``[M, 3, 3]`` for each of ``[M, 3, H, W]``."""

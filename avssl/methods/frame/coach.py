@@ -34,8 +34,6 @@ class CoachedContextEncoder(ContextEncoder):
     loss has the value of the painter's: the coach's would cancel it. The metric is that of `ContextEncoder`.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws the frames.
         width: channels of the painter's and the coach's largest maps.
         grid: height and width of the bottleneck.
         hidden: fraction of the blocks that is masked.

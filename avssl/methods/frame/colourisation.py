@@ -18,7 +18,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
-from avssl.methods.dense import cell_means, chance_level, masked_accuracy, most_frequent
+from avssl.methods.dense import accuracy_and_chance, cell_means, most_frequent
 from avssl.pixels import hue_chroma_to_rgb, normalise_rgb, rgb_to_hue_chroma
 
 COLOURFUL = 1 / 16  # least chroma at which a hue counts in the metric
@@ -41,7 +41,6 @@ class Colourisation(Method):
 
     Args:
         encoder: frame encoder; `avssl.encoders.GreyResNet` sees grey in transfer too.
-        sampler: draws the frames.
         width: size of the layer over the hypercolumn (paper: 1024).
         bins: bins per histogram.
         places: places per frame (paper: 128).
@@ -62,9 +61,7 @@ class Colourisation(Method):
         hue_weight: float = 5.0,
         rebalance: bool = False,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.sampler = sampler or RandomClips(num_frames=1)
+        super().__init__(encoder, sampler or RandomClips(num_frames=1))
         self.bins, self.places, self.hue_weight, self.rebalance = bins, places, hue_weight, rebalance
         channels = 1 + sum(encoder.stage_channels)
         self.balance = nn.BatchNorm1d(channels)
@@ -91,12 +88,8 @@ class Colourisation(Method):
             answer, right, known = (
                 part.reshape(len(clips), -1) for part in (scores[name].argmax(2), right, counted[name])
             )
-
-            def score(guess: Tensor, right: Tensor = right, known: Tensor = known) -> Tensor:
-                return masked_accuracy(guess == right, known)
-
-            out[name] = score(answer)
-            out[f"chance/{name}"] = chance_level(score, answer, most_frequent(right), most_frequent(right, bright))
+            blind = most_frequent(right), most_frequent(right, bright)
+            out |= accuracy_and_chance(name, answer, right, known, *blind)
         return {"loss": loss, **out}
 
     def _grey_maps(self, clips: Clips) -> tuple[list[Tensor], Tensor]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method, measured
 from avssl.methods.dense import cell_means
 from avssl.methods.losses import nearer, squared_distances
 from avssl.pixels import denormalise
@@ -42,8 +42,6 @@ class ContextEncoder(Method):
     that cell than of another masked cell of the same picture, compared by mean colour; chance 1/2.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws the frames.
         width: channels of the painter's and discriminator's largest maps (the authors' code: 64).
         grid: height and width of the bottleneck, to which the maps are pooled (paper: 6).
         hidden: fraction of the pixels that is masked.
@@ -59,15 +57,10 @@ class ContextEncoder(Method):
         hidden: float = 0.25,
         adversarial: float = 0.001,
     ) -> None:
-        super().__init__()
-        self.encoder, self.hidden, self.adversarial = encoder, hidden, adversarial
-        self.sampler = sampler or RandomClips(num_frames=1)
-        self.bottleneck = nn.Sequential(
-            nn.AdaptiveAvgPool2d(grid),
-            ChannelWiseLinear(encoder.num_features, grid),
-            nn.Conv2d(encoder.num_features, 8 * width, 1),
-            nn.ReLU(),
-        )
+        super().__init__(encoder, sampler or RandomClips(num_frames=1))
+        self.hidden, self.adversarial = hidden, adversarial
+        mixed = nn.AdaptiveAvgPool2d(grid), ChannelWiseLinear(encoder.num_features, grid)
+        self.bottleneck = nn.Sequential(*mixed, nn.Conv2d(encoder.num_features, 8 * width, 1), nn.ReLU())
         layers: list[nn.Module] = []
         for before, after in pairwise((8 * width, 8 * width, 4 * width, 2 * width, width)):
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
@@ -86,8 +79,8 @@ class ContextEncoder(Method):
             real, made = self.discriminator(both).float().mean((1, 2, 3)).chunk(2)  # [M] each
             loss = (1 - self.adversarial) * loss + F.softplus(-real).mean() + F.softplus(made).mean()
         with torch.no_grad():
-            identified = per_video_mean(self._identified(painted, pictures, hidden), clips)
-        return {"loss": loss, "identified": identified, "chance/identified": torch.full_like(identified, 0.5)}
+            identified = self._identified(painted, pictures, hidden)
+        return measured(clips, loss, identified=(identified, 0.5))
 
     def mask(self, pictures: Tensor) -> Tensor:
         """Choose the pixels of ``[M, 3, H, W]`` to mask, ``[M, 1, H, W]`` bool."""

@@ -40,15 +40,11 @@ class ContextPrediction(Method):
 
     Args:
         encoder: frame encoder, applied to each patch.
-        sampler: draws the frames.
         patch: side of a patch as a fraction of its cell's (paper: 96 pixels, 48 to the next patch).
         jitter: range of a patch's position, as a fraction of the cell's side (paper: ±7 pixels); at most ``1 - patch``.
         colours: dropping, projection, or keep them all.
         width: size of the layer over a patch's vector (fc6).
         hidden: size of the layer over both (fc7).
-
-    Raises:
-        ValueError: if a patch and its jitter don't fit into a cell.
     """
 
     caption = "each of 8 neighbours of the middle patch"
@@ -63,11 +59,10 @@ class ContextPrediction(Method):
         width: int = 4096,
         hidden: int = 4096,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, sampler or RandomClips(clips=4, num_frames=1))
         if not 0 < patch <= patch + jitter <= 1:
             raise ValueError(f"ContextPrediction: patch + jitter must be at most 1 (a cell), got {patch} + {jitter}")
-        self.encoder, self.patch, self.jitter, self.colours = encoder, patch, jitter, colours
-        self.sampler = sampler or RandomClips(clips=4, num_frames=1)
+        self.patch, self.jitter, self.colours = patch, jitter, colours
         self.head = LateFusion(encoder.num_features, 2, width, hidden, len(NEIGHBOURS))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:

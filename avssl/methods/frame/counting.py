@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method, measured
 from avssl.methods.heads import fully_connected
 from avssl.methods.losses import identification_accuracy, squared_distances
 
@@ -45,16 +45,12 @@ class Counting(Method):
     video, whole, than to those of another video; chance 1/2. (For the same frame, pixels alone would suffice.)
 
     Args:
-        encoder: frame encoder.
         sampler: draws clips of two frames or more; each frame is a picture.
         counts: number of counts (k).
         margin: M.
         grey: probability of a step without colour.
         hidden: size of the layer over the maps of a tile.
         grid: height and width to which the maps are pooled.
-
-    Raises:
-        ValueError: if a clip has only one frame.
     """
 
     styles: Tensor
@@ -71,9 +67,8 @@ class Counting(Method):
         hidden: int = 4096,
         grid: int = 3,
     ) -> None:
-        super().__init__()
-        self.encoder, self.margin, self.grey = encoder, margin, grey
-        self.sampler = sampler or RandomClips(num_frames=2, step=0.4)
+        super().__init__(encoder, sampler or RandomClips(num_frames=2, step=0.4))
+        self.margin, self.grey = margin, grey
         if self.sampler.num_frames < 2:
             raise ValueError("Counting: sampler.num_frames must be at least 2: a frame is compared with another moment")
         self.register_buffer("styles", STYLES, persistent=False)
@@ -85,18 +80,15 @@ class Counting(Method):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return the loss over B·N·T pictures, and the metric over two frames of each clip."""
         whole, tiles = self.count_whole_and_tiles(clips.video.flatten(0, 2))  # [M, k] each
-        same, other = (count_distances(whole, tiles, shift) for shift in (0, len(whole) // len(clips)))  # [M]
+        other_video = whole.roll(-(len(whole) // len(clips)), 0)  # [M, k]
+        same, other = ((counts - tiles).square().sum(1) for counts in (whole, other_video))  # [M]
         with torch.no_grad():
             first, last = (
                 part.unflatten(0, clips.video.shape[:3])[:, :, frame].flatten(0, 1)  # [B N, k]
                 for part, frame in ((tiles, 0), (whole, -1))
             )
-            identified = per_video_mean(identification_accuracy(squared_distances(first, last)), clips)
-        return {
-            "loss": (same + (self.margin - other).clamp(min=0)).mean(),
-            "identified": identified,
-            "chance/identified": torch.full_like(identified, 0.5),
-        }
+            identified = identification_accuracy(squared_distances(first, last))
+        return measured(clips, (same + (self.margin - other).clamp(min=0)).mean(), identified=(identified, 0.5))
 
     def count_whole_and_tiles(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Count each scaled picture of ``[M, 3, H, W]``, and its tiles in total: ``[M, k]`` float32 each."""
@@ -114,11 +106,6 @@ class Counting(Method):
         scaled = torch.stack([halve(first, style.expand(len(first), -1)) for style in self.styles], 1)
         images = {"scaled": scaled, "tiles": quarters(first)}
         return {name: part.unflatten(0, clips.video.shape[:2]) for name, part in images.items()}
-
-
-def count_distances(whole: Tensor, tiles: Tensor, shift: int) -> Tensor:
-    """Return the squared distance ``[M]`` of each picture's tile counts to the whole ``shift`` pictures on."""
-    return (whole.roll(-shift, 0) - tiles).square().sum(1)
 
 
 def crop_to_even(pictures: Tensor) -> Tensor:

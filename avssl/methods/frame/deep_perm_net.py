@@ -13,12 +13,11 @@ from torch import Tensor
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean
-from avssl.methods.frame.patches import cut_puzzle, draw_patches, encode_patches, mosaic, reorder
-from avssl.methods.heads import LateFusion
+from avssl.methods.base import measured
+from avssl.methods.frame.patches import TilePuzzle, encode_patches, reorder
 
 
-class DeepPermNet(Method):
+class DeepPermNet(TilePuzzle):
     """Predict the permutation matrix of nine shuffled tiles of a frame.
 
     Tiles are shuffled by any of the n! permutations, and the permutation itself is predicted, as a matrix (section 3):
@@ -32,14 +31,8 @@ class DeepPermNet(Method):
 
     Args:
         encoder: frame encoder, applied to each tile.
-        sampler: draws the frames.
-        puzzles: puzzles per frame.
         iterations: iterations of the Sinkhorn layer.
-        tile: side of a tile as a fraction of its cell's (64 of 75 pixels).
-        shift: largest shift of a channel in pixels.
-        width: size of the layer over a tile's vector (fc6).
-        hidden: size of the layer over all tiles (fc7).
-        grid: tiles per row and per column.
+        puzzles, tile, shift, width, hidden, grid: see `Jigsaw`.
     """
 
     def __init__(
@@ -54,23 +47,16 @@ class DeepPermNet(Method):
         hidden: int = 4096,
         grid: int = 3,
     ) -> None:
-        super().__init__()
-        self.encoder, self.grid, self.tile, self.shift = encoder, grid, tile, shift
-        self.puzzles, self.iterations = puzzles, iterations
-        self.sampler = sampler or RandomClips(clips=4, num_frames=1)
-        self.head = LateFusion(encoder.num_features, grid**2, width, hidden, grid**4)
+        super().__init__(encoder, sampler, puzzles, tile, shift, width, hidden, grid, grid**4)
+        self.iterations = iterations
         self.caption = f"the place of each of {grid**2} tiles"
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and accuracy over B·N·T·puzzles puzzles."""
-        tiles = cut_puzzle(clips.video.flatten(0, 2), self.grid, self.tile, self.shift)
-        order, scores = self._predict(tiles, self.puzzles)
+        order, scores = self._predict(self.tiles(clips), self.puzzles)
         log_likelihood = sinkhorn(scores, self.iterations).gather(3, order[..., None])  # [M, K, n, 1]
-        return {
-            "loss": -log_likelihood.mean(),
-            "accuracy": per_video_mean((solve_assignment(scores) == order).float().mean(2), clips),
-            "chance/accuracy": torch.full((len(clips),), 1 / self.grid**2, device=scores.device),
-        }
+        right = (solve_assignment(scores) == order).float().mean(2)  # [M, K]
+        return measured(clips, -log_likelihood.mean(), accuracy=(right, 1 / self.grid**2))
 
     def _predict(self, tiles: Tensor, puzzles: int) -> tuple[Tensor, Tensor]:
         """Draw orders ``[M, K, n]`` of ``[M, n, 3, h, w]`` tiles, and score (tile, place), ``[M, K, n, n]``."""
@@ -78,13 +64,9 @@ class DeepPermNet(Method):
         order = torch.rand(len(parts), puzzles, parts.shape[1], device=parts.device).argsort(2)
         return order, self.head(reorder(parts, order)).unflatten(2, (parts.shape[1], -1))
 
-    def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """Return a puzzle of each frame, and the network's solution."""
-        tiles = cut_puzzle(clips.video.flatten(0, 2), self.grid, self.tile, self.shift)
+    def solve(self, tiles: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         order, scores = self._predict(tiles, 1)
-        shown = reorder(tiles, order)[:, 0]
-        solved = reorder(shown, solve_assignment(scores).argsort(2))[:, 0]
-        return {"shown": draw_patches(mosaic(shown), clips), "solved": draw_patches(mosaic(solved), clips)}
+        return order, solve_assignment(scores)
 
 
 def sinkhorn(scores: Tensor, iterations: int) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method
 from avssl.methods.disguise import random_crops, replicate_channel
 from avssl.methods.frame.patches import cut_windows, draw_patches, encode_patches
 from avssl.methods.losses import dense_nce, mean_outputs
@@ -44,7 +44,6 @@ class ImageCPC(Method):
 
     Args:
         encoder: frame encoder, applied to each patch.
-        sampler: draws the frames.
         grid: patches per row and per column.
         overlap: side of a patch, in steps from one patch to the next.
         predict: number of distances k, from the first without overlap on (CPC: 5 rows, the farthest 6 below).
@@ -53,9 +52,6 @@ class ImageCPC(Method):
         augment: flip half of the patches, and replicate one channel, drawn per patch, in four fifths of them.
         width: width of the context network (CPC v2: 256).
         depth: residual blocks of the context network (CPC v2: 5).
-
-    Raises:
-        ValueError: if rows lie beyond the grid, or the number of directions is neither 1 nor 4.
     """
 
     def __init__(
@@ -71,18 +67,15 @@ class ImageCPC(Method):
         width: int = 256,
         depth: int = 5,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, sampler or RandomClips(clips=1, num_frames=1))
         self.first = math.ceil(overlap)
-        if not 0 < predict <= grid - self.first:
-            raise ValueError(
-                f"ImageCPC: of {grid} rows, the first {self.first} overlap or are the context: predict must be "
-                f"1 to {grid - self.first}, got {predict}"
-            )
+        most = grid - self.first  # the rows that don't overlap the context's
+        if not 0 < predict <= most:
+            raise ValueError(f"ImageCPC: with {grid=} and {overlap=}, predict must be 1 to {most}, got {predict}")
         if directions not in (1, 4):
             raise ValueError(f"ImageCPC: directions must be 1 or 4, got {directions}")
-        self.encoder, self.grid, self.overlap, self.predict = encoder, grid, overlap, predict
+        self.grid, self.overlap, self.predict = grid, overlap, predict
         self.crop, self.augment = crop, augment
-        self.sampler = sampler or RandomClips(clips=1, num_frames=1)
         features = encoder.num_features
         self.contexts = nn.ModuleList(RowContext(features, width, depth) for _ in range(directions))
         self.ahead = nn.ModuleList(nn.Linear(features, predict * features, bias=False) for _ in range(directions))
@@ -100,13 +93,8 @@ class ImageCPC(Method):
                 target = rows[:, row + self.first :][:, : self.predict]  # [M, K or fewer, grid, D]
                 pair = predicted[:, row, : target.shape[1]], target
                 outputs.append(dense_nce(*(rearrange(part, "m k j d -> m (k j) 1 d") for part in pair)))
-        out = mean_outputs(outputs)
-        names = {"accuracy": "accuracy", "top5": "top5", "temporal": "located"}  # K grid places in the role of K steps
-        metrics = {"loss": out["loss"]}
-        for name, ours in names.items():
-            for prefix in ("", "chance/"):
-                metrics[prefix + ours] = per_video_mean(out[prefix + name], clips)
-        return metrics
+        out = mean_outputs(outputs, clips)  # K places of the grid in the role of K steps
+        return {name.replace("temporal", "located"): value for name, value in out.items()}
 
     def patches(self, pictures: Tensor) -> Tensor:
         """Cut the grid out of ``[M, 3, H, W]`` as the encoder sees it, ``[M, grid, grid, 3, h, w]``."""

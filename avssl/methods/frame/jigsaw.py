@@ -14,13 +14,11 @@ from torch import Tensor
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method
-from avssl.methods.frame.patches import cut_puzzle, draw_patches, encode_patches, mosaic, reorder
-from avssl.methods.heads import LateFusion
+from avssl.methods.frame.patches import TilePuzzle, encode_patches, reorder
 from avssl.methods.losses import classification
 
 
-class Jigsaw(Method):
+class Jigsaw(TilePuzzle):
     """Predict the permutation of nine shuffled tiles of a frame.
 
     A frame is cut into 3 x 3 cells, and a tile out of each. The tiles are shuffled by one of a set of permutations that
@@ -34,7 +32,6 @@ class Jigsaw(Method):
 
     Args:
         encoder: frame encoder, applied to each tile.
-        sampler: draws the frames.
         permutations: size of the set (the paper's best: 1000).
         puzzles: puzzles per frame.
         tile: side of a tile as a fraction of its cell's (paper: 64 of 75 pixels).
@@ -58,17 +55,13 @@ class Jigsaw(Method):
         hidden: int = 4096,
         grid: int = 3,
     ) -> None:
-        super().__init__()
-        self.encoder, self.grid, self.tile, self.shift, self.puzzles = encoder, grid, tile, shift, puzzles
-        self.sampler = sampler or RandomClips(clips=4, num_frames=1)
+        super().__init__(encoder, sampler, puzzles, tile, shift, width, hidden, grid, permutations)
         self.register_buffer("orders", distant_permutations(grid**2, permutations).clone(), persistent=False)
-        self.head = LateFusion(encoder.num_features, grid**2, width, hidden, permutations)
         self.caption = f"which of {permutations} orders of {grid**2} tiles"
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and accuracy over B·N·T·puzzles puzzles."""
-        tiles = cut_puzzle(clips.video.flatten(0, 2), self.grid, self.tile, self.shift)
-        target, scores = self._predict(tiles, self.puzzles)
+        target, scores = self._predict(self.tiles(clips), self.puzzles)
         return classification(scores.flatten(0, 1), target.flatten(), clips)
 
     def _predict(self, tiles: Tensor, puzzles: int) -> tuple[Tensor, Tensor]:
@@ -77,13 +70,9 @@ class Jigsaw(Method):
         drawn = torch.randint(len(self.orders), (len(parts), puzzles), device=parts.device)
         return drawn, self.head(reorder(parts, self.orders[drawn]))
 
-    def pictures(self, clips: Clips) -> dict[str, Tensor]:
-        """Return a puzzle of each frame, and the network's solution."""
-        tiles = cut_puzzle(clips.video.flatten(0, 2), self.grid, self.tile, self.shift)
+    def solve(self, tiles: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         drawn, scores = self._predict(tiles, 1)
-        shown = reorder(tiles, self.orders[drawn])[:, 0]
-        solved = reorder(shown, self.orders[scores.argmax(2)].argsort(2))[:, 0]
-        return {"shown": draw_patches(mosaic(shown), clips), "solved": draw_patches(mosaic(solved), clips)}
+        return self.orders[drawn], self.orders[scores.argmax(2)]
 
 
 @cache
@@ -93,15 +82,7 @@ def distant_permutations(items: int, count: int) -> Tensor:
     The first is the identity (the paper draws it); each next one has the largest sum of Hamming distances to those
     before it. Ties are broken by the largest minimal distance, then by lexicographic order.
 
-    Args:
-        items: n, at most 9.
-        count: number of permutations, at most n!.
-
-    Returns:
-        ``[count, n]`` int64: which item comes first, second, ...
-
-    Raises:
-        ValueError: if there are too few permutations for ``count``, or too many to enumerate.
+    Returns ``[count, n]`` int64: which item comes first, second, ... There are n items, at most 9.
     """
     if items > 9:
         raise ValueError(f"permutations of at most 9 items can be enumerated, got {items}")

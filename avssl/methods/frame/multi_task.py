@@ -26,26 +26,18 @@ class MultiTask(Method):
 
     Args:
         encoder: shared by all tasks.
-        tasks: methods by name, without their encoder; their samplers must be equal.
+        tasks: methods by name, without their encoder; their samplers must be equal, and none may need a labeller.
         weights: weights of the losses by task, 1 by default.
-
-    Raises:
-        ValueError: if samplers differ, a task needs a labeller, or a weight matches no task.
     """
 
     encoder: ResNet
 
     def __init__(
-        self,
-        encoder: ResNet,
-        tasks: dict[str, Callable[[ResNet], Method]],
-        weights: dict[str, float] | None = None,
+        self, encoder: ResNet, tasks: dict[str, Callable[[ResNet], Method]], weights: dict[str, float] | None = None
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
         made = {name: make(encoder) for name, make in tasks.items()}
         samplers = {name: task.sampler for name, task in made.items()}
-        self.sampler = next(iter(samplers.values()))
+        super().__init__(encoder, next(iter(samplers.values())))
         if any(sampler != self.sampler for sampler in samplers.values()):
             raise ValueError(f"MultiTask: all tasks see the same clips, so samplers must be equal, got {samplers}")
         labelled = [name for name, task in made.items() if task.labeller is not None]

@@ -9,8 +9,11 @@ from einops import rearrange
 from torch import Tensor
 
 from avssl.clips import Clips
+from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
+from avssl.methods.base import Method
 from avssl.methods.disguise import random_crops, shift_channels
+from avssl.methods.heads import LateFusion
 from avssl.pixels import denormalise
 
 FLAT = 0.02  # added to the standard deviation of a tile: about one of 256 levels of a normalised picture
@@ -76,3 +79,39 @@ def draw_patches(patches: Tensor, clips: Clips) -> Tensor:
 def reorder(parts: Tensor, orders: Tensor) -> Tensor:
     """Put ``[M, n, ...]`` parts in each of the orders ``[M, K, n]`` of part numbers: ``[M, K, n, ...]``."""
     return parts[torch.arange(len(parts), device=parts.device)[:, None, None], orders]
+
+
+class TilePuzzle(Method):
+    """A pretext task on the shuffled tiles of frames; its arguments are those of `Jigsaw`, and the head's outputs."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        sampler: RandomClips | None,
+        puzzles: int,
+        tile: float,
+        shift: int,
+        width: int,
+        hidden: int,
+        grid: int,
+        out: int,
+    ) -> None:
+        super().__init__(encoder, sampler or RandomClips(clips=4, num_frames=1))
+        self.grid, self.tile, self.shift, self.puzzles = grid, tile, shift, puzzles
+        self.head = LateFusion(encoder.num_features, grid**2, width, hidden, out)
+
+    def tiles(self, clips: Clips) -> Tensor:
+        """Cut the tiles of each of B·N·T frames, ``[M, n, 3, h, w]``."""
+        return cut_puzzle(clips.video.flatten(0, 2), self.grid, self.tile, self.shift)
+
+    def solve(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw one puzzle per frame and solve it: the true and the predicted order, ``[M, 1, n]`` each."""
+        raise NotImplementedError
+
+    def pictures(self, clips: Clips) -> dict[str, Tensor]:
+        """Return a puzzle of each frame, and the network's solution."""
+        tiles = self.tiles(clips)
+        order, answer = self.solve(tiles)
+        shown = reorder(tiles, order)[:, 0]
+        solved = reorder(shown, answer.argsort(2))[:, 0]
+        return {"shown": draw_patches(mosaic(shown), clips), "solved": draw_patches(mosaic(solved), clips)}

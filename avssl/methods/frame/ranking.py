@@ -17,7 +17,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method, measured
 from avssl.methods.frame.patches import draw_patches
 from avssl.methods.losses import nearer
 from avssl.pixels import normalise_rgb
@@ -40,16 +40,11 @@ class Ranking(Method):
     Metric: ``ordered``, the fraction of pairs in the right order; chance 1/2.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws the frames.
         ranked: what is ranked.
-        levels: versions per picture (paper: 5).
+        levels: versions per picture, at least two (paper: 5).
         scale: side of a crop as a fraction of the next larger one's.
         margin: margin between the scores of two levels (the authors' code for image quality: 6); above 0, as without a
             supervised loss equal scores would do.
-
-    Raises:
-        ValueError: if there are fewer than two levels.
     """
 
     def __init__(
@@ -61,23 +56,18 @@ class Ranking(Method):
         scale: float = 0.75,
         margin: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, sampler or RandomClips(num_frames=1))
         if levels < 2:
             raise ValueError(f"Ranking: ranking needs at least two levels, got {levels}")
-        self.encoder, self.ranked, self.levels, self.scale, self.margin = encoder, ranked, levels, scale, margin
-        self.sampler = sampler or RandomClips(num_frames=1)
+        self.ranked, self.levels, self.scale, self.margin = ranked, levels, scale, margin
         self.score = nn.Linear(encoder.num_features, 1, bias=False)  # a bias cancels in differences
         self.caption = {"crops": "more in larger crops", "distortions": "better where less distorted"}[ranked]
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metric over the pairs of B·N·T pictures."""
         margins = score_margins(self._scores(self.versions(clips)))  # [M, pairs]
-        ordered = per_video_mean(nearer(torch.zeros_like(margins), margins).mean(1), clips)
-        return {
-            "loss": (self.margin - margins).clamp(min=0).mean(),
-            "ordered": ordered,
-            "chance/ordered": torch.full_like(ordered, 0.5),
-        }
+        ordered = nearer(torch.zeros_like(margins), margins).mean(1)  # [M]
+        return measured(clips, (self.margin - margins).clamp(min=0).mean(), ordered=(ordered, 0.5))
 
     def versions(self, clips: Clips) -> Tensor:
         """Return K versions of each of B·N·T frames, the highest-ranked first, normalised: ``[B N T, K, 3, h, w]``."""
@@ -107,8 +97,8 @@ def score_margins(scores: Tensor) -> Tensor:
 def nested_crops(pictures: Tensor, levels: int, scale: float) -> Tensor:
     """Draw K nested square crops ``[M, K, C, s, s]``, largest first, around a point near the centre of each.
 
-    The first is as large as ``[M, C, H, W]`` allows, each next one smaller by ``scale``. Every pixel is an original,
-    and none occurs twice in a crop: s is the side of the smallest possible crop.
+    The first is as large as ``[M, C, H, W]`` allows, each next one smaller by ``scale``. Every pixel is an original
+    one, and none occurs twice in a crop: s is the side of the smallest possible crop.
     """
     device = pictures.device
     sides = torch.tensor(pictures.shape[-2:], device=device)

@@ -23,7 +23,6 @@ class RotNet(Rotation):
 
     Args:
         encoder: frame encoder, applied to four frames per frame read.
-        sampler: draws the frames.
     """
 
     def __init__(self, encoder: Encoder, sampler: RandomClips | None = None) -> None:

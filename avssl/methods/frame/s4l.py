@@ -29,9 +29,7 @@ class S4L(RotNet):
     initial count 1 per class. For a video without a label ``class_accuracy`` is that chance.
 
     Args:
-        encoder: frame encoder.
         classes: number of classes of the data.
-        sampler: draws the frames.
         weight: weight of the rotation loss (w).
     """
 
@@ -45,11 +43,7 @@ class S4L(RotNet):
         self.register_buffer("seen", torch.ones(classes))  # labels per class in training
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Return the loss over 4·B·N rotated frames, and both accuracies.
-
-        Raises:
-            ValueError: if a label is not below ``classes``.
-        """
+        """Return the loss over 4·B·N rotated frames, and both accuracies."""
         features = self.encoder(turned(clips.video).flatten(0, 2))  # [B N 4, D]
         out = self.judged(features, clips)
         label = self._label(clips)

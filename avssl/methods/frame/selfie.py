@@ -32,15 +32,11 @@ class Selfie(Method):
 
     Args:
         encoder: frame encoder, applied to each patch.
-        sampler: draws the frames.
         grid: patches per row and per column (paper: 4 for 32 pixels, 7 for 224).
         masked: fraction of the patches that are masked, at least two.
         patch: side of a patch as a fraction of its cell's; below 1 it lies anywhere in the cell (the paper's touch).
         width: size of the vectors that are pooled and compared.
         depth: transformer blocks (paper: 3).
-
-    Raises:
-        ValueError: if no visible patch would be left.
     """
 
     def __init__(
@@ -53,12 +49,11 @@ class Selfie(Method):
         width: int = 1024,
         depth: int = 3,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, sampler or RandomClips(clips=4, num_frames=1))
         self.hidden = max(2, round(masked * grid**2))
         if self.hidden >= grid**2:
             raise ValueError(f"Selfie: masked={masked} leaves none of {grid**2} patches visible: lower it")
-        self.encoder, self.grid, self.patch = encoder, grid, patch
-        self.sampler = sampler or RandomClips(clips=4, num_frames=1)
+        self.grid, self.patch = grid, patch
         self.project = nn.Linear(encoder.num_features, width)
         self.token = nn.Parameter(0.02 * torch.randn(width))
         self.rows, self.columns = (nn.Parameter(torch.randn(grid, width)) for _ in range(2))

@@ -19,7 +19,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet, SplitResNet
 from avssl.labels import RecordedDepth
 from avssl.methods.base import Method
-from avssl.methods.dense import MapHead, cell_means, chance_level, masked_accuracy, most_frequent
+from avssl.methods.dense import MapHead, accuracy_and_chance, cell_means, most_frequent
 from avssl.pixels import ab_bins, lab_to_rgb, rgb_to_lab
 
 BRIGHT = 25  # bins of L that condition the chance level
@@ -27,19 +27,12 @@ MOST = 0.5  # fraction of a cell whose depth must be known for the cell to count
 
 
 class CrossPrediction(NamedTuple):
-    """Prediction of one half for the channels that the other half sees, in M frames of h x w cells.
+    """Prediction of one half for the channels that the other half sees, in M frames of h x w cells."""
 
-    Attributes:
-        scores: ``[M, K, h, w]`` logits over bins.
-        target: ``[M, h, w]`` int64, the true bins.
-        given: ``[M, h, w]`` int64, classes that condition the chance level: what is known without a network.
-        counted: ``[M, h, w]`` bool, cells whose ground truth is known.
-    """
-
-    scores: Tensor
-    target: Tensor
-    given: Tensor
-    counted: Tensor
+    scores: Tensor  # [M, K, h, w] logits over bins
+    target: Tensor  # [M, h, w] int64, the true bins
+    given: Tensor  # [M, h, w] int64, classes that condition the chance level: what is known without a network
+    counted: Tensor  # [M, h, w] bool, cells whose ground truth is known
 
 
 class CrossChannel(Method):
@@ -64,14 +57,10 @@ class CrossChannel(Method):
             answer, right, known, valid = (
                 part.reshape(len(clips), -1) for part in (scores.argmax(1), target, given, counted)
             )
-
-            def score(guess: Tensor, right: Tensor = right, valid: Tensor = valid) -> Tensor:
-                return masked_accuracy(guess == right, valid)
-
             apart = torch.where(valid, 0, 1)  # unknown cells must not vote on the others
             known = torch.where(valid, known, known.max() + 1)
             blind = most_frequent(right, apart), most_frequent(right, known)
-            out[name], out[f"chance/{name}"] = score(answer), chance_level(score, answer, *blind)
+            out |= accuracy_and_chance(name, answer, right, valid, *blind)
         return {"loss": loss, **out}
 
 
@@ -107,8 +96,6 @@ class SplitBrain(CrossChannel):
     Metrics: ``colour`` and ``light``. The chance level is conditional on the other channels' bin in that cell.
 
     Args:
-        encoder: both halves.
-        sampler: draws the frames.
         width: channels per head.
         step: width of a bin of a and b in Lab units; only bins inside sRGB are kept.
         levels: bins of L (paper: 100).
@@ -126,9 +113,8 @@ class SplitBrain(CrossChannel):
         step: float = 10.0,
         levels: int = 100,
     ) -> None:
-        super().__init__()
-        self.encoder, self.levels = encoder, levels
-        self.sampler = sampler or RandomClips(num_frames=1)
+        super().__init__(encoder, sampler or RandomClips(num_frames=1))
+        self.levels = levels
         self.register_buffer("bins", ab_bins(step), persistent=False)  # [Q, 2]
         self.colour = MapHead(encoder.light, len(self.bins), width)
         self.light = MapHead(encoder.colour, levels, width)
@@ -171,7 +157,6 @@ class SplitBrainDepth(CrossChannel):
 
     Args:
         encoder: sees the picture; the half that sees depth has the same architecture.
-        sampler: draws the frames.
         labeller: reads the depth maps.
         width: channels per head.
         near: metres at which the bins of depth begin; nearer depths belong to the first.
@@ -194,10 +179,9 @@ class SplitBrainDepth(CrossChannel):
         levels: int = 24,
         step: float = 10.0,
     ) -> None:
-        super().__init__()
-        self.encoder, self.near, self.far, self.levels = encoder, near, far, levels
-        self.sampler = sampler or RandomClips(num_frames=1)
+        super().__init__(encoder, sampler or RandomClips(num_frames=1))
         self.labeller = labeller or RecordedDepth()
+        self.near, self.far, self.levels = near, far, levels
         self.register_buffer("bins", ab_bins(step), persistent=False)  # [Q, 2]
         self.depth_encoder = ResNet(**encoder.config)
         self.depth = MapHead(encoder, levels, width)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method, measured
 from avssl.methods.disguise import flicker, moving_crop
 from avssl.methods.temporal.common import EitherWay
 from avssl.pixels import denormalise
@@ -43,17 +43,12 @@ class ArrowOfTime(Method):
     hidden by ``drift``, traces of the codec by ``flicker``.
 
     Args:
-        encoder: clip or frame encoder.
-        sampler: draws the clips; their number of frames must be a multiple of ``chunks``.
-        chunks: chunks per clip (the authors' code: 2 of 10 flow fields).
+        chunks: equal chunks per clip, a divisor of its frames (the authors' code: 2 of 10 flow fields).
         differences: encode the differences of consecutive frames of a chunk, one fewer than its frames.
         drift: see `moving_crop`; 0, the default, leaves the camera as it is.
         flicker: see `avssl.methods.disguise.flicker`; 0 leaves frames as they are.
         hidden: channels of the two convolutions over the chunks' maps (the authors' code: 1024).
         dropout: rate after each of them (the authors' code: 0.5).
-
-    Raises:
-        ValueError: if the clips can't be cut into equal chunks.
     """
 
     sampler: ForwardsOrBackwards
@@ -69,10 +64,8 @@ class ArrowOfTime(Method):
         hidden: int = 1024,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__()
-        self.encoder, self.chunks, self.differences = encoder, chunks, differences
-        self.drift, self.flicker = drift, flicker
-        self.sampler = sampler or ForwardsOrBackwards()
+        super().__init__(encoder, sampler or ForwardsOrBackwards())
+        self.chunks, self.differences, self.drift, self.flicker = chunks, differences, drift, flicker
         if self.sampler.num_frames % chunks:
             raise ValueError(f"ArrowOfTime: {self.sampler.num_frames} frames can't be cut into {chunks} equal chunks")
         layers: list[nn.Module] = []
@@ -86,11 +79,8 @@ class ArrowOfTime(Method):
         """Return loss and accuracy over B·N clips."""
         score = self.evidence(self.disguised(clips.video.flatten(0, 1))).mean(dim=(1, 2))  # [B N]
         target = backwards(clips.times).flatten()
-        return {
-            "loss": F.binary_cross_entropy_with_logits(score, target.float()),
-            "accuracy": per_video_mean(((score > 0) == target).float(), clips),
-            "chance/accuracy": torch.full((len(clips),), 0.5, device=score.device),
-        }
+        loss = F.binary_cross_entropy_with_logits(score, target.float())
+        return measured(clips, loss, accuracy=((score > 0) == target, 0.5))
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the direction of each clip."""

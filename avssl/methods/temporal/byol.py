@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method
+from avssl.methods.base import Method, measured
 from avssl.methods.heads import projection
 from avssl.methods.losses import mean_outputs, retrieval_accuracy
 from avssl.methods.momentum import MomentumCopy
@@ -31,14 +31,10 @@ class BYOL(Method):
     the number of videos, which is also the accuracy after collapse.
 
     Args:
-        encoder: clip encoder.
         sampler: draws rho clips, anywhere in the video (Feichtenhofer et al.: rho is 2, better 4).
         hidden: width of the hidden layers of the projection and of the predictor (4096).
         out: width of the projection (256).
         momentum: initial momentum (0.996).
-
-    Raises:
-        ValueError: if the sampler draws fewer than two clips.
     """
 
     sampler: RandomClips
@@ -51,11 +47,9 @@ class BYOL(Method):
         out: int = 256,
         momentum: float = 0.996,
     ) -> None:
-        super().__init__()
-        self.sampler = sampler or RandomClips(2, 8, 0.267)
+        super().__init__(encoder, sampler or RandomClips(2, 8, 0.267))
         if self.sampler.clips < 2:
             raise ValueError(f"BYOL: sampler.clips must be at least 2, got {self.sampler.clips}")
-        self.encoder = encoder
         self.head = projection(encoder.num_features, hidden, out)
         self.predictor = projection(out, hidden, out)
         self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
@@ -69,9 +63,8 @@ class BYOL(Method):
         outputs = []
         for one, other in permutations(range(self.sampler.clips), 2):
             loss = 2 - 2 * F.cosine_similarity(predicted[one], target[other]).mean()
-            correct, chance = retrieval_accuracy(predicted[one], target[other])
-            outputs.append({"loss": loss, "accuracy": correct, "chance/accuracy": chance})
-        return mean_outputs(outputs)
+            outputs.append(measured(clips, loss, accuracy=retrieval_accuracy(predicted[one], target[other])))
+        return mean_outputs(outputs, clips)
 
     def after_step(self, progress: float) -> None:
         """Update the momentum encoder."""

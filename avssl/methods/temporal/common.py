@@ -15,7 +15,7 @@ from avssl.data.samplers import ClipSampler, RandomClips
 from avssl.encoders import Encoder, ResNet
 from avssl.media import VideoInfo
 from avssl.methods.base import Method
-from avssl.methods.dense import MapHead, chance_level, masked_accuracy, predict_middle_frames
+from avssl.methods.dense import MapHead, middle_frames
 
 
 @dataclass(frozen=True)
@@ -30,27 +30,26 @@ class EitherWay(RandomClips):
 
 
 class MiddleFrameMethod(Method):
-    """Dense prediction for the middle frame of a clip, from that frame alone; the labeller sees all frames."""
+    """Dense prediction for the middle frame of a clip, from that frame alone; the labeller sees all frames.
+
+    Args:
+        encoder: frame encoder.
+        sampler: draws the clip that motion is measured in.
+        labeller: computes the target from that clip.
+        width: channels of the head.
+    """
 
     encoder: ResNet
 
     def __init__(self, encoder: ResNet, sampler: ClipSampler, labeller: Labeller, width: int) -> None:
-        super().__init__()
-        self.encoder, self.sampler, self.labeller = encoder, sampler, labeller
+        super().__init__(encoder, sampler)
+        self.labeller = labeller
         self.head = MapHead(encoder, 1, width)
 
     def scores(self, clips: Clips) -> Tensor:
         """Return logits ``[B, N, h, w]`` for the middle frames."""
-        return predict_middle_frames(self.head, self.encoder, clips)
-
-
-def accuracy_and_chance(name: str, answer: Tensor, right: Tensor, counted: Tensor, *blind: Tensor) -> dict[str, Tensor]:
-    """Return the accuracy over the counted places and its `chance_level`; all tensors are ``[B, ...]``."""
-
-    def score(guess: Tensor) -> Tensor:
-        return masked_accuracy(guess == right, counted)
-
-    return {name: score(answer), f"chance/{name}": chance_level(score, answer, *blind)}
+        stages = self.encoder.stages(middle_frames(clips))
+        return self.head(stages).squeeze(1).unflatten(0, clips.video.shape[:2])
 
 
 def frame_vectors(encoder: Encoder, head: nn.Module, video: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from avssl.clips import Clips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method
 from avssl.methods.losses import dense_nce, mean_outputs
-from avssl.methods.recurrent import Blocks, chronological
+from avssl.methods.recurrent import Blocks
 
 
 class CPC(Method):
@@ -33,40 +33,28 @@ class CPC(Method):
 
     Args:
         encoder: block encoder; a frame encoder's vectors are averaged over the frames of a block.
-        sampler: draws the blocks.
-        predict: K, the number of blocks predicted (the paper's speech: 12 steps of 10 ms).
+        predict: K, the number of blocks predicted, fewer than there are (the paper's speech: 12 steps of 10 ms).
         width: context width (the paper's speech: 256).
-
-    Raises:
-        ValueError: if no block is left to predict, or to predict from.
     """
 
     sampler: Blocks
 
     def __init__(self, encoder: Encoder, sampler: Blocks | None = None, predict: int = 3, width: int = 256) -> None:
-        super().__init__()
-        self.encoder, self.sampler, self.predict = encoder, sampler or Blocks(), predict
-        if not 0 < predict < self.sampler.blocks:
-            raise ValueError(f"CPC: predict must be 1 to {self.sampler.blocks - 1}, got {predict}")
+        super().__init__(encoder, sampler or Blocks())
+        self.predict = self.sampler.checked(predict)
+        seconds = self.sampler.num_frames * self.sampler.step
+        self.caption = f"after each block, the next {predict} of {seconds:.2f} s"
         self.context = nn.GRU(encoder.num_features, width, batch_first=True)
         self.ahead = nn.ModuleList(nn.Linear(width, encoder.num_features, bias=False) for _ in range(predict))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over all contexts of B videos."""
         blocks = self.sampler.blocks
-        frames = rearrange(chronological(clips), "m (block t) c h w -> (m block) t c h w", block=blocks)  # M is B N
-        encoded = rearrange(self.encoder(frames), "(m block) d -> m block d", block=blocks)
+        encoded = rearrange(self.encoder(self.sampler.cut(clips)), "(m block) d -> m block d", block=blocks)
         with torch.autocast(encoded.device.type, enabled=False):
             contexts, _ = self.context(encoded.float())  # [B N, blocks, width]
         outputs = []
         for seen in range(1, blocks - self.predict + 1):
             predicted = torch.stack([ahead(contexts[:, seen - 1]) for ahead in self.ahead], 1)  # [B N, K, D]
             outputs.append(dense_nce(predicted[:, :, None], encoded[:, seen : seen + self.predict, None]))
-        out = mean_outputs(outputs)
-        return {name: value if name == "loss" else per_video_mean(value, clips) for name, value in out.items()}
-
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """Name the number and length of the predicted blocks."""
-        seconds = self.sampler.num_frames * self.sampler.step
-        line = f"after each block, the next {self.predict} of {seconds:.2f} s"
-        return [[line] * clips.times.shape[1] for _ in range(len(clips))]
+        return mean_outputs(outputs, clips)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method
+from avssl.methods.base import Method, measured
 from avssl.methods.disguise import random_crops, replicate_channel
 
 PIECES = 4
@@ -25,17 +25,11 @@ KINDS = ("spatial", "temporal")
 
 
 class Puzzles(NamedTuple):
-    """Pieces and targets for B clips: P puzzles in space, then P puzzles in time.
+    """Pieces and targets for B clips: P puzzles in space, then P puzzles in time."""
 
-    Attributes:
-        pieces: ``[B, 2, P, 4, f, 3, h, w]``.
-        order: ``[B, 2, P]`` index of the permutation applied.
-        upside_down: ``[B, 2, P]`` bool, whether all pieces are rotated by 180 degrees.
-    """
-
-    pieces: Tensor
-    order: Tensor
-    upside_down: Tensor
+    pieces: Tensor  # [B, 2, P, 4, f, 3, h, w]
+    order: Tensor  # [B, 2, P] index of the permutation applied
+    upside_down: Tensor  # [B, 2, P] bool, whether all pieces are rotated by 180 degrees
 
 
 class CubicPuzzles(Method):
@@ -55,7 +49,6 @@ class CubicPuzzles(Method):
     fractions of a cell. Spatial and temporal puzzles have separate classifiers.
 
     Args:
-        encoder: clip encoder.
         sampler: draws one clip per video, a multiple of 4 frames.
         crop: side of a piece as a fraction of its cell's (the paper: 80 / 112).
         puzzles: puzzles of each kind per clip, from different moments or quarters; at most 4.
@@ -63,12 +56,10 @@ class CubicPuzzles(Method):
         replicate: apply channel replication.
         rotate: turn pieces upside down at random and classify it.
         hidden: width of the layer over the four vectors.
-
-    Raises:
-        ValueError: if a clip can't be cut into four parts, or the sampler draws several clips.
     """
 
     orders: Tensor
+    caption = "put four cubes in order"
     sampler: RandomClips
 
     def __init__(
@@ -82,10 +73,9 @@ class CubicPuzzles(Method):
         rotate: bool = True,
         hidden: int = 512,
     ) -> None:
-        super().__init__()
-        self.encoder, self.crop, self.duration, self.count = encoder, crop, duration, puzzles
+        super().__init__(encoder, sampler or RandomClips(num_frames=128, step=0.04))
+        self.crop, self.duration, self.count = crop, duration, puzzles
         self.replicate, self.rotate = replicate, rotate
-        self.sampler = sampler or RandomClips(num_frames=128, step=0.04)
         if self.sampler.num_frames % PIECES or self.sampler.clips != 1:
             raise ValueError(f"CubicPuzzles needs one clip of a multiple of {PIECES} frames, got {self.sampler}")
         orders = torch.tensor(list(permutations(range(PIECES))))  # [24, 4]
@@ -102,18 +92,16 @@ class CubicPuzzles(Method):
         hidden = self.head(rearrange(vectors, "(puzzle piece) d -> puzzle (piece d)", piece=PIECES))
         hidden = hidden.unflatten(0, puzzles.order.shape)  # [B, 2, P, hidden]
         loss = torch.zeros((), device=hidden.device)
-        out: dict[str, Tensor] = {}
+        metrics: dict[str, tuple[Tensor, float]] = {}
         for kind, (name, classifier) in enumerate(zip(KINDS, self.order, strict=True)):
             scores, order = classifier(hidden[:, kind]).float(), puzzles.order[:, kind]  # [B, P, 24], [B, P]
             loss = loss + F.cross_entropy(scores.flatten(0, 1), order.flatten()) / len(KINDS)
-            out[f"{name}_accuracy"] = (scores.argmax(2) == order).float().mean(1)
-            out[f"chance/{name}_accuracy"] = torch.full((len(clips),), 1 / len(self.orders), device=scores.device)
+            metrics[f"{name}_accuracy"] = scores.argmax(2) == order, 1 / len(self.orders)
         if self.turn is not None:
             score = self.turn(hidden).squeeze(3).float()  # [B, 2, P]
             loss = loss + F.binary_cross_entropy_with_logits(score, puzzles.upside_down.float())
-            out["rotation_accuracy"] = ((score > 0) == puzzles.upside_down).float().mean((1, 2))
-            out["chance/rotation_accuracy"] = torch.full((len(clips),), 0.5, device=score.device)
-        return {"loss": loss, **out}
+            metrics["rotation_accuracy"] = (score > 0) == puzzles.upside_down, 0.5
+        return measured(clips, loss, **metrics)
 
     def puzzles(self, video: Tensor) -> Puzzles:
         """Draw puzzles from ``[B, T, 3, H, W]`` clips, with torch's global generator."""
@@ -132,10 +120,6 @@ class CubicPuzzles(Method):
         upside_down = torch.rand(shape, device=device) < (0.5 if self.rotate else 0.0)
         turned = rearrange(upside_down, "b kind p -> b kind p 1 1 1 1 1")
         return Puzzles(torch.where(turned, pieces.flip(-1, -2), pieces), order, upside_down)
-
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """Name the task; the puzzles themselves are drawn in ``forward``."""
-        return [["put four cubes in order"]] * len(clips)
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return the middle frames of one puzzle of each kind, as shown and in the correct order."""

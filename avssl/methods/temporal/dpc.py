@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean
-from avssl.methods.losses import dense_nce
-from avssl.methods.recurrent import Blocks, ConvGRU, chronological
+from avssl.methods.base import Method
+from avssl.methods.losses import dense_nce, mean_outputs
+from avssl.methods.recurrent import Blocks, ConvGRU
 
 
 class DPC(Method):
@@ -34,20 +34,14 @@ class DPC(Method):
 
     Args:
         encoder: clip encoder with maps (the paper: a 3D residual network whose first two stages are 2D).
-        sampler: draws the blocks.
-        predict: blocks to predict, the last of the stretch.
-
-    Raises:
-        ValueError: if no block is left to predict, or to predict from.
+        predict: blocks to predict, the last of the stretch, fewer than there are.
     """
 
     sampler: Blocks
 
     def __init__(self, encoder: Encoder, sampler: Blocks | None = None, predict: int = 3) -> None:
-        super().__init__()
-        self.encoder, self.sampler, self.predict = encoder, sampler or Blocks(), predict
-        if not 0 < predict < self.sampler.blocks:
-            raise ValueError(f"{type(self).__name__}: predict must be 1 to {self.sampler.blocks - 1}, got {predict}")
+        super().__init__(encoder, sampler or Blocks())
+        self.predict = self.sampler.checked(predict)
         features = encoder.num_features
         self.project = nn.Conv2d(features, features, 1)
         self.aggregate = ConvGRU(features, features)
@@ -57,15 +51,12 @@ class DPC(Method):
         """Return loss and metrics over the predicted blocks of B videos."""
         blocks = self.encoded(clips)  # [B N, blocks, D, H', W']
         past, future = blocks.split([blocks.shape[1] - self.predict, self.predict], 1)
-        out = dense_nce(places(self.predicted(past, self.aggregate)), places(future))
-        return {name: value if name == "loss" else per_video_mean(value, clips) for name, value in out.items()}
+        return mean_outputs([dense_nce(places(self.predicted(past, self.aggregate)), places(future))], clips)
 
     def encoded(self, clips: Clips) -> Tensor:
         """Encode the blocks in time order: ``[B N, blocks, D, H', W']``."""
-        blocks = self.sampler.blocks
-        frames = rearrange(chronological(clips), "m (block t) c h w -> (m block) t c h w", block=blocks)  # M is B N
-        maps = self.project(self.encoder.maps(frames).mean(2))
-        return rearrange(maps, "(m block) d h w -> m block d h w", block=blocks)
+        maps = self.project(self.encoder.maps(self.sampler.cut(clips)).mean(2))
+        return rearrange(maps, "(m block) d h w -> m block d h w", block=self.sampler.blocks)
 
     def predicted(self, past: Tensor, aggregate: ConvGRU) -> Tensor:
         """Predict the next K blocks ``[R, K, D, H', W']`` from the past ones ``[R, blocks, D, H', W']``."""

@@ -36,10 +36,6 @@ class EdgesFromMotion(MiddleFrameMethod):
     structured forests and HED; one detector trained throughout instead of a new one per round.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws the clip that the motion is measured in; its middle frame is the input.
-        labeller: computes flow and confidence.
-        width: channels of the head.
         rounds: rounds of flow and edges (the paper: 4).
         jump: velocity difference of adjacent cells that makes a full edge, in image widths per second.
         edge: weight of an edge cell, relative to 1 for others.

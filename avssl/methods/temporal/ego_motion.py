@@ -16,9 +16,9 @@ from avssl.data.samplers import TINY, random_start, uniform
 from avssl.encoders import Encoder, ResNet
 from avssl.labels import AXES, EgoMotionFromPoses, EgoMotionFromVideo
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, require_frame_encoder
-from avssl.methods.dense import MapHead, masked_accuracy, most_frequent
-from avssl.methods.temporal.common import EitherWay, accuracy_and_chance
+from avssl.methods.base import Method, measured
+from avssl.methods.dense import MapHead, accuracy_and_chance, masked_accuracy, most_frequent
+from avssl.methods.temporal.common import EitherWay
 
 REACH = 2  # largest displacement that can be matched, in cells of 8 pixels
 
@@ -46,6 +46,7 @@ class EgoMotion(Method):
 
     encoder: ResNet
     labeller: EgoMotionFromPoses | EgoMotionFromVideo
+    frames_only = True
 
     def __init__(
         self,
@@ -55,9 +56,7 @@ class EgoMotion(Method):
         width: int = 128,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__()
-        require_frame_encoder(self, encoder)
-        self.encoder, self.sampler = encoder, sampler or EitherWay(num_frames=2, step=0.32)
+        super().__init__(encoder, sampler or EitherWay(num_frames=2, step=0.32))
         self.head = MapHead(encoder, 32, hidden=32)
         self.labeller = labeller or EgoMotionFromVideo()
         convolution = nn.Conv2d((2 * REACH + 1) ** 2, width, 3, padding=1)
@@ -120,10 +119,7 @@ class NearAndFar:
     Args:
         pairs: pairs per video; the even ones are near.
         near: longest time between near frames, in seconds.
-        far: shortest time between far frames, in seconds.
-
-    Raises:
-        ValueError: unless 0 < near <= far.
+        far: shortest time between far frames, in seconds; at least ``near``.
     """
 
     pairs: int = 4
@@ -158,17 +154,15 @@ class SlowFeatures(Method):
     Metric: ``order``, whether a near pair has closer features than a far pair of the same video; chance is 0.5.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws the pairs.
         margin: smallest distance of far frames; below 2, since features have length 1.
     """
 
     sampler: NearAndFar
+    frames_only = True
 
     def __init__(self, encoder: Encoder, sampler: NearAndFar | None = None, margin: float = 1.0) -> None:
-        super().__init__()
-        require_frame_encoder(self, encoder)
-        self.encoder, self.sampler, self.margin = encoder, sampler or NearAndFar(), margin
+        super().__init__(encoder, sampler or NearAndFar())
+        self.margin = margin
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return the loss over all pairs, and their order within each video."""
@@ -178,12 +172,7 @@ class SlowFeatures(Method):
         near = self.near(clips.times)
         loss = torch.where(near, distance, (self.margin - distance).clamp(min=0)).mean()
         ordered = distance[:, :, None] < distance[:, None, :]  # [B, N, N]
-        counted = near[:, :, None] & ~near[:, None, :]
-        return {
-            "loss": loss,
-            "order": masked_accuracy(ordered, counted),
-            "chance/order": torch.full((len(clips),), 0.5, device=loss.device),
-        }
+        return measured(clips, loss, order=(masked_accuracy(ordered, near[:, :, None] & ~near[:, None, :]), 0.5))
 
     def near(self, times: Tensor) -> Tensor:
         """Return whether each pair of frames is near: ``[..., 2]`` seconds to ``[...]`` bool."""

@@ -17,7 +17,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.labels import AtomicFlow, AtomicSceneFlow
 from avssl.methods.base import Method
-from avssl.methods.temporal.common import accuracy_and_chance
+from avssl.methods.dense import accuracy_and_chance
 
 
 class FlowPrediction(Method):
@@ -35,15 +35,11 @@ class FlowPrediction(Method):
     from recorded depth (`AtomicSceneFlow`); without depth it is in 2D, from RGB (`AtomicFlow`).
 
     Args:
-        encoder: frame or clip encoder.
         sampler: draws the ``seen`` frames, then one more per future step.
         labeller: computes the atomic flows; 2D if None.
-        seen: number of input frames (the paper: 2).
+        seen: number of input frames, at least 2 and fewer than are drawn (the paper: 2).
         width: channels of the recurrent and the upsampling layers.
         still: loss weight of a static cell, relative to 1 for a moving one.
-
-    Raises:
-        ValueError: if the sampler draws no frame beyond those seen.
     """
 
     labeller: AtomicFlow | AtomicSceneFlow
@@ -58,12 +54,10 @@ class FlowPrediction(Method):
         width: int = 64,
         still: float = 0.2,
     ) -> None:
-        super().__init__()
-        self.sampler = sampler or RandomClips(num_frames=seen + 7)
+        super().__init__(encoder, sampler or RandomClips(num_frames=seen + 7))
         if not 2 <= seen < self.sampler.num_frames:
             raise ValueError(f"FlowPrediction: expected 2 <= seen < num_frames, got seen={seen} and {self.sampler}")
-        self.encoder, self.labeller = encoder, labeller or AtomicFlow()
-        self.seen, self.still = seen, still
+        self.labeller, self.seen, self.still = labeller or AtomicFlow(), seen, still
         self.reads = ConvLSTM(encoder.num_features, width)
         self.unrolls = ConvLSTM(0, width)
         layers: list[nn.Module] = []
@@ -127,12 +121,7 @@ class FlowPrediction(Method):
 
 
 class ConvLSTM(nn.Module):
-    """One step of a convolutional LSTM (Shi et al., NIPS 2015), without peepholes.
-
-    Args:
-        inputs: input channels; 0 for no input.
-        width: state channels.
-    """
+    """One step of a convolutional LSTM (Shi et al., NIPS 2015), without peepholes; 0 channels for no input."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from avssl.clips import Clips
 from avssl.encoders import Encoder
-from avssl.methods.base import per_video_mean
 from avssl.methods.losses import dense_nce, mean_outputs
 from avssl.methods.recurrent import Blocks, ConvGRU
 from avssl.methods.temporal.dpc import DPC, places
@@ -29,8 +28,6 @@ class MemDPC(DPC):
     The paper fuses an RGB and an optical flow network at the end; here there is one network.
 
     Args:
-        encoder: clip encoder with maps.
-        sampler: draws the blocks.
         predict: blocks to predict in each direction.
         slots: memory slots.
         backward: also predict the beginning from the end.
@@ -58,8 +55,7 @@ class MemDPC(DPC):
         for aggregate, read in ((self.aggregate, blocks), (self.aggregate_backward, blocks.flip(1))):
             if aggregate is not None:
                 outputs.append(dense_nce(places(self.predicted(read[:, :seen], aggregate)), places(read[:, seen:])))
-        out = mean_outputs(outputs)
-        return {name: value if name == "loss" else per_video_mean(value, clips) for name, value in out.items()}
+        return mean_outputs(outputs, clips)
 
     def next_block(self, hidden: Tensor) -> Tensor:
         """Return the mean of the memory's slots under the distribution predicted from the state ``[R, D, H', W']``."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method
+from avssl.methods.base import Method, measured
 from avssl.methods.distributed import gather
 from avssl.methods.heads import projection
 from avssl.methods.losses import inner_products, mean_outputs, retrieval_accuracy
@@ -32,7 +32,6 @@ class MoCo(Method):
     older weights and can be told apart by that alone); chance is one over the number of videos in the batch.
 
     Args:
-        encoder: clip encoder.
         sampler: draws two clips.
         hidden: width of the head's hidden layers (the paper: 2048).
         out: width of the projection (the paper: 128).
@@ -40,9 +39,6 @@ class MoCo(Method):
         temperature: softmax temperature (the paper: 0.1).
         momentum: initial momentum (the authors' code: 0.994).
         queue: size of the queue (the paper: 65536); 0 compares within the batch, as v3 does.
-
-    Raises:
-        ValueError: unless the sampler draws two clips.
     """
 
     sampler: RandomClips
@@ -60,11 +56,10 @@ class MoCo(Method):
         momentum: float = 0.994,
         queue: int = 65536,
     ) -> None:
-        super().__init__()
-        self.sampler = sampler or RandomClips(2, 8, 0.267)
+        super().__init__(encoder, sampler or RandomClips(2, 8, 0.267))
         if self.sampler.clips != 2:
             raise ValueError(f"MoCo: sampler.clips must be 2, a query and its key; got {self.sampler.clips}")
-        self.encoder, self.temperature = encoder, temperature
+        self.temperature = temperature
         self.head = projection(encoder.num_features, hidden, out, layers)
         self.predictor = nn.Identity() if queue else projection(out, hidden, out)
         self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
@@ -80,9 +75,8 @@ class MoCo(Method):
         for query_clips, key_clips in sides:
             query = F.normalize(self.predictor(self.head(self.encoder(query_clips))).float(), dim=1)  # [B, out]
             key = F.normalize(self.copy(key_clips).float(), dim=1)
-            correct, chance = retrieval_accuracy(query, key)
-            outputs.append({"loss": self._contrast(query, key), "accuracy": correct, "chance/accuracy": chance})
-        return mean_outputs(outputs)
+            outputs.append(measured(clips, self._contrast(query, key), accuracy=retrieval_accuracy(query, key)))
+        return mean_outputs(outputs, clips)
 
     def _contrast(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the cross-entropy of matching queries ``[B, out]`` with keys of this step and of the queue."""

@@ -32,10 +32,6 @@ class MovingObjects(MiddleFrameMethod):
     objects in the whole (randomly cropped) image are predicted, with a convolutional head.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws the clip that the motion is measured in; its middle frame is the input.
-        labeller: computes the trimap.
-        width: channels of the head.
         moving: loss weight of a moving cell, relative to 1 for others; above 1 because few cells move.
     """
 

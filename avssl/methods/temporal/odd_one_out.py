@@ -107,8 +107,6 @@ class OddOneOut(Method):
     encoder reads the frames themselves, as after export, or their differences (the default).
 
     Args:
-        encoder: clip encoder.
-        sampler: draws the sub-sequences.
         fusion: how vectors are fused (the paper's best: the sum of differences).
         differences: encode the differences of consecutive frames.
         hidden: width of the fully connected layers (AlexNet: 4096).
@@ -124,9 +122,8 @@ class OddOneOut(Method):
         differences: bool = True,
         hidden: int = 512,
     ) -> None:
-        super().__init__()
-        self.encoder, self.differences, self.fusion = encoder, differences, fusion
-        self.sampler = sampler or OddOneOutClips()
+        super().__init__(encoder, sampler or OddOneOutClips())
+        self.differences, self.fusion = differences, fusion
         questions = self.sampler.questions
         self.branch = nn.Sequential(nn.Linear(encoder.num_features, hidden), nn.ReLU())
         fused = hidden * questions if fusion == "concatenation" else hidden

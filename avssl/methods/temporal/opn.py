@@ -18,7 +18,7 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, require_frame_encoder
+from avssl.methods.base import Method
 from avssl.methods.disguise import random_crops, replicate_channel
 from avssl.methods.heads import fully_connected
 from avssl.methods.losses import classification
@@ -74,8 +74,6 @@ class OPN(Method):
     transformed frames; one fully connected layer over its maps replaces fc6.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws the tuples.
         jitter: largest shift of a frame's crop from the centre, in pixels (the paper: 5).
         split: apply channel splitting.
         hidden: width of the layer over a frame's maps (the authors' code: 1024).
@@ -85,6 +83,8 @@ class OPN(Method):
     """
 
     orders: Tensor
+    sampler: ShuffledFrames
+    frames_only = True
 
     def __init__(
         self,
@@ -97,10 +97,8 @@ class OPN(Method):
         grid: int = 4,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__()
-        require_frame_encoder(self, encoder)
-        self.encoder, self.jitter, self.split = encoder, jitter, split
-        self.sampler = sampler or ShuffledFrames()
+        super().__init__(encoder, sampler or ShuffledFrames())
+        self.jitter, self.split = jitter, split
         count = self.sampler.num_frames
         orders = [order for order in permutations(range(count)) if order[0] < order[-1]]  # no reversals
         self.register_buffer("orders", torch.tensor(orders), persistent=False)  # [T! / 2, T]

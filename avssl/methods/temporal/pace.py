@@ -35,11 +35,9 @@ class PacedClips:
         num_frames: frames per clip (T; Wang et al.: 16 or 64).
         step: seconds between frames at pace 1; at least one frame of the video, since repeated frames reveal the pace.
         paces: rising, at least two (Wang et al.: 1, 2, 3, 4; SpeedNet: 1, 2).
-        wobble: largest relative speed-up (SpeedNet: 1 to 1.2 and 1.7 to 2.2 times); hides the beat with the frame rate.
+        wobble: largest relative speed-up, short of the next pace, which hides the beat with the frame rate (SpeedNet: 1
+            to 1.2 and 1.7 to 2.2 times).
         motion_weighted: prefer windows with much motion.
-
-    Raises:
-        ValueError: if a clip could belong to two paces, or there are fewer than two.
     """
 
     num_frames: int = 16
@@ -87,7 +85,6 @@ class Pace(Method):
     the other clip of the video is the nearest in the batch, chance one over the number of other clips.
 
     Args:
-        encoder: clip encoder.
         sampler: draws two clips per video.
         contrast: weight of the contrastive loss (Wang et al.: 0.1); 0 disables it.
         flicker: see `avssl.methods.disguise.flicker`; replaces the paper's colour jitter of each frame.
@@ -108,9 +105,8 @@ class Pace(Method):
         out: int = 128,
         temperature: float = 0.1,
     ) -> None:
-        super().__init__()
-        self.encoder, self.contrast, self.flicker, self.temperature = encoder, contrast, flicker, temperature
-        self.sampler = sampler or PacedClips()
+        super().__init__(encoder, sampler or PacedClips())
+        self.contrast, self.flicker, self.temperature = contrast, flicker, temperature
         self.classifier = nn.Linear(encoder.num_features, len(self.sampler.paces))
         self.head = projection(encoder.num_features, hidden, out) if contrast else None
 

@@ -29,10 +29,6 @@ class DepthOrder(MiddleFrameMethod):
     ``apart``. Chance is the better of 0.5 and another video's prediction, so "lower is nearer" earns nothing.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws the clip that the motion is measured in; its middle frame is the input.
-        labeller: computes the percentiles.
-        width: channels of the head.
         pairs: pairs of cells compared per clip.
         apart: smallest difference of two labels, in [0, 1], for a pair to count.
     """
@@ -64,13 +60,11 @@ class DepthOrder(MiddleFrameMethod):
             values = depth.flatten(2)
             return dense.masked_accuracy((values[..., first] > values[..., second]) == (difference > 0), counted)
 
-        reached = agreement(predicted)
         other = dense.chance_level(agreement, predicted, torch.zeros_like(predicted))
         even = 0.5 * counted.flatten(1).any(1)
-        error = (predicted - target).abs()
         return {
-            "loss": (error * known).sum() / known.sum().clamp(min=1),
-            "agreement": reached,
+            "loss": ((predicted - target).abs() * known).sum() / known.sum().clamp(min=1),
+            "agreement": agreement(predicted),
             "chance/agreement": other if other.mean() > even.mean() else even,
         }
 

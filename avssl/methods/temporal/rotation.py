@@ -32,12 +32,12 @@ class Rotation(Method):
 
     Args:
         encoder: clip encoder, applied to four clips per clip read.
-        sampler: draws the clips.
     """
 
+    caption = "0, 90, 180, 270 degrees"
+
     def __init__(self, encoder: Encoder, sampler: RandomClips | None = None) -> None:
-        super().__init__()
-        self.encoder, self.sampler = encoder, sampler or RandomClips(num_frames=16, step=0.08)
+        super().__init__(encoder, sampler or RandomClips(num_frames=16, step=0.08))
         self.classifier = nn.Linear(encoder.num_features, TURNS)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
@@ -48,10 +48,6 @@ class Rotation(Method):
         """Classify the rotation from the rotated clips' vectors ``[B N 4, D]``: loss, accuracy and chance."""
         target = repeat(torch.arange(TURNS, device=features.device), "k -> (m k)", m=len(features) // TURNS)
         return classification(self.classifier(features).float(), target, clips)
-
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """Name the four angles."""
-        return [["0, 90, 180, 270 degrees"] * clips.video.shape[1]] * len(clips)
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return the first frame of each clip at all four angles."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import TupleFrames
 from avssl.encoders import Encoder
-from avssl.methods.base import Method, per_video_mean, require_frame_encoder
+from avssl.methods.base import Method, measured
 from avssl.methods.heads import fully_connected
 from avssl.methods.temporal.common import frame_vectors
 
@@ -37,14 +37,13 @@ class ShuffleLearn(Method):
     one fully connected layer over its maps for fc6 and fc7, and one hidden layer over the three frames.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws the frames.
         share: weight of tuples in order (the paper: 0.25).
         hidden: width of the fully connected layers (CaffeNet: 4096).
         grid: height and width to which the maps are pooled before the first of them (CaffeNet: 6).
     """
 
     tuples: Tensor
+    frames_only = True
 
     def __init__(
         self,
@@ -54,9 +53,8 @@ class ShuffleLearn(Method):
         hidden: int = 512,
         grid: int = 4,
     ) -> None:
-        super().__init__()
-        require_frame_encoder(self, encoder)
-        self.encoder, self.sampler, self.share = encoder, sampler or TupleFrames(), share
+        super().__init__(encoder, sampler or TupleFrames())
+        self.share = share
         both_ways = torch.tensor([*TUPLES, *(shown[::-1] for shown in TUPLES)])  # [6, 3]
         self.register_buffer("tuples", both_ways, persistent=False)
         self.frame = fully_connected(encoder.num_features, hidden, grid)
@@ -69,13 +67,13 @@ class ShuffleLearn(Method):
         target = in_order(clips.times[:, :, self.tuples]).flatten(0, 1)  # [B N, 6]
         loss = F.binary_cross_entropy_with_logits(score, target.float(), reduction="none")
         odds = math.log(self.share / (1 - self.share))
-        return {
-            "loss": (loss * shares(target, self.share)).sum(1).mean(),
-            "accuracy": per_video_mean((((score > 0) == target) * shares(target, self.share)).sum(1), clips),
-            "chance/accuracy": torch.full((len(clips),), max(self.share, 1 - self.share), device=score.device),
-            "balanced_accuracy": per_video_mean((((score > odds) == target) * shares(target, 0.5)).sum(1), clips),
-            "chance/balanced_accuracy": torch.full((len(clips),), 0.5, device=score.device),
-        }
+        weight = shares(target, self.share)
+        return measured(
+            clips,
+            (loss * weight).sum(1).mean(),
+            accuracy=((((score > 0) == target) * weight).sum(1), max(self.share, 1 - self.share)),
+            balanced_accuracy=((((score > odds) == target) * shares(target, 0.5)).sum(1), 0.5),
+        )
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the tuples of the five frames that are in order and out of order."""

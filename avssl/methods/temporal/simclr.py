@@ -12,7 +12,7 @@ from torch import Tensor
 from avssl.clips import Clips
 from avssl.data.samplers import NearbyClips
 from avssl.encoders import Encoder
-from avssl.methods.base import Method
+from avssl.methods.base import Method, measured
 from avssl.methods.heads import projection
 from avssl.methods.losses import info_nce
 
@@ -23,12 +23,10 @@ class SimCLR(Method):
     Two clips of one video, each with its own augmentation, drawn once for all its frames (CVRL, section 3.3), are a
     positive pair; the clips of other videos are negatives (CVRL, equation 1).
 
-    Metric: ``accuracy``, whether the other clip of the video is the nearest of the 2 B - 1 others; chance 1 / (2 B -
-    1).
+    Metric: ``accuracy``, whether the other clip of the video is the nearest of the 2 B - 1 others; chance is one over
+    their number.
 
     Args:
-        encoder: clip encoder.
-        sampler: draws the two clips.
         hidden: width of the projection head's hidden layers (CVRL: 2048).
         out: width of the projection (CVRL: 128).
         layers: linear layers of the head (CVRL: 3).
@@ -44,8 +42,8 @@ class SimCLR(Method):
         layers: int = 3,
         temperature: float = 0.1,
     ) -> None:
-        super().__init__()
-        self.encoder, self.sampler, self.temperature = encoder, sampler or NearbyClips(), temperature
+        super().__init__(encoder, sampler or NearbyClips())
+        self.temperature = temperature
         self.head = projection(encoder.num_features, hidden, out, layers)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
@@ -53,8 +51,8 @@ class SimCLR(Method):
         projected = self.head(self.encoder(clips.video.flatten(0, 1)))  # [2 B, out], the two clips of a video adjacent
         first, second = rearrange(projected, "(b two) d -> two b d", two=2)
         loss, accuracy, chance = info_nce(first, second, self.temperature)
-        return {"loss": loss, "accuracy": accuracy, "chance/accuracy": chance}
+        return measured(clips, loss, accuracy=(accuracy, chance))
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the pair of each clip."""
-        return [[f"pair {video}", f"pair {video}"] for video in range(len(clips))]
+        return [[f"pair {video}"] * 2 for video in range(len(clips))]

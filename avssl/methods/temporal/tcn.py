@@ -18,7 +18,7 @@ from avssl.clips import Clips, ClipTimes
 from avssl.data.samplers import TINY, random_start
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
-from avssl.methods.base import Method, require_frame_encoder
+from avssl.methods.base import Method, measured
 from avssl.methods.heads import fully_connected
 from avssl.methods.losses import Negatives, lifted, n_pairs, squared_distances, triplet
 from avssl.methods.temporal.common import frame_vectors
@@ -36,9 +36,6 @@ class Moments:
         window: longest time between frames that count as the same (the paper, single-view: 0.2 s).
         margin: shortest time between frames that count as different (the paper: twice the window).
         views: synchronised cameras, 1 or 2.
-
-    Raises:
-        ValueError: for more than two cameras, or if an anchor could be left without a negative.
     """
 
     num_frames: int = 16
@@ -80,8 +77,6 @@ class TCN(Method):
     half: (1 + tau) / 2 of Kendall's tau (as Dwibedi et al., CVPR 2019, section 5.2), chance 1/2.
 
     Args:
-        encoder: frame encoder.
-        sampler: draws anchors and positives.
         loss: ``"triplet"``, ``"n-pairs"`` or ``"lifted"`` (appendix).
         choice: how a triplet's negative is chosen: ``"semi-hard"`` or ``"hard"``.
         hidden: width of the head's hidden layer.
@@ -91,6 +86,7 @@ class TCN(Method):
     """
 
     sampler: Moments
+    frames_only = True
 
     def __init__(
         self,
@@ -103,9 +99,7 @@ class TCN(Method):
         out: int = 32,
         alpha: float = 0.2,
     ) -> None:
-        super().__init__()
-        require_frame_encoder(self, encoder)
-        self.encoder, self.sampler = encoder, sampler or Moments()
+        super().__init__(encoder, sampler or Moments())
         self.loss, self.choice, self.alpha = loss, choice, alpha
         self.head = nn.Sequential(fully_connected(encoder.num_features, hidden, grid), nn.Linear(hidden, out))
 
@@ -120,13 +114,12 @@ class TCN(Method):
         found = times[:, 1].gather(1, nearest)  # [B, T] seconds
         stretch = times[:, 0].amax(1) - times[:, 0].amin(1)  # [B]
         apart = (times[:, 0, :, None] - times[:, 1, None, :]).abs()  # [B, T, T]
-        return {
-            "loss": self._loss(frames, times),
-            "aligned": (1 - (found - times[:, 0]).abs().mean(1) / stretch).float(),
-            "chance/aligned": (1 - apart.mean((1, 2)) / stretch).float(),
-            "ordered": ((1 + kendall(times[:, 0], found)) / 2).float(),
-            "chance/ordered": torch.full((len(clips),), 0.5, device=frames.device),
-        }
+        return measured(
+            clips,
+            self._loss(frames, times),
+            aligned=(1 - (found - times[:, 0]).abs().mean(1) / stretch, 1 - apart.mean((1, 2)) / stretch),
+            ordered=((1 + kendall(times[:, 0], found)) / 2, 0.5),
+        )
 
     def _loss(self, frames: Tensor, times: Tensor) -> Tensor:
         """Return the loss of embeddings ``[B, 2, T, out]`` at times ``[B, 2, T]``."""

@@ -15,8 +15,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
-from avssl.methods.dense import MapHead, cell_means
-from avssl.methods.temporal.common import accuracy_and_chance
+from avssl.methods.dense import MapHead, accuracy_and_chance, cell_means
 from avssl.pixels import denormalise, lab_to_rgb, normalise_rgb, rgb_to_lab
 
 NEARBY = 4.0  # scale in L units of equal brightness, for the chance level
@@ -38,7 +37,6 @@ class TrackByColour(Method):
     convolutions; here a head combines all stages at a quarter of the resolution and frames are encoded one by one.
 
     Args:
-        encoder: frame encoder.
         sampler: draws the references and, last, the target frame (the paper: 3 + 1).
         width: width of the attention's features (the paper: 64).
         clusters: number of colours (the paper: 16).
@@ -50,8 +48,8 @@ class TrackByColour(Method):
     def __init__(
         self, encoder: ResNet, sampler: RandomClips | None = None, width: int = 64, clusters: int = 16
     ) -> None:
-        super().__init__()
-        self.encoder, self.sampler, self.clusters = encoder, sampler or RandomClips(num_frames=4, step=0.16), clusters
+        super().__init__(encoder, sampler or RandomClips(num_frames=4, step=0.16))
+        self.clusters = clusters
         if self.sampler.num_frames < 2:
             raise ValueError(f"TrackByColour: sampler.num_frames must be at least 2, got {self.sampler.num_frames}")
         self.head = MapHead(encoder, width, width)

@@ -17,7 +17,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import FrameLSTM
 from avssl.encoders.lstm import PeepholeLSTM, State
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method, measured
 from avssl.methods.recurrent import chronological
 from avssl.pixels import denormalise
 
@@ -25,13 +25,10 @@ Kind = Literal["none", "unconditional", "conditional"]
 
 
 class Decoder(nn.Module):
-    """LSTM that unrolls a sequence from the encoder's state (section 2).
+    """LSTM that unrolls a sequence of ``values`` wide outputs from the encoder's state (section 2).
 
-    Args:
-        values: width of the output of a step.
-        width: units per layer, as in the encoder.
-        layers: number of layers, as in the encoder.
-        conditional: feed each step the previous output; otherwise steps have no input.
+    It has as many layers and units per layer as the encoder. If it is conditional, each step reads the previous output;
+    otherwise steps have no input.
     """
 
     def __init__(self, values: int, width: int, layers: int, conditional: bool) -> None:
@@ -71,9 +68,6 @@ class UnsupervisedLSTM(Method):
         future: frames to predict, the last of the clip, at least 2; without a predictor all frames are read.
         reconstruct: the decoder of the input.
         predict: the decoder of the future. The paper's best is the composite with a conditional one (section 3).
-
-    Raises:
-        ValueError: if there is no decoder, or too few frames to read or to decode.
     """
 
     encoder: FrameLSTM
@@ -87,8 +81,7 @@ class UnsupervisedLSTM(Method):
         reconstruct: Kind = "unconditional",
         predict: Kind = "conditional",
     ) -> None:
-        super().__init__()
-        self.encoder, self.sampler = encoder, sampler or RandomClips(num_frames=29, step=1 / 30)
+        super().__init__(encoder, sampler or RandomClips(num_frames=29, step=1 / 30))
         if reconstruct == predict == "none":
             raise ValueError("UnsupervisedLSTM: reconstruct and predict are both none; at least one decoder is needed")
         self.future = 0 if predict == "none" else future
@@ -96,6 +89,8 @@ class UnsupervisedLSTM(Method):
         if min(self.seen, self.future or self.seen) < 2:
             counts = f"sampler.num_frames={self.sampler.num_frames}, future={future}"
             raise ValueError(f"UnsupervisedLSTM needs at least 2 frames to read and 2 to predict, got {counts}")
+        then = f", the next {self.future} predicted" if self.future else " and given back"
+        self.caption = f"{self.seen} frames are read{then}"
         kinds: dict[str, Kind] = {"reconstruction": reconstruct, "prediction": predict}
         shape = (encoder.values, encoder.lstm.width, len(encoder.lstm.before))
         self.decoders = nn.ModuleDict(
@@ -107,16 +102,10 @@ class UnsupervisedLSTM(Method):
         targets, decoded = self.decoded(clips)
         name = "prediction" if "prediction" in decoded else "reconstruction"
         found, target = decoded[name].detach(), targets[name]  # [B N, K, V]
-        clip_count, steps = target.shape[:2]
         temporal = matches_target(found, target).mean(1)  # [B N]
         video = matches_target(found.transpose(0, 1), target.transpose(0, 1)).mean(0)  # [B N]
-        return {
-            "loss": torch.stack([F.mse_loss(decoded[name], targets[name]) for name in decoded]).sum(),
-            "temporal": per_video_mean(temporal, clips),
-            "chance/temporal": torch.full((len(clips),), 1 / steps, device=target.device),
-            "video": per_video_mean(video, clips),
-            "chance/video": torch.full((len(clips),), 1 / clip_count, device=target.device),
-        }
+        loss = torch.stack([F.mse_loss(decoded[name], targets[name]) for name in decoded]).sum()
+        return measured(clips, loss, temporal=(temporal, 1 / target.shape[1]), video=(video, 1 / len(target)))
 
     def decoded(self, clips: Clips) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return targets and decoded values, ``[B N, K, V]`` each; the reconstruction in reverse order."""
@@ -129,12 +118,6 @@ class UnsupervisedLSTM(Method):
             target = targets[name]
             found[name] = decoder(state, target.shape[1], target if self.training else None)
         return targets, found
-
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """Name the numbers of frames read and predicted."""
-        line = f"{self.seen} frames are read"
-        line += f", the next {self.future} predicted" if self.future else " and given back"
-        return [[line] * clips.times.shape[1] for _ in range(len(clips))]
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return input and future frames and their decoded versions, earliest first; nothing for percepts."""

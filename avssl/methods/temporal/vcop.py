@@ -30,19 +30,17 @@ class VCOP(Method):
     Metric: ``accuracy`` over the N! orders; chance is 1/N!.
 
     Args:
-        encoder: clip encoder.
-        sampler: draws N consecutive clips and permutes them.
         hidden: width of the pairwise layer (the authors' code: 512).
         dropout: rate before the classifier (the authors' code: 0.5).
     """
 
     orders: Tensor
+    sampler: ShuffledClips
 
     def __init__(
         self, encoder: Encoder, sampler: ShuffledClips | None = None, hidden: int = 512, dropout: float = 0.5
     ) -> None:
-        super().__init__()
-        self.encoder, self.sampler = encoder, sampler or ShuffledClips()
+        super().__init__(encoder, sampler or ShuffledClips())
         count = self.sampler.clips
         orders = torch.tensor(list(permutations(range(count))))  # [N!, N]
         self.register_buffer("orders", orders, persistent=False)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders.vit import Blocks, ViT, space_time_code
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method, measured
 from avssl.methods.losses import identification_accuracy, squared_distances
 from avssl.pixels import denormalise
 
@@ -36,8 +36,6 @@ class VideoMAE(Method):
     Metric: ``identified``, how often a prediction is nearer to its own token than to another of the clip; chance 1/2.
 
     Args:
-        encoder: space-time transformer.
-        sampler: draws the clips.
         hidden: channels of the decoder's tokens (the paper, for ViT-B: 384).
         depth: blocks of the decoder (4).
         masked: share of the places that are masked (0.9).
@@ -48,8 +46,8 @@ class VideoMAE(Method):
     def __init__(
         self, encoder: ViT, sampler: RandomClips | None = None, hidden: int = 384, depth: int = 4, masked: float = 0.9
     ) -> None:
-        super().__init__()
-        self.encoder, self.sampler, self.masked = encoder, sampler or RandomClips(1, 16, 0.16), masked
+        super().__init__(encoder, sampler or RandomClips(1, 16, 0.16))
+        self.masked, self.caption = masked, f"{masked:.0%} hidden"
         self.reduce = nn.Linear(encoder.num_features, hidden)
         self.blank = nn.Parameter(torch.randn(hidden) * 0.02)
         self.decoder = Blocks(hidden, depth)
@@ -66,8 +64,7 @@ class VideoMAE(Method):
             some = slice(None, None, max(1, target.shape[1] // COMPARED))  # of all times, at random places
             distance = squared_distances(predicted[:, some], target[:, some])
             identified = identification_accuracy(distance).mean(1)  # [B N]
-        score, loss = per_video_mean(identified, clips), F.mse_loss(predicted, target)
-        return {"loss": loss, "identified": score, "chance/identified": torch.full_like(score, 0.5)}
+        return measured(clips, F.mse_loss(predicted, target), identified=(identified, 0.5))
 
     def _predict(self, video: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Return the masked tokens' indices ``[B, M]`` and predicted standardised pixels ``[B, M, P]``, float32."""
@@ -91,10 +88,6 @@ class VideoMAE(Method):
         drawn = {"masked": torch.zeros_like(guess), "reconstruction": guess}
         whole = {name: self.encoder.pixels(patches.scatter(1, where, p), grid) for name, p in drawn.items()}
         return {name: denormalise(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
-
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """Name the share that is masked."""
-        return [[f"{self.masked:.0%} hidden"] * clips.video.shape[1]] * len(clips)
 
 
 def tube_mask(clips: int, grid: tuple[int, int, int], masked: float, device: torch.device) -> tuple[Tensor, Tensor]:

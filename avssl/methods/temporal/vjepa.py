@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders.vit import Blocks, ViT, space_time_code
-from avssl.methods.base import Method, per_video_mean
+from avssl.methods.base import Method, measured
 from avssl.methods.losses import identification_accuracy
 from avssl.methods.momentum import MomentumCopy
 from avssl.pixels import denormalise
@@ -40,14 +40,13 @@ class VJEPA(Method):
     the shortest mask; the momentum rises along a cosine instead of linearly.
 
     Args:
-        encoder: space-time transformer.
-        sampler: draws the clips.
         hidden: channels of the predictor's tokens (the paper: 384).
         depth: blocks of the predictor (12).
         momentum: initial momentum (0.998).
     """
 
     encoder: ViT
+    caption = "features behind blocks"
 
     def __init__(
         self,
@@ -57,8 +56,7 @@ class VJEPA(Method):
         depth: int = 12,
         momentum: float = 0.998,
     ) -> None:
-        super().__init__()
-        self.encoder, self.sampler = encoder, sampler or RandomClips(1, 16, 0.16)
+        super().__init__(encoder, sampler or RandomClips(1, 16, 0.16))
         self.copy = MomentumCopy(encoder, momentum)
         self.reduce = nn.Linear(encoder.num_features, hidden)
         self.blank = nn.Parameter(torch.randn(hidden) * 0.02)
@@ -83,8 +81,7 @@ class VJEPA(Method):
             with torch.no_grad():
                 one, other = predicted.transpose(0, 1), target[:, mask].transpose(0, 1)  # [M, B N, D]
                 identified.append(identification_accuracy(torch.cdist(one, other, p=1.0)).mean(0))  # [B N]
-        score, loss = per_video_mean(torch.stack(identified).mean(0), clips), torch.stack(losses).mean()
-        return {"loss": loss, "identified": score, "chance/identified": torch.full_like(score, 0.5)}
+        return measured(clips, torch.stack(losses).mean(), identified=(torch.stack(identified).mean(0), 0.5))
 
     @torch.no_grad()
     def _targets(self, video: Tensor) -> Tensor:
@@ -104,10 +101,6 @@ class VJEPA(Method):
     def after_step(self, progress: float) -> None:
         """Update the momentum encoder."""
         self.copy.follow(self.encoder, progress)
-
-    def describe(self, clips: Clips) -> list[list[str]]:
-        """Name the task; the masks are drawn in `forward`."""
-        return [["features behind blocks"] * clips.video.shape[1]] * len(clips)
 
 
 def block_mask(grid: tuple[int, int, int], count: int, share: float) -> Tensor:
