@@ -171,8 +171,8 @@ def test_syncnet_averages_along_diagonals_and_reads_the_target_off_the_times(mon
     ).eval()
     clips = clips_of(n=1, frames=10)
     vectors = F.normalize(torch.randn(3, 6, 6), dim=2)  # windows of 3 clips, of 5 frames each
-    monkeypatch.setattr(method.streams, "slide", lambda video: vectors)
-    monkeypatch.setattr(method.streams, "hear", lambda sounds: vectors.flatten(0, 1))
+    monkeypatch.setattr(method.streams, "embed_windows", lambda video: vectors)
+    monkeypatch.setattr(method.streams, "embed_audio", lambda sounds: vectors.flatten(0, 1))
     out = method(clips)
     scores = [
         [
@@ -198,8 +198,8 @@ def test_cosines_are_float32_under_autocast(monkeypatch):
     """In bfloat16, cosines that differ by less than 1/256 would be ties."""
     one = F.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.01], [1.0, 0.02]]), dim=1)
     method = SyncNet(EarlyFusion(8), VGG(8), AlignedClips(num_frames=7, step=0.04), hidden=16, out=2, reach=0.04).eval()
-    monkeypatch.setattr(method.streams, "slide", lambda video: one[None])
-    monkeypatch.setattr(method.streams, "hear", lambda sounds: one)
+    monkeypatch.setattr(method.streams, "embed_windows", lambda video: one[None])
+    monkeypatch.setattr(method.streams, "embed_audio", lambda sounds: one)
     clips = clips_of(n=1, b=1, frames=7)
     plain = method(clips)
     with torch.autocast("cpu", dtype=torch.bfloat16):
