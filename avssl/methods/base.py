@@ -17,7 +17,7 @@ from avssl.encoders.base import Exportable
 class Method(nn.Module):
     """A pretext task: the seconds it needs, the target it predicts, and the encoder that is kept.
 
-    Methods take these two arguments, and describe them again only if there is more to say.
+    Every method takes these two arguments; its own docstring repeats them only if there is more to say.
 
     Args:
         encoder: the network that is exported and evaluated by transfer.
@@ -64,7 +64,7 @@ class Method(nn.Module):
         """Return inputs, targets and predictions as images, for ``tools/show.py`` to draw; clips are as in `forward`.
 
         There are K images of any size for each of N clips, by name (``"target"``, ``"prediction"``, ...):
-        ``[B, N, K, 3, H, W]`` RGB in [0, 1]. None if `describe` says it all.
+        ``[B, N, K, 3, H, W]`` RGB in [0, 1]. Empty if `describe` says it all.
         """
         return {}
 

@@ -82,7 +82,8 @@ def distant_permutations(items: int, count: int) -> Tensor:
     The first is the identity (the paper draws it); each next one has the largest sum of Hamming distances to those
     before it. Ties are broken by the largest minimal distance, then by lexicographic order.
 
-    Returns ``[count, n]`` int64: which item comes first, second, ... There are n items, at most 9.
+    Returns ``[count, n]`` int64: which item comes first, second, ... There are n items, at most 9,
+    and at most n! permutations.
     """
     if items > 9:
         raise ValueError(f"permutations of at most 9 items can be enumerated, got {items}")

@@ -25,10 +25,9 @@ Kind = Literal["none", "unconditional", "conditional"]
 
 
 class Decoder(nn.Module):
-    """LSTM that unrolls a sequence of ``values`` wide outputs from the encoder's state (section 2).
+    """LSTM that unrolls a sequence of outputs, ``values`` wide, from the encoder's state (section 2).
 
-    It has as many layers and units per layer as the encoder. If it is conditional, each step reads the previous output;
-    otherwise steps have no input.
+    It has the encoder's layers and units per layer. If conditional, a step reads the previous output, else nothing.
     """
 
     def __init__(self, values: int, width: int, layers: int, conditional: bool) -> None:
