@@ -18,7 +18,7 @@ from avssl.evaluation.results import Results, Score, Summary
 
 WHO = ("pretrained", "random_init", "from_scratch")
 BASELINES = ("random init", "from scratch")
-COMPARED = ("name", "data", "classes", "labels", "folds", "views")  # what makes two protocols one
+COMPARED = ("name", "data", "classes", "labels", "folds", "views")  # parts of a protocol that must be equal
 
 
 def summaries(results: Results, who: str) -> dict[str, Summary]:

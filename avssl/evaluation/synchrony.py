@@ -42,14 +42,14 @@ class Errors:
 
 @dataclass(frozen=True)
 class SynchronyResults:
-    """Result of `measure_synchrony`. Chance of the last two rates is an offset drawn evenly from the curve."""
+    """Result of `measure_synchrony`."""
 
     videos: int  # recordings measured
     left_out: int  # recordings that are too short or silent
     auc: Rate  # a pair in sync against pairs at least 0.2 s out of sync, pooled over recordings
     accuracy: Rate  # share of such pairs of one recording in which the one in sync is nearer
     auc_other_video: Rate  # in sync against the sound of the next recording (easy negatives)
-    within_a_frame: Rate  # share of errors of at most one frame
+    within_a_frame: Rate  # share of errors of at most one frame; chance draws offsets evenly from the curve
     within_200_ms: Rate  # the same for 0.2 s
     error_ms: Errors
     confidence: dict[str, float]  # ``median`` over recordings
@@ -181,7 +181,9 @@ def _summary(rows: Sequence[Measurement], groups: Sequence[str], left_out: int, 
         within_a_frame=within(np.array([row.frame for row in rows]), [row.chance_frame for row in rows]),
         within_200_ms=within(SHIFTED, [row.chance_200 for row in rows]),
         error_ms=Errors(
-            float(1000 * np.median(np.abs(error))), float(1000 * error.mean()), (1000 * error).round(3).tolist()
+            median_absolute=float(1000 * np.median(np.abs(error))),
+            mean=float(1000 * error.mean()),
+            each=(1000 * error).round(3).tolist(),
         ),
         confidence={"median": float(np.median([row.confidence for row in rows]))},
     )

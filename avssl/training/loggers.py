@@ -79,7 +79,7 @@ class Forwarding(L.Callback):
 def continue_experiments(loggers: Sequence[Namespace], folder: Path) -> None:
     """Give loggers without an id the one under which they logged this run before.
 
-    Changes the ``init_args`` in ``loggers``, which are parsed pairs of ``class_path`` and ``init_args``.
+    Changes the ``init_args`` of ``loggers``, each of which is a parsed ``class_path`` and ``init_args``.
     """
     for logger, before in zip(loggers, _kept(folder), strict=False):
         ids = [name for name in IDS if name in logger.init_args]
