@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,7 +18,7 @@ from avssl.media.audio import audio_stream, mono
 from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, sniff
 from avssl.media.image import EXTENSIONS, probe_image
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
-from avssl.media.timeline import Clock, spacing, video_stream
+from avssl.media.timeline import Clock, orientation, spacing, video_stream
 
 _SILENCE = 1e-3  # of full scale: -60 dB
 _DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
@@ -30,6 +32,8 @@ class _Picture:
     first: int | None = None  # tick of the first frame that decodes
     size: tuple[int, int] = (0, 0)
     rotation: int = 0
+    mirrored: bool = False
+    slanted: bool = False  # shown at another angle than a right one
     shown: list[int] = field(default_factory=list)
     undated: bool = False
     discards: bool = False
@@ -68,7 +72,7 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         if stream is None:
             raise MediaError(path, "no_video", "it has no video stream", "Leave it out, or check the download")
         codec = stream.codec_context
-        if codec.width * codec.height > max_pixels or not codec.width:
+        if codec.width * codec.height * max(1, stream.sample_aspect_ratio or 1) > max_pixels or not codec.width:
             why = f"its frames of {codec.width} x {codec.height} exceed {max_pixels} pixels, or have no size"
             raise MediaError(path, "too_large", why, "Scale it down first, or raise max_pixels")
         codec.options = {"max_pixels": str(max_pixels)}
@@ -114,9 +118,9 @@ def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
         for frame in frames:
             assert isinstance(frame, VideoFrame)
             picture.first = clock.frame(frame)
-            picture.rotation = -frame.rotation % 360
-            height, width = frame.height, frame.width
-            picture.size = (width, height) if picture.rotation % 180 else (height, width)
+            picture.rotation, picture.mirrored = orientation(frame)
+            picture.slanted = bool(frame.rotation % 90)
+            picture.size = (frame.height, frame.width)
             break
     if not packet.size:
         return
@@ -166,13 +170,16 @@ def _describe(
     ticks = np.array(picture.shown or [picture.first], dtype=np.int64)
     count = len(ticks)
     rate = stream.average_rate
-    vfr, period = spacing(ticks, float(1 / (rate * clock.base)) if rate else picture.last_duration or 1.0)
+    vfr, period = spacing(ticks, float(1 / (rate * clock.base)) if rate else float(picture.last_duration or 1))
     last = picture.last_duration if vfr and picture.last_duration else period
     duration = float((int(ticks[-1] - ticks[0]) + last) * clock.base)
     origin = float(int(ticks[0]) * clock.base)
     distinct = not picture.undated and len(np.unique(ticks)) == count
     reordered = clock.delay > 0 or container.format.name == "mpeg"
     codec = stream.codec_context.codec.canonical_name
+    size = _shown_size(picture, stream.sample_aspect_ratio)
+    stored = picture.size[::-1] if picture.rotation % 180 else picture.size
+    as_stored = size == stored and not picture.mirrored and not picture.slanted
     audio = None
     if sound_stream is not None and sound.start is not None:
         audio = AudioInfo(
@@ -187,7 +194,7 @@ def _describe(
         path=path,
         duration=duration,
         fps=count / duration if vfr else 1 / (period * float(clock.base)),
-        size=picture.size,
+        size=size,
         audio=audio,
         origin=origin,
         num_frames=count,
@@ -195,19 +202,33 @@ def _describe(
         codec=codec,
         container=container.format.name,
         rotation=picture.rotation,
+        mirrored=picture.mirrored,
         seekable=distinct and not reordered,
-        backends=_backends(container.format.name, codec, distinct and not picture.discards),
+        backends=_backends(container.format.name, codec, distinct and not picture.discards, as_stored),
         sync_grade=_grade(path, container.format.name, audio, sound),
     )
 
 
-def _backends(container: str, codec: str, plain: bool) -> tuple[str, ...]:
+def _shown_size(picture: _Picture, aspect: Fraction | None) -> tuple[int, int]:
+    """Return (height, width) of the upright picture with square pixels: the height is kept.
+
+    Args:
+        picture: the stored size and the turn.
+        aspect: width of a stored pixel divided by its height; None if unknown.
+    """
+    height, width = picture.size
+    if picture.rotation % 180:
+        height, width, aspect = width, height, 1 / aspect if aspect else None
+    return height, max(1, math.floor(width * (aspect or 1) + Fraction(1, 2)))
+
+
+def _backends(container: str, codec: str, plain: bool, as_stored: bool) -> tuple[str, ...]:
     """Return the readers that read such a file correctly, fastest first (measured by ``benchmarks/loading.py``).
 
     torchcodec and decord miscount or misplace frames in all but these two container families, and decord also where
-    packets are to be discarded.
+    packets are to be discarded. Neither mirrors a picture or makes its pixels square.
     """
-    if not container.startswith(("mov", "matroska")):
+    if not as_stored or not container.startswith(("mov", "matroska")):
         return ("pyav",)
     return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
 

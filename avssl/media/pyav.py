@@ -110,6 +110,8 @@ class PyAVReader(Reader):
         video = torch.from_numpy(pixels)
         if wanted != targets:
             video = video[[bisect_left(wanted, target) for target in targets]]  # [T, H, W, 3]
+        if self.info.mirrored:
+            video = video.flip(2)
         if self.info.rotation:
             video = torch.rot90(video, -self.info.rotation // 90, (1, 2))
         return video.permute(0, 3, 1, 2)

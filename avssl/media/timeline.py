@@ -22,6 +22,20 @@ def video_stream(container: InputContainer) -> VideoStream | None:
     return stream
 
 
+def orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """Return the turn in degrees clockwise by which a frame is shown, and whether it is mirrored left to right first.
+
+    A display matrix that turns by another angle counts as the nearest right angle.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 0, False
+    a, b, _, c, d = (int(value) for value in np.frombuffer(data, np.int32)[:5])  # (x, y) is shown at (ax + cy, bx + dy)
+    mirrored = a * d < b * c
+    angle = math.degrees(math.atan2(-b, -a) if mirrored else math.atan2(b, a))
+    return round(angle / 90) * 90 % 360, mirrored
+
+
 class Clock:
     """Display times of frames, in ticks of the stream's time base.
 
