@@ -70,6 +70,7 @@ class SeekTests:
         with PyAVReader(info) as reader:
             try:
                 for frames in self._frames[:0:-1][:_TESTED_KEYS]:
+                    reader.seek(frames[0][0])
                     for tick, image in frames:
                         if not np.array_equal(difference.small(reader.frame(tick)), image):
                             return False

@@ -151,13 +151,13 @@ def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
         return
     if packet.is_keyframe:
         picture.keys.add(tick)
-    picture.uncertain |= _is_hidden(packet)
+    picture.uncertain |= is_hidden(packet)
     if not picture.shown or tick >= max(picture.shown[-8:]):
         picture.last_duration = packet.duration or 0
     picture.shown.append(tick)
 
 
-def _is_hidden(packet: av.Packet) -> bool:
+def is_hidden(packet: av.Packet) -> bool:
     """Return True for a packet of VP8 or VP9 that only serves as a reference for others."""
     codec = packet.stream.codec_context.name
     if not codec.startswith(("vp8", "vp9", "libvpx")):

@@ -138,7 +138,7 @@ class PyAVReader(Reader):
     def frame(self, target: int) -> VideoFrame:
         """Return the last frame shown at or before a tick."""
         if not self._ahead_of(target):
-            self._seek(target)
+            self.seek(target)
         self._target = target
         while self._held is None or target >= self._held[0] + max(self._shortest, 1):
             self._ahead = self._ahead or next(self._shown, None)
@@ -162,7 +162,7 @@ class PyAVReader(Reader):
             return not self.info.seekable or (target - self._at) * self._clock.base < _NEAR
         return not self.info.seekable or index[place].timestamp <= self._at
 
-    def _seek(self, target: int) -> None:
+    def seek(self, target: int) -> None:
         """Start decoding from the last keyframe shown at or before a tick, or from the start of the file.
 
         A keyframe counts only if the first frame that comes out is one and is shown by then: recovery points of
