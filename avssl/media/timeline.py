@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import cached_property
 
 import av
 import numpy as np
+from av.buffer import Buffer
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -30,7 +32,10 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 0, False
-    a, b, _, c, d = (int(value) for value in np.frombuffer(data, np.int32)[:5])  # (x, y) is shown at (ax + cy, bx + dy)
+    assert isinstance(data, Buffer)
+    a, b, _, c, d = (
+        int(value) for value in np.frombuffer(memoryview(data), np.int32)[:5]
+    )  # (x, y) is shown at (ax + cy, bx + dy)
     mirrored = a * d < b * c
     angle = math.degrees(math.atan2(-b, -a) if mirrored else math.atan2(b, a))
     return round(angle / 90) * 90 % 360, mirrored
@@ -51,13 +56,18 @@ class Clock:
         assert stream.time_base is not None
         self.base: Fraction = stream.time_base
         self._seconds = float(self.base)
-        avi, rate = container.format.name == "avi", stream.guessed_rate
-        self.period = float(1 / (rate * self.base)) if rate and not avi else 1.0  # ticks from frame to frame
+        avi = container.format.name == "avi"
+        self._rate = None if avi else stream.guessed_rate
         self.counted = avi or (container.format.name == "asf" and bool(stream.codec_context.has_b_frames))
         self.delay = round(int(stream.codec_context.has_b_frames) * self.period) if self.counted else 0
-        self.second = round(1 / self.base)
+        self.second = round(1 / self._seconds)
         self._shift = 0
         self.start(1 if self.counted else None)
+
+    @cached_property
+    def period(self) -> float:
+        """Ticks from frame to frame at the stated rate, if there is one."""
+        return float(1 / (self._rate * self.base)) if self._rate else 1.0
 
     def start(self, tick: float | None) -> None:
         """Date a first frame that has no time of its own at ``tick``; without it, such frames have none."""
