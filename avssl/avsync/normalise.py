@@ -73,7 +73,7 @@ def _pictures(info: VideoInfo, rate: Fraction, size: tuple[int, int], sweep: _Sw
     for frame, stop, last in _shown(info, sweep):
         scaled: VideoFrame | None = None
         while number / rate + shift < stop - 1e-9 or (last and number == 0):
-            scaled = scaled or _scaled(frame, scaler, size, info.rotation)
+            scaled = scaled or _scaled(frame, scaler, size, info)
             sweep.motion.append(difference(scaled))
             scaled.pts, scaled.time_base = number, 1 / rate
             scaled.pict_type = PictureType.NONE  # or x264 would keep the source's frame type
@@ -100,13 +100,14 @@ def _shown(info: VideoInfo, sweep: _Sweep) -> Iterator[tuple[VideoFrame, float, 
             yield held, sweep.seconds, True
 
 
-def _scaled(frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], rotation: int) -> VideoFrame:
+def _scaled(frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], info: VideoInfo) -> VideoFrame:
     """Return the frame as it is written: upright, of this size, in yuv420p (BT.601, limited range)."""
-    height, width = size[::-1] if rotation % 180 else size
+    height, width = size[::-1] if info.rotation % 180 else size
     how: dict[str, Any] = {"interpolation": Interpolation.AREA, "threads": 1}
-    if rotation:
+    if info.rotation or info.mirrored:
         rgb = reformatter.reformat(frame, width, height, "rgb24", **how)
-        turned = np.ascontiguousarray(np.rot90(rgb.to_ndarray(), -rotation // 90), np.uint8)
+        stored = rgb.to_ndarray()[:, ::-1] if info.mirrored else rgb.to_ndarray()
+        turned = np.ascontiguousarray(np.rot90(stored, -info.rotation // 90), np.uint8)
         frame, (height, width) = VideoFrame.from_ndarray(turned, format="rgb24"), size
     how |= {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.MPEG}
     return reformatter.reformat(frame, width, height, "yuv420p", **how)

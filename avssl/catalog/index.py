@@ -23,8 +23,9 @@ from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
 VIDEOS = frozenset({".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"})
-VIDEOS |= {".ogv", ".ts", ".vob", ".webm", ".wmv"}
-READER = 1  # increment when measurements change
+VIDEOS |= {".3g2", ".dat", ".divx", ".f4v", ".gif", ".m2t", ".mod", ".mp4v", ".mpe", ".ogv", ".qt", ".tod", ".ts"}
+VIDEOS |= {".vob", ".webm", ".wmv"}
+READER = 2  # increment when measurements change
 PREPARING = "prepare.journal"  # in a folder of training-ready copies
 Row = dict[str, Any]
 

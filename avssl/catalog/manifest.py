@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from avssl.catalog.table import IDENTITY, SCHEMA, canonical, fingerprint, info_from_row, write_arrow
+from avssl.catalog.table import IDENTITY, SCHEMA, canonical, completed, fingerprint, info_from_row, write_arrow
 from avssl.media.info import MediaError, VideoInfo
 from avssl.runtime.files import user_cache, write_atomically
 
@@ -91,7 +91,7 @@ class Manifest:
         table = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
         if b"avssl" not in (table.schema.metadata or {}):
             table = canonical(table, path)
-        manifest = cls(table, base, origin=(cls._map, (path, base)))
+        manifest = cls(completed(table), base, origin=(cls._map, (path, base)))
         manifest._maps = [mapped] if len(mapped) > LARGE and hasattr(mapped, "madvise") else []  # not on Windows
         return manifest
 

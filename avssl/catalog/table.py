@@ -49,11 +49,13 @@ SCHEMA = pa.schema(
         ("group", pa.string()),
         ("view", pa.string()),
         ("motion", pa.large_binary()),  # float16, native byte order, 8 per second
+        ("mirrored", pa.bool_()),  # null for False; absent from older manifests
     ]
 )
 # Fields of VideoInfo have columns of the same name and value, except these; fields of AudioInfo have columns "audio_*".
-EXCEPT = {"path", "size", "audio", "label", "group", "view", "motion", "num_frames", "backends"}
+EXCEPT = {"path", "size", "audio", "label", "group", "view", "motion", "num_frames", "backends", "mirrored"}
 SAME = [field.name for field in fields(VideoInfo) if field.name not in EXCEPT]
+OPTIONAL = {"mirrored"}
 SOUND = [field.name for field in fields(AudioInfo)]
 IDENTITY = ("path", "content", "label", "group", "view")  # covered by the fingerprint
 
@@ -66,11 +68,19 @@ def row_from_info(info: VideoInfo) -> dict[str, Any]:
     row |= {f"audio_{name}": getattr(info.audio, name, None) for name in SOUND}
     row["height"], row["width"] = info.size
     row["motion"] = None if info.motion is None else info.motion.to(torch.float16).numpy().tobytes()
+    if info.mirrored:
+        row["mirrored"] = True
     return row | {"status": "ok", "frames": info.num_frames, "backends": list(info.backends)}
 
 
 def info_from_row(row: Mapping[str, Any], root: Path, classes: Mapping[str, int]) -> VideoInfo:
-    """Return the recording of a row, whose path is relative to ``root``; ``classes`` has the number of each class."""
+    """Return the recording that a row describes.
+
+    Args:
+        row: all columns of ``SCHEMA``; the optional ones may be missing.
+        root: folder that the row's path is relative to.
+        classes: class number by class name.
+    """
     sound = {name: row[f"audio_{name}"] for name in SOUND}
     motion = row["motion"]
     return VideoInfo(
@@ -83,12 +93,21 @@ def info_from_row(row: Mapping[str, Any], root: Path, classes: Mapping[str, int]
         motion=None if motion is None else torch.from_numpy(np.frombuffer(motion, np.float16).astype(np.float32)),
         num_frames=row["frames"],
         backends=tuple(row["backends"]),
+        mirrored=bool(row.get("mirrored")),
         **{name: row[name] for name in SAME},
     )
 
 
+def completed(table: pa.Table) -> pa.Table:
+    """Return a table with the optional columns that an older manifest lacks, as nulls."""
+    for name in OPTIONAL.difference(table.column_names):
+        table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), SCHEMA.field(name).type))
+    return table
+
+
 def canonical(table: pa.Table, source: Path) -> pa.Table:
     """Return a table with the columns of SCHEMA, usable rows first, and classes and fingerprint in its metadata."""
+    table = completed(table)
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         why = f"not a manifest: columns {missing} are missing"

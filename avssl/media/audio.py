@@ -12,7 +12,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from avssl.media.files import DECODE_ERRORS
+from avssl.media.files import DECODE_ERRORS, open_container
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.resample import resample
 
@@ -75,7 +75,8 @@ def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: f
     source = info.audio.rate if info.audio else stream.rate
     sound = np.zeros(-(-(count + 2 * margin) * source // rate), np.float32)
     first, last = stop, start  # seconds at which the decoded sound begins and ends
-    for time, piece in _pieces(_decoded(container, stream, info, begin, end), source):
+    for time, piece, own in _pieces(_decoded(container, stream, info, begin, end)):
+        piece = resample(piece, own, source)
         first, last = min(first, time), max(last, time + len(piece) / source)
         place = round((time - begin) * source)
         left, right = max(place, 0), min(place + len(piece), len(sound))
@@ -86,8 +87,8 @@ def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: f
     return AudioClip(samples, valid if valid[0] < valid[1] else (start, start))
 
 
-def _pieces(frames: Iterator[tuple[float, AudioFrame]], rate: int) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield each continuous stretch of sound: its start in seconds and its ``[S]`` samples.
+def _pieces(frames: Iterator[tuple[float, AudioFrame]]) -> Iterator[tuple[float, np.ndarray, int]]:
+    """Yield each continuous stretch of sound of one format: its start in seconds, its ``[S]`` samples and their rate.
 
     The start is the median over what the stretch's frames imply, as timestamps may be rounded (to 1 ms in Matroska).
     """
@@ -95,40 +96,85 @@ def _pieces(frames: Iterator[tuple[float, AudioFrame]], rate: int) -> Iterator[t
     begins: list[float] = []  # start of the stretch in seconds, as implied by each frame
     length = 0
     for time, frame in frames:
-        begin = time - length / rate
-        if held and abs(begin - begins[0]) > _GAP:
-            yield float(np.median(begins)), mono(held)
+        begin = time - length / frame.sample_rate
+        if held and (abs(begin - begins[0]) > _GAP or _format(frame) != _format(held[0])):
+            yield float(np.median(begins)), mono(held), held[0].sample_rate
             begin, held, begins, length = time, [], [], 0
         held.append(frame)
         begins.append(begin)
         length += frame.samples
     if held:
-        yield float(np.median(begins)), mono(held)
+        yield float(np.median(begins)), mono(held), held[0].sample_rate
+
+
+def _format(frame: AudioFrame) -> tuple[str, int, int]:
+    return frame.format.name, frame.layout.nb_channels, frame.sample_rate
 
 
 def _decoded(
     container: InputContainer, stream: AudioStream, info: VideoInfo, begin: float, end: float
 ) -> Iterator[tuple[float, AudioFrame]]:
-    """Yield the decoded frames that cover a span, as far as there is sound, each with its start in seconds."""
+    """Yield the decoded frames that cover a span, as far as there is sound, each with its start in seconds.
+
+    What doesn't decode at the very end of the sound is missing; anywhere else it is an error.
+    """
     assert stream.time_base is not None
     base = float(stream.time_base)
     first = round((info.origin + (info.audio.start if info.audio else 0.0)) / base)
     target = max(first, round((info.origin + begin) / base))
-    packets = _seek(container, stream, target, first) if info.seekable else container.demux(stream)
-    for packet in packets:
+    failed: tuple[float, Exception] | None = None
+    for packet in _packets(container, stream, info, target, first):
         try:
             frames = packet.decode()
         except DECODE_ERRORS as error:
-            where = (packet.pts or 0) * base - info.origin
-            why = f"the sound can't be decoded at {where:.2f} s ({type(error).__name__})"
-            raise MediaError(info.path, "corrupt", why, "Leave it out of audio-visual sets") from error
+            failed = failed or ((packet.pts or 0) * base - info.origin, error)
+            continue
         for frame in frames:
             if frame.pts is None:
                 continue
+            if failed and packet.size:
+                raise _corrupt(info, *failed)
             time = frame.pts * base - info.origin
             if time >= end:
                 return
             yield time, frame
+
+
+def _corrupt(info: VideoInfo, where: float, error: Exception) -> MediaError:
+    why = f"the sound can't be decoded at {where:.2f} s ({type(error).__name__})"
+    return MediaError(info.path, "corrupt", why, "Leave it out of audio-visual sets")
+
+
+def _packets(
+    container: InputContainer, stream: AudioStream, info: VideoInfo, target: int, first: int
+) -> Iterator[av.Packet]:
+    """Yield packets from a tick or before it to the end of the file, or to where it is cut off."""
+    if not info.seekable:
+        packets = container.demux(stream)
+    else:
+        try:
+            packets = _seek(container, stream, target, first)
+        except DECODE_ERRORS:  # such as an index without keyframes of the sound: read from the start
+            with open_container(info.path) as whole:
+                yield from _until_cut_off(whole.demux(audio_stream(whole)), info)
+            return
+    yield from _until_cut_off(packets, info)
+
+
+def _until_cut_off(packets: Iterator[av.Packet], info: VideoInfo) -> Iterator[av.Packet]:
+    where = 0.0
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.InvalidDataError, IndexError):
+            return
+        except DECODE_ERRORS as error:
+            raise _corrupt(info, where, error) from error
+        if packet is None:
+            return
+        if packet.pts is not None:
+            where = float(packet.pts * packet.time_base) - info.origin
+        yield packet
 
 
 def _seek(container: InputContainer, stream: AudioStream, target: int, first: int) -> Iterator[av.Packet]:

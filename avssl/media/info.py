@@ -58,7 +58,7 @@ class VideoInfo:
         path: the file.
         duration: seconds from the first shown frame to the end of the last one.
         fps: mean frame rate, in frames per second.
-        size: (height, width) as shown, after rotation.
+        size: (height, width) as shown: turned upright, with square pixels.
         audio: the sound, or None.
         label: class number, for evaluation only.
         group: a unit that must not be split between training and test (a source video, a subject).
@@ -71,6 +71,7 @@ class VideoInfo:
         codec: FFmpeg's name of the video codec.
         container: FFmpeg's name of the container.
         rotation: degrees clockwise by which the stored picture is rotated for display.
+        mirrored: True if the stored picture is mirrored left to right for display, before it is rotated.
         seekable: False if only decoding from the start gives the right frames.
         backends: the readers that return the right frames of this file, fastest first.
         sync_grade: reliability of the alignment of sound and picture: ``"exact"`` (to 1 ms), ``"unsignalled"`` (the
@@ -95,6 +96,7 @@ class VideoInfo:
     seekable: bool = True
     backends: tuple[str, ...] = ("pyav",)
     sync_grade: str = "none"
+    mirrored: bool = False
 
 
 class AudioClip(NamedTuple):

@@ -12,10 +12,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
+from avssl.media.files import DECODE_ERRORS
 from avssl.media.info import MOTION_RATE, MediaError, VideoInfo
 from avssl.media.pyav import PyAVReader
 from avssl.media.timeline import spacing
 
+_AFTER_KEY = 3  # frames that are compared at and after a keyframe
+_TESTED_KEYS = 3
 _SIDE = 64  # side in pixels of the small grey images that are compared
 
 
@@ -24,37 +27,84 @@ class Difference:
 
     def __init__(self) -> None:
         self._scaler = VideoReformatter()
-        self._before: np.ndarray | None = None
+        self.last: np.ndarray | None = None  # small grey image of the last frame
 
     def __call__(self, frame: VideoFrame) -> float:
         """Return the next frame's difference."""
-        small = self._scaler.reformat(frame, _SIDE, _SIDE, "gray", interpolation=Interpolation.AREA, threads=1)
-        before, self._before = self._before, small.to_ndarray().astype(np.int16)
-        return 0.0 if before is None else float(np.abs(self._before - before).mean()) / 255
+        before, self.last = self.last, self.small(frame)
+        return 0.0 if before is None else float(np.abs(self.last - before).mean()) / 255
+
+    def small(self, frame: VideoFrame) -> np.ndarray:
+        """Return the small grey image of a frame that is compared."""
+        grey = self._scaler.reformat(frame, _SIDE, _SIDE, "gray", interpolation=Interpolation.AREA, threads=1)
+        return grey.to_ndarray().astype(np.int16)
+
+
+class SeekTests:
+    """Frames of a sequential decode, at and after a few keyframes, to compare with those reached by a seek."""
+
+    def __init__(self) -> None:
+        self._frames: list[list[tuple[int, np.ndarray]]] = []  # by keyframe: tick and small image
+        self._key: int | None = None  # the next keyframe to come out
+        self._last: int | None = None  # the last keyframe read when the one before came out
+        self._keys = self._left = 0
+
+    def note(self, tick: int, key: int | None, difference: Difference) -> None:
+        """Take the frame at a tick, the last one that ``difference`` has seen, if it is one to compare.
+
+        ``key`` is the tick of the last keyframe read, which may lie ahead.
+        """
+        self._key = key if self._key is None else self._key
+        if self._key is not None and self._key <= tick and key != self._last:
+            self._key, self._last, self._keys = None, key, self._keys + 1
+            if self._keys & (self._keys - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
+                self._frames.append([])
+                self._left = _AFTER_KEY
+        if self._left:
+            assert difference.last is not None
+            self._frames[-1].append((tick, difference.last))
+            self._left -= 1
+
+    def passed(self, info: VideoInfo, difference: Difference) -> bool:
+        """Return True if seeks give the same frames as the sequential decode did."""
+        with PyAVReader(info) as reader:
+            try:
+                for frames in self._frames[:0:-1][:_TESTED_KEYS]:
+                    reader.seek(frames[0][0])
+                    for tick, image in frames:
+                        if not np.array_equal(difference.small(reader.frame(tick)), image):
+                            return False
+            except (MediaError, *DECODE_ERRORS):
+                return False
+            return not reader.doubted
 
 
 def scan(path: Path, info: VideoInfo) -> VideoInfo:
     """Decode the whole recording once, at low resolution.
 
     Returns:
-        ``info`` (from ``probe``) with ``motion``; ``duration`` and ``num_frames`` are cut to the part that decodes.
+        ``info`` (from ``probe``) with ``motion``; ``duration`` and ``num_frames`` are cut to the part that decodes, and
+        ``seekable`` is False if frames after some keyframes differ when they are reached by a seek.
 
     Raises:
         MediaError: ``undecodable`` if no frame decodes.
     """
     if info.container == "image":
         return replace(info, motion=torch.zeros(1))
-    difference = Difference()
+    difference, tests = Difference(), SeekTests()
     ticks: list[int] = []
     moved: list[float] = []
     with PyAVReader(replace(info, path=path)) as reader:
         for tick, frame in reader.sequence():
             moved.append(difference(frame))
             ticks.append(tick)
+            tests.note(tick, reader.last_key, difference)
         base, failed = float(reader.base), reader.failed
     if not ticks:
         why = f"no frame of its {info.codec} video decodes" + (f" ({type(failed[1]).__name__})" if failed else "")
         raise MediaError(path, "undecodable", why, "Fetch or convert it again")
+    if info.seekable and not tests.passed(replace(info, path=path), difference):
+        info = replace(info, seekable=False, backends=("pyav",))
     if len(ticks) != info.num_frames or failed:
         vfr, period = spacing(np.array(ticks), 1 / (info.fps * base))
         last = 1 if failed and vfr else period  # the next frame, which would end an unevenly spaced one, is missing

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,10 +18,11 @@ from avssl.media.audio import audio_stream, mono
 from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, sniff
 from avssl.media.image import EXTENSIONS, probe_image
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
-from avssl.media.timeline import Clock, spacing, video_stream
+from avssl.media.timeline import Clock, orientation, spacing, video_stream
 
 _SILENCE = 1e-3  # of full scale: -60 dB
 _DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
+_MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}  # of colours, by their number in H.273, which FFmpeg converts
 _NO_DELAY = ("pcm", "flac", "alac", "vorbis", "opus")  # codecs without delay, or whose header states it
 
 
@@ -27,11 +30,18 @@ _NO_DELAY = ("pcm", "flac", "alac", "vorbis", "opus")  # codecs without delay, o
 class _Picture:
     """Facts gathered about the video stream; times in ticks."""
 
+    decodes: bool = False
     first: int | None = None  # tick of the first frame that decodes
     size: tuple[int, int] = (0, 0)
     rotation: int = 0
+    mirrored: bool = False
+    matrix: int = 0  # of the colours, by its number in H.273
+    slanted: bool = False  # shown at another angle than a right one
     shown: list[int] = field(default_factory=list)
-    undated: bool = False
+    undated: bool = False  # some times are missing, or start anew
+    uncertain: bool = False  # packets don't tell which frames are shown and when
+    keys: set[int] = field(default_factory=set)  # ticks of packets that decoding may start from
+    decoded_to: int | None = None  # the last packet's decoding time
     discards: bool = False
     last_duration: int = 0
 
@@ -68,16 +78,23 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         if stream is None:
             raise MediaError(path, "no_video", "there is no video stream in it", "Leave it out, or check the download")
         codec = stream.codec_context
-        if codec.width * codec.height > max_pixels or not codec.width:
+        if codec.width * codec.height * max(1, stream.sample_aspect_ratio or 1) > max_pixels or not codec.width:
             why = f"its frames of {codec.width} x {codec.height} exceed {max_pixels} pixels, or have no size"
             raise MediaError(path, "too_large", why, "Scale it down first, or raise max_pixels")
         codec.options = {"max_pixels": str(max_pixels)}
         clock = Clock(container, stream)
         sound_stream = audio_stream(container)
         picture, sound = _scan_packets(container, stream, sound_stream, clock)
+        if picture.decodes and (picture.uncertain or picture.undated or (clock.counted and clock.period > 1)):
+            picture.uncertain = True
+            picture.shown = _decoded_ticks(path, max_pixels)
+            picture.first = picture.shown[0]
         if picture.first is None:
             why = f"no frame of its {codec.name} video decodes"
             raise MediaError(path, "undecodable", why, "Fetch or convert it again")
+        if picture.matrix not in _MATRICES:
+            why = f"its colours can't be converted to RGB (matrix coefficients {picture.matrix} of H.273)"
+            raise MediaError(path, "undecodable", why, "Convert it to BT.709 with another tool")
         return _describe(path, container, stream, clock, picture, sound_stream, sound)
 
 
@@ -100,23 +117,25 @@ def _scan_packets(
         else:
             _note_sound(sound, packet)
     picture.shown = sorted(tick for tick in picture.shown if picture.first is not None and tick >= picture.first)
-    if picture.shown:
+    if picture.shown and not picture.uncertain:
         picture.shown += [picture.shown[-1] + 1 + extra for extra in range(clock.delay)]
     return picture, sound
 
 
 def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
-    if picture.first is None:
+    if not picture.decodes:
         try:
             frames = packet.decode()
         except DECODE_ERRORS:
             frames = []
         for frame in frames:
             assert isinstance(frame, VideoFrame)
-            picture.first = clock.frame(frame)
-            picture.rotation = -frame.rotation % 360
-            height, width = frame.height, frame.width
-            picture.size = (width, height) if picture.rotation % 180 else (height, width)
+            picture.decodes, picture.first = True, clock.frame(frame)
+            picture.uncertain = frame.interlaced_frame and packet.stream.codec_context.name == "h264"
+            picture.rotation, picture.mirrored = orientation(frame)
+            picture.slanted = bool(frame.rotation % 90)
+            picture.size = (frame.height, frame.width)
+            picture.matrix = int(frame.colorspace)
             break
     if not packet.size:
         return
@@ -124,12 +143,48 @@ def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
         picture.discards = True
         return
     tick = clock.packet(packet)
+    if packet.dts is not None:
+        picture.undated |= picture.decoded_to is not None and packet.dts < picture.decoded_to - clock.second
+        picture.decoded_to = packet.dts
     if tick is None:
         picture.undated = True
         return
+    if packet.is_keyframe:
+        picture.keys.add(tick)
+    picture.uncertain |= is_hidden(packet)
     if not picture.shown or tick >= max(picture.shown[-8:]):
         picture.last_duration = packet.duration or 0
     picture.shown.append(tick)
+
+
+def is_hidden(packet: av.Packet) -> bool:
+    """Return True for a packet of VP8 or VP9 that only serves as a reference for others."""
+    codec = packet.stream.codec_context.name
+    if not codec.startswith(("vp8", "vp9", "libvpx")):
+        return False
+    data = memoryview(packet)
+    if not codec.endswith("9"):
+        return not data[0] & 0x10
+    exists, shows = (0x04, 0x01) if data[0] & 0x30 == 0x30 else (0x08, 0x02)  # profile 3 has one bit more before them
+    return data[-1] & 0xE0 != 0xC0 and not data[0] & (exists | shows)  # a superframe shows one of its frames
+
+
+def _decoded_ticks(path: Path, max_pixels: int) -> list[int]:
+    """Return the ascending ticks of all frames, found by decoding them from the start."""
+    dates: list[tuple[int | None, int | None]] = []
+    with open_container(path, max_pixels) as container:
+        stream = video_stream(container)
+        assert stream is not None
+        clock = Clock(container, stream)
+        try:
+            for packet in container.demux(stream):
+                dates += [(frame.pts, frame.dts) for frame in packet.decode()]
+        except DECODE_ERRORS:
+            pass  # the rest is missing
+    if not clock.counted:
+        place = next((place for place, (pts, _) in enumerate(dates) if pts is not None), 0)
+        clock.start(round((dates[place][0] or 0) - place * clock.period))
+    return sorted(tick for date in dates if (tick := clock.date(*date)) is not None)
 
 
 def _note_sound(sound: _Sound, packet: av.Packet) -> None:
@@ -166,13 +221,19 @@ def _describe(
     ticks = np.array(picture.shown or [picture.first], dtype=np.int64)
     count = len(ticks)
     rate = stream.average_rate
-    vfr, period = spacing(ticks, float(1 / (rate * clock.base)) if rate else picture.last_duration or 1.0)
+    vfr, period = spacing(ticks, float(1 / (rate * clock.base)) if rate else float(picture.last_duration or 1))
     last = picture.last_duration if vfr and picture.last_duration else period
     duration = float((int(ticks[-1] - ticks[0]) + last) * clock.base)
     origin = float(int(ticks[0]) * clock.base)
     distinct = not picture.undated and len(np.unique(ticks)) == count
     reordered = clock.delay > 0 or container.format.name == "mpeg"
+    startable = stream.codec_context.pix_fmt != "pal8"  # or the palette may come with the first packet only
+    if picture.uncertain:
+        startable &= picture.keys.issubset(picture.shown)  # not at the second field of a frame
     codec = stream.codec_context.codec.canonical_name
+    size = _shown_size(picture, stream.sample_aspect_ratio)
+    stored = picture.size[::-1] if picture.rotation % 180 else picture.size
+    as_stored = size == stored and not (picture.mirrored or picture.slanted or picture.uncertain) and startable
     audio = None
     if sound_stream is not None and sound.start is not None:
         audio = AudioInfo(
@@ -187,7 +248,7 @@ def _describe(
         path=path,
         duration=duration,
         fps=count / duration if vfr else 1 / (period * float(clock.base)),
-        size=picture.size,
+        size=size,
         audio=audio,
         origin=origin,
         num_frames=count,
@@ -195,19 +256,33 @@ def _describe(
         codec=codec,
         container=container.format.name,
         rotation=picture.rotation,
-        seekable=distinct and not reordered,
-        backends=_backends(container.format.name, codec, distinct and not picture.discards),
+        mirrored=picture.mirrored,
+        seekable=distinct and startable and not reordered,
+        backends=_backends(container.format.name, codec, distinct and not picture.discards, as_stored),
         sync_grade=_grade(path, container.format.name, audio, sound),
     )
 
 
-def _backends(container: str, codec: str, plain: bool) -> tuple[str, ...]:
+def _shown_size(picture: _Picture, aspect: Fraction | None) -> tuple[int, int]:
+    """Return (height, width) of the upright picture with square pixels: the height is kept.
+
+    Args:
+        picture: the stored size and the turn.
+        aspect: width of a stored pixel divided by its height; None if unknown.
+    """
+    height, width = picture.size
+    if picture.rotation % 180:
+        height, width, aspect = width, height, 1 / aspect if aspect else None
+    return height, max(1, math.floor(width * (aspect or 1) + Fraction(1, 2)))
+
+
+def _backends(container: str, codec: str, plain: bool, as_stored: bool) -> tuple[str, ...]:
     """Return the readers that read such a file correctly, fastest first (measured by ``benchmarks/loading.py``).
 
     torchcodec and decord miscount or misplace frames in all but these two container families, and decord also where
-    packets are to be discarded.
+    packets are to be discarded. Neither mirrors a picture or makes its pixels square.
     """
-    if not container.startswith(("mov", "matroska")):
+    if not as_stored or not container.startswith(("mov", "matroska")):
         return ("pyav",)
     return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
 

@@ -33,6 +33,8 @@ class PyAVReader(Reader):
     def __init__(self, info: VideoInfo, threads: int = 1) -> None:
         self.info = info
         self._threads = threads
+        self.doubted = False  # a keyframe turned out not to be one, or not to come in time
+        self.last_key: int | None = None  # tick of the last packet marked as one that decoding may start from
         self._reformatter = VideoReformatter()
         self._open()
 
@@ -55,6 +57,9 @@ class PyAVReader(Reader):
         # In AVI a packet may hold two frames (packed B-frames); the second one comes out a few packets later.
         self._margin = self._longest + (4 if self._clock.counted else 0)
         self._skips = self._shortest > 0 and stream.codec_context.codec.canonical_name in _SKIPPABLE
+        self._skips &= not self._clock.counted or self._clock.period == 1
+        if not self.info.seekable and not self._clock.counted:
+            self._clock.start(self._origin)
         self._heard = False
         self._close = self._clock.ticks(_CLOSE)
         self._target: int | None = None  # the requested tick
@@ -62,6 +67,8 @@ class PyAVReader(Reader):
 
     def _start(self, packets: Iterable[av.Packet], first: int) -> None:
         """Start decoding here; frames shown before tick ``first`` may lack their reference frames."""
+        if self.info.seekable and not self._clock.counted:
+            self._clock.start(None)
         self._shown = self._decode(packets, first)
         self._held: tuple[int, VideoFrame] | None = None  # shown at or before the last target
         self._ahead: tuple[int, VideoFrame] | None = None  # shown after it
@@ -106,10 +113,17 @@ class PyAVReader(Reader):
         stored = (width, height) if self.info.rotation % 180 else (height, width)
         pixels = np.empty((len(wanted), *stored, 3), dtype=np.uint8)  # [U, H, W, 3]
         for place, target in enumerate(wanted):
-            self._copy(self._frame(target), pixels[place])
+            try:
+                self._copy(self.frame(target), pixels[place])
+            except (av.error.FFmpegError, OSError) as error:
+                where = float((target - self._origin) * self._clock.base)
+                why = f"the frame at {where:.2f} s can't be converted to RGB ({error.strerror})"
+                raise MediaError(self.info.path, "corrupt", why, "Convert the file to BT.709 colours") from error
         video = torch.from_numpy(pixels)
         if wanted != targets:
             video = video[[bisect_left(wanted, target) for target in targets]]  # [T, H, W, 3]
+        if self.info.mirrored:
+            video = video.flip(2)
         if self.info.rotation:
             video = torch.rot90(video, -self.info.rotation // 90, (1, 2))
         return video.permute(0, 3, 1, 2)
@@ -121,10 +135,10 @@ class PyAVReader(Reader):
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
         out[:] = rows[:, : 3 * width].reshape(height, width, 3)
 
-    def _frame(self, target: int) -> VideoFrame:
+    def frame(self, target: int) -> VideoFrame:
         """Return the last frame shown at or before a tick."""
         if not self._ahead_of(target):
-            self._seek(target)
+            self.seek(target)
         self._target = target
         while self._held is None or target >= self._held[0] + max(self._shortest, 1):
             self._ahead = self._ahead or next(self._shown, None)
@@ -148,16 +162,24 @@ class PyAVReader(Reader):
             return not self.info.seekable or (target - self._at) * self._clock.base < _NEAR
         return not self.info.seekable or index[place].timestamp <= self._at
 
-    def _seek(self, target: int) -> None:
-        """Start decoding from the last keyframe shown at or before a tick, or from the start of the file."""
+    def seek(self, target: int) -> None:
+        """Start decoding from the last keyframe shown at or before a tick, or from the start of the file.
+
+        A keyframe counts only if the first frame that comes out is one and is shown by then: recovery points of
+        intra-refresh, wrong indexes and edit lists give others.
+        """
         margin, second = 0, self._clock.ticks(1.0)
+        self._target = target
         while self.info.seekable:
             packets = self._keyframe(target - margin)
             first = next(packets, None)
             tick = first and self._clock.packet(first)
             if first is not None and tick is not None and tick <= target:
                 self._start(chain([first], packets), tick)
-                return
+                self._ahead = next(self._shown, None)
+                if self._ahead is not None and self._ahead[0] <= target and self._ahead[1].key_frame:
+                    return
+                self.doubted = True
             if target - margin <= self._origin:
                 break
             margin = 2 * margin or second
@@ -177,12 +199,19 @@ class PyAVReader(Reader):
         """Yield ticks and frames in display order; after a decoding failure, the decoder's remaining frames as well."""
         codec, clock = self._stream.codec_context, self._clock
         codec.skip_frame = "DEFAULT"
-        here, skipping = first, False
+        here, skipping, decoded_to = first, False, None
         try:
             for packet in packets:
                 tick = clock.packet(packet)
+                if not self.info.seekable and self._skips and not clock.counted and packet.size:
+                    joined = (
+                        decoded_to is not None and packet.dts is not None and packet.dts < decoded_to - clock.second
+                    )
+                    self._skips, decoded_to = tick is not None and not joined, packet.dts
+                    if not self._skips:  # frames must be counted, or packets of the next part are dated otherwise
+                        codec.skip_frame, skipping = "DEFAULT", False
                 if tick is not None:
-                    here = tick
+                    here, self.last_key = tick, tick if packet.is_keyframe else self.last_key
                     # Skip frames that end before the target; from the target on, decode all.
                     skip = self._skips and self._target is not None and self._target - tick > self._margin
                     if skip != skipping:

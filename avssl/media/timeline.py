@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import cached_property
 
 import av
 import numpy as np
+from av.buffer import Buffer
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -22,32 +24,79 @@ def video_stream(container: InputContainer) -> VideoStream | None:
     return stream
 
 
+def orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """Return the turn in degrees clockwise by which a frame is shown, and whether it is mirrored left to right first.
+
+    A display matrix that turns by another angle counts as the nearest right angle.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 0, False
+    assert isinstance(data, Buffer)
+    a, b, _, c, d = (
+        int(value) for value in np.frombuffer(memoryview(data), np.int32)[:5]
+    )  # (x, y) is shown at (ax + cy, bx + dy)
+    mirrored = a * d < b * c
+    angle = math.degrees(math.atan2(-b, -a) if mirrored else math.atan2(b, a))
+    return round(angle / 90) * 90 % 360, mirrored
+
+
 class Clock:
     """Display times of frames, in ticks of the stream's time base.
 
-    Frames carry their own presentation time, except in AVI: there a packet's position is its only timestamp, and a
-    decoder that reorders returns a frame ``delay`` packets after its own.
+    Frames carry their own presentation time, except in AVI and, if frames are reordered, in ASF: there a packet's place
+    is its only timestamp, and a decoder that reorders returns a frame ``delay`` ticks after its own.
+
+    A frame without a time follows the last one by one frame at the stated rate, and so does one that is dated more than
+    a second before it, as where recordings were joined: all later frames then move with it. Such streams can only be
+    dated from the start; see :meth:`start`.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         assert stream.time_base is not None
         self.base: Fraction = stream.time_base
         self._seconds = float(self.base)
-        self.counted = container.format.name == "avi"
-        self.delay = int(stream.codec_context.has_b_frames) if self.counted else 0
-        self._last = 0
+        avi = container.format.name == "avi"
+        self._rate = None if avi else stream.guessed_rate
+        self.counted = avi or (container.format.name == "asf" and bool(stream.codec_context.has_b_frames))
+        self.delay = round(int(stream.codec_context.has_b_frames) * self.period) if self.counted else 0
+        self.second = round(1 / self._seconds)
+        self._shift = 0
+        self.start(1 if self.counted else None)
+
+    @cached_property
+    def period(self) -> float:
+        """Ticks from frame to frame at the stated rate, if there is one."""
+        return float(1 / (self._rate * self.base)) if self._rate else 1.0
+
+    def start(self, tick: float | None) -> None:
+        """Date a first frame that has no time of its own at ``tick``; without it, such frames have none."""
+        self._before = None if tick is None else tick - self.period  # tick of the last dated frame
+        self._since = 0  # frames since then
 
     def frame(self, frame: VideoFrame) -> int | None:
         """Return the tick at which a decoded frame is shown; call it for every frame, in decoding order."""
-        if not self.counted:
-            return frame.pts
-        self._last = self._last + 1 if frame.dts is None else frame.dts - self.delay
-        return self._last
+        return self.date(frame.pts, frame.dts)
+
+    def date(self, pts: int | None, dts: int | None) -> int | None:
+        """Return the same as :meth:`frame`, from a frame's two timestamps."""
+        self._since += 1
+        expected = None if self._before is None else round(self._before + self._since * self.period)
+        if self.counted:
+            pts = None if dts is None else dts - self.delay
+        if pts is None:
+            return expected
+        tick = pts + self._shift
+        if expected is not None and not self.counted and tick < expected - self.second:
+            self._shift += expected - tick
+            tick = expected
+        self._before, self._since = tick, 0
+        return tick
 
     def packet(self, packet: av.Packet) -> int | None:
         """Return the tick of a packet's frame or, in AVI, of the frame that the decoder returns for this packet."""
         if not self.counted:
-            return packet.pts
+            return None if packet.pts is None else packet.pts + self._shift
         return None if packet.dts is None else packet.dts - self.delay
 
     def ticks(self, seconds: float) -> int:
