@@ -1,15 +1,9 @@
 from __future__ import annotations
 
-import doctest
-import importlib
-import pkgutil
 import subprocess
 import sys
 
 import grimp
-import pytest
-
-import avssl
 
 
 def cycles(imported: dict[str, set[str]]) -> list[list[str]]:
@@ -71,8 +65,3 @@ def test_training_imports_without_what_windows_lacks():
         "del os.sched_getaffinity, os.fork, os.getuid, signal.SIGUSR1, signal.SIGKILL\n"
         "import avssl.training.run, avssl.evaluation.run, avssl.catalog.copies, avssl.synthetic.writer"
     )
-
-
-@pytest.mark.parametrize("room", [name for _, name, package in pkgutil.iter_modules(avssl.__path__) if package])
-def test_the_example_of_a_room_runs(room):
-    assert doctest.testmod(importlib.import_module(f"avssl.{room}")).failed == 0

@@ -33,9 +33,8 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     if data is None:
         return 0, False
     assert isinstance(data, Buffer)
-    a, b, _, c, d = (
-        int(value) for value in np.frombuffer(memoryview(data), np.int32)[:5]
-    )  # (x, y) is shown at (ax + cy, bx + dy)
+    # (x, y) is shown at (ax + cy, bx + dy)
+    a, b, _, c, d = (int(value) for value in np.frombuffer(memoryview(data), np.int32)[:5])
     mirrored = a * d < b * c
     angle = math.degrees(math.atan2(-b, -a) if mirrored else math.atan2(b, a))
     return round(angle / 90) * 90 % 360, mirrored
