@@ -88,7 +88,7 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         if picture.decodes and (picture.uncertain or picture.undated or (clock.counted and clock.period > 1)):
             picture.uncertain = True
             picture.shown = _decoded_ticks(path, max_pixels)
-            picture.first = picture.shown[0]
+            picture.first = picture.shown[0] if picture.shown else None
         if picture.first is None:
             why = f"no frame of its {codec.name} video decodes"
             raise MediaError(path, "undecodable", why, "Fetch or convert it again")
@@ -181,7 +181,7 @@ def _decoded_ticks(path: Path, max_pixels: int) -> list[int]:
                 dates += [(frame.pts, frame.dts) for frame in packet.decode()]
         except DECODE_ERRORS:
             pass  # the rest is missing
-    if not clock.counted:
+    if dates and not clock.counted:
         place = next((place for place, (pts, _) in enumerate(dates) if pts is not None), 0)
         clock.start(round((dates[place][0] or 0) - place * clock.period))
     return sorted(tick for date in dates if (tick := clock.date(*date)) is not None)
