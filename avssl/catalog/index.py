@@ -22,9 +22,9 @@ from avssl.runtime.files import Journal, digest_of, user_cache
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
-VIDEOS = frozenset({".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"})
-VIDEOS |= {".3g2", ".dat", ".divx", ".f4v", ".gif", ".m2t", ".mod", ".mp4v", ".mpe", ".ogv", ".qt", ".tod", ".ts"}
-VIDEOS |= {".vob", ".webm", ".wmv"}
+VIDEOS = frozenset({".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2t", ".m2ts", ".m4v", ".mkv", ".mod"})
+VIDEOS |= {".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mts", ".ogv", ".qt", ".tod", ".ts", ".vob", ".webm", ".wmv"}
+AMBIGUOUS = frozenset({".dat", ".gif"})  # videos, or a picture or any data
 READER = 2  # increment when measurements change
 PREPARING = "prepare.journal"  # in a folder of training-ready copies
 Row = dict[str, Any]
@@ -41,7 +41,7 @@ class Found(NamedTuple):
 def find_media(root: Path) -> list[Found]:
     """Find the videos in a folder and its subfolders by suffix, sorted by path; if there are none, the images.
 
-    Hidden files and folders are skipped. Links are followed, but no folder is visited twice.
+    GIF and ``.dat`` files count as videos beside others, or where there is nothing else. Hidden files and folders are skipped. Links are followed, but no folder is visited twice.
 
     Raises:
         MediaError: if there is no such folder (``missing``) or no media file in it (``empty``).
@@ -49,9 +49,11 @@ def find_media(root: Path) -> list[Found]:
     """
     if not root.is_dir():
         raise MediaError(root, "missing", "no such folder", "Give a folder of videos or a manifest (.parquet, .arrow).")
-    for suffixes in (VIDEOS, IMAGES):
-        if found := sorted(_walk(root, "", suffixes, set())):
-            return found
+    videos = sorted(_walk(root, "", VIDEOS | AMBIGUOUS, set()))
+    if all(os.path.splitext(video.path)[1].lower() in AMBIGUOUS for video in videos):
+        videos = sorted(_walk(root, "", IMAGES, set())) or videos
+    if videos:
+        return videos
     remedy = f"Looked for files with the suffixes {' '.join(sorted(VIDEOS | IMAGES))}."
     raise MediaError(root, "empty", "no video and no image in this folder or its subfolders", remedy)
 

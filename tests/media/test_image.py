@@ -95,7 +95,7 @@ def test_a_folder_of_images_is_a_collection_and_thumbnails_beside_videos_are_non
     assert videos.classes == ["a", "b"]
     assert [info.label for info in videos] == [0, 0, 1]
     assert videos[0].motion.tolist() == [0.0]
-    with pytest.raises(ValueError, match="images among the sources"):
+    with pytest.raises(ValueError, match="some sources are images"):
         prepare(videos, tmp_path / "../copies")
     (tmp_path / "movie.mp4").write_bytes(next(world.rglob("*.mp4")).read_bytes())
     assert [file.path for file in find_media(tmp_path)] == ["movie.mp4"]

@@ -297,3 +297,11 @@ def test_hidden_packets(codec: str, data: bytes, hidden: bool) -> None:
 def test_all_endings_are_indexed(shared_data: Path) -> None:
     folder = shared_data / "fault_cases" / "endings" / "films"
     assert {found.path for found in find_media(folder)} == {path.name for path in folder.iterdir()}
+
+
+def test_one_gif_does_not_make_photographs_a_collection_of_videos(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.gif"):
+        (tmp_path / name).touch()
+    assert [found.path for found in find_media(tmp_path)] == ["a.jpg"]
+    (tmp_path / "a.jpg").unlink()
+    assert [found.path for found in find_media(tmp_path)] == ["b.gif"]
