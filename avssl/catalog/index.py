@@ -23,7 +23,8 @@ from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
 VIDEOS = frozenset({".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2t", ".m2ts", ".m4v", ".mkv", ".mod"})
-VIDEOS |= {".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mts", ".ogv", ".qt", ".tod", ".ts", ".vob", ".webm", ".wmv"}
+VIDEOS |= {".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mts", ".ogv", ".qt", ".tod", ".ts", ".vob", ".webm"}
+VIDEOS |= {".wmv"}
 AMBIGUOUS = frozenset({".dat", ".gif"})  # videos, or a picture or any data
 READER = 2  # increment when measurements change
 PREPARING = "prepare.journal"  # in a folder of training-ready copies
@@ -41,7 +42,8 @@ class Found(NamedTuple):
 def find_media(root: Path) -> list[Found]:
     """Find the videos in a folder and its subfolders by suffix, sorted by path; if there are none, the images.
 
-    GIF and ``.dat`` files count as videos beside others, or where there is nothing else. Hidden files and folders are skipped. Links are followed, but no folder is visited twice.
+    GIF and ``.dat`` files count as videos beside others, or where there is nothing else. Hidden files and folders are
+    skipped. Links are followed, but no folder is visited twice.
 
     Raises:
         MediaError: if there is no such folder (``missing``) or no media file in it (``empty``).
