@@ -87,5 +87,5 @@ def test_only_a_method_that_says_so_is_given_labels_and_only_some(world, tmp_pat
         assert (sum(label >= 0 for label in shown) > 0) == taught.uses_labels
         assert sum(label < 0 for label in shown) > len(shown) / 2
         assert (measured[0, 0].clips.label.item() >= 0) == taught.uses_labels
-    with pytest.raises(ValueError, match="share from 0 to 1"):
+    with pytest.raises(ValueError, match="fraction from 0 to 1"):
         ClipDataset(open_manifest(world), RandomClips(2, 1), Squash(16), labelled=1.5)
