@@ -35,6 +35,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from avssl.avsync.builder import build
+from avssl.avsync.clapper import clap_offsets, click_times
 from avssl.avsync.clips import Span
 from avssl.avsync.executors import Execution
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
@@ -42,7 +43,7 @@ from avssl.avsync.options import Accept, Cut, Normal, Options, Split, Sync
 from avssl.avsync.score import ONSET_CONFIDENCE, OnsetScorer, ScorerInput
 from avssl.avsync.splits import trials_of
 from avssl.media import VideoInfo, open_video, probe
-from avssl.synthetic.clapper import clap_frames, clap_offsets, click_times, write_clapper
+from avssl.synthetic.clapper import clap_frames, write_clapper
 
 RATE = 16000
 OPEN = Accept(length_tolerance=6.0)

@@ -12,6 +12,7 @@ from flashclick import EXACT, RECIPES, Recipe, number, onsets, write
 from folders import rows
 
 from avssl.avsync.builder import build
+from avssl.avsync.clapper import clap_offsets
 from avssl.avsync.executors import Execution
 from avssl.avsync.options import Accept, Cut, Options, Shots, Sync
 from avssl.avsync.score import OnsetScorer
@@ -19,7 +20,7 @@ from avssl.avsync.source import Job, process
 from avssl.avsync.store import Store
 from avssl.media import open_video
 from avssl.runtime.files import digest_of
-from avssl.synthetic.clapper import clap_offsets, write_clapper
+from avssl.synthetic.clapper import write_clapper
 
 MATRIX = [
     recipe
