@@ -87,6 +87,7 @@ def test_ctrl_c_is_one_line_and_status_130(world, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores Ctrl-C
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
