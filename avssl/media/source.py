@@ -1,0 +1,46 @@
+"""Where the bytes of a recording are, if they are not a whole local file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from avssl.media.info import MediaError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A byte range of a local file, or an object in a store, or a range of one.
+
+    Attributes:
+        path: absolute path of the file, or key of the object.
+        store: name of a configured store; empty for a local file.
+        member: name within a tar archive; empty if the range is not a member. Never used as a path.
+        offset: first byte of the recording.
+        num_bytes: length of the recording.
+        size_bytes: size of the whole file or object; another size means that it has changed.
+        mtime_ns: modification time of a local file; None if it isn't known. A tar may be copied, which changes it: its
+            member's header is checked instead.
+        etag: version of an object; empty for a local file.
+    """
+
+    path: str
+    store: str = ""
+    member: str = ""
+    offset: int = 0
+    num_bytes: int = 0
+    size_bytes: int = 0
+    mtime_ns: int | None = None
+    etag: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.store}:{self.path}" if self.store else self.path
+        return f"{place}/{self.member}" if self.member else place
+
+
+class SourceError(MediaError):
+    """Bytes that can't be had now, though the recording may be good: the work stops and can be resumed.
+
+    Codes: ``store_unknown``, ``key``, ``denied``, ``not_found``, ``changed``, ``throttled``, ``timeout``, ``short``,
+    ``offline``, ``no_range``, ``fragmented``. No other recording takes the place of such a one: an item would depend on
+    the network.
+    """
