@@ -24,8 +24,8 @@ from avssl.avsync.sources import Source
 from avssl.avsync.splits import SPLITS, split_of, trials_of
 from avssl.avsync.store import Record, Store
 from avssl.catalog.encode import copy_rate
-from avssl.catalog.index import thawed
 from avssl.catalog.manifest import Manifest
+from avssl.catalog.measuring import thawed
 from avssl.runtime.files import digest_of, write_atomically, write_text
 
 WORK = ".work"  # holds the store

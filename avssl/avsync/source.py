@@ -20,7 +20,7 @@ from avssl.avsync.options import Options
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.score import Score, Scorer, ScorerInput, decide
 from avssl.avsync.store import Record, Store, key_of
-from avssl.catalog.index import frozen, reader_version
+from avssl.catalog.measuring import frozen, reader_version
 from avssl.catalog.table import info_from_row, row_from_info
 from avssl.media import MediaError, VideoInfo, probe
 from avssl.media.motion import profile

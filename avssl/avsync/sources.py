@@ -11,7 +11,7 @@ from pathlib import Path
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import Record, Store, key_of
 from avssl.catalog.annotations import annotate
-from avssl.catalog.index import find_media
+from avssl.catalog.finding import find_media
 from avssl.catalog.manifest import Manifest
 from avssl.runtime.files import digest_of
 

@@ -17,8 +17,9 @@ import av
 
 import avssl
 from avssl.catalog.encode import CopyOptions, write_copy
-from avssl.catalog.index import PREPARING, Row, frozen, measure_file, reader_version, rejection, thawed
+from avssl.catalog.index import PREPARING
 from avssl.catalog.manifest import Manifest
+from avssl.catalog.measuring import Row, frozen, measure_file, reader_version, rejection, thawed
 from avssl.media import MediaError, VideoInfo
 from avssl.runtime.files import Journal, settle
 from avssl.runtime.progress import Tally

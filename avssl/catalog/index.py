@@ -1,108 +1,48 @@
-"""From a folder of media files to a manifest. Each file is measured in a process that may hang or crash."""
+"""From a collection to a manifest. Each recording is measured in a process that may hang or crash."""
 
 from __future__ import annotations
 
-import base64
+import glob
 import hashlib
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from avssl.catalog.annotations import Annotation, annotate
+from avssl.catalog.annotations import annotate
+from avssl.catalog.finding import Found, find_media
+from avssl.catalog.known import Known
+from avssl.catalog.listing import Asked
 from avssl.catalog.manifest import Manifest
-from avssl.catalog.table import row_from_info
-from avssl.media import MediaError, probe
-from avssl.media.image import EXTENSIONS as IMAGES
-from avssl.media.motion import scan
-from avssl.runtime.files import Journal, digest_of, user_cache
+from avssl.catalog.measuring import Hashing, Row, Span, frozen, measure, reader_version, rejection, thawed
+from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, canonical, tables_of
+from avssl.media import MediaError
+from avssl.runtime.files import Journal, user_cache
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
-VIDEOS = frozenset({".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2t", ".m2ts", ".m4v", ".mkv", ".mod"})
-VIDEOS |= {".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mts", ".ogv", ".qt", ".tod", ".ts", ".vob", ".webm"}
-VIDEOS |= {".wmv"}
-AMBIGUOUS = frozenset({".dat", ".gif"})  # videos, or a picture or any data
-READER = 2  # increment when measurements change
 PREPARING = "prepare.journal"  # in a folder of training-ready copies
-Row = dict[str, Any]
+CHECKED = 20_000  # files of a folder's own manifest whose size is checked when it is opened
+Measure = Callable[[str, bool, Sequence[Span], Hashing], list[Row]]
 
 
-class Found(NamedTuple):
-    """A media file: its path relative to the root, with forward slashes, its size and its modification time."""
+class Job(NamedTuple):
+    """One file to measure."""
 
+    measure: Measure
     path: str
-    size_bytes: int
-    mtime_ns: int
-
-
-def find_media(root: Path) -> list[Found]:
-    """Find the videos in a folder and its subfolders by suffix, sorted by path; if there are none, the images.
-
-    GIF and ``.dat`` files count as videos beside others, or where there is nothing else. Hidden files and folders are
-    skipped. Links are followed, but no folder is visited twice.
-
-    Raises:
-        MediaError: if there is no such folder (``missing``) or no media file in it (``empty``).
-        OSError: if a folder can't be listed.
-    """
-    if not root.is_dir():
-        raise MediaError(root, "missing", "no such folder", "Give a folder of videos or a manifest (.parquet, .arrow).")
-    videos = sorted(_walk(root, "", VIDEOS | AMBIGUOUS, set()))
-    if all(os.path.splitext(video.path)[1].lower() in AMBIGUOUS for video in videos):
-        videos = sorted(_walk(root, "", IMAGES, set())) or videos
-    if videos:
-        return videos
-    remedy = f"Looked for files with the suffixes {' '.join(sorted(VIDEOS | IMAGES))}."
-    raise MediaError(root, "empty", "no video and no image in this folder or its subfolders", remedy)
-
-
-def _walk(folder: Path, prefix: str, suffixes: frozenset[str], seen: set[tuple[int, int]]) -> Iterator[Found]:
-    facts = folder.stat()
-    if (facts.st_dev, facts.st_ino) in seen:
-        return
-    seen.add((facts.st_dev, facts.st_ino))
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.startswith("."):
-            continue
-        path = prefix + entry.name
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), path + "/", suffixes, seen)
-        elif os.path.splitext(entry.name)[1].lower() in suffixes:
-            here = entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False)  # a broken link
-            yield Found(path.encode(errors="backslashreplace").decode(), here.st_size, here.st_mtime_ns)
-
-
-def measure_file(path: str, motion: bool) -> Row:
-    """Return the columns of a file's row that depend on its content alone.
-
-    With ``motion``, all frames are decoded, for the motion profile and to find where decoding fails.
-    """
-    try:
-        content = digest_of(Path(path))
-        info = probe(path)
-        if motion:
-            info = scan(Path(path), info)
-        return {**row_from_info(info), "content": content}
-    except MediaError as error:
-        return rejection(f"{error.code}: {error.why}")
-    except FileNotFoundError:
-        return rejection("unreadable: a broken link, or a file name that isn't UTF-8 (rename it)")
-    except OSError as error:
-        return rejection(f"unreadable: {error.strerror or error}")
-
-
-def rejection(reason: str) -> Row:
-    """Return the columns of a file that can't be used."""
-    return {"status": "rejected", "reason": reason}
-
-
-def reader_version(motion: bool) -> str:
-    """Identify the code that measures files; rows with another version are outdated."""
-    return f"reader {READER}, av {av.__version__}, motion {'yes' if motion else 'no'}"
+    motion: bool
+    spans: Sequence[Span]
+    hashing: Hashing
 
 
 def build_index(
@@ -115,13 +55,16 @@ def build_index(
     timeout: float = 300.0,
     motion: bool = True,
     retry: bool = False,
-    measure: Callable[[str, bool], Row] = measure_file,
+    hashing: Hashing = "full",
+    shard: tuple[int, int] | None = None,
+    executor: Executor | None = None,
+    measure: Measure = measure,
 ) -> Manifest:
     """Measure the videos in a folder, write their manifest and open it. Nothing is written to that folder.
 
     Rows of an earlier ``out`` are reused for files with the same size, modification time and reader version. New rows
     are also kept in a journal next to ``out`` until it is written, so a killed run resumes when it is run again. The
-    result depends on the files alone, not on the number of workers or on interruptions.
+    result depends on the files alone, not on the number of workers, on shares or on interruptions.
 
     Args:
         root: the folder.
@@ -130,10 +73,17 @@ def build_index(
         group: regular expression for the group in the relative path.
         view: regular expression for the view in the relative path.
         workers: number of processes; None for one per core.
-        timeout: seconds after which a file is given up.
+        timeout: seconds after which a file is given up; for each of its hours, if it is longer.
         motion: decode every file, for its motion profile and to find damage; otherwise only packets are read.
         retry: measure rejected files again even if they haven't changed.
-        measure: function that measures one file, called with (path, motion) in another process.
+        hashing: how a file's content is identified, see `avssl.catalog.measuring.measure`.
+        shard: (I, N) measures only share I of N, counted from 1, and writes no manifest: the same call without it
+            gathers what all shares measured. The shares may run at the same time, on machines that share a disk.
+        executor: where to measure instead of in processes of this machine; it can't kill, so ``timeout`` doesn't apply.
+        measure: function that measures one file, called in another process.
+
+    Returns:
+        The manifest; with ``shard``, the rows of the share.
 
     Raises:
         MediaError: if there is nothing to index.
@@ -141,66 +91,106 @@ def build_index(
     """
     root, out = Path(os.path.abspath(root)), Path(os.path.abspath(out))
     files = find_media(root)
-    notes = annotate(root, [file.path for file in files], labels, group, view)
-    reader = reader_version(motion)
-    with Journal(out.with_name(out.name + ".journal")) as journal:
+    notes = annotate(root, [file.key for file in files], labels, group, view)
+    asked = [
+        [Asked(None, None, None, (note.label,) if note.label else None, note.group, note.view)]
+        for note in notes.values()
+    ]
+    reader = f"{reader_version(motion)}{', quick' if hashing == 'quick' else ''}"
+    inputs = _digest(root, reader, files, asked)
+    suffix = ".journal" + (f".{shard[0]}of{shard[1]}" if shard else "")
+    with ExitStack() as opened:
+        journal = opened.enter_context(Journal(out.with_name(out.name + suffix), keep=False))
+        shares = [] if shard else sorted(out.parent.glob(f"{glob.escape(out.name)}.journal.*of*"))
+        parts = [journal, *(opened.enter_context(Journal(share, keep=False)) for share in shares)]
         old = Manifest.open(out) if out.exists() else None
-        if old is not None and not retry and _is_current(old, root, files, notes, reader):
+        if old is not None and not retry and not shares and old.facts.get("inputs") == inputs:
             journal.remove()
             return old
-        known = {row["path"]: row for row in old.to_rows() if row["root"] == os.fspath(root)} if old else {}
-        if retry:
-            known = {path: row for path, row in known.items() if row["status"] == "ok"}
-        done = map(thawed, journal.entries.values())
-        known.update((row["path"], row) for row in done if row["root"] == os.fspath(root))
-        current = {file.path for file in files if _made_from(known.get(file.path), file, reader)}
-        todo = [file for file in files if file.path not in current]
-        changed = sum(file.path in known for file in todo)
-        gone = len(known.keys() - {file.path for file in files})
-        if known:
-            counts = f"{len(current)} unchanged, {changed} changed, {len(todo) - changed} new, {gone} gone"
+        spans = [[_span(own) for own in every] for every in asked]
+        known = Known(files, spans, _rows(root, old, parts, retry))
+        todo = np.flatnonzero(~known.current(files, reader))
+        if len(known.rows):
+            new = (~known.seen[todo]).sum()
+            counts = f"{len(files) - len(todo)} unchanged, {len(todo) - new} changed, {new} new, {known.gone} gone"
             print(f"{root}: files {counts}", file=sys.stderr)
-        jobs = [(measure, os.path.join(root, file.path), motion) for file in todo]
+        if shard:
+            todo = todo[[_share(files[place].key, shard[1]) == shard[0] for place in todo]]
+        jobs = [
+            Job(measure, os.path.join(root, files[place].key), motion, list(dict.fromkeys(spans[place])), hashing)
+            for place in todo
+        ]
+        limit = None if executor is not None else timeout
         with Tally(f"Indexing {root.name}", len(jobs)) as tally:
-            for position, result in run_parallel(_measured, jobs, workers, timeout):
-                file = todo[position]
-                row = rejection(f"{result.code}: {result.why}") if isinstance(result, Failure) else result
-                row |= {"root": os.fspath(root), **file._asdict(), "reader": reader}
-                known[file.path] = row
-                journal.append(file.path, frozen(row))
-                tally.add(row["status"])
-        rows = [{**known[file.path], **notes[file.path]._asdict()} for file in files]
-        Manifest.from_rows(rows).write(out)
-        journal.remove()
+            for number, result in run_parallel(_measured, jobs, workers, limit, executor):
+                file, own = files[todo[number]], jobs[number].spans
+                if isinstance(result, Failure):
+                    result = [rejection(f"{result.code}: {result.why}")] * len(own)
+                common = {"root": os.fspath(root), "reader": reader, **file._asdict()}
+                rows = [frozen(row | common | {"asked": span}) for row, span in zip(result, own, strict=True)]
+                journal.append(file.key, {"rows": rows})
+                tally.add("ok" if any(row["status"] == "ok" for row in rows) else "rejected")
+        if shard:
+            return Manifest(canonical(_rows(root, None, parts, False), out), out.parent)
+        del known
+        table = Known(files, spans, _rows(root, old, parts, retry)).wanted()
+        facts = {b"avssl": json.dumps({"inputs": inputs}).encode()}
+        Manifest(canonical(_annotated(table, files, asked).replace_schema_metadata(facts), out), out.parent).write(out)
+        for part in parts:
+            part.remove()
     return Manifest.open(out)
 
 
-def _measured(job: tuple[Callable[[str, bool], Row], str, bool]) -> Row:
-    function, path, motion = job
-    return function(path, motion)
+def _span(asked: Asked) -> Span:
+    return None if asked.start is None and asked.stop is None else (asked.start, asked.stop)
 
 
-def _made_from(row: Row | None, file: Found, reader: str) -> bool:
-    return row is not None and (row["size_bytes"], row["mtime_ns"], row["reader"]) == (*file[1:], reader)
+def _share(key: str, shares: int) -> int:
+    """Return the share, counted from 1, that a file belongs to; it depends on its name alone."""
+    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % shares + 1
 
 
-def _is_current(old: Manifest, root: Path, files: Sequence[Found], notes: dict[str, Annotation], reader: str) -> bool:
-    names = ("root", "reader", "path", "size_bytes", "mtime_ns", "label", "group", "view")
-    expected = sorted((os.fspath(root), reader, *file, *(x or "" for x in notes[file.path])) for file in files)
-    columns = [old.column(name, rejected=True).to_pylist() for name in names]
-    return expected == sorted(tuple(x if x is not None else "" for x in row) for row in zip(*columns, strict=True))
+def _measured(job: Job) -> list[Row]:
+    return job.measure(job.path, job.motion, job.spans, job.hashing)
 
 
-def frozen(row: Row) -> Row:
-    """Make a row serialisable as JSON."""
-    motion = row.get("motion")
-    return row if motion is None else {**row, "motion": base64.b64encode(motion).decode()}
+def _digest(root: Path, reader: str, files: Sequence[Found], asked: Sequence[Sequence[Asked]]) -> str:
+    """Hash everything that a manifest depends on."""
+    digest = hashlib.sha256(json.dumps([os.fspath(root), reader]).encode())
+    for file, every in zip(files, asked, strict=True):
+        digest.update(repr((tuple(file), [tuple(own) for own in every])).encode())
+    return digest.hexdigest()
 
 
-def thawed(row: Row) -> Row:
-    """Undo :func:`frozen`."""
-    motion = row.get("motion")
-    return row if motion is None else {**row, "motion": base64.b64decode(motion)}
+def _rows(root: Path, old: Manifest | None, journals: Sequence[Journal], retry: bool) -> pa.Table:
+    """Return the rows of an earlier manifest, with ``retry`` only the usable ones, and those of journals."""
+    tables = [SCHEMA.empty_table()]
+    if old is not None:
+        tables.append(old.table(rejected=not retry))
+    entries = chain.from_iterable(journal.read() for journal in journals)
+    tables += tables_of(thawed(row) for _, value in entries for row in value["rows"])
+    rows = pa.concat_tables(table.replace_schema_metadata() for table in tables).unify_dictionaries()
+    return rows.filter(pc.equal(rows.column("root"), os.fspath(root)))
+
+
+def _annotated(table: pa.Table, files: Sequence[Found], asked: Sequence[Sequence[Asked]]) -> pa.Table:
+    """Return a table with the annotations of its rows; a segment's group is its file unless it has another."""
+    every = ((file, own) for file, its in zip(files, asked, strict=True) for own in its)
+    names = ("labels", "group", "view", "name")
+    parts = []
+    while together := list(islice(every, ROWS_TOGETHER)):
+        values = [
+            [None if own.labels is None else sorted(set(own.labels)) for _, own in together],
+            [own.group or (None if _span(own) is None else file.key) for file, own in together],
+            [own.view for _, own in together],
+            [own.name for _, own in together],
+        ]
+        types = [SCHEMA.field(name).type for name in names]
+        parts.append(pa.table([pa.array(*pair) for pair in zip(values, types, strict=True)], names=names))
+    for name in names if parts else ():
+        column = pa.chunked_array([chunk for part in parts for chunk in part.column(name).chunks])
+        table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), column)
+    return table
 
 
 def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
@@ -222,16 +212,22 @@ def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
         return Manifest.open(root)
     own = root / "videos.parquet"
     if own.is_file():
-        manifest = Manifest.open(own)
-        sizes = manifest.column("size_bytes").to_pylist()
-        listed = zip(manifest.paths(), sizes, strict=True)
-        stale = [path for path, size in listed if not path.is_file() or path.stat().st_size != size]
-        if stale:
-            why = f"{len(stale)} of its {len(sizes)} videos are gone or changed, such as {stale[0]}"
-            remedy = "Run the command that made it again, or delete it to index the folder."
-            raise MediaError(own, "stale", why, remedy)
-        return manifest
+        return _checked(Manifest.open(own), own)
     if (root / PREPARING).exists():
         raise MediaError(root, "unfinished", "not all copies are made", "Run `avssl prepare` again to resume.")
     out = user_cache() / "index" / hashlib.sha256(os.fsencode(root)).hexdigest()[:24] / "videos.parquet"
     return build_index(root, out)
+
+
+def _checked(manifest: Manifest, own: Path) -> Manifest:
+    """Raise a `MediaError` if files of a folder's own manifest, or of a large one a share of them, have changed."""
+    step = max(1, len(manifest) // CHECKED)
+    some = manifest if step == 1 else manifest.select(np.arange(0, len(manifest), step))
+    columns = (some.column(name).to_pylist() for name in ("root", "store", "path", "size_bytes"))
+    listed = {(own.parent / root / path, size) for root, store, path, size in zip(*columns, strict=True) if not store}
+    stale = sorted(path for path, size in listed if not path.is_file() or path.stat().st_size != size)
+    if stale:
+        why = f"{len(stale)} of its {len(listed)} videos are gone or changed, such as {stale[0]}"
+        remedy = "Run the command that made it again, or delete it to index the folder."
+        raise MediaError(own, "stale", why, remedy)
+    return manifest

@@ -1,4 +1,4 @@
-"""Index of a collection of videos: one memory-mapped Arrow table, one row per file."""
+"""Index of a collection of videos: one memory-mapped Arrow table, one row per recording or segment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from avssl.catalog.table import IDENTITY, SCHEMA, canonical, completed, fingerprint, info_from_row, write_arrow
+from avssl.catalog.table import (
+    FURTHER,
+    IDENTITY,
+    SCHEMA,
+    canonical,
+    fingerprint,
+    info_from_row,
+    normalised,
+    only_label,
+    path_of,
+    tables_of,
+    write_arrow,
+)
 from avssl.media.info import MediaError, VideoInfo
 from avssl.runtime.files import user_cache, write_atomically
 
@@ -71,7 +83,7 @@ class Manifest:
             return cls._map(path, path.parent)
         facts = path.stat()
         stem = hashlib.sha256(os.fsencode(path)).hexdigest()[:24]
-        copy = user_cache() / "manifests" / f"{stem}-{facts.st_size}-{facts.st_mtime_ns}.arrow"
+        copy = user_cache() / "manifests" / f"{stem}-{facts.st_size}-{facts.st_mtime_ns}.2.arrow"  # 2: the schema
         if not copy.exists():
             try:
                 table = canonical(pq.read_table(path), path)
@@ -91,26 +103,22 @@ class Manifest:
         table = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
         if b"avssl" not in (table.schema.metadata or {}):
             table = canonical(table, path)
-        manifest = cls(completed(table), base, origin=(cls._map, (path, base)))
+        manifest = cls(normalised(table), base, origin=(cls._map, (path, base)))
         manifest._maps = [mapped] if len(mapped) > LARGE and hasattr(mapped, "madvise") else []  # not on Windows
         return manifest
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], base: str | Path = ".") -> Manifest:
-        """Make a manifest in memory from one mapping per file, with columns of ``SCHEMA``; missing ones are null.
+        """Make a manifest in memory from one mapping per row, with columns of ``SCHEMA``; missing ones are null.
 
-        A relative ``root`` starts from the folder ``base``.
+        A relative ``root`` starts from the folder ``base``, and ``label`` is short for ``labels`` of at most one class.
 
         Raises:
             ValueError: for an unknown column.
         """
-        rows = list(rows)
-        unknown = {name for row in rows for name in row} - set(SCHEMA.names)
-        if unknown:
-            raise ValueError(f"A manifest has no columns {sorted(unknown)}: it has {SCHEMA.names}")
-        arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in SCHEMA]
+        tables = [*tables_of(rows)] or [SCHEMA.empty_table()]
         base = Path(os.path.abspath(base))
-        return cls(canonical(pa.table(arrays, schema=SCHEMA), base), base)
+        return cls(canonical(pa.concat_tables(tables), base), base)
 
     @classmethod
     def concat(cls, parts: Sequence[Manifest]) -> Manifest:
@@ -195,11 +203,14 @@ class Manifest:
     def column(self, name: str, rejected: bool = False) -> pa.ChunkedArray:
         """Return a column of the usable videos, in order: the mapped memory itself, but a copy for a selection.
 
-        With ``rejected``, the rejected files of the whole collection follow.
+        ``label`` is the class of those that have exactly one, else null. With ``rejected``, the rejected files of the
+        whole collection follow.
 
         Raises:
             KeyError: if ``SCHEMA`` has no such column.
         """
+        if name == "label":
+            return only_label(self.column("labels", rejected))
         if name not in SCHEMA.names:
             raise KeyError(f"Manifest.column({name!r}): there is no such column; there are {SCHEMA.names}")
         column = self._table.column(name)
@@ -211,9 +222,10 @@ class Manifest:
         return column
 
     def paths(self) -> list[Path]:
-        """Return the absolute path of every usable video."""
-        places = zip(self.column("root").to_pylist(), self.column("path").to_pylist(), strict=True)
-        return [self._base / root / path for root, path in places]
+        """Return the path of every usable row, as `VideoInfo.path` has it."""
+        names = ["root", "store", "path", "member"]
+        rows = zip(*(self.column(name).to_pylist() for name in names), strict=True)
+        return [path_of(dict(zip(names, row, strict=True)), self._base / row[0]) for row in rows]
 
     @property
     def roots(self) -> list[Path]:
@@ -224,8 +236,8 @@ class Manifest:
     def rejected(self) -> list[Rejected]:
         """Files of the whole collection that can't be used."""
         return [
-            Rejected(self._base / row["root"] / row["path"], row["reason"])
-            for row in self._table.slice(self._usable).select(["root", "path", "reason"]).to_pylist()
+            Rejected(path_of(row, self._base / row["root"]), row["reason"])
+            for row in self._table.slice(self._usable).select(["root", "store", "path", "member", "reason"]).to_pylist()
         ]
 
     @cached_property
@@ -234,7 +246,17 @@ class Manifest:
         stored = self._facts.get("fingerprint")
         if self._rows is None and stored is not None:
             return stored
-        return fingerprint([self.column(name) for name in IDENTITY])
+        names = [name for name in SCHEMA.names if name in {*IDENTITY, *FURTHER, "asked"}]
+        return fingerprint(pa.table({name: self.column(name) for name in names}))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is stored with the table: classes, fingerprint and, of an index, the digest of its ``inputs``."""
+        return self._facts
+
+    def table(self, rejected: bool) -> pa.Table:
+        """Return the rows of the whole collection, usable ones first, and the rejected ones if asked for."""
+        return self._table if rejected else self._table.slice(0, self._usable)
 
     def _chosen(self) -> pa.Table:
         return self._table if self._rows is None else self._table.take(pa.array(self._rows))
@@ -245,6 +267,7 @@ class Manifest:
 
     def write(self, path: str | Path) -> None:
         """Write a Parquet file atomically. Of a selection, the selected rows and all class names are written."""
-        facts = {"usable": len(self), "classes": self.classes, "fingerprint": self.fingerprint}
+        facts = self._facts if self._rows is None else {}
+        facts = {**facts, "usable": len(self), "classes": self.classes, "fingerprint": self.fingerprint}
         table = self._chosen().replace_schema_metadata({b"avssl": json.dumps(facts).encode()})
         write_atomically(Path(path), lambda file: pq.write_table(table, file, compression="zstd"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,16 +16,17 @@ import pyarrow.compute as pc
 import torch
 
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
+from avssl.media.source import Source
 
 SCHEMA = pa.schema(
     [
         ("root", pa.dictionary(pa.int32(), pa.string())),  # absolute, or relative to the manifest's folder
-        ("path", pa.string()),  # relative to root
+        ("path", pa.string()),  # relative to root, or the key of an object; of the tar, for a member
         ("status", pa.string()),  # "ok" or "rejected"
         ("reason", pa.string()),  # "code: why" of a rejected file
-        ("size_bytes", pa.int64()),
+        ("size_bytes", pa.int64()),  # of the whole file or object
         ("mtime_ns", pa.int64()),
-        ("content", pa.string()),  # sha256 of the file
+        ("content", pa.string()),  # sha256 of the recording's bytes; with a prefix, a weaker mark of them
         ("reader", pa.string()),  # version of the code that measured it
         ("duration", pa.float64()),
         ("fps", pa.float64()),
@@ -45,21 +47,39 @@ SCHEMA = pa.schema(
         ("audio_duration", pa.float64()),
         ("audio_codec", pa.string()),
         ("audio_silent", pa.bool_()),
-        ("label", pa.string()),  # class name
+        ("labels", pa.list_(pa.string())),  # sorted class names; empty: none shown, null: not annotated
         ("group", pa.string()),
         ("view", pa.string()),
         ("motion", pa.large_binary()),  # float16, native byte order, 8 per second
-        ("mirrored", pa.bool_()),  # null for False; absent from older manifests
+        # Null, or absent from older manifests, where the ordinary holds:
+        ("mirrored", pa.bool_()),  # false
+        ("store", pa.dictionary(pa.int32(), pa.string())),  # local
+        ("member", pa.string()),  # name in the tar at ``path``: not a member
+        ("offset", pa.int64()),  # first byte of the recording, and the number of its bytes: the whole file
+        ("bytes", pa.int64()),
+        ("etag", pa.string()),  # version of an object
+        ("start", pa.float64()),  # seconds from the file's first shown frame to the row's: 0
+        ("asked", pa.list_(pa.float64())),  # start and stop of the segment as annotated: the whole recording
+        ("name", pa.string()),  # the annotation's own
     ]
 )
+OPTIONAL = SCHEMA.names[SCHEMA.names.index("mirrored") :]
 # Fields of VideoInfo have columns of the same name and value, except these; fields of AudioInfo have columns "audio_*".
-EXCEPT = {"path", "size", "audio", "label", "group", "view", "motion", "num_frames", "backends", "mirrored"}
+EXCEPT = {"path", "size", "audio", "label", "labels", "group", "view", "motion", "num_frames", "backends", "mirrored"}
+EXCEPT |= {"start", "name", "source"}
 SAME = [field.name for field in fields(VideoInfo) if field.name not in EXCEPT]
-OPTIONAL = {"mirrored"}
 SOUND = [field.name for field in fields(AudioInfo)]
-IDENTITY = ("path", "content", "label", "group", "view")  # covered by the fingerprint
+IDENTITY = (
+    "path",
+    "content",
+    "label",
+    "group",
+    "view",
+)  # covered by the fingerprint, with what follows where it is set
+FURTHER = ("store", "member", "offset", "start", "duration", "labels")
 
-ROWS_TOGETHER = 2048
+ROWS_TOGETHER = 65_536
+HASHED_TOGETHER = 1 << 20
 
 
 def row_from_info(info: VideoInfo) -> dict[str, Any]:
@@ -70,6 +90,8 @@ def row_from_info(info: VideoInfo) -> dict[str, Any]:
     row["motion"] = None if info.motion is None else info.motion.to(torch.float16).numpy().tobytes()
     if info.mirrored:
         row["mirrored"] = True
+    if info.start:
+        row["start"] = info.start
     return row | {"status": "ok", "frames": info.num_frames, "backends": list(info.backends)}
 
 
@@ -82,32 +104,98 @@ def info_from_row(row: Mapping[str, Any], root: Path, classes: Mapping[str, int]
         classes: class number by class name.
     """
     sound = {name: row[f"audio_{name}"] for name in SOUND}
-    motion = row["motion"]
+    motion, source = row["motion"], source_of(row, root)
+    shown = row.get("labels")
+    labels = None if shown is None else tuple(sorted(classes[name] for name in shown))
     return VideoInfo(
-        path=root / row["path"],
+        path=path_of(row, root),
         size=(row["height"], row["width"]),
         audio=None if sound["rate"] is None else AudioInfo(**sound),
-        label=None if row["label"] is None else classes[row["label"]],
+        label=labels[0] if labels is not None and len(labels) == 1 else None,
+        labels=labels,
         group=row["group"],
         view=row["view"],
         motion=None if motion is None else torch.from_numpy(np.frombuffer(motion, np.float16).astype(np.float32)),
         num_frames=row["frames"],
         backends=tuple(row["backends"]),
         mirrored=bool(row.get("mirrored")),
+        start=row.get("start") or 0.0,
+        name=row.get("name"),
+        source=source,
         **{name: row[name] for name in SAME},
     )
 
 
-def completed(table: pa.Table) -> pa.Table:
-    """Return a table with the optional columns that an older manifest lacks, as nulls."""
-    for name in OPTIONAL.difference(table.column_names):
-        table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), SCHEMA.field(name).type))
+def path_of(row: Mapping[str, Any], root: Path) -> Path:
+    """Return a row's path as `VideoInfo.path` has it."""
+    store, member = row.get("store"), row.get("member")
+    place = Path(f"{store}:{row['path']}") if store else root / row["path"]
+    return place / member if member else place
+
+
+def source_of(row: Mapping[str, Any], root: Path) -> Source | None:
+    """Return where a row's bytes are; None for a whole local file."""
+    store, length = row.get("store"), row.get("bytes")
+    if not store and length is None:
+        return None
+    return Source(
+        path=row["path"] if store else str(root / row["path"]),
+        store=store or "",
+        member=row.get("member") or "",
+        offset=row.get("offset") or 0,
+        num_bytes=row["size_bytes"] if length is None else length,
+        size_bytes=row["size_bytes"],
+        mtime_ns=None if row.get("member") else row.get("mtime_ns"),
+        etag=row.get("etag") or "",
+    )
+
+
+def normalised(table: pa.Table) -> pa.Table:
+    """Return an older manifest's table in the present form: a class became a list of them, and columns were added."""
+    if "label" in table.column_names and "labels" not in table.column_names:
+        label = table.column("label").combine_chunks().cast(pa.string())
+        lengths = pc.if_else(label.is_valid(), 1, 0).cast(pa.int32())
+        ends = np.concatenate([[0], np.cumsum(lengths.to_numpy(zero_copy_only=False))])
+        starts = pa.array(ends, pa.int32(), mask=np.append(label.is_null().to_numpy(zero_copy_only=False), False))
+        labels = pa.ListArray.from_arrays(starts, label.drop_null())
+        table = table.set_column(table.column_names.index("label"), "labels", labels)
+    for name in OPTIONAL:
+        if name not in table.column_names:
+            table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), SCHEMA.field(name).type))
     return table
+
+
+def only_label(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return each row's class name if it has exactly one, else null: ``[N]`` of the lists' value type."""
+    chunks = []
+    for chunk in labels.chunks:
+        one = pc.fill_null(pc.equal(pc.list_value_length(chunk), 1), False)
+        places = pc.if_else(one, chunk.offsets[:-1], None)
+        chunks.append(chunk.values.take(places))
+    return pa.chunked_array(chunks, type=pa.string())
+
+
+def tables_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.Table]:
+    """Convert rows to tables of at most ``ROWS_TOGETHER`` rows; missing columns are null.
+
+    ``label`` is short for a ``labels`` of at most one.
+
+    Raises:
+        ValueError: for an unknown column.
+    """
+    rows = iter(rows)
+    while together := list(islice(rows, ROWS_TOGETHER)):
+        unknown = {name for row in together for name in row} - {*SCHEMA.names, "label"}
+        if unknown:
+            raise ValueError(f"A manifest has no columns {sorted(unknown)}: it has {SCHEMA.names}")
+        columns = {field.name: [row.get(field.name) for row in together] for field in SCHEMA}
+        columns["labels"] = [[row["label"]] if row.get("label") else row.get("labels") for row in together]
+        yield pa.table([pa.array(columns[field.name], type=field.type) for field in SCHEMA], schema=SCHEMA)
 
 
 def canonical(table: pa.Table, source: Path) -> pa.Table:
     """Return a table with the columns of SCHEMA, usable rows first, and classes and fingerprint in its metadata."""
-    table = completed(table)
+    table = normalised(table)
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         why = f"not a manifest: columns {missing} are missing"
@@ -124,33 +212,61 @@ def canonical(table: pa.Table, source: Path) -> pa.Table:
     usable = pc.sum(ok).as_py() or 0
     if pc.sum(ok.slice(0, usable)).as_py() not in (usable, None):
         table = pa.concat_tables([table.filter(ok), table.filter(pc.invert(ok))])
-    table = table.unify_dictionaries().combine_chunks()
+    table = table.unify_dictionaries()
     used = table.slice(0, usable)
+    shown = (chunk.flatten().unique() for chunk in used.column("labels").chunks)
     facts = {
+        **stored,
         "usable": usable,
-        "classes": sorted({*stored.get("classes", []), *pc.unique(used.column("label").drop_null()).to_pylist()}),
-        "fingerprint": fingerprint([used.column(name) for name in IDENTITY]),
+        "classes": sorted({*stored.get("classes", []), *(name for names in shown for name in names.to_pylist())}),
+        "fingerprint": fingerprint(used),
     }
     return table.replace_schema_metadata({b"avssl": json.dumps(facts).encode()})
 
 
-def fingerprint(columns: Sequence[pa.Array]) -> str:
-    """Hash the rows of some text columns in order, independent of their layout in memory."""
-    texts = [column.cast(pa.large_string()) for column in columns]
-    ends, separator = (pa.scalar(mark, pa.large_string()) for mark in "\x1e\x1f")
-    joined = pc.binary_join_element_wise(*texts, ends, separator, null_handling="replace", null_replacement="\x00")
+def fingerprint(table: pa.Table) -> str:
+    """Hash what the rows of a table are and how they are annotated, in order, independent of their layout in memory."""
     digest = hashlib.sha256()
-    for chunk in joined.chunks if isinstance(joined, pa.ChunkedArray) else [joined]:
-        if len(chunk):
-            start, stop = np.frombuffer(chunk.buffers()[1], np.int64)[[chunk.offset, chunk.offset + len(chunk)]]
-            digest.update(chunk.buffers()[2].slice(start, stop - start))
+    for start in range(0, len(table), HASHED_TOGETHER):
+        part = table.slice(start, HASHED_TOGETHER)
+        columns = [only_label(part.column("labels")) if name == "label" else part.column(name) for name in IDENTITY]
+        texts = [pa.chunked_array(column).combine_chunks().cast(pa.large_string()) for column in map(_chunks, columns)]
+        ends, separator = (pa.scalar(mark, pa.large_string()) for mark in "\x1e\x1f")
+        joined = pc.binary_join_element_wise(*texts, ends, separator, null_handling="replace", null_replacement="\x00")
+        joined = pc.binary_join_element_wise(joined, *_further(part), pa.scalar("", pa.large_string()))
+        start, stop = np.frombuffer(joined.buffers()[1], np.int64)[[joined.offset, joined.offset + len(joined)]]
+        digest.update(joined.buffers()[2].slice(start, stop - start))
     return digest.hexdigest()
 
 
-def write_arrow(table: pa.Table, file: IO[bytes]) -> None:
-    """Write a table for memory mapping: uncompressed Arrow IPC.
+def _chunks(column: pa.ChunkedArray) -> list[pa.Array]:
+    return column.chunks or [pa.nulls(0, column.type)]
 
-    All columns of a few thousand rows are stored together, so that reading one row touches little of the file.
-    """
+
+def _further(part: pa.Table) -> list[pa.Array]:
+    """Return texts to add to each row's: empty for a whole local file with at most one class."""
+    texts = []
+    lengths = pc.list_value_length(part.column("labels"))
+    segment = part.column("asked").is_valid()
+    for name in FURTHER:
+        column = part.column(name)
+        if name == "labels":
+            column = pc.binary_join(column, "\x1d")
+            keep = pc.fill_null(pc.not_equal(lengths, 1), False)
+        else:
+            keep = segment if name == "duration" else column.is_valid()
+            if pa.types.is_float64(column.type):
+                column = pa.chunked_array([pa.array(np.asarray(column).view(np.int64))], pa.int64())
+        text = pc.binary_join_element_wise(
+            pa.scalar(f"\x1d{name}", pa.large_string()),
+            column.cast(pa.large_string()),
+            pa.scalar("=", pa.large_string()),
+        )
+        texts.append(pc.if_else(pc.and_(keep, text.is_valid()), text, pa.scalar("", pa.large_string())))
+    return [pa.chunked_array(_chunks(text)).combine_chunks() for text in texts]
+
+
+def write_arrow(table: pa.Table, file: IO[bytes]) -> None:
+    """Write a table for memory mapping: uncompressed Arrow IPC, in batches of ``ROWS_TOGETHER``."""
     with pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=ROWS_TOGETHER)

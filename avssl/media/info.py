@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from avssl.media.source import Source
 
 MOTION_RATE = 8  # values of VideoInfo.motion per second
 
@@ -52,15 +55,15 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """One recording: one row of a manifest.
+    """One recording, or a segment of one: one row of a manifest.
 
     Attributes:
-        path: the file.
+        path: the file; for a member of a tar, as if the tar were a folder; for an object, ``STORE:key``.
         duration: seconds from the first shown frame to the end of the last one.
         fps: mean frame rate, in frames per second.
         size: (height, width) as shown: turned upright, with square pixels.
         audio: the sound, or None.
-        label: class number, for evaluation only.
+        label: class number, for evaluation only; None unless it has exactly one.
         group: a unit that must not be split between training and test (a source video, a subject).
         view: the camera, among several synchronised ones of one group.
         motion: ``[ceil(8 * duration)]`` amount of motion in each eighth of a second (mean absolute grey difference,
@@ -72,6 +75,13 @@ class VideoInfo:
         container: FFmpeg's name of the container.
         rotation: degrees clockwise by which the stored picture is rotated for display.
         mirrored: True if the stored picture is mirrored left to right for display, before it is rotated.
+        start: seconds from the file's first shown frame to the first one of this segment; 0 for whole files. All other
+            times count from the segment's first frame, and ``duration`` and ``num_frames`` end with it; the sound is
+            that of the whole file.
+        name: the annotation's own name of the segment, or None.
+        labels: class numbers, ascending, for evaluation only; empty if it shows none of the classes, None if it isn't
+            annotated.
+        source: where the bytes are, unless they are the whole local file ``path``.
         seekable: False if only decoding from the start gives the right frames.
         backends: the readers that return the right frames of this file, fastest first.
         sync_grade: reliability of the alignment of sound and picture: ``"exact"`` (to 1 ms), ``"unsignalled"`` (the
@@ -97,6 +107,17 @@ class VideoInfo:
     backends: tuple[str, ...] = ("pyav",)
     sync_grade: str = "none"
     mirrored: bool = False
+    start: float = 0.0
+    name: str | None = None
+    labels: tuple[int, ...] | None = None
+    source: Source | None = None
+
+    @property
+    def place(self) -> str:
+        """The path, with the seconds of a segment that starts later, such as ``kitchen.mp4@12.4-18``."""
+        if not self.start:
+            return str(self.path)
+        return f"{self.path}@{self.start:.6g}-{self.start + self.duration:.6g}"
 
 
 class AudioClip(NamedTuple):

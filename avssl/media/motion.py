@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -79,6 +80,14 @@ class SeekTests:
             return not reader.doubted
 
 
+class Scanned(NamedTuple):
+    """A recording, and each of its ``T`` frames."""
+
+    info: VideoInfo
+    times: Tensor  # [T] float64 seconds at which it is shown
+    moved: Tensor  # [T] mean absolute grey difference to the frame before; 0 for the first
+
+
 def scan(path: Path, info: VideoInfo) -> VideoInfo:
     """Decode the whole recording once, at low resolution.
 
@@ -89,8 +98,17 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
     Raises:
         MediaError: ``undecodable`` if no frame decodes.
     """
+    return scan_frames(path, info).info
+
+
+def scan_frames(path: Path, info: VideoInfo) -> Scanned:
+    """Return what `scan` does, and when each frame is shown and how much it differs from the one before.
+
+    Raises:
+        MediaError: ``undecodable`` if no frame decodes.
+    """
     if info.container == "image":
-        return replace(info, motion=torch.zeros(1))
+        return Scanned(replace(info, motion=torch.zeros(1)), torch.zeros(1, dtype=torch.float64), torch.zeros(1))
     difference, tests = Difference(), SeekTests()
     ticks: list[int] = []
     moved: list[float] = []
@@ -113,7 +131,8 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
             info, num_frames=len(ticks), duration=duration, vfr=vfr, fps=1 / (period * base), backends=("pyav",)
         )
     times = torch.tensor(ticks, dtype=torch.float64).sub(ticks[0]).mul(base)
-    return replace(info, motion=profile(times, torch.tensor(moved), info.duration))
+    differences = torch.tensor(moved)
+    return Scanned(replace(info, motion=profile(times, differences, info.duration)), times, differences)
 
 
 def profile(times: Tensor, moved: Tensor, duration: float) -> Tensor:

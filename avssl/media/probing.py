@@ -9,10 +9,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+import torch
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from torch import Tensor
 
 from avssl.media.audio import audio_stream, mono
 from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, sniff
@@ -69,9 +71,14 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         MediaError: if the file can't be used: ``url``, ``not_found``, ``not_file``, ``unreadable``, ``empty``,
             ``not_media``, ``playlist``, ``truncated``, ``corrupt``, ``no_video``, ``too_large`` or ``undecodable``.
     """
+    return probe_frames(path, max_pixels)[0]
+
+
+def probe_frames(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[VideoInfo, Tensor]:
+    """Return what `probe` does, and the ``[T]`` float64 seconds at which each frame is shown."""
     path = check_path(path)
     if path.suffix.lower() in EXTENSIONS:
-        return probe_image(path, max_pixels)
+        return probe_image(path, max_pixels), torch.zeros(1, dtype=torch.float64)
     sniff(path)
     with open_container(path, max_pixels) as container:
         stream = video_stream(container)
@@ -95,7 +102,9 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         if picture.matrix not in _MATRICES:
             why = f"its colours can't be converted to RGB (matrix coefficients {picture.matrix} of H.273)"
             raise MediaError(path, "undecodable", why, "Convert it to BT.709 with another tool")
-        return _describe(path, container, stream, clock, picture, sound_stream, sound)
+        info = _describe(path, container, stream, clock, picture, sound_stream, sound)
+        ticks = torch.tensor(picture.shown or [picture.first], dtype=torch.float64)
+        return info, (ticks - ticks[0]) * float(clock.base)
 
 
 def _scan_packets(

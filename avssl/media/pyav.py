@@ -49,6 +49,7 @@ class PyAVReader(Reader):
         self._stream = stream
         self._clock = Clock(self._container, stream)
         self._origin = self._clock.ticks(self.info.origin)
+        self._begin = self._clock.ticks(self.info.origin - self.info.start)  # of the file
         # A frame is shown for at least and at most this many ticks; 0 if frames are not evenly spaced.
         period = 0.0 if self.info.vfr else float(1 / (self.info.fps * self._clock.base))
         rounded = 0 if abs(period - round(period)) <= 1e-6 * period else 1
@@ -59,11 +60,11 @@ class PyAVReader(Reader):
         self._skips = self._shortest > 0 and stream.codec_context.codec.canonical_name in _SKIPPABLE
         self._skips &= not self._clock.counted or self._clock.period == 1
         if not self.info.seekable and not self._clock.counted:
-            self._clock.start(self._origin)
+            self._clock.start(self._begin)
         self._heard = False
         self._close = self._clock.ticks(_CLOSE)
         self._target: int | None = None  # the requested tick
-        self._start(self._container.demux(stream), self._origin)
+        self._start(self._container.demux(stream), self._begin)
 
     def _start(self, packets: Iterable[av.Packet], first: int) -> None:
         """Start decoding here; frames shown before tick ``first`` may lack their reference frames."""
@@ -180,7 +181,7 @@ class PyAVReader(Reader):
                 if self._ahead is not None and self._ahead[0] <= target and self._ahead[1].key_frame:
                     return
                 self.doubted = True
-            if target - margin <= self._origin:
+            if target - margin <= self._begin:
                 break
             margin = 2 * margin or second
         self._container.close()

@@ -25,6 +25,7 @@ class Journal:
 
     Args:
         path: the file; created if needed.
+        keep: hold all entries in memory; otherwise only :meth:`read` gives them.
 
     Raises:
         RuntimeError: in a worker that imports a script whose work is not under ``if __name__ == "__main__":``. The
@@ -34,8 +35,8 @@ class Journal:
         entries: entries read and appended, by name.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, keep: bool = True) -> None:
+        self.path, self.keep = path, keep
         self.entries: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Journal:
@@ -60,8 +61,9 @@ class Journal:
                 self._file.truncate(whole)
                 break
             whole += len(line)
-            entry = json.loads(line)
-            self.entries[entry["name"]] = entry["value"]
+            if self.keep:
+                entry = json.loads(line)
+                self.entries[entry["name"]] = entry["value"]
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -71,7 +73,16 @@ class Journal:
         """Write one entry; from here on it survives this process."""
         self._file.write(json.dumps({"name": name, "value": value}).encode() + b"\n")
         self._file.flush()
-        self.entries[name] = value
+        if self.keep:
+            self.entries[name] = value
+
+    def read(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the names and values of all entries from the file, one by one, in the order written."""
+        self._file.flush()
+        with open(self.path, "rb") as file:
+            for line in file:
+                entry = json.loads(line)
+                yield entry["name"], entry["value"]
 
     def remove(self) -> None:
         """Delete the file once the job's result is stored."""

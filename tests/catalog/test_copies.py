@@ -14,8 +14,10 @@ from films import film
 
 from avssl.catalog.copies import _targets, prepare
 from avssl.catalog.encode import CopyOptions
-from avssl.catalog.index import find_media, measure_file, open_manifest
+from avssl.catalog.finding import find_media
+from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
+from avssl.catalog.measuring import measure_file
 from avssl.media import MediaError, probe
 
 TOOL = Path(__file__).parents[2] / "tools" / "prepare.py"

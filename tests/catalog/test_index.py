@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from films import film
 
-from avssl.catalog.index import build_index, find_media, measure_file, open_manifest
+from avssl.catalog.finding import find_media
+from avssl.catalog.index import build_index, open_manifest
+from avssl.catalog.measuring import measure_file
 from avssl.catalog.summary import summarise
 from avssl.media import MediaError
 
@@ -24,7 +26,7 @@ def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def quick(path: str, motion: bool) -> dict:
+def quick(path: str, motion: bool, spans: list, hashing: str) -> list[dict]:
     """Stands for the measurement of a file; what happens depends on the file's name."""
     if Path(path).name == "hang.mp4":
         signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
@@ -35,7 +37,7 @@ def quick(path: str, motion: bool) -> dict:
         content = hashlib.sha256(file.read()).hexdigest()
     with open(os.environ["MEASURED"], "a") as log:
         log.write(f"{path}\n")
-    return {
+    row = {
         "status": "ok",
         "content": content,
         "duration": 1.0,
@@ -45,6 +47,7 @@ def quick(path: str, motion: bool) -> dict:
         "vfr": False,
         "backends": [],
     }
+    return [row] * len(spans)
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ def test_a_row_gives_back_the_whole_info(tmp_path):
         size=(128, 227),
         audio=AudioInfo(44100, 6, -0.021, 1.25, "aac", True),
         label=0,
+        labels=(0,),
         group="g",
         view="v",
         motion=torch.rand(10).half().float(),

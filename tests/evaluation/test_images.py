@@ -16,8 +16,8 @@ from PIL import Image
 from rich.console import Console
 from sklearn.metrics import average_precision_score
 
-from avssl.catalog.index import measure_file
 from avssl.catalog.manifest import Manifest
+from avssl.catalog.measuring import measure_file
 from avssl.encoders import R3D, GreyResNet, ResNet, SplitResNet, save_encoder
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.images import StagePools, grid, stages, svm

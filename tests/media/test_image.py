@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from avssl.catalog.copies import prepare
-from avssl.catalog.index import find_media, open_manifest
+from avssl.catalog.finding import find_media
+from avssl.catalog.index import open_manifest
 from avssl.media import MediaError, open_video, probe
 
 HALVES = np.zeros((20, 30, 3), np.uint8)

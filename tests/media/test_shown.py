@@ -16,7 +16,7 @@ import torch
 from flashclick import Recipe, number, write
 
 from avssl.catalog.encode import CopyOptions, write_copy
-from avssl.catalog.index import find_media
+from avssl.catalog.finding import find_media
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.table import row_from_info
 from avssl.media import MediaError, VideoInfo, open_video, probe
