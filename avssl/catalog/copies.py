@@ -33,15 +33,20 @@ class Job(NamedTuple):
 
     info: VideoInfo
     size_bytes: int
-    mtime_ns: int
+    mtime_ns: int | None
     target: Path
     options: CopyOptions
+    span: str | None = None  # seconds of a segment
 
     @property
     def key(self) -> str:
         """Hash of everything that the copy depends on."""
-        source = (os.fspath(self.info.path), self.size_bytes, self.mtime_ns)
-        facts = [*source, asdict(self.options), avssl.__version__, av.__version__]
+        facts = [os.fspath(self.info.path), self.size_bytes, self.mtime_ns]
+        if self.span is not None:
+            facts += [self.info.start, self.info.duration]
+        if self.info.source is not None:
+            facts.append(str(self.info.source))
+        facts += [asdict(self.options), avssl.__version__, av.__version__]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -91,8 +96,9 @@ def prepare(
 ) -> Prepared:
     """Make a training-ready copy of every usable video, see :func:`avssl.catalog.encode.write_copy`.
 
-    Copies have the same relative paths in ``out`` as their sources have in their root. ``out/videos.parquet`` is their
-    manifest, with the labels, groups, views and ``sync_grade`` of the sources. A copy is complete or absent. One made
+    Copies have the same relative paths in ``out`` as their sources have in their root; to those of segments their
+    seconds are added, and segments that are the same share one. ``out/videos.parquet`` is their manifest, with the
+    names, labels, groups, views and ``sync_grade`` of the sources. A copy is complete or absent. One made
     from the same source with the same options is kept, so a killed run resumes when it is run again. Sources are never
     changed.
 
@@ -117,7 +123,7 @@ def prepare(
     jobs, notes = _jobs(source, out, options or CopyOptions())
     with Journal(out / PREPARING) as journal:
         todo = [job for job in jobs if not _is_current(job, journal.entries.get(os.fspath(job.target)))]
-        failures: dict[Path, str] = {}
+        failures: dict[Path, str] = {}  # by target
         with Tally(f"Preparing {out.name}", len(todo)) as tally:
             for position, result in run_parallel(_copy, todo, workers, timeout):
                 job = todo[position]
@@ -130,18 +136,18 @@ def prepare(
                 if result["status"] == "ok":
                     journal.append(os.fspath(job.target), {"key": job.key, "row": frozen(result)})
                 else:
-                    failures[job.info.path] = result["reason"]
+                    failures[job.target] = result["reason"]
                 tally.add("made" if result["status"] == "ok" else "failed")
         rows = [
-            {**thawed(journal.entries[os.fspath(job.target)]["row"]), **note}
-            for job, note in zip(jobs, notes, strict=True)
-            if job.info.path not in failures
+            {**thawed(journal.entries[os.fspath(out / note["path"])]["row"]), **note}
+            for note in notes
+            if out / note["path"] not in failures
         ]
-        lost = [*source.rejected, *failures.items()]
+        lost = [*source.rejected, *((job.info.path, failures[job.target]) for job in jobs if job.target in failures)]
         rejected = [{"root": os.fspath(path.parent), "path": path.name, **rejection(reason)} for path, reason in lost]
         Manifest.from_rows(rows + rejected, base=out).write(out / "videos.parquet")
     manifest = Manifest.open(out / "videos.parquet")
-    made = [job for job in todo if job.info.path not in failures]
+    made = [job for job in todo if job.target not in failures]
     return Prepared(
         manifest=manifest,
         made=len(made),
@@ -149,28 +155,52 @@ def prepare(
         failed=len(failures),
         seconds=time.monotonic() - started,
         media_seconds=sum(job.info.duration for job in made),
-        bytes_before=sum(job.size_bytes for job in jobs if job.info.path not in failures),
-        bytes_after=sum(row["size_bytes"] for row in rows),
+        bytes_before=sum(job.size_bytes for job in jobs if job.target not in failures),
+        bytes_after=sum({row["path"]: row["size_bytes"] for row in rows}.values()),
     )
 
 
 def _jobs(source: Manifest, out: Path, options: CopyOptions) -> tuple[list[Job], list[dict[str, Any]]]:
-    """Return the copies to make, and the columns that each takes from its source and its path."""
-    targets = _targets(source.column("path").to_pylist())
-    names = ("size_bytes", "mtime_ns", "label", "group", "view")
-    columns = [source.column(name).to_pylist() for name in names]
-    jobs, notes = [], []
-    for info, target, size, mtime, label, group, view in zip(source, targets, *columns, strict=True):
-        jobs.append(Job(replace(info, motion=None, label=None), size, mtime, out / target, options))
-        notes.append({"root": ".", "path": target, "label": label, "group": group, "view": view})
+    """Return the copies to make, and the rows of their manifest: the columns that each takes from its source."""
+    names = ("path", "member", "asked", "size_bytes", "mtime_ns", "labels", "group", "view", "name")
+    columns = {name: source.column(name).to_pylist() for name in names}
+    infos = [replace(info, motion=None, label=None, labels=None, name=None) for info in source]
+    spans = [
+        None if asked is None else f"{info.start:010.3f}-{info.start + info.duration:010.3f}"
+        for asked, info in zip(columns["asked"], infos, strict=True)
+    ]
+    same = [(info.path, span) for info, span in zip(infos, spans, strict=True)]  # rows that share a copy
+    rows = {recording: row for row, recording in reversed([*enumerate(same)])}  # the first of them
+    firsts = sorted(rows.values())
+    parts = [(f"{columns['path'][row]}/{columns['member'][row] or ''}".rstrip("/"), spans[row]) for row in firsts]
+    targets = dict(zip(firsts, _targets(parts), strict=True))
+    jobs = [
+        Job(infos[row], columns["size_bytes"][row], columns["mtime_ns"][row], out / target, options, spans[row])
+        for row, target in targets.items()
+    ]
+    notes = [
+        {"root": ".", "path": targets[rows[recording]]}
+        | {name: columns[name][row] for name in ("labels", "group", "view", "name")}
+        for row, recording in enumerate(same)
+    ]
     return jobs, notes
 
 
-def _targets(paths: Sequence[str]) -> list[str]:
-    """Replace each path's suffix by .mp4, or append .mp4 if two paths would become one."""
-    plain = [PurePosixPath(path).with_suffix(".mp4").as_posix() for path in paths]
-    counts = Counter(map(str.casefold, plain))
-    targets = [f"{path}.mp4" if counts[name.casefold()] > 1 else name for name, path in zip(plain, paths, strict=True)]
+def _targets(parts: Sequence[tuple[str, str | None]]) -> list[str]:
+    """Name the copies of some recordings or segments of them.
+
+    A path's suffix becomes .mp4, or .mp4 is appended if two paths would become one; a segment's seconds come before it.
+
+    Raises:
+        ValueError: if two copies would be one file.
+    """
+    paths = dict.fromkeys(path for path, _ in parts)
+    plain = {path: PurePosixPath(path).with_suffix("").as_posix() for path in paths}
+    counts = Counter(name.casefold() for name in plain.values())
+    targets = []
+    for path, span in parts:
+        stem = path if counts[plain[path].casefold()] > 1 else plain[path]
+        targets.append(f"{stem}.mp4" if span is None else f"{stem}_{span}.mp4")
     same = [target for target, count in Counter(map(str.casefold, targets)).items() if count > 1]
     if same:
         why = f"{len(same)} copies would each have several sources, such as {same[0]}"
@@ -187,8 +217,8 @@ def _is_current(job: Job, entry: dict[str, Any] | None) -> bool:
 
 def _copy(job: Job) -> Row:
     """Make one copy and measure it."""
-    facts = job.info.path.stat()
-    if (facts.st_size, facts.st_mtime_ns) != (job.size_bytes, job.mtime_ns):
+    facts = None if job.info.source else job.info.path.stat()  # windows check theirs
+    if facts is not None and (facts.st_size, facts.st_mtime_ns) != (job.size_bytes, job.mtime_ns):
         return rejection("changed: the file has changed since it was indexed; index it again")
     job.target.parent.mkdir(parents=True, exist_ok=True)
     try:

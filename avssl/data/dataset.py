@@ -18,6 +18,7 @@ from avssl.data.quarantine import Quarantine, Unreadable
 from avssl.data.samplers import ClipSampler, ViewSampler
 from avssl.data.transforms import ClipTransform
 from avssl.media import AudioClip, MediaError, VideoInfo, VideoReader, open_video
+from avssl.media.source import SourceError
 from avssl.runtime.seeds import key
 
 Short = Literal["drop", "loop"]
@@ -169,8 +170,10 @@ class ClipDataset(Dataset[Item]):
                 torch.default_generator.manual_seed(seed)  # seeding all devices costs a millisecond
                 video = torch.stack([self.transform(clip) for clip in frames])  # [N, T, 3, H, W]
             target = None if self.labeller is None else self.labeller(video, drawn.times, info)
+        except SourceError:
+            raise  # no other video may take its place, or items would depend on the network
         except MediaError as error:
-            return [Unreadable(row, str(self.videos[row].path), error.code, str(error))]
+            return [Unreadable(row, self.videos[row].place, error.code, str(error))]
         finally:
             self.quarantine.mark(-1)
         audible = drawn.audio is not None

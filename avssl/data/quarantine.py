@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from avssl.data.collection import Collection
+from avssl.media import VideoInfo
 
 EXIT_SECONDS = 5.0  # a worker's pipes close up to this long before its death is known
 
 
 class Unreadable(NamedTuple):
-    """A video that could not be read: its row in the collection, its path, and a code and message for the reason."""
+    """A video that could not be read: its row in the collection, its place, and a code and message for the reason."""
 
     row: int
     path: str
@@ -55,11 +56,12 @@ class Quarantine:
         self.file = file
         for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
             entry = json.loads(line)
-            row, path, size, changed = entry["row"], Path(entry["path"]), entry.pop("size"), entry.pop("mtime_ns")
-            if row < len(self.videos) and self.videos[row].path == path and path.exists():
-                stat = path.stat()
-                if (stat.st_size, stat.st_mtime_ns) == (size, changed):
-                    self.failures[row] = Unreadable(**entry)
+            state = {name: entry.pop(name) for name in ("size", "mtime_ns", "etag") if name in entry}
+            failure = Unreadable(**entry)
+            if failure.row < len(self.videos):
+                info = self.videos[failure.row]
+                if info.place == failure.path and _state(info) == state:
+                    self.failures[failure.row] = failure
 
     def add(self, failure: Unreadable) -> bool:
         """Quarantine a video; return False if it already was."""
@@ -67,8 +69,7 @@ class Quarantine:
             return False
         self.failures[failure.row] = failure
         if self.file is not None:
-            stat = Path(failure.path).stat()
-            entry = {**failure._asdict(), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            entry = failure._asdict() | _state(self.videos[failure.row])
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         return True
@@ -94,10 +95,22 @@ class Quarantine:
         for row, pid, started in self.in_flight.tolist():
             if row < 0:
                 continue
-            path, seconds = self.videos[row].path, (time.monotonic_ns() - started) / 1e9
+            path, seconds = self.videos[row].place, (time.monotonic_ns() - started) / 1e9
             if pid not in alive:
-                failures.append(Unreadable(row, str(path), "crashed", f"{path}: the worker died while reading it"))
+                failures.append(Unreadable(row, path, "crashed", f"{path}: the worker died while reading it"))
             elif seconds >= 0.9 * timeout:
                 alive[pid].kill()
-                failures.append(Unreadable(row, str(path), "timeout", f"{path}: not read after {seconds:.0f} s"))
+                failures.append(Unreadable(row, path, "timeout", f"{path}: not read after {seconds:.0f} s"))
         return failures
+
+
+def _state(info: VideoInfo) -> dict[str, int | str | None]:
+    """Return what tells whether the bytes of a recording have changed."""
+    source = info.source
+    if source is not None and source.store:
+        return {"size": source.size_bytes, "mtime_ns": None, "etag": source.etag}
+    try:
+        facts = os.stat(info.path if source is None else source.path)
+    except OSError:
+        return {"size": None, "mtime_ns": None}
+    return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns}

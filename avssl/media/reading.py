@@ -33,7 +33,7 @@ class Reader:
         low, high = min(seconds), max(seconds)
         if not (low >= 0 and high < self.info.duration):  # also refuses NaN
             raise ValueError(
-                f"{self.info.path}: times from {low:.6g} to {high:.6g} s were requested of a recording that "
+                f"{self.info.place}: times from {low:.6g} to {high:.6g} s were requested of a recording that "
                 f"lasts from 0 to {self.info.duration:.6g} s"
             )
         return seconds

@@ -106,9 +106,15 @@ def test_copies_never_land_on_originals(tmp_path):
 
 
 def test_two_sources_never_share_a_copy():
-    assert _targets(["a.avi", "a.mov", "b.mkv", "c/a.avi"]) == ["a.avi.mp4", "a.mov.mp4", "b.mp4", "c/a.mp4"]
-    with pytest.raises(ValueError, match=r"such as a\.mp4\.mp4"):
-        _targets(["a.mp4", "a.mp4"])
+    names = ("a.avi", "a.mov", "b.mkv", "c/a.avi")
+    assert _targets([(path, None) for path in names]) == [
+        "a.avi.mp4",
+        "a.mov.mp4",
+        "b.mp4",
+        "c/a.mp4",
+    ]
+    with pytest.raises(ValueError, match=r"such as a\.mp4"):
+        _targets([("a.mp4", None), ("a.mp4", None)])
 
 
 def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
