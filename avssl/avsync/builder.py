@@ -18,8 +18,9 @@ from avssl.avsync.pack import WORK, Packed, pack
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.score import Scorer, make_scorer
 from avssl.avsync.source import Job, process
-from avssl.avsync.sources import Source, check_apart, identify, in_share, scan
+from avssl.avsync.sources import Source, check_apart, identify, scan
 from avssl.avsync.store import Record, Store
+from avssl.runtime.executors import in_share
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel, usable_cores
 
@@ -83,7 +84,7 @@ def build(
     if options.shots.threshold and importlib.util.find_spec("scenedetect") is None:
         raise ValueError("PySceneDetect is not installed: `pip install scenedetect-headless`, or shots.threshold=0")
     if execution.shard is not None:
-        sources = [source for source in sources if in_share(source, execution.shard)]
+        sources = [source for source in sources if in_share(source.name, execution.shard)]
     (out / WORK).mkdir(parents=True, exist_ok=True)
     stages = _Stages(out, execution)
     contents = stages.identify(sources)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,11 +77,6 @@ def check_apart(roots: Sequence[Path], sources: Sequence[Source], out: Path) -> 
     if inside or held:
         place = f"lies in {inside[0]}, where sources are" if inside else f"holds sources, such as {held[0]}"
         raise ValueError(f"{out} {place}: choose a folder elsewhere")
-
-
-def in_share(source: Source, shard: tuple[int, int]) -> bool:
-    """Return whether a source belongs to share ``I`` of ``N``, counted from 1; it depends on its name alone."""
-    return int(hashlib.sha256(source.name.encode()).hexdigest()[:8], 16) % shard[1] == shard[0] - 1
 
 
 def identify(job: tuple[Path, Path, bool]) -> Record:

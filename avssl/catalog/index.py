@@ -26,6 +26,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Hashing, Row, Span, frozen, measure, reader_version, rejection, thawed
 from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, canonical, tables_of
 from avssl.media import MediaError
+from avssl.runtime.executors import in_share
 from avssl.runtime.files import Journal, user_cache
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
@@ -115,7 +116,7 @@ def build_index(
             counts = f"{len(files) - len(todo)} unchanged, {len(todo) - new} changed, {new} new, {known.gone} gone"
             print(f"{root}: files {counts}", file=sys.stderr)
         if shard:
-            todo = todo[[_share(files[place].key, shard[1]) == shard[0] for place in todo]]
+            todo = todo[[in_share(files[place].key, shard) for place in todo]]
         jobs = [
             Job(measure, os.path.join(root, files[place].key), motion, list(dict.fromkeys(spans[place])), hashing)
             for place in todo
@@ -143,11 +144,6 @@ def build_index(
 
 def _span(asked: Asked) -> Span:
     return None if asked.start is None and asked.stop is None else (asked.start, asked.stop)
-
-
-def _share(key: str, shares: int) -> int:
-    """Return the share, counted from 1, that a file belongs to; it depends on its name alone."""
-    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % shares + 1
 
 
 def _measured(job: Job) -> list[Row]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avssl.avsync.builder import build
-from avssl.avsync.executors import Execution, open_executor, parse_share
+from avssl.avsync.executors import Execution
 from avssl.avsync.options import Options
+from avssl.runtime.executors import open_executor, parse_share
 from avssl.runtime.parser import Parser
 
 

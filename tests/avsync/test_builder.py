@@ -16,12 +16,13 @@ import pytest
 from folders import contents, rows, tree
 
 from avssl.avsync.builder import build
-from avssl.avsync.executors import Execution, open_executor, parse_share
+from avssl.avsync.executors import Execution
 from avssl.avsync.options import Accept, Cut, Normal, Options, Pack, Shots, Split, Sync
 from avssl.avsync.reasons import REASONS
 from avssl.avsync.score import OnsetScorer, Score, ScorerInput
 from avssl.avsync.source import VERSIONS
 from avssl.catalog.index import open_manifest
+from avssl.runtime.executors import open_executor, parse_share
 from avssl.synthetic.clapper import write_clapper
 
 TOOL = Path(__file__).parents[2] / "tools" / "build_avsync.py"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,30 @@ def test_a_folder_with_its_own_manifest_uses_it_while_it_is_right(tmp_path, meas
     (root / "x" / "3.mp4").write_bytes(b"of another size")
     with pytest.raises(MediaError, match=r"1 of its 3 videos.*3\.mp4"):
         open_manifest(root)
+
+
+@pytest.mark.parametrize("shares", [1, 4])
+def test_shares_and_a_cluster_give_the_same_manifest(shares, tmp_path, measured):
+    root = folder_of(tmp_path / "root", *(f"{'xy'[i % 2]}/{i}.mp4" for i in range(20)))
+    whole = build_index(root, tmp_path / "whole.parquet", workers=1, measure=quick)
+    measured()
+    out = tmp_path / "out.parquet"
+    with ThreadPoolExecutor(2) as executor:
+        parts = [
+            build_index(root, out, shard=(share + 1, shares), executor=executor, measure=quick)
+            for share in range(shares)
+        ]
+        assert measured() == sorted(f"{i}.mp4" for i in range(20))
+        assert sum(map(len, parts)) == 20
+        assert not out.exists()
+        assert build_index(root, out, executor=executor, measure=quick).fingerprint == whole.fingerprint
+    assert measured() == []
+    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert sorted(path.name for path in tmp_path.glob("*.parquet*")) == ["out.parquet", "whole.parquet"]
+
+
+def test_a_quick_mark_sees_changes_at_both_ends_and_proves_nothing(tmp_path):
+    root = tmp_path_with_films(tmp_path)
+    videos = build_index(root, tmp_path / "out.parquet", motion=False, hashing="quick", workers=1)
+    assert all(content.startswith("edge:") for content in videos.column("content").to_pylist())
+    assert len(set(videos.column("content").to_pylist())) == 2
