@@ -27,15 +27,19 @@ ITEMS = 10_000
 
 
 def made_up(rows: int) -> pa.Table:
-    """Return a manifest table of ten-second videos in 400 classes."""
+    """Return a manifest table of ten-second segments in 400 classes, ten of each file."""
     sound = AudioInfo(rate=16000, channels=1, start=0.0, duration=10.0, codec="flac")
     info = VideoInfo(Path(), 10.0, 30.0, (128, 176), audio=sound, num_frames=300, codec="h264", sync_grade="exact")
     same = row_from_info(info) | {"root": "/data/kinetics", "reader": "avssl", "size_bytes": 1, "mtime_ns": 1}
     columns = {name: pa.repeat(pa.scalar(same.get(name), SCHEMA.field(name).type), rows) for name in SCHEMA.names}
     noise = np.random.default_rng(0).random((rows, 80), np.float32).astype(np.float16)
-    columns["path"] = pa.array([f"class_{i % 400:03d}/recording_{i:09d}.mp4" for i in range(rows)])
-    columns["label"] = pa.array([f"class_{i % 400:03d}" for i in range(rows)])
-    columns["content"] = pa.array([f"{i:064x}" for i in range(rows)])
+    columns["path"] = pa.array([f"class_{i % 400:03d}/recording_{i // 10:09d}.mp4" for i in range(rows)])
+    columns["group"] = columns["path"]
+    columns["name"] = pa.array([f"recording_{i:09d}" for i in range(rows)])
+    columns["labels"] = pa.array([[f"class_{i % 400:03d}"] for i in range(rows)])
+    columns["content"] = pa.array([f"{i // 10:064x}" for i in range(rows)])
+    columns["start"] = pa.array(np.arange(rows) % 10 * 10.0)
+    columns["asked"] = pa.array([(i % 10 * 10.0, i % 10 * 10.0 + 10) for i in range(rows)], pa.list_(pa.float64()))
     columns["motion"] = pa.array([row.tobytes() for row in noise], pa.large_binary())
     return canonical(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA), Path("made up"))
 
