@@ -53,7 +53,7 @@ SCHEMA = pa.schema(
     ]
 )
 # Fields of VideoInfo have columns of the same name and value, except these; fields of AudioInfo have columns "audio_*".
-EXCEPT = {"path", "size", "audio", "label", "group", "view", "motion", "num_frames", "backends", "mirrored"}
+EXCEPT = {"path", "size", "audio", "label", "group", "view", "motion", "num_frames", "backends", "mirrored", "source"}
 SAME = [field.name for field in fields(VideoInfo) if field.name not in EXCEPT]
 OPTIONAL = {"mirrored"}
 SOUND = [field.name for field in fields(AudioInfo)]

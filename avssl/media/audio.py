@@ -155,7 +155,7 @@ def _packets(
         try:
             packets = _seek(container, stream, target, first)
         except DECODE_ERRORS:  # such as an index without keyframes of the sound: read from the start
-            with open_container(info.path) as whole:
+            with open_container(info.place) as whole:
                 yield from _until_cut_off(whole.demux(audio_stream(whole)), info)
             return
     yield from _until_cut_off(packets, info)

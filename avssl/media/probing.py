@@ -15,9 +15,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avssl.media.audio import audio_stream, mono
-from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, sniff
+from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, path_of, sniff
 from avssl.media.image import EXTENSIONS, probe_image
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
+from avssl.media.source import Source
 from avssl.media.timeline import Clock, orientation, spacing, video_stream
 
 _SILENCE = 1e-3  # of full scale: -60 dB
@@ -58,22 +59,24 @@ class _Sound:
     signalled: bool = False  # the container's timestamps compensate for the encoder's delay
 
 
-def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
+def probe(path: str | Path | Source, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     """Describe a recording: duration, frame rate, size, sound, and which readers return its frames correctly.
 
     Args:
-        path: a local file; an image, by its extension, is a recording of one frame.
+        path: a local file, or a source; an image, by its extension, is a recording of one frame.
         max_pixels: refuse larger frames.
 
     Raises:
         MediaError: if the file can't be used: ``url``, ``not_found``, ``not_file``, ``unreadable``, ``empty``,
             ``not_media``, ``playlist``, ``truncated``, ``corrupt``, ``no_video``, ``too_large`` or ``undecodable``.
+        SourceError: if a source can't be read now.
     """
+    place = path if isinstance(path, Source) else Path(path)
     path = check_path(path)
     if path.suffix.lower() in EXTENSIONS:
-        return probe_image(path, max_pixels)
-    sniff(path)
-    with open_container(path, max_pixels) as container:
+        return probe_image(place, max_pixels)
+    sniff(place)
+    with open_container(place, max_pixels) as container:
         stream = video_stream(container)
         if stream is None:
             raise MediaError(path, "no_video", "there is no video stream in it", "Leave it out, or check the download")
@@ -87,7 +90,7 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         picture, sound = _scan_packets(container, stream, sound_stream, clock)
         if picture.decodes and (picture.uncertain or picture.undated or (clock.counted and clock.period > 1)):
             picture.uncertain = True
-            picture.shown = _decoded_ticks(path, max_pixels)
+            picture.shown = _decoded_ticks(place, max_pixels)
             picture.first = picture.shown[0] if picture.shown else None
         if picture.first is None:
             why = f"no frame of its {codec.name} video decodes"
@@ -95,7 +98,7 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         if picture.matrix not in _MATRICES:
             why = f"its colours can't be converted to RGB (matrix coefficients {picture.matrix} of H.273)"
             raise MediaError(path, "undecodable", why, "Convert it to BT.709 with another tool")
-        return _describe(path, container, stream, clock, picture, sound_stream, sound)
+        return _describe(place, container, stream, clock, picture, sound_stream, sound)
 
 
 def _scan_packets(
@@ -169,7 +172,7 @@ def is_hidden(packet: av.Packet) -> bool:
     return data[-1] & 0xE0 != 0xC0 and not data[0] & (exists | shows)  # a superframe shows one of its frames
 
 
-def _decoded_ticks(path: Path, max_pixels: int) -> list[int]:
+def _decoded_ticks(path: Path | Source, max_pixels: int) -> list[int]:
     """Return the ascending ticks of all frames, found by decoding them from the start."""
     dates: list[tuple[int | None, int | None]] = []
     with open_container(path, max_pixels) as container:
@@ -208,7 +211,7 @@ def _note_sound(sound: _Sound, packet: av.Packet) -> None:
 
 
 def _describe(
-    path: Path,
+    place: Path | Source,
     container: InputContainer,
     stream: VideoStream,
     clock: Clock,
@@ -234,6 +237,7 @@ def _describe(
     size = _shown_size(picture, stream.sample_aspect_ratio)
     stored = picture.size[::-1] if picture.rotation % 180 else picture.size
     as_stored = size == stored and not (picture.mirrored or picture.slanted or picture.uncertain) and startable
+    source = place if isinstance(place, Source) else None  # other libraries open whole files only
     audio = None
     if sound_stream is not None and sound.start is not None:
         audio = AudioInfo(
@@ -245,7 +249,7 @@ def _describe(
             silent=not sound.loud,
         )
     return VideoInfo(
-        path=path,
+        path=path_of(place),
         duration=duration,
         fps=count / duration if vfr else 1 / (period * float(clock.base)),
         size=size,
@@ -258,8 +262,9 @@ def _describe(
         rotation=picture.rotation,
         mirrored=picture.mirrored,
         seekable=distinct and startable and not reordered,
-        backends=_backends(container.format.name, codec, distinct and not picture.discards, as_stored),
-        sync_grade=_grade(path, container.format.name, audio, sound),
+        backends=_backends(container.format.name, codec, distinct and not picture.discards, as_stored and not source),
+        sync_grade=_grade(place, container.format.name, audio, sound),
+        source=source,
     )
 
 
@@ -287,9 +292,9 @@ def _backends(container: str, codec: str, plain: bool, as_stored: bool) -> tuple
     return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
 
 
-def _grade(path: Path, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
+def _grade(place: Path | Source, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
     """See ``VideoInfo.sync_grade``. FFmpeg versions disagree about sound in fragmented mp4 by up to three frames."""
     if audio is None:
         return "none"
-    precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(path, b"moof"))
+    precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(place, b"moof"))
     return "exact" if precise and (sound.signalled or audio.codec.startswith(_NO_DELAY)) else "unsignalled"

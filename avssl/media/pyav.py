@@ -39,7 +39,7 @@ class PyAVReader(Reader):
         self._open()
 
     def _open(self) -> None:
-        self._container: InputContainer = open_container(self.info.path, known=self.info.container.startswith("mov"))
+        self._container: InputContainer = open_container(self.info.place, known=self.info.container.startswith("mov"))
         stream = video_stream(self._container)
         if stream is None:
             self._container.close()

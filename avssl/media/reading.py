@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-from pathlib import Path
 from typing import TypeVar
 
 from torch import Tensor
@@ -54,8 +53,8 @@ class IndexedReader(Reader):
 
     def __init__(self, info: VideoInfo, backend: str) -> None:
         self.info, self._backend = info, backend
-        sniff(Path(info.path))  # these libraries would also open URLs and playlists
-        with open_container(info.path) as container:
+        sniff(info.place)  # these libraries would also open URLs and playlists
+        with open_container(info.place) as container:
             stream = video_stream(container)
             if stream is None:
                 raise MediaError(info.path, "no_video", "it has no video stream", "Rebuild the manifest")
@@ -91,5 +90,5 @@ class IndexedReader(Reader):
 
     def audio(self, start: float, stop: float, rate: int) -> AudioClip:
         """See ``VideoReader.audio``."""
-        with open_container(self.info.path) as container:
+        with open_container(self.info.place) as container:
             return read_audio(container, self.info, start, stop, rate)
