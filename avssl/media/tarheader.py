@@ -11,7 +11,7 @@ LARGE = 8**11  # sizes from here on (8 GiB) don't fit the 11 octal digits of a h
 REGULAR = b"0\x007"  # kinds of member: regular, as old archives mark it, contiguous
 _OCTAL = re.compile(rb" *([0-7]+)[ \0]*|\0*")
 _RECORD = re.compile(rb"([1-9][0-9]{0,6}) ")
-_FORMATS = {b"ustar\x0000", b"ustar  \0", bytes(8)}  # POSIX, GNU, and before both
+_POSIX, _GNU = b"ustar\x0000", b"ustar  \0"
 
 
 class Header(NamedTuple):
@@ -40,14 +40,14 @@ def parse_header(block: bytes) -> Header:
         ValueError: with the reason, if it is none or says something of doubtful meaning.
     """
     style = block[257:265]
-    if style not in _FORMATS:
+    if style not in (_POSIX, _GNU):
         raise ValueError("there is no header of a tar archive here")
     stated = _number(block[148:156])
     found = sum(block) - sum(block[148:156]) + 8 * ord(" ")
     if stated != found:
         raise ValueError(f"the header's checksum is {stated}, but its bytes give {found}")
     name = block[:100].split(b"\0", 1)[0]
-    if style == b"ustar\x0000":
+    if style == _POSIX:
         prefix = block[345:500].split(b"\0", 1)[0]
         name = prefix + b"/" + name if prefix else name
     elif any(block[345:500]):
