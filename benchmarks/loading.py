@@ -136,12 +136,13 @@ def in_tar(items: list[tuple[VideoInfo, float]], archive: Path) -> Contestant:
             tar.add(path, f"{number}{path.suffix}")
     found = members(open_range(whole(archive)), str(archive))
     places = {path: member.source(whole(archive)) for path, member in zip(paths, found, strict=True)}
+    within = {id(info): replace(info, source=places[info.path]) for info, _ in items}
     read = ours("pyav")
     for info, start in items:
-        one, other = (read(replace(info, source=place), start) for place in (None, places[info.path]))
+        one, other = read(info, start), read(within[id(info)], start)
         assert torch.equal(one[0], other[0])
         assert info.audio is None or torch.equal(one[1].samples, other[1].samples)
-    return lambda info, start: read(replace(info, source=places[info.path]), start)
+    return lambda info, start: read(within[id(info)], start)
 
 
 def effort(items: list[tuple[VideoInfo, float]], contestants: dict[str, Contestant], rounds: int) -> dict[str, float]:

@@ -10,9 +10,10 @@ from typing import cast
 import av
 from av.container import InputContainer
 
-from avssl.media.info import MediaError
+from avssl.media.info import MediaError, VideoInfo
 from avssl.media.source import Source
-from avssl.media.window import Feed, Window, Windowed, open_range, reading
+from avssl.media.window import Window, open_range, reading
+from avssl.media.windowed import Feed, Windowed
 
 MAX_PIXELS = 8192 * 4320
 DECODE_ERRORS = (av.error.FFmpegError, IndexError)  # PyAV raises IndexError where damage looks like a new stream
@@ -42,6 +43,11 @@ def path_of(place: str | Path | Source) -> Path:
     return Path(str(place) if isinstance(place, Source) else place)
 
 
+def place_of(info: VideoInfo) -> Path | Source:
+    """Return where a recording is read from."""
+    return info.source or info.path
+
+
 def check_path(path: str | Path | Source) -> Path:
     """Return the path that messages show, if it names a non-empty local file; a source is checked when it is opened.
 
@@ -49,7 +55,7 @@ def check_path(path: str | Path | Source) -> Path:
         MediaError: ``url``, ``not_found``, ``not_file`` or ``empty``.
     """
     if isinstance(path, Source):
-        if path.num_bytes <= 0:
+        if path.num_bytes == 0 and not path.store:  # an object may be of unknown size
             raise MediaError(str(path), "empty", "it has 0 bytes", "Fetch or pack it again")
         return path_of(path)
     text = os.fspath(path)
@@ -147,7 +153,7 @@ def _open_window(source: Source, options: dict[str, str]) -> InputContainer:
     options = {**options, "protocol_whitelist": "none"}
     timeout = None if source.store else _TIMEOUT  # a store has its own: FFmpeg's would look like damage
     window = Window(open_range(source), str(source))
-    feed = Feed(window, "window" + path_of(source).suffix)
+    feed = Feed(window, "window" + os.path.splitext(source.member or source.path)[1])
     try:
         try:
             container = av.open(feed, "r", options=options, metadata_errors="replace", timeout=timeout)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from avssl.media.files import path_of, sniff
+from avssl.media.files import path_of, place_of, sniff
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.reading import Reader
 from avssl.media.source import Source
@@ -45,7 +45,7 @@ class ImageReader(Reader):
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """See ``VideoReader.frames``; the result is channels-last in memory."""
         count = len(self.check_times(times))
-        image, _ = _decoded(self.info.place, self.info.size[0] * self.info.size[1])
+        image, _ = _decoded(place_of(self.info), self.info.size[0] * self.info.size[1])
         if size is not None and size != (image.height, image.width):
             image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # antialiased
         return torch.from_numpy(np.repeat(np.asarray(image)[None], count, axis=0)).permute(0, 3, 1, 2)

@@ -58,7 +58,7 @@ class VideoInfo:
     """One recording: one row of a manifest.
 
     Attributes:
-        path: the file; for a source, what messages show (for a member of an archive, as if that were a folder).
+        path: the file; for a member of a tar, as if the tar were a folder; for an object, ``STORE:key``.
         duration: seconds from the first shown frame to the end of the last one.
         fps: mean frame rate, in frames per second.
         size: (height, width) as shown: turned upright, with square pixels.
@@ -75,7 +75,7 @@ class VideoInfo:
         container: FFmpeg's name of the container.
         rotation: degrees clockwise by which the stored picture is rotated for display.
         mirrored: True if the stored picture is mirrored left to right for display, before it is rotated.
-        source: where its bytes are; None if they are the whole local file.
+        source: where the bytes are, unless they are the whole local file ``path``.
         seekable: False if only decoding from the start gives the right frames.
         backends: the readers that return the right frames of this file, fastest first.
         sync_grade: reliability of the alignment of sound and picture: ``"exact"`` (to 1 ms), ``"unsignalled"`` (the
@@ -102,11 +102,6 @@ class VideoInfo:
     sync_grade: str = "none"
     mirrored: bool = False
     source: Source | None = None
-
-    @property
-    def place(self) -> Path | Source:
-        """Where the recording is read from."""
-        return self.source or self.path
 
 
 class AudioClip(NamedTuple):

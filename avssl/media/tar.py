@@ -46,8 +46,8 @@ class Member(NamedTuple):
 
     def source(self, archive: Source) -> Source:
         """Return where the member's bytes are, given the source of its archive."""
-        place = {"offset": archive.offset + self.offset, "num_bytes": self.num_bytes}
-        return replace(archive, member=self.name, mtime_ns=None, **place)
+        start = archive.offset + self.offset
+        return replace(archive, member=self.name, offset=start, num_bytes=self.num_bytes, mtime_ns=None)
 
 
 class Sample(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import io
 import os
 import stat
 import threading
@@ -16,6 +15,9 @@ from typing import Any, Protocol
 from avssl.media.source import Source, SourceError
 from avssl.media.tarheader import BLOCK, LARGE, parse_header
 
+_MOVING = threading.Lock()  # held where the system (Windows) can't read without moving a file's position
+# As far as the system has them. Opening a pipe must not wait for its writer.
+_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _REBUILD = "Restore the file as it was, or rebuild the manifest"
 
 
@@ -60,7 +62,7 @@ def open_range(source: Source) -> Range:
         SourceError: if it can't be read now, or is no longer what the source describes.
     """
     if source.store:
-        remote: Range = importlib.import_module("avssl.media.stores").open_remote(source)
+        remote: Range = importlib.import_module("avssl.media.remote").open_remote(source)
         return remote
     return LocalRange(source)
 
@@ -75,13 +77,14 @@ class LocalRange:
         SourceError: ``not_found``, ``denied`` or ``unreadable``, or ``changed`` if the file is another one now.
     """
 
+    _file = -1
+
     def __init__(self, source: Source) -> None:
         self._source, self.size = source, source.num_bytes
         try:
-            self._file = io.FileIO(os.path.realpath(source.path), opener=_open)
+            self._file = _open(source.path)
         except OSError as error:
             raise _failure(source, error) from error
-        self._lock = threading.Lock()
         try:
             self._check()
         except BaseException:
@@ -89,7 +92,7 @@ class LocalRange:
             raise
 
     def _check(self) -> None:
-        source, facts = self._source, os.fstat(self._file.fileno())
+        source, facts = self._source, os.fstat(self._file)
         if not stat.S_ISREG(facts.st_mode):
             raise SourceError(str(source), "not_file", "this is not a regular file", "Give the path of a file")
         if facts.st_size != source.size_bytes:
@@ -132,19 +135,29 @@ class LocalRange:
 
     def _read(self, n: int, start: int) -> bytes:
         if hasattr(os, "pread"):
-            return os.pread(self._file.fileno(), n, start)
-        with self._lock:  # Windows
-            self._file.seek(start)
-            return self._file.read(n)
+            return os.pread(self._file, n, start)
+        with _MOVING:
+            os.lseek(self._file, start, os.SEEK_SET)
+            return os.read(self._file, n)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def __del__(self) -> None:
+        self.close()
 
 
-def _open(path: str, flags: int) -> int:
-    # Where the system has them. The path is real, so a link has just been put there; a pipe must not make us wait.
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+def _open(path: str) -> int:
+    """Open a file whose path may be a link, but not one that has just been put there."""
+    try:
+        return os.open(path, _FLAGS)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    return os.open(os.path.realpath(path), _FLAGS)
 
 
 def _failure(place: Source | str, error: OSError) -> SourceError:
@@ -231,75 +244,3 @@ def reading(place: Path | Source) -> Iterator[Any]:
     finally:
         window.close()
     window.check()
-
-
-class Feed:
-    """A window as PyAV reads from it: nothing is raised within FFmpeg, which would take it for an end or for damage.
-
-    A failed read gives no bytes, and the window remembers why.
-    """
-
-    def __init__(self, window: Window, name: str) -> None:
-        self._window = window
-        self.name = name  # FFmpeg looks at its suffix
-        self.tell = window.tell
-
-    def read(self, n: int) -> bytes:
-        """Read at most ``n`` bytes; none at the end and after a failure."""
-        try:
-            return self._window.read(n)
-        except BaseException as error:  # also Ctrl-C, which PyAV would drop
-            self._window.failure = self._window.failure or error
-            return b""
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place; return a negative number if it lies before the start."""
-        try:
-            return self._window.seek(offset, whence)
-        except ValueError:
-            return -errno.EINVAL
-
-
-class Windowed:
-    """PyAV's input container on a window: after each step that reads, it raises what made a read fail."""
-
-    def __init__(self, container: Any, window: Window) -> None:
-        self._container, self._window = container, window
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._container, name)
-
-    def demux(self, *streams: Any) -> Iterator[Any]:
-        """See PyAV's ``InputContainer.demux``."""
-        packets = self._container.demux(*streams)
-        while True:
-            try:
-                packet = next(packets, None)
-            finally:
-                self._window.check()
-            if packet is None:
-                return
-            yield packet
-
-    def decode(self, *streams: Any) -> Iterator[Any]:
-        """See PyAV's ``InputContainer.decode``."""
-        for packet in self.demux(*streams):
-            yield from packet.decode()
-
-    def seek(self, offset: int, **how: Any) -> None:
-        """See PyAV's ``InputContainer.seek``."""
-        try:
-            self._container.seek(offset, **how)
-        finally:
-            self._window.check()
-
-    def close(self) -> None:
-        """Close the container and the window."""
-        self._container.close()
-        self._window.close()
-
-    def __enter__(self) -> Windowed:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
