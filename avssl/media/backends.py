@@ -7,7 +7,6 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
-from avssl.media.files import path_of
 from avssl.media.info import MediaError, VideoInfo, VideoReader
 from avssl.media.probing import probe
 from avssl.media.source import Source
@@ -40,7 +39,6 @@ def open_video(
         ValueError: if the backend is unknown.
     """
     info = info or probe(path)
-    path = path_of(path)
     if backend == "auto":
         backend = next(name for name in (*info.backends, "pyav") if name in _READERS and installed(name))
     if backend not in _READERS:

@@ -48,16 +48,16 @@ def place_of(info: VideoInfo) -> Path | Source:
     return info.source or info.path
 
 
-def check_path(path: str | Path | Source) -> Path:
-    """Return the path that messages show, if it names a non-empty local file; a source is checked when it is opened.
+def check_path(path: str | Path | Source) -> Path | Source:
+    """Return the path as a ``Path`` if it names a non-empty local file; a source is checked when it is opened.
 
     Raises:
         MediaError: ``url``, ``not_found``, ``not_file`` or ``empty``.
     """
     if isinstance(path, Source):
         if path.num_bytes == 0 and not path.store:  # an object may be of unknown size
-            raise MediaError(str(path), "empty", "it has 0 bytes", "Fetch or pack it again")
-        return path_of(path)
+            raise MediaError(path, "empty", "it has 0 bytes", "Fetch or pack it again")
+        return path
     text = os.fspath(path)
     path = Path(path)
     if not path.exists():
@@ -71,16 +71,15 @@ def check_path(path: str | Path | Source) -> Path:
     return path
 
 
-def sniff(place: Path | Source) -> str:
+def sniff(path: Path | Source) -> str:
     """Return the container family of a file by its first 4 kB, such as ``"mp4"`` or ``"matroska"``.
 
     Raises:
         MediaError: ``playlist`` or ``not_media``, saying what the first bytes look like; ``unreadable``.
         SourceError: if a source can't be read now.
     """
-    path = path_of(place)
     try:
-        with reading(place) as file:
+        with reading(path) as file:
             head = file.read(4096)
     except OSError as error:
         raise MediaError(path, "unreadable", f"it can't be read: {error}", "Check permissions and the disk") from error
@@ -116,11 +115,11 @@ def _describe(text: bytes) -> tuple[str, str]:
     return f"its first bytes match no known container ({shown})", "Check where the file came from"
 
 
-def open_container(place: Path | Source, max_pixels: int = MAX_PIXELS, known: bool = False) -> InputContainer:
+def open_container(path: Path | Source, max_pixels: int = MAX_PIXELS, known: bool = False) -> InputContainer:
     """Open a recording with FFmpeg, without access to the network or to any other file.
 
     Args:
-        place: a local file, or a stretch of one or of an object, of which no other byte is read. Close the container
+        path: a local file, or a stretch of one or of an object, of which no other byte is read. Close the container
             of a stretch, or leave its ``with`` block, to release the file.
         max_pixels: larger frames are not decoded while opening.
         known: skip trial decoding of the streams, so that opening takes a fifth of the time. Only for containers that
@@ -135,14 +134,14 @@ def open_container(place: Path | Source, max_pixels: int = MAX_PIXELS, known: bo
     if known:
         options["codec_whitelist"] = "none"
     try:
-        if isinstance(place, Source):
-            return _open_window(place, options)
-        file = "file:" + os.path.realpath(place)
+        if isinstance(path, Source):
+            return _open_window(path, options)
+        file = "file:" + os.path.realpath(path)
         return av.open(file, options=options, metadata_errors="replace", timeout=_TIMEOUT)
     except (av.error.FFmpegError, OSError) as error:
-        path = check_path(place)
-        family = sniff(place)
-        if family == "mp4" and not has_box(place, b"moov"):
+        check_path(path)
+        family = sniff(path)
+        if family == "mp4" and not has_box(path, b"moov"):
             why = "its table of contents (the moov box) is missing: the file was cut off"
             raise MediaError(path, "truncated", why, "Fetch or copy it again") from error
         why = f"it looks like {family}, but can't be opened: {error.strerror}"
@@ -165,9 +164,9 @@ def _open_window(source: Source, options: dict[str, str]) -> InputContainer:
     return cast(InputContainer, Windowed(container, window))
 
 
-def has_box(place: Path | Source, name: bytes) -> bool:
+def has_box(path: Path | Source, name: bytes) -> bool:
     """Return True if an ISO file (mp4, mov) has a complete top-level box of this name."""
-    with reading(place) as file:
+    with reading(path) as file:
         size, start = file.seek(0, os.SEEK_END), 0
         while start + 8 <= size:
             file.seek(start)

@@ -21,16 +21,16 @@ FPS = 25.0
 _FORMATS = ("BMP", "JPEG", "PNG", "WEBP")
 
 
-def probe_image(place: Path | Source, max_pixels: int) -> VideoInfo:
+def probe_image(path: Path | Source, max_pixels: int) -> VideoInfo:
     """Describe an image file by decoding it; see ``probe``.
 
     Raises:
         MediaError: ``not_media``, ``unreadable``, ``truncated``, ``too_large`` or ``undecodable``.
     """
-    image, codec = _decoded(place, max_pixels)
+    image, codec = _decoded(path, max_pixels)
     size = (image.height, image.width)
-    info = VideoInfo(path_of(place), 1 / FPS, FPS, size, num_frames=1, codec=codec, container="image")
-    return replace(info, backends=("image",), source=place if isinstance(place, Source) else None)
+    info = VideoInfo(path_of(path), 1 / FPS, FPS, size, num_frames=1, codec=codec, container="image")
+    return replace(info, backends=("image",), source=path if isinstance(path, Source) else None)
 
 
 class ImageReader(Reader):
@@ -55,11 +55,10 @@ class ImageReader(Reader):
         raise MediaError(self.info.path, "no_audio", "an image has no sound", "Leave it out of audio-visual sets")
 
 
-def _decoded(place: Path | Source, max_pixels: int) -> tuple[Image.Image, str]:
+def _decoded(path: Path | Source, max_pixels: int) -> tuple[Image.Image, str]:
     """Decode an image: RGB as shown, and its format."""
-    path = path_of(place)
     try:
-        with reading(place) as file, Image.open(file, formats=_FORMATS) as image:
+        with reading(path) as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
                 why = f"its {image.width} x {image.height} exceed {max_pixels} pixels"
                 raise MediaError(path, "too_large", why, "Scale it down first, or raise max_pixels")
@@ -73,7 +72,7 @@ def _decoded(place: Path | Source, max_pixels: int) -> tuple[Image.Image, str]:
                 shown = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
             return shown.convert("RGB"), str(image.format).lower()
     except UnidentifiedImageError as error:
-        family = sniff(place)  # raises with a description, unless it is a video
+        family = sniff(path)  # raises with a description, unless it is a video
         raise MediaError(path, "not_media", f"this is a {family} file, not an image", "Rename it") from error
     except Image.DecompressionBombError as error:
         raise MediaError(path, "too_large", str(error), "Scale it down first") from error

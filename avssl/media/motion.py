@@ -110,7 +110,7 @@ def scan(path: Path | Source, info: VideoInfo) -> VideoInfo:
         base, failed = float(reader.base), reader.failed
     if not ticks:
         why = f"no frame of its {info.codec} video decodes" + (f" ({type(failed[1]).__name__})" if failed else "")
-        raise MediaError(here.path, "undecodable", why, "Fetch or convert it again")
+        raise MediaError(path, "undecodable", why, "Fetch or convert it again")
     if info.seekable and not tests.passed(here, difference):
         info = replace(info, seekable=False, backends=("pyav",))
     if len(ticks) != info.num_frames or failed:

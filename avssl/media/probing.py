@@ -71,12 +71,11 @@ def probe(path: str | Path | Source, max_pixels: int = MAX_PIXELS) -> VideoInfo:
             ``not_media``, ``playlist``, ``truncated``, ``corrupt``, ``no_video``, ``too_large`` or ``undecodable``.
         SourceError: if a source can't be read now.
     """
-    place = path if isinstance(path, Source) else Path(path)
     path = check_path(path)
-    if path.suffix.lower() in EXTENSIONS:
-        return probe_image(place, max_pixels)
-    sniff(place)
-    with open_container(place, max_pixels) as container:
+    if path_of(path).suffix.lower() in EXTENSIONS:
+        return probe_image(path, max_pixels)
+    sniff(path)
+    with open_container(path, max_pixels) as container:
         stream = video_stream(container)
         if stream is None:
             raise MediaError(path, "no_video", "there is no video stream in it", "Leave it out, or check the download")
@@ -90,7 +89,7 @@ def probe(path: str | Path | Source, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         picture, sound = _scan_packets(container, stream, sound_stream, clock)
         if picture.decodes and (picture.uncertain or picture.undated or (clock.counted and clock.period > 1)):
             picture.uncertain = True
-            picture.shown = _decoded_ticks(place, max_pixels)
+            picture.shown = _decoded_ticks(path, max_pixels)
             picture.first = picture.shown[0] if picture.shown else None
         if picture.first is None:
             why = f"no frame of its {codec.name} video decodes"
@@ -98,7 +97,7 @@ def probe(path: str | Path | Source, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         if picture.matrix not in _MATRICES:
             why = f"its colours can't be converted to RGB (matrix coefficients {picture.matrix} of H.273)"
             raise MediaError(path, "undecodable", why, "Convert it to BT.709 with another tool")
-        return _describe(place, container, stream, clock, picture, sound_stream, sound)
+        return _describe(path, container, stream, clock, picture, sound_stream, sound)
 
 
 def _scan_packets(
@@ -211,7 +210,7 @@ def _note_sound(sound: _Sound, packet: av.Packet) -> None:
 
 
 def _describe(
-    place: Path | Source,
+    path: Path | Source,
     container: InputContainer,
     stream: VideoStream,
     clock: Clock,
@@ -237,7 +236,7 @@ def _describe(
     size = _shown_size(picture, stream.sample_aspect_ratio)
     stored = picture.size[::-1] if picture.rotation % 180 else picture.size
     as_stored = size == stored and not (picture.mirrored or picture.slanted or picture.uncertain) and startable
-    source = place if isinstance(place, Source) else None  # other libraries open whole files only
+    source = path if isinstance(path, Source) else None  # other libraries open whole files only
     audio = None
     if sound_stream is not None and sound.start is not None:
         audio = AudioInfo(
@@ -249,7 +248,7 @@ def _describe(
             silent=not sound.loud,
         )
     return VideoInfo(
-        path=path_of(place),
+        path=path_of(path),
         duration=duration,
         fps=count / duration if vfr else 1 / (period * float(clock.base)),
         size=size,
@@ -263,7 +262,7 @@ def _describe(
         mirrored=picture.mirrored,
         seekable=distinct and startable and not reordered,
         backends=_backends(container.format.name, codec, distinct and not picture.discards, as_stored and not source),
-        sync_grade=_grade(place, container.format.name, audio, sound),
+        sync_grade=_grade(path, container.format.name, audio, sound),
         source=source,
     )
 
@@ -292,9 +291,9 @@ def _backends(container: str, codec: str, plain: bool, as_stored: bool) -> tuple
     return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
 
 
-def _grade(place: Path | Source, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
+def _grade(path: Path | Source, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
     """See ``VideoInfo.sync_grade``. FFmpeg versions disagree about sound in fragmented mp4 by up to three frames."""
     if audio is None:
         return "none"
-    precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(place, b"moof"))
+    precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(path, b"moof"))
     return "exact" if precise and (sound.signalled or audio.codec.startswith(_NO_DELAY)) else "unsignalled"

@@ -94,7 +94,7 @@ class LocalRange:
     def _check(self) -> None:
         source, facts = self._source, os.fstat(self._file)
         if not stat.S_ISREG(facts.st_mode):
-            raise SourceError(str(source), "not_file", "this is not a regular file", "Give the path of a file")
+            raise SourceError(source, "not_file", "this is not a regular file", "Give the path of a file")
         if facts.st_size != source.size_bytes:
             raise self._changed(f"the file has {facts.st_size} bytes, expected {source.size_bytes}")
         if not 0 <= source.offset <= source.offset + source.num_bytes <= facts.st_size:
@@ -117,7 +117,7 @@ class LocalRange:
             raise self._changed(f"{why}, expected {size} bytes of {name!r}")
 
     def _changed(self, why: str) -> SourceError:
-        return SourceError(str(self._source), "changed", why, _REBUILD)
+        return SourceError(self._source, "changed", why, _REBUILD)
 
     def pread(self, n: int, offset: int) -> bytes:
         """See ``Range.pread``."""
@@ -162,10 +162,10 @@ def _open(path: str) -> int:
 
 def _failure(place: Source | str, error: OSError) -> SourceError:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return SourceError(str(place), "not_found", "there is no such file", "Check the path, or rebuild the manifest")
+        return SourceError(place, "not_found", "there is no such file", "Check the path, or rebuild the manifest")
     if isinstance(error, PermissionError):
-        return SourceError(str(place), "denied", "it may not be read", "Check its permissions")
-    return SourceError(str(place), "unreadable", f"it can't be read: {error}", "Check the disk or the network")
+        return SourceError(place, "denied", "it may not be read", "Check its permissions")
+    return SourceError(place, "unreadable", f"it can't be read: {error}", "Check the disk or the network")
 
 
 class Window:
