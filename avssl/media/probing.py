@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -97,7 +97,9 @@ def probe(path: str | Path | Source, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         if picture.matrix not in _MATRICES:
             why = f"its colours can't be converted to RGB (matrix coefficients {picture.matrix} of H.273)"
             raise MediaError(path, "undecodable", why, "Convert it to BT.709 with another tool")
-        return _describe(path, container, stream, clock, picture, sound_stream, sound)
+        info = _describe(path, container, stream, clock, picture, sound_stream, sound)
+        # Other libraries open whole files only.
+        return replace(info, source=path, backends=("pyav",)) if isinstance(path, Source) else info
 
 
 def _scan_packets(
@@ -236,7 +238,6 @@ def _describe(
     size = _shown_size(picture, stream.sample_aspect_ratio)
     stored = picture.size[::-1] if picture.rotation % 180 else picture.size
     as_stored = size == stored and not (picture.mirrored or picture.slanted or picture.uncertain) and startable
-    source = path if isinstance(path, Source) else None  # other libraries open whole files only
     audio = None
     if sound_stream is not None and sound.start is not None:
         audio = AudioInfo(
@@ -261,9 +262,8 @@ def _describe(
         rotation=picture.rotation,
         mirrored=picture.mirrored,
         seekable=distinct and startable and not reordered,
-        backends=_backends(container.format.name, codec, distinct and not picture.discards, as_stored and not source),
+        backends=_backends(container.format.name, codec, distinct and not picture.discards, as_stored),
         sync_grade=_grade(path, container.format.name, audio, sound),
-        source=source,
     )
 
 
