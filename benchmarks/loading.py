@@ -2,11 +2,14 @@
 
     python benchmarks/loading.py --ut DIR --faces DIR
     python benchmarks/loading.py --root PREPARED --baseline-root ORIGINALS
+    python benchmarks/loading.py --sources DIR
 
 Each contestant reads the same 16 frames at 112 x 112, and the sound of that span at 16 kHz where the file has sound,
 from a freshly opened file. Contestants take turns on each clip; medians are compared. Ours is given the result of
 ``probe`` beforehand, as in training (from the manifest); the others probe by opening. All use one core, as each worker
 of a busy loader does: decord decodes in a second thread even if told to use one.
+
+``--sources`` compares processor time of the same clips where they lie: in files, and in a tar archive made for this.
 """
 
 from __future__ import annotations
@@ -15,28 +18,32 @@ import argparse
 import os
 import random
 import statistics
+import tarfile
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import decord
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchcodec.decoders import AudioDecoder, VideoDecoder
-from torchcodec.transforms import Resize
 
-from avssl.media import VideoInfo, open_video, probe
+from avssl.media import AudioClip, VideoInfo, open_video, probe
+from avssl.media.tar import members
+from avssl.media.window import open_range, whole
 
 FRAMES, SIZE, RATE = 16, (112, 112), 16000
 SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
-Contestant = Callable[[VideoInfo, float], object]
+Contestant = Callable[[VideoInfo, float], Any]
 
 
 def ours(backend: str) -> Contestant:
     """Return our reader, which is asked for seconds."""
 
-    def read(info: VideoInfo, start: float) -> object:
+    def read(info: VideoInfo, start: float) -> tuple[Tensor, AudioClip | None]:
         with open_video(info.path, backend, info=info) as reader:
             video = reader.frames(start + (torch.arange(FRAMES, dtype=torch.float64) + 0.25) / info.fps, SIZE)
             return video, reader.audio(start, start + FRAMES / info.fps, RATE) if info.audio else None
@@ -62,6 +69,8 @@ def by_decord(info: VideoInfo, start: float) -> object:
 
 def by_torchcodec(scale_inside: bool) -> Contestant:
     """Return a reader of torchcodec, used directly, that scales in its filter graph or by torch."""
+    from torchcodec.decoders import AudioDecoder, VideoDecoder  # may be absent for --sources
+    from torchcodec.transforms import Resize
 
     def read(info: VideoInfo, start: float) -> object:
         transforms = [Resize(SIZE)] if scale_inside else None
@@ -100,11 +109,11 @@ def race(items: list[tuple[VideoInfo, float]], contestants: dict[str, Contestant
     return {name: statistics.median(times) for name, times in spent.items()}
 
 
-def report(title: str, medians: dict[str, float], auto: float) -> None:
-    """Print a table of medians and their ratios to ``auto``, our time."""
-    print(f"\n{title}\n| reader | ms per clip | its time / ours (auto) |\n|---|---|---|")
-    for name, median in medians.items():
-        print(f"| {name} | {median:.2f} | {median / auto:.2f} |")
+def report(title: str, times: dict[str, float], auto: float) -> None:
+    """Print a table of times and their ratios to ``auto``."""
+    print(f"\n{title}\n| reader | ms per clip | ratio |\n|---|---|---|")
+    for name, taken in times.items():
+        print(f"| {name} | {taken:.2f} | {taken / auto:.2f} |")
 
 
 def everyone(items: list[tuple[VideoInfo, float]]) -> dict[str, Contestant]:
@@ -119,6 +128,36 @@ def everyone(items: list[tuple[VideoInfo, float]]) -> dict[str, Contestant]:
     }
 
 
+def in_tar(items: list[tuple[VideoInfo, float]], archive: Path) -> Contestant:
+    """Pack the recordings into an archive, and return our reader of its members; checks that they are the same."""
+    paths = sorted({info.path for info, _ in items})
+    with tarfile.open(archive, "w") as tar:
+        for number, path in enumerate(paths):
+            tar.add(path, f"{number}{path.suffix}")
+    found = members(open_range(whole(archive)), str(archive))
+    places = {path: member.source(whole(archive)) for path, member in zip(paths, found, strict=True)}
+    within = {id(info): replace(info, source=places[info.path]) for info, _ in items}
+    read = ours("pyav")
+    for info, start in items:
+        one, other = read(info, start), read(within[id(info)], start)
+        assert torch.equal(one[0], other[0])
+        assert info.audio is None or torch.equal(one[1].samples, other[1].samples)
+    return lambda info, start: read(within[id(info)], start)
+
+
+def effort(items: list[tuple[VideoInfo, float]], contestants: dict[str, Contestant], rounds: int) -> dict[str, float]:
+    """Return the mean milliseconds of processor time per clip, of each the least in some rounds; they take turns."""
+    least = {name: [float("inf")] * len(items) for name in contestants}
+    draw = random.Random(0)
+    for _ in range(rounds + 1):
+        for place, (info, start) in enumerate(items):
+            for name in draw.sample(list(contestants), len(contestants)):
+                begin = time.process_time()
+                contestants[name](info, start)
+                least[name][place] = min(least[name][place], 1000 * (time.process_time() - begin))
+    return {name: statistics.mean(times) for name, times in least.items()}
+
+
 def main() -> None:
     """Run the comparison on the folders given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -126,6 +165,7 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, help="folder of talking_faces")
     parser.add_argument("--root", type=Path, help="folder of prepared media")
     parser.add_argument("--baseline-root", type=Path, help="folder of the originals, read by decord")
+    parser.add_argument("--sources", type=Path, help="folder whose clips are read as files and as members of a tar")
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=1, help="cores that all share; 2 hides decord's second thread")
@@ -139,6 +179,12 @@ def main() -> None:
             items = clips(root, args.clips)
             medians = race(items, everyone(items), args.rounds)
             report(f"{root.name}: {len(items)} clips, {args.rounds} rounds", medians, medians["ours, auto"])
+    if args.sources:
+        items = clips(args.sources, args.clips)
+        with tempfile.TemporaryDirectory() as folder:
+            contestants = {"files": ours("pyav"), "members of a tar": in_tar(items, Path(folder) / "clips.tar")}
+            means = effort(items, contestants, args.rounds)
+        report(f"{args.sources.name}: {len(items)} clips, processor time", means, means["files"])
     if args.root and args.baseline_root:
         prepared, originals = clips(args.root, args.clips), clips(args.baseline_root, args.clips)
         medians = {}

@@ -12,7 +12,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from avssl.media.files import DECODE_ERRORS, open_container
+from avssl.media.files import DECODE_ERRORS, open_container, place_of
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.resample import resample
 
@@ -155,7 +155,7 @@ def _packets(
         try:
             packets = _seek(container, stream, target, first)
         except DECODE_ERRORS:  # such as an index without keyframes of the sound: read from the start
-            with open_container(info.path) as whole:
+            with open_container(place_of(info)) as whole:
                 yield from _until_cut_off(whole.demux(audio_stream(whole)), info)
             return
     yield from _until_cut_off(packets, info)

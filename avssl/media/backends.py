@@ -9,6 +9,7 @@ from pathlib import Path
 
 from avssl.media.info import MediaError, VideoInfo, VideoReader
 from avssl.media.probing import probe
+from avssl.media.source import Source
 
 _READERS = {"pyav": "PyAVReader", "torchcodec": "TorchCodecReader", "decord": "DecordReader", "image": "ImageReader"}
 
@@ -19,18 +20,22 @@ def installed(backend: str) -> bool:
     return importlib.util.find_spec({"pyav": "av", "image": "PIL"}.get(backend, backend)) is not None
 
 
-def open_video(path: str | Path, backend: str = "auto", info: VideoInfo | None = None, threads: int = 1) -> VideoReader:
+def open_video(
+    path: str | Path | Source, backend: str = "auto", info: VideoInfo | None = None, threads: int = 1
+) -> VideoReader:
     """Open a recording to read frames and sound at given times.
 
     Args:
-        path: a local file.
+        path: a local file, or a source.
         backend: ``"auto"`` for the fastest one that reads this file correctly, ``"pyav"``, ``"torchcodec"`` or
             ``"decord"``; ``"image"`` for still images, which no other backend reads.
-        info: this file's info from ``probe`` or a manifest; it is trusted, and the file is not probed again.
+        info: this file's info from ``probe`` or a manifest; it is trusted, and the file is not probed again. Its
+            ``source`` is read if it is set.
         threads: decoding threads; 1 starts no extra thread.
 
     Raises:
         MediaError: if the file can't be opened, or this backend would read it incorrectly.
+        SourceError: if a source can't be read now.
         ValueError: if the backend is unknown.
     """
     info = info or probe(path)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import cast
 
 import av
 from av.container import InputContainer
 
-from avssl.media.info import MediaError
+from avssl.media.info import MediaError, VideoInfo
+from avssl.media.source import Source
+from avssl.media.window import Window, open_range, reading
+from avssl.media.windowed import Feed, Windowed
 
 MAX_PIXELS = 8192 * 4320
 DECODE_ERRORS = (av.error.FFmpegError, IndexError)  # PyAV raises IndexError where damage looks like a new stream
@@ -34,12 +38,26 @@ _MAGIC = {
 _LISTS = {b"#EXTM3U": "an HLS playlist", b"ffconcat": "an ffconcat script", b"v=0": "an SDP description"}
 
 
-def check_path(path: str | Path) -> Path:
-    """Return the path as a ``Path`` if it names a non-empty local file.
+def path_of(place: str | Path | Source) -> Path:
+    """Return the path that messages show: for a member of an archive, as if the archive were a folder."""
+    return Path(str(place) if isinstance(place, Source) else place)
+
+
+def place_of(info: VideoInfo) -> Path | Source:
+    """Return where a recording is read from."""
+    return info.source or info.path
+
+
+def check_path(path: str | Path | Source) -> Path | Source:
+    """Return the path as a ``Path`` if it names a non-empty local file; a source is checked when it is opened.
 
     Raises:
         MediaError: ``url``, ``not_found``, ``not_file`` or ``empty``.
     """
+    if isinstance(path, Source):
+        if path.num_bytes == 0 and not path.store:  # an object may be of unknown size
+            raise MediaError(path, "empty", "it has 0 bytes", "Fetch or pack it again")
+        return path
     text = os.fspath(path)
     path = Path(path)
     if not path.exists():
@@ -53,14 +71,15 @@ def check_path(path: str | Path) -> Path:
     return path
 
 
-def sniff(path: Path) -> str:
+def sniff(path: Path | Source) -> str:
     """Return the container family of a file by its first 4 kB, such as ``"mp4"`` or ``"matroska"``.
 
     Raises:
         MediaError: ``playlist`` or ``not_media``, saying what the first bytes look like; ``unreadable``.
+        SourceError: if a source can't be read now.
     """
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             head = file.read(4096)
     except OSError as error:
         raise MediaError(path, "unreadable", f"it can't be read: {error}", "Check permissions and the disk") from error
@@ -96,23 +115,29 @@ def _describe(text: bytes) -> tuple[str, str]:
     return f"its first bytes match no known container ({shown})", "Check where the file came from"
 
 
-def open_container(path: Path, max_pixels: int = MAX_PIXELS, known: bool = False) -> InputContainer:
-    """Open a local file with FFmpeg, without access to the network or to any other file.
+def open_container(path: Path | Source, max_pixels: int = MAX_PIXELS, known: bool = False) -> InputContainer:
+    """Open a recording with FFmpeg, without access to the network or to any other file.
 
     Args:
-        path: the file.
+        path: a local file, or a stretch of one or of an object, of which no other byte is read. Close the container
+            of a stretch, or leave its ``with`` block, to release the file.
         max_pixels: larger frames are not decoded while opening.
         known: skip trial decoding of the streams, so that opening takes a fifth of the time. Only for containers that
             state how far frames are reordered (mp4 and mov).
 
     Raises:
         MediaError: with the reason, if it can't be opened.
+        SourceError: if the bytes of a stretch can't be had now. So do all steps that read from its container: it is
+            never taken for damage or for the end of the recording.
     """
     options = {**_OPTIONS, "max_pixels": str(max_pixels)}
     if known:
         options["codec_whitelist"] = "none"
     try:
-        return av.open("file:" + os.path.realpath(path), options=options, metadata_errors="replace", timeout=_TIMEOUT)
+        if isinstance(path, Source):
+            return _open_window(path, options)
+        file = "file:" + os.path.realpath(path)
+        return av.open(file, options=options, metadata_errors="replace", timeout=_TIMEOUT)
     except (av.error.FFmpegError, OSError) as error:
         check_path(path)
         family = sniff(path)
@@ -123,11 +148,26 @@ def open_container(path: Path, max_pixels: int = MAX_PIXELS, known: bool = False
         raise MediaError(path, "corrupt", why, "Fetch or convert it again") from error
 
 
-def has_box(path: Path, name: bytes) -> bool:
+def _open_window(source: Source, options: dict[str, str]) -> InputContainer:
+    options = {**options, "protocol_whitelist": "none"}
+    timeout = None if source.store else _TIMEOUT  # a store has its own: FFmpeg's would look like damage
+    window = Window(open_range(source), str(source))
+    feed = Feed(window, "window" + os.path.splitext(source.member or source.path)[1])
+    try:
+        try:
+            container = av.open(feed, "r", options=options, metadata_errors="replace", timeout=timeout)
+        finally:
+            window.check()
+    except BaseException:
+        window.close()
+        raise
+    return cast(InputContainer, Windowed(container, window))
+
+
+def has_box(path: Path | Source, name: bytes) -> bool:
     """Return True if an ISO file (mp4, mov) has a complete top-level box of this name."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = 0
+    with reading(path) as file:
+        size, start = file.seek(0, os.SEEK_END), 0
         while start + 8 <= size:
             file.seek(start)
             head = file.read(16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,18 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from avssl.media.files import sniff
+from avssl.media.files import path_of, place_of, sniff
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.reading import Reader
+from avssl.media.source import Source
+from avssl.media.window import reading
 
 EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 FPS = 25.0
 _FORMATS = ("BMP", "JPEG", "PNG", "WEBP")
 
 
-def probe_image(path: Path, max_pixels: int) -> VideoInfo:
+def probe_image(path: Path | Source, max_pixels: int) -> VideoInfo:
     """Describe an image file by decoding it; see ``probe``.
 
     Raises:
@@ -26,7 +29,8 @@ def probe_image(path: Path, max_pixels: int) -> VideoInfo:
     """
     image, codec = _decoded(path, max_pixels)
     size = (image.height, image.width)
-    return VideoInfo(path, 1 / FPS, FPS, size, num_frames=1, codec=codec, container="image", backends=("image",))
+    info = VideoInfo(path_of(path), 1 / FPS, FPS, size, num_frames=1, codec=codec, container="image")
+    return replace(info, backends=("image",), source=path if isinstance(path, Source) else None)
 
 
 class ImageReader(Reader):
@@ -41,7 +45,7 @@ class ImageReader(Reader):
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """See ``VideoReader.frames``; the result is channels-last in memory."""
         count = len(self.check_times(times))
-        image, _ = _decoded(Path(self.info.path), self.info.size[0] * self.info.size[1])
+        image, _ = _decoded(place_of(self.info), self.info.size[0] * self.info.size[1])
         if size is not None and size != (image.height, image.width):
             image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # antialiased
         return torch.from_numpy(np.repeat(np.asarray(image)[None], count, axis=0)).permute(0, 3, 1, 2)
@@ -51,10 +55,10 @@ class ImageReader(Reader):
         raise MediaError(self.info.path, "no_audio", "an image has no sound", "Leave it out of audio-visual sets")
 
 
-def _decoded(path: Path, max_pixels: int) -> tuple[Image.Image, str]:
+def _decoded(path: Path | Source, max_pixels: int) -> tuple[Image.Image, str]:
     """Decode an image: RGB as shown, and its format."""
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with reading(path) as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
                 why = f"its {image.width} x {image.height} exceed {max_pixels} pixels"
                 raise MediaError(path, "too_large", why, "Scale it down first, or raise max_pixels")

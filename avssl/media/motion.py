@@ -13,9 +13,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
-from avssl.media.files import DECODE_ERRORS
+from avssl.media.files import DECODE_ERRORS, path_of
 from avssl.media.info import MOTION_RATE, MediaError, VideoInfo
 from avssl.media.pyav import PyAVReader
+from avssl.media.source import Source, SourceError
 from avssl.media.timeline import spacing
 
 _AFTER_KEY = 3  # frames that are compared at and after a keyframe
@@ -75,6 +76,8 @@ class SeekTests:
                     for tick, image in frames:
                         if not np.array_equal(difference.small(reader.frame(tick)), image):
                             return False
+            except SourceError:
+                raise
             except (MediaError, *DECODE_ERRORS):
                 return False
             return not reader.doubted
@@ -88,8 +91,12 @@ class Scanned(NamedTuple):
     moved: Tensor  # [T] mean absolute grey difference to the frame before; 0 for the first
 
 
-def scan(path: Path, info: VideoInfo) -> VideoInfo:
+def scan(path: Path | Source, info: VideoInfo) -> VideoInfo:
     """Decode the whole recording once, at low resolution.
+
+    Args:
+        path: where it is; ``info.source`` is read if that is set and this is its path.
+        info: the result of ``probe``.
 
     Returns:
         ``info`` (from ``probe``) with ``motion``; ``duration`` and ``num_frames`` are cut to the part that decodes, and
@@ -101,7 +108,7 @@ def scan(path: Path, info: VideoInfo) -> VideoInfo:
     return scan_frames(path, info).info
 
 
-def scan_frames(path: Path, info: VideoInfo) -> Scanned:
+def scan_frames(path: Path | Source, info: VideoInfo) -> Scanned:
     """Return what `scan` does, and when each frame is shown and how much it differs from the one before.
 
     Raises:
@@ -109,10 +116,11 @@ def scan_frames(path: Path, info: VideoInfo) -> Scanned:
     """
     if info.container == "image":
         return Scanned(replace(info, motion=torch.zeros(1)), torch.zeros(1, dtype=torch.float64), torch.zeros(1))
+    here = replace(info, path=path_of(path), source=path if isinstance(path, Source) else info.source)
     difference, tests = Difference(), SeekTests()
     ticks: list[int] = []
     moved: list[float] = []
-    with PyAVReader(replace(info, path=path)) as reader:
+    with PyAVReader(here) as reader:
         for tick, frame in reader.sequence():
             moved.append(difference(frame))
             ticks.append(tick)
@@ -121,7 +129,7 @@ def scan_frames(path: Path, info: VideoInfo) -> Scanned:
     if not ticks:
         why = f"no frame of its {info.codec} video decodes" + (f" ({type(failed[1]).__name__})" if failed else "")
         raise MediaError(path, "undecodable", why, "Fetch or convert it again")
-    if info.seekable and not tests.passed(replace(info, path=path), difference):
+    if info.seekable and not tests.passed(here, difference):
         info = replace(info, seekable=False, backends=("pyav",))
     if len(ticks) != info.num_frames or failed:
         vfr, period = spacing(np.array(ticks), 1 / (info.fps * base))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from avssl.media.audio import audio_stream, mono
-from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, sniff
+from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, path_of, sniff
 from avssl.media.image import EXTENSIONS, probe_image
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
+from avssl.media.source import Source
 from avssl.media.timeline import Clock, orientation, spacing, video_stream
 
 _SILENCE = 1e-3  # of full scale: -60 dB
@@ -60,24 +61,25 @@ class _Sound:
     signalled: bool = False  # the container's timestamps compensate for the encoder's delay
 
 
-def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
+def probe(path: str | Path | Source, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     """Describe a recording: duration, frame rate, size, sound, and which readers return its frames correctly.
 
     Args:
-        path: a local file; an image, by its extension, is a recording of one frame.
+        path: a local file, or a source; an image, by its extension, is a recording of one frame.
         max_pixels: refuse larger frames.
 
     Raises:
         MediaError: if the file can't be used: ``url``, ``not_found``, ``not_file``, ``unreadable``, ``empty``,
             ``not_media``, ``playlist``, ``truncated``, ``corrupt``, ``no_video``, ``too_large`` or ``undecodable``.
+        SourceError: if a source can't be read now.
     """
     return probe_frames(path, max_pixels)[0]
 
 
-def probe_frames(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[VideoInfo, Tensor]:
+def probe_frames(path: str | Path | Source, max_pixels: int = MAX_PIXELS) -> tuple[VideoInfo, Tensor]:
     """Return what `probe` does, and the ``[T]`` float64 seconds at which each frame is shown."""
     path = check_path(path)
-    if path.suffix.lower() in EXTENSIONS:
+    if path_of(path).suffix.lower() in EXTENSIONS:
         return probe_image(path, max_pixels), torch.zeros(1, dtype=torch.float64)
     sniff(path)
     with open_container(path, max_pixels) as container:
@@ -103,6 +105,8 @@ def probe_frames(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[VideoI
             why = f"its colours can't be converted to RGB (matrix coefficients {picture.matrix} of H.273)"
             raise MediaError(path, "undecodable", why, "Convert it to BT.709 with another tool")
         info = _describe(path, container, stream, clock, picture, sound_stream, sound)
+        if isinstance(path, Source):  # other libraries open whole files only
+            info = replace(info, source=path, backends=("pyav",))
         ticks = torch.tensor(picture.shown or [picture.first], dtype=torch.float64)
         return info, (ticks - ticks[0]) * float(clock.base)
 
@@ -178,7 +182,7 @@ def is_hidden(packet: av.Packet) -> bool:
     return data[-1] & 0xE0 != 0xC0 and not data[0] & (exists | shows)  # a superframe shows one of its frames
 
 
-def _decoded_ticks(path: Path, max_pixels: int) -> list[int]:
+def _decoded_ticks(path: Path | Source, max_pixels: int) -> list[int]:
     """Return the ascending ticks of all frames, found by decoding them from the start."""
     dates: list[tuple[int | None, int | None]] = []
     with open_container(path, max_pixels) as container:
@@ -217,7 +221,7 @@ def _note_sound(sound: _Sound, packet: av.Packet) -> None:
 
 
 def _describe(
-    path: Path,
+    path: Path | Source,
     container: InputContainer,
     stream: VideoStream,
     clock: Clock,
@@ -254,7 +258,7 @@ def _describe(
             silent=not sound.loud,
         )
     return VideoInfo(
-        path=path,
+        path=path_of(path),
         duration=duration,
         fps=count / duration if vfr else 1 / (period * float(clock.base)),
         size=size,
@@ -296,7 +300,7 @@ def _backends(container: str, codec: str, plain: bool, as_stored: bool) -> tuple
     return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
 
 
-def _grade(path: Path, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
+def _grade(path: Path | Source, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
     """See ``VideoInfo.sync_grade``. FFmpeg versions disagree about sound in fragmented mp4 by up to three frames."""
     if audio is None:
         return "none"

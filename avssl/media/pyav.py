@@ -17,7 +17,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
 from avssl.media.audio import read_audio
-from avssl.media.files import DECODE_ERRORS, open_container
+from avssl.media.files import DECODE_ERRORS, open_container, place_of
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.reading import Reader
 from avssl.media.timeline import Clock, video_stream
@@ -39,7 +39,9 @@ class PyAVReader(Reader):
         self._open()
 
     def _open(self) -> None:
-        self._container: InputContainer = open_container(self.info.path, known=self.info.container.startswith("mov"))
+        self._container: InputContainer = open_container(
+            place_of(self.info), known=self.info.container.startswith("mov")
+        )
         stream = video_stream(self._container)
         if stream is None:
             self._container.close()

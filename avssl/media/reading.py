@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import bisect
-from pathlib import Path
 from typing import TypeVar
 
 from torch import Tensor
 
 from avssl.media.audio import read_audio
-from avssl.media.files import open_container, sniff
+from avssl.media.files import open_container, place_of, sniff
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.timeline import Clock, shown_ticks, tick_at, video_stream
 
@@ -54,8 +53,8 @@ class IndexedReader(Reader):
 
     def __init__(self, info: VideoInfo, backend: str) -> None:
         self.info, self._backend = info, backend
-        sniff(Path(info.path))  # these libraries would also open URLs and playlists
-        with open_container(info.path) as container:
+        sniff(place_of(info))  # these libraries would also open URLs and playlists
+        with open_container(place_of(info)) as container:
             stream = video_stream(container)
             if stream is None:
                 raise MediaError(info.path, "no_video", "it has no video stream", "Rebuild the manifest")
@@ -91,5 +90,5 @@ class IndexedReader(Reader):
 
     def audio(self, start: float, stop: float, rate: int) -> AudioClip:
         """See ``VideoReader.audio``."""
-        with open_container(self.info.path) as container:
+        with open_container(place_of(self.info)) as container:
             return read_audio(container, self.info, start, stop, rate)
