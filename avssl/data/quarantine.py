@@ -67,8 +67,9 @@ class Quarantine:
             return False
         self.failures[failure.row] = failure
         if self.file is not None:
-            stat = Path(failure.path).stat()
-            entry = {**failure._asdict(), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            path = Path(failure.path)
+            stat = path.stat() if path.exists() else None  # it may be gone
+            entry = {**failure._asdict(), "size": stat and stat.st_size, "mtime_ns": stat and stat.st_mtime_ns}
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         return True
