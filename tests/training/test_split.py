@@ -4,14 +4,17 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from avssl.catalog.manifest import Manifest
 from avssl.encoders import load_encoder, weights_hash
+from avssl.runtime.locks import InUse
 from avssl.training.checkpoints import steps_saved
-from avssl.training.config import train
+from avssl.training.config import parse, train
 from avssl.training.data import parts, split, units
 from avssl.training.run import Metrics
 from avssl.training.split import RunSplit, draw
@@ -70,6 +73,23 @@ SMALL = (
     *("shuffle_learn", "--method.init_args.encoder.init_args.width=8", "--data.transform.init_args.size=32"),
     *("--data.batch_size=4", "--data.rounds=1", "--data.workers=0", "--checkpoint_minutes=1000"),
 )
+
+
+def test_a_second_run_of_one_name_is_refused_before_it_writes(world, tmp_path):
+    hold = "import sys\nfrom pathlib import Path\nfrom avssl.runtime.locks import only_user\n"
+    hold += "with only_user(Path(sys.argv[1])):\n    print(flush=True)\n    sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "one")], **pipes) as holder:
+        holder.stdout.readline()
+        with pytest.raises(InUse, match=f"in use by process {holder.pid} on .* choose another name"):
+            train([*SMALL, f"--data.root={world}", f"--runs={tmp_path}", "--trainer.max_steps=4", "--name=one"])
+        holder.stdin.close()
+    assert [path.name for path in (tmp_path / "one").iterdir()] == [".lock"]
+
+
+def test_a_list_of_collections_on_the_command_line_is_one():
+    roots = [parse([*SMALL, "--trainer.max_steps=4", f"--data.root={root}"])[1].data.root for root in ("[a,b]", "a,b")]
+    assert roots == [["a", "b"], "a,b"]
 
 
 @contextlib.contextmanager
