@@ -41,8 +41,8 @@ def run(words: Sequence[str]) -> None:
     measured = videos
     if args.held_out:
         kept = RunSplit.read(args.run)
-        same = kept is not None and kept.fingerprint == videos.fingerprint
-        measured = (parts(videos, kept.held_out) if same else split(videos, args.held_out))[1]
+        ours = kept if kept is not None and kept.fingerprint == videos.fingerprint else None
+        measured = (split(videos, args.held_out) if ours is None else parts(videos, ours.held_out))[1]
     keep(to_json(measure_synchrony(measured, args.run, args.reach)), args.run, "sync", args.root)
 
 
