@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
 import time
@@ -21,10 +20,9 @@ from avssl.avsync.source import Job, process
 from avssl.avsync.sources import Source, check_apart, identify, scan
 from avssl.avsync.store import Record, Store
 from avssl.runtime.executors import in_share
+from avssl.runtime.files import FULL, disk_full
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel, usable_cores
-
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # every other source would fail as well
 
 
 @dataclass
@@ -116,7 +114,7 @@ class _Stages:
         threads = ThreadPoolExecutor(self.execution.workers or usable_cores())  # reading and hashing release the GIL
         with threads, Tally(f"Hashing for {self.out.name}", len(items)) as tally:
             for place, result in run_parallel(identify, items, executor=self.execution.executor or threads):
-                found[place] = self._record(result, str(items[place][0]))
+                found[place] = self._record(result)
                 tally.add("failed" if "reason" in found[place] else "hashed")
         return [found[place] for place in range(len(items))]
 
@@ -128,7 +126,7 @@ class _Stages:
         with Tally(f"Building {self.out.name}", len(todo)) as tally:
             for number, result in self.execution.run(process, [jobs[place] for place in todo]):
                 job = jobs[todo[number]]
-                record = self._record(result, str(job.path))
+                record = self._record(result)
                 if isinstance(result, Failure):
                     store.write("failed", job.content, record)
                 else:
@@ -138,11 +136,11 @@ class _Stages:
                 tally.add(record.get("reason", "kept"))
         return [{"facts": {}, "clips": [], **found[place]} for place in range(len(jobs))]
 
-    def _record(self, result: Record | Failure, path: str) -> Record:
+    def _record(self, result: Record | Failure) -> Record:
         if not isinstance(result, Failure):
             return result
         if result.errno in FULL:
-            raise OSError(result.errno, f"{os.strerror(result.errno)}; run again to resume", path)
+            raise disk_full(result.errno, self.out)
         return Rejection(result.code, result.why)._asdict()
 
 

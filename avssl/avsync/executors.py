@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from avssl.avsync.store import Record
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.workers import Failure, run_parallel
 
 
@@ -28,6 +29,9 @@ class Execution:
     executor: Executor | None = None
     shard: tuple[int, int] | None = None
     retry: bool = False
+
+    def __post_init__(self) -> None:
+        check_ranges("", self, workers="[1, inf)", timeout="(0, inf)")
 
     def run(self, function: Callable[[Any], Record], items: Sequence[Any]) -> Iterator[tuple[int, Record | Failure]]:
         """Call ``function`` on every item, see :func:`avssl.runtime.workers.run_parallel`."""

@@ -26,7 +26,7 @@ from avssl.avsync.store import Record, Store
 from avssl.catalog.encode import copy_rate
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import thawed
-from avssl.runtime.files import digest_of, write_atomically, write_text
+from avssl.runtime.files import digest_of, room_in, write_atomically, write_text
 
 WORK = ".work"  # holds the store
 CLIPS = pa.schema(
@@ -147,11 +147,12 @@ def _link(places: dict[str, Path], out: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")
         partial.unlink(missing_ok=True)
-        try:
-            os.link(place, partial)
-        except OSError:
-            shutil.copyfile(place, partial)
-        os.replace(partial, target)
+        with room_in(target.parent):
+            try:
+                os.link(place, partial)
+            except OSError:
+                shutil.copyfile(place, partial)
+            os.replace(partial, target)
     for folder in sorted((out / "clips").glob("*")):
         for file in folder.iterdir():
             if file.relative_to(out).as_posix() not in places:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -21,11 +20,12 @@ from avssl.catalog.index import PREPARING
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Row, frozen, measure_file, reader_version, rejection, thawed
 from avssl.media import MediaError, VideoInfo
-from avssl.runtime.files import Journal, settle
+from avssl.runtime.checks import check_ranges
+from avssl.runtime.files import FULL, Journal, disk_full, settle
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # these would fail every other file too
+LONGEST = 255  # bytes of a file name
 
 
 class Job(NamedTuple):
@@ -51,8 +51,8 @@ class Job(NamedTuple):
 
     @property
     def partial(self) -> Path:
-        """Temporary file until the copy is complete."""
-        return self.target.with_name(f".{self.target.name}.partial")
+        """Temporary file until the copy is complete; its name is short, however long the copy's is."""
+        return self.target.with_name(f".{short_hash(self.target.name)}.partial")
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,9 @@ def prepare(
 
     Raises:
         ValueError: if ``out`` is inside the sources' folder, two sources would become one file, or one is an image.
-        OSError: if the disk is full or can't be written.
+        DiskFull: if nothing more can be written.
     """
+    check_ranges("", {"workers": workers, "timeout": timeout}, workers="[1, inf)", timeout="(0, inf)")
     out = Path(os.path.abspath(out))
     for root in source.roots:
         if out.resolve().is_relative_to(root.resolve()):
@@ -130,8 +131,7 @@ def prepare(
                 if isinstance(result, Failure):
                     job.partial.unlink(missing_ok=True)
                     if result.errno in FULL:
-                        why = f"{os.strerror(result.errno)}; run again to resume"
-                        raise OSError(result.errno, why, os.fspath(job.target))
+                        raise disk_full(result.errno, job.target.parent)
                     result = rejection(f"{result.code}: {result.why}")
                 if result["status"] == "ok":
                     journal.append(os.fspath(job.target), {"key": job.key, "row": frozen(result)})
@@ -205,7 +205,21 @@ def _targets(parts: Sequence[tuple[str, str | None]]) -> list[str]:
     if same:
         why = f"{len(same)} copies would each have several sources, such as {same[0]}"
         raise ValueError(f"{why}: prepare each collection into its own folder")
-    return targets
+    return [_fitting(target) for target in targets]
+
+
+def _fitting(target: str) -> str:
+    """Return a path whose last part is no longer than a file system allows; a hash keeps shortened names apart."""
+    folder, slash, name = target.rpartition("/")
+    if len(name.encode()) <= LONGEST:
+        return target
+    end = f"-{short_hash(name)}.mp4"
+    return folder + slash + name.encode()[: LONGEST - len(end)].decode(errors="ignore") + end
+
+
+def short_hash(name: str) -> str:
+    """Return 16 characters that stand for a file name."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 def _is_current(job: Job, entry: dict[str, Any] | None) -> bool:

@@ -22,6 +22,7 @@ from einops import rearrange
 from torch import Tensor
 
 from avssl.media import VideoInfo, open_video
+from avssl.runtime.checks import check_ranges
 
 Frame = VideoFrame | AudioFrame
 Timed = tuple[float, Any, Frame]  # seconds, stream, frame
@@ -63,8 +64,8 @@ class CopyOptions:
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             expected = "(left, top, right, bottom) in [0, 1], left < right, top < bottom"
             raise ValueError(f"region {self.region}: expected {expected}")
-        if self.short_side < 16 or self.gop < 1 or self.audio_rate < 1 or (self.fps is not None and self.fps <= 0):
-            raise ValueError(f"{self}: expected short_side >= 16, gop >= 1, fps > 0 and audio_rate > 0")
+        counts = dict.fromkeys(("gop", "audio_rate"), "[1, inf)")
+        check_ranges("", self, short_side="[16, inf)", **counts, fps="(0, inf)", crf="[0, 51]")
 
 
 def copy_rate(source: float, wanted: float | None) -> Fraction:

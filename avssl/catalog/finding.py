@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -41,34 +42,48 @@ def find_media(root: Path) -> list[Found]:
     """Find the videos in a folder and its subfolders by suffix, sorted by path; if there are none, the images.
 
     GIF and ``.dat`` files count as videos beside others, or where there is nothing else. Hidden files and folders are
-    skipped. Links are followed, but no folder is visited twice.
+    skipped, and a disk's ``lost+found``; folders that may not be listed are named on standard error. Links are
+    followed, but no folder is visited twice.
 
     Raises:
         MediaError: if there is no such folder (``missing``) or no media file in it (``empty``).
-        OSError: if a folder can't be listed.
+        OSError: if ``root`` may not be listed, or a folder can't be for another reason.
     """
     if not root.is_dir():
         raise MediaError(root, "missing", "no such folder", "Give a folder of videos or a manifest (.parquet, .arrow).")
-    videos = sorted(_walk(root, "", VIDEOS | AMBIGUOUS, set()))
+    closed: list[str] = []
+    videos = sorted(_walk(root, "", VIDEOS | AMBIGUOUS, set(), closed))
+    if closed:
+        named = ", ".join(closed[:3]) + (", ..." if len(closed) > 3 else "")
+        print(f"{root}: {len(closed)} folders may not be read and are left out: {named}", file=sys.stderr)
     if all(os.path.splitext(video.path)[1].lower() in AMBIGUOUS for video in videos):
-        videos = sorted(_walk(root, "", IMAGES, set())) or videos
+        videos = sorted(_walk(root, "", IMAGES, set(), closed)) or videos
     if videos:
         return videos
     remedy = f"Looked for files with the suffixes {' '.join(sorted(VIDEOS | IMAGES))}."
     raise MediaError(root, "empty", "no video and no image in this folder or its subfolders", remedy)
 
 
-def _walk(folder: Path, prefix: str, suffixes: frozenset[str], seen: set[tuple[int, int]]) -> Iterator[Found]:
+def _walk(
+    folder: Path, prefix: str, suffixes: frozenset[str], seen: set[tuple[int, int]], closed: list[str]
+) -> Iterator[Found]:
     facts = folder.stat()
     if (facts.st_dev, facts.st_ino) in seen:
         return
     seen.add((facts.st_dev, facts.st_ino))
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.startswith("."):
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except PermissionError:
+        if not prefix:
+            raise
+        closed.append(prefix)
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name == "lost+found":
             continue
         path = prefix + entry.name
         if entry.is_dir():
-            yield from _walk(Path(entry.path), path + "/", suffixes, seen)
+            yield from _walk(Path(entry.path), path + "/", suffixes, seen, closed)
         elif os.path.splitext(entry.name)[1].lower() in suffixes:
             here = entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False)  # a broken link
             yield Found(path.encode(errors="backslashreplace").decode(), here.st_size, here.st_mtime_ns)

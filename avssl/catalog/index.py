@@ -26,6 +26,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Hashing, Row, Span, frozen, measure, reader_version, rejection, thawed
 from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, canonical, tables_of
 from avssl.media import MediaError
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.executors import in_share
 from avssl.runtime.files import Journal, user_cache
 from avssl.runtime.progress import Tally
@@ -90,6 +91,7 @@ def build_index(
         MediaError: if there is nothing to index.
         ValueError: if annotations don't fit the files.
     """
+    check_ranges("", {"workers": workers, "timeout": timeout}, workers="[1, inf)", timeout="(0, inf)")
     root, out = Path(os.path.abspath(root)), Path(os.path.abspath(out))
     files = find_media(root)
     notes = annotate(root, [file.key for file in files], labels, group, view)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from avssl.evaluation import config
 from avssl.evaluation.embedding import embed
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.parser import Parser
 
 
@@ -26,6 +27,7 @@ def parser() -> Parser:
 def run(words: Sequence[str]) -> None:
     """Draw, and print the pictures' paths."""
     protocol, args = config.parse(parser(), words)
+    check_ranges("", args, queries="[1, inf)")
     folder = args.run / "eval" / protocol.name
     for path in embed(protocol, args.run, folder, args.machine, args.method, args.queries):
         print(path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from avssl.encoders import load_encoder, save_encoder
 from avssl.encoders.video import TorchvisionEncoder
+from avssl.runtime.files import write_atomically
 from avssl.runtime.parser import Parser
 
 
@@ -38,5 +39,5 @@ def run(words: Sequence[str]) -> None:
     print(save_encoder(encoder, args.output, encoder.card))
     if isinstance(encoder, TorchvisionEncoder) and args.torchvision:
         path = args.output / "torchvision.safetensors"
-        save_file(encoder.torchvision_state_dict(), path)
+        write_atomically(path, lambda file: file.write(save(encoder.torchvision_state_dict())))
         print(path)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from avssl.runtime.checks import check_ranges
 from avssl.training.sheet import show
 
 
@@ -37,4 +38,5 @@ def parser() -> OwnOptions:
 def run(words: Sequence[str]) -> None:
     """Draw, and print the picture's path."""
     known, overrides = parser().parse_known_args(words)
+    check_ranges("", known, videos="[1, inf)")
     print(show([known.config, *overrides], known.out, known.videos, known.run))

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from avssl.evaluation.pictures import offset_picture
 from avssl.media import MediaError
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.parser import Parser
 from avssl.sync.offset import Offset, describe_offset, find_offset, load_synchroniser
 
@@ -37,6 +38,7 @@ def parser() -> Parser:
 def run(words: Sequence[str]) -> None:
     """Measure, print a line per video, and draw; exit with status 1 if no video could be measured."""
     args = parser().parse_args(words)
+    check_ranges("", args, reach="(0, inf)", resolution="(0, inf)")
     network = load_synchroniser(args.run)
     found: dict[str, Offset] = {}
     table = Table("video", "offset (ms, + = sound late)", "confidence", "in words")

@@ -10,9 +10,11 @@ from typing import Any
 from avssl.catalog.index import open_manifest
 from avssl.evaluation.results import to_json
 from avssl.evaluation.synchrony import measure_synchrony
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import write_text
 from avssl.runtime.parser import Parser
-from avssl.training.data import SYNTHETIC, WORLDS, split, synthetic
+from avssl.training.data import SYNTHETIC, WORLDS, parts, split, synthetic
+from avssl.training.split import RunSplit
 
 
 def parser() -> Parser:
@@ -34,8 +36,13 @@ def parser() -> Parser:
 def run(words: Sequence[str]) -> None:
     """Measure, print the results and write them into the run's folder."""
     args = parser().parse_args(words)
+    check_ranges("", args, reach="(0, inf)", held_out="(0, 1)")
     videos = open_manifest(synthetic(WORLDS[SYNTHETIC]) if args.root == SYNTHETIC else Path(args.root))
-    measured = split(videos, args.held_out)[1] if args.held_out else videos
+    measured = videos
+    if args.held_out:
+        kept = RunSplit.read(args.run)
+        ours = kept if kept is not None and kept.fingerprint == videos.fingerprint else None
+        measured = (split(videos, args.held_out) if ours is None else parts(videos, ours.held_out))[1]
     keep(to_json(measure_synchrony(measured, args.run, args.reach)), args.run, "sync", args.root)
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from avssl.evaluation.report import advantage, collect, comma_separated, comparison, markdown
 from avssl.runtime.configs import configs_folder
+from avssl.runtime.files import write_text
 from avssl.runtime.parser import Parser
 
 
@@ -55,4 +56,4 @@ def run(words: Sequence[str]) -> None:
         comparison_picture(results, args.output)
     elif args.output is not None:
         write = comma_separated if args.output.suffix == ".csv" else markdown
-        args.output.write_text(write(headings, rows))
+        write_text(args.output, write(headings, rows))

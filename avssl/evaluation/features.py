@@ -20,6 +20,7 @@ from avssl.encoders import Encoder, weights_hash
 from avssl.encoders.inference import for_inference
 from avssl.media import VideoInfo, open_video
 from avssl.pixels import normalise
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
 from avssl.runtime.files import write_atomically
 from avssl.runtime.progress import Tally
@@ -55,8 +56,8 @@ class Views:
     def __post_init__(self) -> None:
         if self.fit == "squash" and self.crops != 1:
             raise ValueError("views: crops=3 needs fit=crop: a squashed picture is already whole")
-        if min(self.clips, self.num_frames, self.size, self.segments) < 1 or self.step <= 0:
-            raise ValueError(f"views: clips, frames, size, segments and step must be positive, got {self}")
+        counts = dict.fromkeys(("clips", "num_frames", "size", "segments"), "[1, inf)")
+        check_ranges("views", self, **counts, step="(0, inf)")
         if self.num_frames % self.segments:
             raise ValueError(f"views: {self.num_frames} frames can't be cut into {self.segments} equal segments")
 

@@ -23,6 +23,7 @@ from avssl.evaluation.features import VIEWS_AT_ONCE, Normalise, ViewDataset, Vie
 from avssl.evaluation.probes import draw_labels
 from avssl.evaluation.readout import Ints, Scores, TooFewLabels
 from avssl.evaluation.splits import Fold
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
 from avssl.runtime.workers import start_worker
 
@@ -54,6 +55,10 @@ class Budget:
     flip: float = 0.0
     seeds: int = 1
     folds: int | None = None
+
+    def __post_init__(self) -> None:
+        counts = dict.fromkeys(("steps", "batch_size", "seeds", "folds"), "[1, inf)")
+        check_ranges("", self, **counts, lr="(0, inf)", weight_decay="[0, inf)", warmup="[0, 1]", flip="[0, 1]")
 
 
 class Classifier(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avssl.evaluation.report import BASELINES, chance_level, grouped
 from avssl.evaluation.results import Results, Summary
+from avssl.runtime.files import write_atomically
 
 if TYPE_CHECKING:
     from avssl.sync.offset import Offset
@@ -184,5 +185,4 @@ def _figure(size: float) -> tuple[Figure, Any]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(path))
+    write_atomically(path, FigureCanvasAgg(figure).print_png)

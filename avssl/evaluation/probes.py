@@ -19,6 +19,7 @@ from avssl.evaluation.metrics import average_precisions, bootstrap
 from avssl.evaluation.readout import Bank, Floats, Ints, Scores, TooFewLabels
 from avssl.evaluation.results import Score
 from avssl.evaluation.splits import Fold, Folds
+from avssl.runtime.checks import check_ranges
 
 Choice = TypeVar("Choice", int, float)
 SMALL = 20_000_000  # numbers; below, BLAS threads cost more than they give
@@ -37,6 +38,9 @@ class LinearProbe:
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     inner_folds: int = 3
     iterations: int = 500
+
+    def __post_init__(self) -> None:
+        check_ranges("linear", self, strengths="(0, inf)", inner_folds="[2, inf)", iterations="[1, inf)")
 
     def scores(self, bank: Bank, fold: Fold) -> Scores:
         """Return class probabilities and the chosen strength."""
@@ -144,6 +148,9 @@ class NearestNeighbours:
     ks: tuple[int, ...] = (1, 5, 10, 20, 50)
     temperature: float = 0.07
     inner_folds: int = 3
+
+    def __post_init__(self) -> None:
+        check_ranges("neighbours", self, ks="[1, inf)", temperature="(0, inf)", inner_folds="[2, inf)")
 
     def scores(self, bank: Bank, fold: Fold) -> Scores:
         """Return class votes that sum to 1, and the chosen k."""

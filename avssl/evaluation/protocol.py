@@ -20,6 +20,7 @@ from avssl.evaluation.finetune import Budget, Pixels
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
 from avssl.evaluation.readout import Bank, Floats, Ints
 from avssl.evaluation.splits import Folds, Split, check_folds
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
 
 
@@ -31,7 +32,7 @@ class LabelledVideos:
         root: a folder of class folders, a manifest made by ``tools/index.py``, or several of these one after the other.
     """
 
-    root: Path | tuple[Path, ...]
+    root: tuple[Path, ...] | Path
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class LowShot:
     strength: float = 0.01
     fine_tune: Budget | None = None
     fine_tune_shots: tuple[int, ...] = (2, 5)
+
+    def __post_init__(self) -> None:
+        counts = dict.fromkeys(("shots", "draws", "fine_tune_shots"), "[1, inf)")
+        check_ranges("low_shot", self, **counts, strength="(0, inf)")
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ class Protocol:
     low_shot: LowShot | None = None
     fine_tune: Budget | None = None
     attentive: Budget | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges("", self, seeds="[0, inf)", retrieval="[1, inf)")
 
 
 class DownstreamTask:

@@ -105,12 +105,13 @@ def _explained(turning: Doubles, shifting: Doubles, moved: Doubles, unit: Double
     x, y = -along_y / length, along_x / length  # perpendicular
     left = x[:, None] * turning[:, 0].T + y[:, None] * turning[:, 1].T  # [D, 4, P]
     right = x * moved[:, 0] + y * moved[:, 1]  # [D, P]
-    weight = np.ones_like(right)
+    weight: Doubles = np.ones_like(right)
     little = 1e-6 * np.eye(4)
     little[3, 3] += 5e-5 * np.square(turning[..., 3]).sum()  # a zoom can't be told from a translation straight ahead
     for _ in range(ROUNDS):
         weighted = left * weight[:, None]
-        turns = np.linalg.solve(weighted @ left.transpose(0, 2, 1) + little, weighted @ right[..., None])  # [D, 4, 1]
+        normal = weighted @ left.transpose(0, 2, 1) + little  # [D, 4, 4]
+        turns: np.ndarray = np.linalg.solve(normal, weighted @ right[..., None])  # [D, 4, 1]
         misses = np.abs(right - (turns.transpose(0, 2, 1) @ left)[:, 0])
         median = np.median(misses, axis=1, keepdims=True)
         weight = 1 / np.square(1 + np.square(misses / (1.5 * median + 1e-3)))

@@ -48,10 +48,10 @@ class RecordedDepth:
         height, width = frames.shape[-2:]
         depth = np.zeros((*times.shape, height, width), np.float32)
         for place, number in np.ndenumerate(shown_frames(times.numpy(), info)):
-            if number in known:
-                steps = cv2.imread(str(known[number]), cv2.IMREAD_UNCHANGED)
+            if (path := known.get(int(number))) is not None:
+                steps = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
                 if steps is None or steps.dtype != np.uint16 or steps.ndim != 2:
-                    raise ValueError(f"{known[number]}: expected a depth map, a 16-bit single-channel image")
+                    raise ValueError(f"{path}: expected a depth map, a 16-bit single-channel image")
                 steps = cv2.resize(steps, (width, height), interpolation=cv2.INTER_NEAREST)
                 depth[place] = np.where(np.isin(steps, UNKNOWN), 0, steps * np.float32(self.unit))
         return torch.from_numpy(depth)

@@ -45,7 +45,7 @@ def mono(frames: list[AudioFrame]) -> np.ndarray:
     channels = frames[0].layout.nb_channels
     planes = [frame.planes for frame in frames]
     width = 1 if frames[0].format.is_planar else channels  # values per plane and sample
-    total = np.zeros(sum(frame.samples for frame in frames), np.float32 if dtype == "f4" else np.float64)
+    total: np.ndarray = np.zeros(sum(frame.samples for frame in frames), np.float32 if dtype == "f4" else np.float64)
     for plane in range(len(planes[0])):
         values = np.concatenate(
             [

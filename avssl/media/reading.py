@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import bisect
-from typing import TypeVar
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from avssl.media.audio import read_audio
-from avssl.media.files import open_container, place_of, sniff
+from avssl.media.files import DECODE_ERRORS, open_container, place_of, sniff
 from avssl.media.info import AudioClip, MediaError, VideoInfo
 from avssl.media.timeline import Clock, shown_ticks, tick_at, video_stream
 
@@ -16,9 +19,16 @@ Self = TypeVar("Self", bound="Reader")
 
 
 class Reader:
-    """Checks requested times and closes after a ``with`` block. Subclasses provide the rest of ``VideoReader``."""
+    """Checks requested times and closes after a ``with`` block. Subclasses provide the rest of ``VideoReader``.
+
+    Whatever FFmpeg or the system raises while they open or read a file becomes a `MediaError` that names it.
+    """
 
     info: VideoInfo
+
+    def __init_subclass__(cls) -> None:
+        for name in {"__init__", "frames", "audio"} & vars(cls).keys():
+            setattr(cls, name, _naming(vars(cls)[name]))
 
     def check_times(self, times: Tensor) -> list[float]:
         """Return the times as floats.
@@ -46,6 +56,25 @@ class Reader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def named(self: Reader, *arguments: Any, **options: Any) -> Any:
+        try:
+            return method(self, *arguments, **options)
+        except MediaError:
+            raise
+        except (*DECODE_ERRORS, OSError) as error:
+            path, where = getattr(self, "info", arguments[0]).path, ""
+            if method.__name__ != "__init__":
+                asked = [*arguments, *options.values()][: 1 if method.__name__ == "frames" else 2]
+                seconds = torch.cat([torch.as_tensor(value, dtype=torch.float64).flatten() for value in asked])
+                where = f" from {seconds.min():.2f} to {seconds.max():.2f} s"
+            why = f"it can't be read{where} ({type(error).__name__}: {error})"
+            raise MediaError(path, "corrupt", why, "Fetch or convert it again, or leave it out") from error
+
+    return named
 
 
 class IndexedReader(Reader):

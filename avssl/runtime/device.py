@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import user_cache
 from avssl.runtime.workers import start_worker
 
@@ -28,6 +29,9 @@ class Machine:
     workers: int = 2
     cache: Path | None = None
     memory: int = 2_000_000_000
+
+    def __post_init__(self) -> None:
+        check_ranges("machine", self, workers="[0, inf)", memory="[0, inf)")
 
     @property
     def target(self) -> torch.device:

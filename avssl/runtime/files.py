@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import multiprocessing
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,39 @@ from typing import IO, Any
 from filelock import lock_descriptor
 
 CHUNK = 1 << 20
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # no other file could be written either
+
+
+class DiskFull(OSError):
+    """A file can't be written to a folder, ``filename``, for a reason that the disk gives (``errno``)."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+def disk_full(number: int, folder: Path) -> DiskFull:
+    """Return the error that says so, with the remedy."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = f"{shutil.disk_usage(there).free / 1e9:.2f} GB free"
+    why = f"{os.strerror(number)} ({free}); make room there or choose another folder, then run again to resume"
+    return DiskFull(number, why, os.fspath(folder))
+
+
+@contextlib.contextmanager
+def room_in(folder: Path) -> Iterator[None]:
+    """Let an error of a full disk, in a block that writes to a folder, name that folder and the remedy.
+
+    Raises:
+        DiskFull: in place of a nameless error.
+    """
+    try:
+        yield
+    except DiskFull:
+        raise
+    except OSError as error:
+        if error.errno not in (*FULL, errno.EFBIG):
+            raise
+        raise disk_full(error.errno, folder) from error
 
 
 class Journal:
@@ -45,15 +80,9 @@ class Journal:
                 f"{self.path} is being written by the process that started this one, which runs the same script while "
                 'importing it: put the work of the script under `if __name__ == "__main__":`'
             )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        while True:  # the lock's previous owner may have removed or replaced the file meanwhile
-            self._file = open(self.path, "a+b")
-            if not lock_descriptor(self._file.fileno(), blocking=False):
-                print(f"waiting for another process that writes {self.path}", file=sys.stderr, flush=True)
-                lock_descriptor(self._file.fileno())
-            if self.path.exists() and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
-                break
-            self._file.close()
+        with room_in(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock()
         self._file.seek(0)
         whole = 0
         for line in self._file:
@@ -66,13 +95,25 @@ class Journal:
                 self.entries[entry["name"]] = entry["value"]
         return self
 
+    def _lock(self) -> None:
+        while True:  # the lock's previous owner may have removed or replaced the file meanwhile
+            self._file = open(self.path, "a+b")  # noqa: SIM115 (closed by __exit__)
+            if not lock_descriptor(self._file.fileno(), blocking=False):
+                print(f"waiting for another process that writes {self.path}", file=sys.stderr, flush=True)
+                lock_descriptor(self._file.fileno())
+            if self.path.exists() and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
+                break
+            self._file.close()
+
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with room_in(self.path.parent):
+            self._file.close()
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         """Write one entry; from here on it survives this process."""
-        self._file.write(json.dumps({"name": name, "value": value}).encode() + b"\n")
-        self._file.flush()
+        with room_in(self.path.parent):
+            self._file.write(json.dumps({"name": name, "value": value}).encode() + b"\n")
+            self._file.flush()
         if self.keep:
             self.entries[name] = value
 
@@ -114,16 +155,20 @@ def growing(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, which is renamed to ``path`` if the block ends without an error.
 
     So ``path`` is either complete or as it was before. If the block writes nothing, nothing changes. The folder is
-    created if needed.
+    created if needed. The temporary name is short, so that ``path`` may be as long as the file system allows.
+
+    Raises:
+        DiskFull: if the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
-    try:
-        yield partial
-        if partial.exists():
-            settle(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
+    with room_in(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            if partial.exists():
+                settle(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

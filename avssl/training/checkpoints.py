@@ -10,6 +10,7 @@ Resume policy:
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -25,7 +26,8 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from avssl.runtime.files import digest_of, flush, growing, write_text
 
 RESUMABLE = 75  # exit status of a run that was asked to stop and can resume (EX_TEMPFAIL)
-STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+INTERRUPTED = 130  # exit status after Ctrl-C
+STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
 
 
 class VerifiedCheckpoints(CheckpointIO):
@@ -45,8 +47,10 @@ class VerifiedCheckpoints(CheckpointIO):
                 flush(partial)
                 write_text(digest_file(path), digest_of(partial))
         except (OSError, RuntimeError) as error:
-            free = shutil.disk_usage(path.parent).free / 1e9
-            raise OSError(f"{path}: could not be saved ({error}); {free:.2f} GB are free there") from error
+            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+            free = f"{shutil.disk_usage(path.parent).free / 1e9:.2f} GB are free there"
+            remedy = "make room, then the same command resumes from the checkpoint before"
+            raise OSError(f"{path}: could not be saved ({why}; {free}): {remedy}") from error
         flush(path.parent)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
@@ -64,15 +68,16 @@ class VerifiedCheckpoints(CheckpointIO):
 class Checkpointing(Callback):
     """Callback that saves every few minutes, at the end, and when the run is asked to stop.
 
-    On SIGTERM and SIGUSR1 (a pre-empted job) the run finishes its step, saves and exits with status 75; a second signal
-    stops it at once. ``keep`` checkpoints are kept; ``after`` is called on the first rank with the step of each.
+    On SIGTERM and SIGUSR1 (a pre-empted job) the run finishes its step, saves and exits with status 75, on Ctrl-C with
+    130; a second signal stops it at once. ``keep`` checkpoints are kept; ``after`` is called on the first rank with
+    the step of each.
     """
 
     def __init__(
         self, folder: Path, minutes: float = 5.0, keep: int = 2, after: Callable[[int], None] = lambda step: None
     ) -> None:
         self.folder, self.minutes, self.keep, self.after = folder, minutes, keep, after
-        self.stopping = False
+        self.stopping = 0  # exit status, once a signal asks for it
         self.saved = time.monotonic()
         self.before: dict[int, Any] = {}
 
@@ -86,23 +91,32 @@ class Checkpointing(Callback):
         """Save if it is time; stop if a signal asked for it."""
         due = time.monotonic() - self.saved > 60 * self.minutes
         agree: Callable[..., bool] = trainer.strategy.reduce_boolean_decision
-        stopping = agree(self.stopping, all=False)
+        stopping = agree(bool(self.stopping), all=False)
         if agree(stopping or due, all=False):
             self._save(trainer)
         if stopping:
             print(f"stopped at step {trainer.global_step}; the same command resumes from there", flush=True)
-            raise SystemExit(RESUMABLE)
+            raise SystemExit(self.stopping or RESUMABLE)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step, and restore the signal handlers."""
         self._save(trainer)
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Restore the signal handlers."""
+        self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
     def _stop(self, number: int, frame: Any) -> None:
         if self.stopping:
             raise SystemExit(128 + number)
-        self.stopping = True
+        self.stopping = INTERRUPTED if number == signal.SIGINT else RESUMABLE
+        if number == signal.SIGINT:
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once, without saving\n")
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.folder / f"step-{trainer.global_step:08d}.ckpt")

@@ -6,6 +6,7 @@ and documented once, there.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,16 +18,17 @@ import yaml
 from jsonargparse import Namespace
 
 from avssl.media import MediaError
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.configs import find_config
 from avssl.runtime.files import write_text
 from avssl.runtime.moved import current_config
 from avssl.runtime.parser import Parser, config_first
 from avssl.training.checkpoints import steps_saved
 from avssl.training.loggers import continue_experiments
-from avssl.training.run import pretrain
+from avssl.training.run import RANGES, TRAINER_RANGES, pretrain, sole_writer
 
 FREE = (  # keys that a resumed run may change
-    *("trainer", "data.workers", "data.timeout", "data.rounds"),
+    *("trainer", "data.workers", "data.timeout", "data.rounds", "data.changed"),
     *("measure_every", "checkpoint_minutes", "probe", "logger"),
 )
 OURS = {  # arguments of Lightning's Trainer that `pretrain` decides
@@ -68,7 +70,7 @@ def parse(arguments: Sequence[str]) -> tuple[Parser, Namespace]:
 
     Raises:
         FileNotFoundError: if there is no such config.
-        ValueError: if it gives a key twice.
+        ValueError: if it gives a key twice, or a value is out of range.
         SystemExit: after one line on standard error, if the config is wrong.
     """
     words = config_first(arguments, "training")
@@ -81,6 +83,8 @@ def parse(arguments: Sequence[str]) -> tuple[Parser, Namespace]:
     steps = config.trainer.max_steps
     if steps is None or steps < 1:
         made.error("trainer.max_steps: the number of steps of the run is missing")
+    check_ranges("", config, **RANGES)
+    check_ranges("trainer", config.trainer, **TRAINER_RANGES)
     return made, config
 
 
@@ -91,8 +95,8 @@ def train(arguments: Sequence[str]) -> Any:
         SystemExit: with a message, if the config is wrong or differs from that of the run that it would resume.
     """
     made, config = parse(arguments)
+    resolved = made.dump(config)
     folder = Path(config.runs) / config.name
-    _write_resolved(made, config, folder / "config.yaml")
     loggers = config.logger if isinstance(config.logger, list) else [config.logger]
     continue_experiments([logger for logger in loggers if logger is not None], folder)
     torch.manual_seed(config.seed)  # the weights are drawn when the method is built
@@ -101,16 +105,20 @@ def train(arguments: Sequence[str]) -> Any:
     except ValueError as error:
         made.error(str(error.__cause__ or error))
     trainer = {name: value for name, value in built.pop("trainer").as_dict().items() if value is not None}
-    try:
-        return pretrain(**built.as_dict(), trainer=trainer)
-    except (MediaError, OSError, ValueError, FloatingPointError) as error:
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        raise SystemExit(f"error: {error}\n(traceback in {folder / 'error.txt'})") from None
+    with sole_writer(folder):
+        _write_resolved(resolved, folder / "config.yaml")
+        try:
+            return pretrain(**built.as_dict(), trainer=trainer)
+        except (MediaError, OSError, ValueError, FloatingPointError) as error:
+            where = ""
+            with contextlib.suppress(OSError):  # the disk may be full
+                (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+                where = f"\n(traceback in {folder / 'error.txt'})"
+            raise SystemExit(f"error: {error}{where}") from None
 
 
-def _write_resolved(made: Parser, config: Namespace, path: Path) -> None:
+def _write_resolved(text: str, path: Path) -> None:
     """Keep the whole config in the run's folder; refuse to resume a run that was made with another."""
-    text = made.dump(config)
     if path.exists() and steps_saved(path.parent / "checkpoints"):
         kept = path.read_text(encoding="utf-8")
         before, now = (_flat(current_config(yaml.safe_load(words))) for words in (kept, text))
@@ -123,7 +131,6 @@ def _write_resolved(made: Parser, config: Namespace, path: Path) -> None:
                 "Choose another --name, or delete that folder to train anew"
             )
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning.pytorch as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from avssl.catalog.index import build_index, open_manifest
 from avssl.catalog.manifest import Manifest
@@ -15,9 +16,11 @@ from avssl.data.dataset import ClipDataset, Short
 from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.transforms import ClipTransform
 from avssl.methods import Method
-from avssl.runtime.seeds import key
+from avssl.runtime.checks import check_ranges
 from avssl.synthetic import GROUP, VIEW, World, write_world
+from avssl.training.split import Changed, RunSplit, draw
 
+tell = rank_zero_only(print)  # once for all processes of a run
 SYNTHETIC = "synthetic"
 WORLDS = {
     SYNTHETIC: World(videos=480),
@@ -28,11 +31,12 @@ WORLDS = {
 
 @dataclass(frozen=True)
 class Datasets:
-    """Items to train on, held-out items on which the pretext task is measured, and the collection of both."""
+    """Items to train on, held-out items on which the pretext task is measured, the collection of both, its split."""
 
     training: ClipDataset
     held_out: ClipDataset
     videos: Manifest
+    split: RunSplit
 
     def __str__(self) -> str:
         dropped = self.training.dropped + self.held_out.dropped
@@ -64,10 +68,12 @@ class Data:
         max_bad: largest share of unreadable videos before the run stops.
         labelled: share of the training videos per class whose label a semi-supervised method is given; all other
             methods are given none.
+        changed: what a run that goes on does if its collection has changed: refuse, or extend its split, which draws
+            among the new videos only.
     """
 
     transform: ClipTransform
-    root: str | list[str] = SYNTHETIC
+    root: list[str] | str = SYNTHETIC
     batch_size: int = 32
     workers: int = 2
     held_out: float = 0.15
@@ -78,25 +84,57 @@ class Data:
     timeout: float = 300.0
     max_bad: float = 0.01
     labelled: float = 1.0
+    changed: Changed = "refuse"
 
-    def datasets(self, method: Method, seed: int) -> Datasets:
+    def __post_init__(self) -> None:
+        check_ranges(
+            "data",
+            self,
+            batch_size="[1, inf)",
+            workers="[0, inf)",
+            held_out="(0, 1)",
+            rounds="[1, inf)",
+            audio_rate="[1, inf)",
+            timeout="(0, inf)",
+            max_bad="[0, 1]",
+            labelled="[0, 1]",
+        )
+
+    def datasets(self, method: Method, seed: int, run: Path | None = None) -> Datasets:
         """Open the collection, hold out a share of it, and return the method's items of both parts.
 
         The method's sampler decides which seconds are read; labels are given to semi-supervised methods only
-        (`Method.uses_labels`). Every item depends on ``seed``.
+        (`Method.uses_labels`). Every item depends on ``seed``. The split is that of the ``run`` in a folder, if given.
 
         Raises:
             MediaError: if the collection can't be opened.
-            ValueError: if one part would be empty, or no video is long enough.
+            ValueError: if one part would be empty, no video is long enough, or the collection isn't the run's.
         """
         videos = self.open()
+        kept = self.split(videos, run)
         shares = (self.labelled, 1.0) if method.uses_labels else (0.0, 0.0)
         common = (method.sampler, self.transform, method.labeller, self.audio_rate)
         training, measured = (
             ClipDataset(part, *common, seed + side, self.short, self.backend, labelled)
-            for side, (part, labelled) in enumerate(zip(split(videos, self.held_out), shares, strict=True))
+            for side, (part, labelled) in enumerate(zip(parts(videos, kept.held_out), shares, strict=True))
         )
-        return Datasets(training, measured, videos)
+        return Datasets(training, measured, videos, kept)
+
+    def split(self, videos: Manifest, run: Path | None = None) -> RunSplit:
+        """Return the split that the run in a folder was begun with, or a new one."""
+        if run is None:
+            return RunSplit.of(videos, units(videos), draw(units(videos), self.held_out))
+        before = RunSplit.read(run)
+        if before is None:
+            tell(f"note: {run} was begun by a version that kept no split: its collection must be as it was then")
+            return self.split(videos)
+        if self.changed == "refuse":
+            before.check(videos, run)
+        elif before.fingerprint != videos.fingerprint:
+            after = before.extended(videos, units(videos), self.held_out)
+            tell(f"the collection has changed: {before.difference(videos)}; {after.held_out.sum()} held out")
+            return after
+        return before
 
     def open(self) -> Manifest:
         """Open the whole collection; a synthetic world is rendered on first use."""
@@ -114,6 +152,13 @@ def synthetic(world: World) -> Path:
     return index
 
 
+def units(videos: Manifest) -> np.ndarray:
+    """Return the name of what is never split, a group or (without groups) a file, of each of ``[N]`` videos."""
+    groups = np.asarray(videos.column("group"), dtype=object)
+    paths = np.asarray(videos.column("path"), dtype=object)
+    return np.where(groups == None, paths, groups).astype(str)  # noqa: E711 (elementwise)
+
+
 def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Manifest]:
     """Split a collection into training and held-out videos; no group (no file, without groups) is in both.
 
@@ -122,28 +167,34 @@ def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Mani
     Raises:
         ValueError: if one part would be empty.
     """
-    groups = np.asarray(videos.column("group"), dtype=object)
-    paths = np.asarray(videos.column("path"), dtype=object)
-    names = np.where(groups == None, paths, groups).astype(str)  # noqa: E711 (elementwise)
-    unique = sorted(set(names))
-    count = round(share * len(unique))
-    if not 0 < count < len(unique):
+    return parts(videos, draw(units(videos), share, seed))
+
+
+def parts(videos: Manifest, held_out: np.ndarray) -> tuple[Manifest, Manifest]:
+    """Return the videos to train on and those that are held out, by ``[N]`` bool.
+
+    Raises:
+        ValueError: if one part would be empty.
+    """
+    trained, measured = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    if not (len(trained) and len(measured)):
         raise ValueError(
-            f"data.held_out={share} of {len(unique)} groups leaves {len(unique) - count} to train on and {count} to "
-            "measure on; both must be at least 1"
+            f"data.held_out leaves {len(trained)} of {len(videos)} videos to train on and {len(measured)} to measure "
+            "on; both must be at least 1, in groups that are never split: change it, or use more videos"
         )
-    drawn = torch.randperm(len(unique), generator=torch.Generator().manual_seed(key(seed)))[:count]
-    measured = np.isin(names, [unique[place] for place in drawn.tolist()])
-    return videos.select(np.flatnonzero(~measured)), videos.select(np.flatnonzero(measured))
+    return videos.select(trained), videos.select(measured)
 
 
 class Loaders(L.LightningDataModule):
-    """The batches of a run of ``steps`` steps; unreadable files are recorded in its ``folder``."""
+    """The batches of a run of ``steps`` steps, of which some are done if it is ``begun``.
 
-    def __init__(self, data: Data, method: Method, steps: int, seed: int, folder: Path) -> None:
+    Its ``folder`` records unreadable files, and keeps the split.
+    """
+
+    def __init__(self, data: Data, method: Method, steps: int, seed: int, folder: Path, begun: bool = False) -> None:
         super().__init__()
         self.data, self.steps, self.seed, self.folder = data, steps, seed, folder
-        self.datasets = data.datasets(method, seed)
+        self.datasets = data.datasets(method, seed, folder if begun else None)
 
     def train_dataloader(self) -> ClipLoader:
         """Return this rank's share of every batch of the run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
@@ -16,15 +18,25 @@ from avssl.encoders import save_encoder
 from avssl.evaluation.protocol import Protocol
 from avssl.methods import Method
 from avssl.pixels import MEAN, STD
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
 from avssl.runtime.files import write_text
+from avssl.runtime.locks import only_user
 from avssl.runtime.workers import keep_memory
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
 from avssl.training.data import Data, Loaders
 from avssl.training.loggers import Forwarding
 from avssl.training.logs import MetricsCSV, progress, quiet_lightning
-from avssl.training.module import Measured, OptimizerFactory, Pretraining, Schedule, held_out
+from avssl.training.module import HeldOut, Measured, OptimizerFactory, Pretraining, Schedule, held_out
 from avssl.training.probe import OnlineProbe
+
+RANGES = {  # of the arguments of `pretrain`
+    "seed": "[0, 18446744073709551615]",  # torch's
+    "warmup": "[0, 1]",
+    "measure_every": "[1, inf)",
+    "checkpoint_minutes": "[0, inf]",
+}
+TRAINER_RANGES = {"max_steps": "[1, inf)", "log_every_n_steps": "[1, inf)"}
 
 
 class Metrics(L.Callback):
@@ -94,53 +106,72 @@ def pretrain(
 
     Returns:
         The pretext task's metrics on held-out videos; on ranks other than the first, nothing.
+
+    Raises:
+        ValueError: if a value is out of range, or the collection is not the one with which the run was begun.
+        InUse: if another process is training in the run's folder.
     """
     began = time.monotonic()
+    check_ranges("", locals(), **RANGES)
+    check_ranges("trainer", trainer, **TRAINER_RANGES)
+    began = time.monotonic()
     folder = Path(runs) / name
-    folder.mkdir(parents=True, exist_ok=True)
-    loaders = Loaders(data, method, trainer["max_steps"], seed, folder)
-    checkpoint = latest(folder / "checkpoints")
-    step = int(checkpoint.stem[5:]) if checkpoint else 0
-    module = Pretraining(method, optimizer, schedule, warmup, seed)
-    quiet_lightning()
-    keep_memory()
-    told = progress()
-    others = Forwarding(logger if isinstance(logger, list) else [logger] if logger else [], folder)
-    checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
-    metrics = Metrics(loaders, measure_every, None if probe is None else OnlineProbe(probe, method.encoder))
-    engine = L.Trainer(
-        **{**trainer, "precision": precision(trainer["precision"])},
-        max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
-        limit_val_batches=0,
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-        plugins=[VerifiedCheckpoints()],
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=told["enable_progress_bar"],
-        logger=[
-            MetricsCSV(folder / "metrics.csv", step),
-            TensorBoardLogger(folder, "tensorboard", "", purge_step=step),
-        ],
-        callbacks=[*told["callbacks"], metrics, checkpointing, others],
-    )
-    if engine.is_global_zero:
-        print(f"{name}: {loaders.datasets}; {step} of {engine.max_steps} steps done", flush=True)
-        others.begin(step)
-    engine.fit(module, loaders, ckpt_path=checkpoint)
-    measured: dict[str, Measured] = {}
-    if engine.is_global_zero:
-        measured, collapse = held_out(module, loaders.measuring(data.rounds))
-        size = data.transform.size
-        card = {"run": name, "method": type(method).__name__, "steps": engine.max_steps, "seed": seed}
-        card |= {"data": loaders.datasets.videos.fingerprint, "mean": MEAN, "std": STD, "size": (size, size)}
-        for part, network in method.exports().items():
-            save_encoder(network, folder / part, card)
-        facts = {"metrics": {metric: value._asdict() for metric, value in measured.items()}, "collapse": collapse}
-        write_text(folder / "held_out.json", json.dumps(facts, indent=1))
-        report(name, measured, folder, time.monotonic() - began)
-        words = ", ".join(f"{what} {value:.3g}" for what, value in collapse.items())
+    with sole_writer(folder):
+        checkpoint = latest(folder / "checkpoints")
+        step = int(checkpoint.stem[5:]) if checkpoint else 0
+        loaders = Loaders(data, method, trainer["max_steps"], seed, folder, begun=step > 0)
+        module = Pretraining(method, optimizer, schedule, warmup, seed)
+        quiet_lightning()
+        keep_memory()
+        told = progress()
+        others = Forwarding(logger if isinstance(logger, list) else [logger] if logger else [], folder)
+        checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
+        metrics = Metrics(loaders, measure_every, None if probe is None else OnlineProbe(probe, method.encoder))
+        engine = L.Trainer(
+            **{**trainer, "precision": precision(trainer["precision"])},
+            max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
+            limit_val_batches=0,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+            plugins=[VerifiedCheckpoints()],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=told["enable_progress_bar"],
+            logger=[
+                MetricsCSV(folder / "metrics.csv", step),
+                TensorBoardLogger(folder, "tensorboard", "", purge_step=step),
+            ],
+            callbacks=[*told["callbacks"], metrics, checkpointing, others],
+        )
+        if engine.is_global_zero:
+            loaders.datasets.split.write(folder)
+            print(f"{name}: {loaders.datasets}; {step} of {engine.max_steps} steps done", flush=True)
+            others.begin(step)
+        engine.fit(module, loaders, ckpt_path=checkpoint)
+        if not engine.is_global_zero:
+            return {}
+        measured = finish(name, module, loaders, folder)
+        report(name, measured.metrics, folder, time.monotonic() - began)
+        words = ", ".join(f"{what} {value:.3g}" for what, value in measured.collapse.items())
         print(f"embedding of held-out videos ({method.encoder.num_features} features): {words}", flush=True)
+        return measured.metrics
+
+
+def sole_writer(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keep other runs out of a run's folder; the ranks of this one share what the first of them holds."""
+    return contextlib.nullcontext() if rank_zero_only.rank else only_user(folder)
+
+
+def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path) -> HeldOut:
+    """Measure a trained method on held-out videos; write the result and the trained networks into the run's folder."""
+    measured = held_out(module, loaders.measuring(loaders.data.rounds))
+    size, method = loaders.data.transform.size, module.method
+    card = {"run": name, "method": type(method).__name__, "steps": loaders.steps, "seed": module.seed}
+    card |= {"data": loaders.datasets.videos.fingerprint, "mean": MEAN, "std": STD, "size": (size, size)}
+    for part, network in method.exports().items():
+        save_encoder(network, folder / part, card)
+    metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
+    write_text(folder / "held_out.json", json.dumps({"metrics": metrics, "collapse": measured.collapse}, indent=1))
     return measured
 
 

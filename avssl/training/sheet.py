@@ -14,6 +14,7 @@ from avssl.clips import Clips
 from avssl.data.dataset import collate
 from avssl.methods import Method
 from avssl.pixels import MEAN, STD
+from avssl.runtime.files import room_in
 from avssl.training.checkpoints import VerifiedCheckpoints, latest
 from avssl.training.config import parse
 from avssl.training.data import Data
@@ -44,7 +45,7 @@ def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None 
     data: Data = built.data
     if run is not None:
         load_method(method, run)
-    both = data.datasets(method, config.seed)
+    both = data.datasets(method, config.seed, run)
     dataset = both.training if run is None else both.held_out
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(config.seed))[:videos]
     clips, _ = collate([dataset[0, index] for index in order.tolist()])
@@ -104,7 +105,8 @@ def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Te
             axes.specgram(samples, NFFT=256, noverlap=128, Fs=rate, xextent=(start, stop))
             axes.set_ylabel("Hz", fontsize=8)
             axes.tick_params(labelsize=7)
-    figure.savefig(out, dpi=100)
+    with room_in(out.parent):
+        figure.savefig(out, dpi=100)
 
 
 def some(count: int) -> list[int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import signal
 import subprocess
@@ -147,3 +148,17 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
     assert open_manifest(whole).fingerprint == open_manifest(out).fingerprint
     assert all(info.audio is not None and info.sync_grade == "exact" for info in open_manifest(out))
     assert tree(root) == before
+
+
+def test_a_name_of_any_length_gets_a_copy(tmp_path):
+    names = ["x" * 251 + ".mp4", "ü" * 126 + ".ts", "x" * 250 + ".mkv"]  # of 255 and 254 bytes
+    assert _targets(names[::2]) == [names[0], "x" * 250 + ".mp4"]
+    short = _targets(names[1:2])[0]
+    assert re.fullmatch(r"ü+-[0-9a-f]{16}\.mp4", short)
+    assert 254 <= len(short.encode()) <= 255
+    film(tmp_path / "films" / "short.mp4", 10)
+    for name in names[:2]:
+        shutil.copy(tmp_path / "films" / "short.mp4", tmp_path / "films" / name)
+    made = prepare(indexed(tmp_path / "films"), tmp_path / "out", workers=1)
+    assert (made.made, made.failed) == (3, 0)
+    assert sorted(open_manifest(tmp_path / "out").column("path").to_pylist()) == sorted([names[0], short, "short.mp4"])

@@ -239,3 +239,21 @@ def test_a_quick_mark_sees_changes_at_both_ends_and_proves_nothing(tmp_path):
     videos = build_index(root, tmp_path / "out.parquet", motion=False, hashing="quick", workers=1)
     assert all(content.startswith("edge:") for content in videos.column("content").to_pylist())
     assert len(set(videos.column("content").to_pylist())) == 2
+
+
+def test_folders_that_may_not_be_listed_are_told_and_left_out(tmp_path, monkeypatch, capsys):
+    for name in ("seen/a.mp4", "closed/b.mp4", "lost+found/c.mp4", ".hidden/d.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    scandir = os.scandir
+
+    def guarded(folder):
+        if Path(folder).name not in (tmp_path.name, "seen"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)  # the tests may run as root, who may list everything
+    assert [file.path for file in find_media(tmp_path)] == ["seen/a.mp4"]
+    assert capsys.readouterr().err == f"{tmp_path}: 1 folders may not be read and are left out: closed/\n"
+    with pytest.raises(PermissionError, match="closed"):
+        find_media(tmp_path / "closed")

@@ -1,5 +1,7 @@
+import re
 from dataclasses import dataclass, replace
 
+import av
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from avssl.clips import ClipTimes
 from avssl.data.dataset import ClipDataset, collate
 from avssl.data.samplers import RandomClips, TupleFrames
 from avssl.data.transforms import Augment, Squash
+from avssl.media import pyav, reading
 from avssl.runtime.seeds import key
 from avssl.training.data import split
 
@@ -93,6 +96,25 @@ def test_an_unreadable_video_is_replaced_by_the_same_one_every_time(world):
     assert "gone.mp4" in first.failures[0].message
     replacement = key(0, 0, 5, 1) % len(videos)
     assert first.clips.label.item() == videos[replacement].label
+
+
+@pytest.mark.parametrize("kind", [av.error.PermissionError, av.error.InvalidDataError, OSError, IndexError])
+def test_whatever_a_library_raises_costs_one_named_video(world, monkeypatch, kind):
+    dataset = make(open_manifest(world))
+    bad = dataset.videos[5].path
+    read_audio = reading.read_audio
+
+    def failing(container, info, *span):
+        if info.path == bad:
+            raise kind(1, "Operation not permitted")
+        return read_audio(container, info, *span)
+
+    for module in (reading, pyav):
+        monkeypatch.setattr(module, "read_audio", failing)
+    item = dataset[0, 5]
+    (failure,) = item.failures
+    assert (failure.row, failure.path, failure.code) == (5, str(bad), "corrupt")
+    assert re.search(r"it can't be read from [\d.]+ to [\d.]+ s \(\w+: .*Operation not permitted", failure.message)
 
 
 def test_short_videos_are_dropped_and_counted_or_looped(world):

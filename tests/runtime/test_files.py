@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 import time
 
 import pytest
@@ -52,3 +54,42 @@ def test_a_journal_waits_for_its_writer_and_for_a_file_that_is_still_there(tmp_p
         journal.append("d", {})
     with Journal(path) as journal:
         assert "d" in journal.entries
+
+
+FULL = """
+import errno, sys
+from pathlib import Path
+from avssl.runtime.files import DiskFull, Journal, write_text
+folder = Path(sys.argv[1])
+def texts():
+    for number in range(200):
+        write_text(folder / f"{number}.txt", "x" * 4000)
+def entries():
+    with Journal(folder / "work.journal") as journal:
+        for number in range(200):
+            journal.append(str(number), {"text": "x" * 4000})
+for fill in (texts, entries):
+    try:
+        fill()
+    except DiskFull as error:
+        assert error.errno == errno.ENOSPC and error.filename == str(folder), error
+        print(error)
+assert not list(folder.glob("*.partial"))
+"""
+
+
+def test_a_full_disk_is_named_with_the_remedy(tmp_path):
+    mount = ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=64k none "$0" && exec "$@"', str(tmp_path)]
+    if subprocess.run([*mount, "true"], capture_output=True).returncode:
+        pytest.skip("a small file system can't be mounted here")
+    done = subprocess.run([*mount, sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0] == lines[1]
+    assert lines[0].startswith(f"{tmp_path}: No space left on device (0.00 GB free); make room there or choose another")
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
+    write_text(tmp_path / ("x" * 251 + ".txt"), "long")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["long"]

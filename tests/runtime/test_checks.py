@@ -1,0 +1,52 @@
+import math
+
+import pytest
+
+from avssl.runtime.checks import check_ranges
+
+
+@pytest.mark.parametrize(
+    ("interval", "inside", "outside"),
+    [
+        ("[1, inf)", [1, 2.5, None, (1, 3)], [0, -1, math.inf, math.nan, (1, 0)]),
+        ("(0, 1)", [0.5], [0, 1, math.nan]),
+        ("[0, 1]", [0, 1, 0.5, []], [-0.1, 1.1]),
+        ("(0, inf]", [math.inf], [0]),
+    ],
+)
+def test_what_is_outside_is_refused_by_name(interval, inside, outside):
+    for value in inside:
+        check_ranges("data", {"share": value}, share=interval)
+    for value in outside:
+        with pytest.raises(ValueError, match=r"^data\.share is .*: expected .* in "):
+            check_ranges("data", {"share": value}, share=interval)
+
+
+def test_options_of_every_kind_name_the_key():
+    from avssl.avsync.executors import Execution
+    from avssl.catalog.copies import prepare
+    from avssl.catalog.encode import CopyOptions
+    from avssl.catalog.index import build_index
+    from avssl.data.transforms import Augment
+    from avssl.evaluation.features import Views
+    from avssl.evaluation.finetune import Budget
+    from avssl.evaluation.probes import LinearProbe, NearestNeighbours
+    from avssl.evaluation.protocol import LowShot
+    from avssl.runtime.device import Machine
+    from avssl.training import Data
+
+    def data(**values):
+        return Data(transform=Augment(), **values)
+
+    wrong = [(data, "batch_size", 0), (data, "batch_size", -2), (data, "workers", -1), (data, "held_out", 1.0)]
+    wrong += [(data, "rounds", 0), (data, "labelled", 1.5), (data, "max_bad", -1.0), (data, "timeout", 0.0)]
+    wrong += [(data, "audio_rate", 0), (Views, "clips", 0), (Budget, "steps", 0), (LowShot, "shots", (1, 0))]
+    wrong += [(LinearProbe, "strengths", (0.0,)), (NearestNeighbours, "ks", (0,)), (Machine, "workers", -1)]
+    wrong += [(CopyOptions, "gop", 0), (CopyOptions, "crf", 52.0), (Execution, "workers", 0)]
+    for kind, name, value in wrong:
+        with pytest.raises(ValueError, match=rf"{name} is "):
+            kind(**{name: value})
+    with pytest.raises(ValueError, match="workers is 0"):
+        build_index("/nowhere", "/nowhere/videos.parquet", workers=0)  # before anything is read
+    with pytest.raises(ValueError, match="timeout is -1"):
+        prepare(None, "/nowhere", timeout=-1)
