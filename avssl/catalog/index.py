@@ -18,6 +18,7 @@ from avssl.catalog.table import row_from_info
 from avssl.media import MediaError, probe
 from avssl.media.image import EXTENSIONS as IMAGES
 from avssl.media.motion import scan
+from avssl.media.places import locate
 from avssl.runtime.files import Journal, digest_of, user_cache
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
@@ -139,6 +140,7 @@ def build_index(
         MediaError: if there is nothing to index.
         ValueError: if annotations don't fit the files.
     """
+    locate(root)
     root, out = Path(os.path.abspath(root)), Path(os.path.abspath(out))
     files = find_media(root)
     notes = annotate(root, [file.path for file in files], labels, group, view)
@@ -213,10 +215,12 @@ def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
 
     Raises:
         FileNotFoundError: if there is no such manifest.
+        SourceError: ``store_unknown`` for an address that lies in no configured store.
         MediaError: if there is no such folder, no video in it, or its ``videos.parquet`` lists other files.
     """
     if not isinstance(root, str | Path):
         return Manifest.concat([open_manifest(part) for part in root])
+    locate(root)
     root = Path(os.path.abspath(root))
     if root.suffix in (".parquet", ".arrow"):
         return Manifest.open(root)

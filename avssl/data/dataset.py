@@ -18,6 +18,7 @@ from avssl.data.quarantine import Quarantine, Unreadable
 from avssl.data.samplers import ClipSampler, ViewSampler
 from avssl.data.transforms import ClipTransform
 from avssl.media import AudioClip, MediaError, VideoInfo, VideoReader, open_video
+from avssl.media.stores import settings, use
 from avssl.runtime.seeds import key
 
 Short = Literal["drop", "loop"]
@@ -107,6 +108,12 @@ class ClipDataset(Dataset[Item]):
         if 0 < labelled < 1:
             self.labelled = some_of_each(column(videos, "label"), labelled, key(seed))
         self.quarantine = Quarantine(videos)
+        self.stores = settings()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in a worker process, which learns of the stores that may be read."""
+        self.__dict__.update(state)
+        use(self.stores)
 
     def __len__(self) -> int:
         return len(self.kept)

@@ -85,7 +85,7 @@ class Client:
             found = _part_of(response.headers, first, count) if response.status == 206 else None
             if found is None:
                 whole = response.headers.get("Content-Length", "")
-                if first or not whole.isdigit() or int(whole) > count:
+                if response.status == 206 or first or not whole.isdigit() or int(whole) > count:
                     raise self.failure(key, "no_range", f"the answer ({response.status}) isn't the range asked for")
                 found = (int(whole), int(whole))
             length, total = found

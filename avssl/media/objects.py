@@ -14,6 +14,8 @@ from avssl.media.signing import cloud_store, join
 from avssl.media.source import SourceError
 from avssl.media.stores import Store, find_store
 
+PAGE = 1000  # objects of one answer
+
 
 class Object(NamedTuple):
     """An object: its key below the store's url, its size in bytes, and its version."""
@@ -51,8 +53,7 @@ def find_objects(store: str, prefix: str = "") -> Iterator[Object]:
 
 
 def _list_s3(store: str, folder: str) -> Iterator[Object]:
-    """Ask for pages of 1000 objects."""
-    query = {"list-type": "2", "encoding-type": "url", "prefix": f"{folder}/" if folder else ""}
+    query = {"list-type": "2", "encoding-type": "url", "max-keys": str(PAGE), "prefix": f"{folder}/" if folder else ""}
     while True:
         body = client_of(store).listing(query)
         try:

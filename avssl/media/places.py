@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from pathlib import PurePath
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ def locate(root: str | os.PathLike[str]) -> Place | None:
     Raises:
         SourceError: ``store_unknown`` if it is an address of no configured store, ``key``.
     """
-    text = os.fspath(root)
+    text = root.as_posix() if isinstance(root, PurePath) else os.fspath(root)
     name, colon, rest = text.partition(":")
     if colon and name in settings().stores and not rest.startswith("/"):
         return Place(name, _folder(name, rest))

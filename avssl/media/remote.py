@@ -79,7 +79,8 @@ class RemoteRange:
         """Fetch a block, and those after it if reading goes straight on; or copy the object, if that costs less."""
         total = -(-self.size // BLOCK)
         if self.size <= SMALL:
-            count = total
+            number = next(each for each in range(total) if each not in self._blocks)
+            count = total - number
         else:
             count = min(2 * self._ends.pop(number, 0) or 1, RUN, total - number)
         count = next((more for more in range(1, count) if number + more in self._blocks), count)

@@ -129,12 +129,16 @@ def configure(stores: Mapping[str, Store] | None = None, cache: str | None = Non
     """Add stores to those of this process, and choose the folder for copies.
 
     Raises:
-        ValueError: if a name isn't made of letters, digits and ``_.-``.
+        ValueError: if a name isn't made of letters, digits and ``_.-``, or the cache has no room.
     """
+    if not stores and cache is None:
+        return
     before = settings()
     for name in stores or ():
         if not _NAME.fullmatch(name):
             raise ValueError(f"store {name!r}: a name has two or more letters, digits, '_', '.' and '-'")
+    if not cache_gb > 0:
+        raise ValueError(f"cache_gb={cache_gb}: expected more than 0")
     kept = (before.cache, before.cache_gb) if cache is None else (os.path.abspath(cache), cache_gb)
     use(Settings({**before.stores, **(stores or {})}, *kept))
 
@@ -172,12 +176,43 @@ def parse_stores(words: Iterable[str]) -> dict[str, Store]:
     return found
 
 
+def gather(words: Iterable[str], option: str = "--data.stores.") -> list[str]:
+    """Return the words of a command line with one word for each store, ``--data.stores.NAME={...}``.
+
+    Raises:
+        ValueError: if a store can't be made from its settings.
+    """
+    kept, found = [], dict[str, dict[str, Any]]()
+    for word in words:
+        place, equals, value = word.removeprefix(option).partition("=")
+        name, dot, setting = place.rpartition(".")
+        if word.startswith(option) and equals and dot:
+            found.setdefault(name, {})[setting] = yaml.safe_load(value)
+        else:
+            kept.append(word)
+    for name, values in found.items():
+        make_store(name, values)
+        kept.append(f"{option}{name}={json.dumps(values)}")
+    return kept
+
+
+def make_stores(tree: Mapping[str, Any] | None) -> dict[str, Store]:
+    """Return the stores of a config: names, and below each its settings.
+
+    Raises:
+        ValueError: naming the store and the setting.
+    """
+    return {name: make_store(name, values) for name, values in (tree or {}).items()}
+
+
 def make_store(name: str, values: Mapping[str, Any]) -> Store:
     """Return the store with these settings; an error never shows a value that may hold a secret.
 
     Raises:
         ValueError: naming the store and the setting.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"store {name!r}: expected its settings, such as url")
     known = {each.name for each in fields(Store)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -202,7 +237,7 @@ def user_settings() -> Settings:
         return Settings()
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return Settings({name: make_store(name, values) for name, values in tree.items()})
+        return Settings(make_stores(tree))
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         why = error if isinstance(error, ValueError) else "expected names of stores, and below each its settings"
         raise ValueError(f"{path}: {why}") from None

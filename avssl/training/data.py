@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -14,6 +15,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.data.dataset import ClipDataset, Short
 from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.transforms import ClipTransform
+from avssl.media.stores import configure, make_stores
 from avssl.methods import Method
 from avssl.runtime.seeds import key
 from avssl.synthetic import GROUP, VIEW, World, write_world
@@ -64,6 +66,9 @@ class Data:
         max_bad: largest share of unreadable videos before the run stops.
         labelled: share of the training videos per class whose label a semi-supervised method is given; all other
             methods are given none.
+        stores: object stores that may be read, by name; the settings of `avssl.media.stores.Store` below each.
+        cache: folder for copies of objects that are read often; None keeps none. Doesn't change what is read.
+        cache_gb: size of that folder in GB.
     """
 
     transform: ClipTransform
@@ -78,6 +83,12 @@ class Data:
     timeout: float = 300.0
     max_bad: float = 0.01
     labelled: float = 1.0
+    stores: dict[str, Any] | None = None
+    cache: str | None = None
+    cache_gb: float = 100.0
+
+    def __post_init__(self) -> None:
+        configure(make_stores(self.stores), self.cache, self.cache_gb)
 
     def datasets(self, method: Method, seed: int) -> Datasets:
         """Open the collection, hold out a share of it, and return the method's items of both parts.
