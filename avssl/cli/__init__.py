@@ -92,14 +92,13 @@ def _name_stores(words: Sequence[str]) -> list[str]:
         if option not in found:
             kept.append(word)
             continue
-        value = value if equals else next(waiting, "")
-        if not value:
+        found[option].append(value if equals else next(waiting, ""))
+        if not found[option][-1]:
             raise ValueError(f"{option}: expected a value")
-        found[option].append(value)
     if any(found.values()):
-        from avssl.media.stores import configure, parse_stores
+        from avssl.media.stores import name_stores, parse_stores
 
-        configure(parse_stores(found["--stores"]), *found["--cache"][-1:])
+        name_stores(parse_stores(found["--stores"]), found["--cache"][-1] if found["--cache"] else None)
     return kept
 
 

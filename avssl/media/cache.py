@@ -8,9 +8,9 @@ import os
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from avssl.media.client import client_of
 from avssl.media.source import Source, SourceError
@@ -82,8 +82,10 @@ class Cache:
             self._read.popitem(last=False)
         return self._read[path] > source.size_bytes
 
-    def copy(self, source: Source) -> CachedFile | None:
+    def copy(self, source: Source, wait: bool = True) -> CachedFile | None:
         """Copy an object and open the copy; None if it is larger than the cache.
+
+        If another process copies it, wait for that one, or return None.
 
         Raises:
             SourceError: if it can't be read.
@@ -95,8 +97,11 @@ class Cache:
         self._read.pop(path, None)
         locks = self.folder / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{int(path.name[:8], 16) % LOCKS}.lock"):
-            return self.find(source) or self._fetch(source, path)
+        try:
+            with FileLock(locks / f"{int(path.name[:8], 16) % LOCKS}.lock", blocking=wait):
+                return self.find(source) or self._fetch(source, path)
+        except Timeout:
+            return None
 
     def _fetch(self, source: Source, path: Path) -> CachedFile:
         partial = path.with_name(path.name + ".partial")  # written under the lock alone
@@ -106,17 +111,13 @@ class Cache:
                 with open(partial, "wb") as file:
                     file.truncate(source.size_bytes)  # what others count while it grows
             with open(partial, "r+b") as file:
-                descriptor = os.open(partial, os.O_RDONLY | BINARY)  # it may be evicted before anyone opens it by name
-                client, version = client_of(source.store), source.etag
-                for first in range(0, source.size_bytes, PIECE):
-                    length = min(PIECE, source.size_bytes - first)
-                    part = client.read(source.path, first, length, source.size_bytes, version)
-                    if len(part.data) != length:
-                        raise SourceError(
-                            str(source), "short", f"{len(part.data)} of {length} bytes arrived", "Run again"
-                        )
-                    version = version or part.etag
-                    file.write(part.data)
+                try:
+                    self._copy_ranges(source, file)
+                except SourceError as error:
+                    if error.code != "no_range":
+                        raise
+                    client_of(source.store).download(source.path, file, source.size_bytes, source.etag)
+            descriptor = os.open(partial, os.O_RDONLY | BINARY)  # it may be evicted before anyone opens it by name
             settle(partial, path)
             return CachedFile(descriptor)
         except OSError as error:
@@ -125,6 +126,13 @@ class Cache:
             ) from error
         finally:
             partial.unlink(missing_ok=True)
+
+    def _copy_ranges(self, source: Source, file: IO[bytes]) -> None:
+        client, version = client_of(source.store), source.etag
+        for first in range(0, source.size_bytes, PIECE):
+            part = client.read(source.path, first, min(PIECE, source.size_bytes - first), source.size_bytes, version)
+            version = version or part.etag
+            file.write(part.data)
 
     def _make_room(self, needed: int, path: Path) -> None:
         """Delete older versions of an object, then what was used least recently, until ``needed`` bytes fit."""

@@ -10,8 +10,8 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from avssl.media.connections import make_pool
@@ -21,6 +21,7 @@ from avssl.media.stores import Store, find_store
 
 Result = TypeVar("Result")
 CHUNK = 64 << 10  # bytes received between two looks at the clock
+EXPECTED = 64 << 20  # bytes of a whole object for which its download may take another deadline
 PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before the first repetition, at most; doubled for each further one
 AGAIN = {429: "throttled", 503: "throttled", 408: "timeout", 500: "offline", 502: "offline", 504: "offline"}
 FINAL = {401: "denied", 403: "denied", 400: "denied", 404: "not_found", 410: "not_found", 412: "changed"}
@@ -58,9 +59,12 @@ class Client:
 
     def __init__(self, name: str, store: Store) -> None:
         self.name, self.store = name, store
-        self.sign = make_signer(name, store)
-        self.origin = urlsplit(self.sign("-", {}, {}).url)[:2]
-        self.pool = make_pool(*self.origin)
+        try:
+            self.sign = make_signer(name, store)
+            self.origin = urlsplit(self.sign("-", {}, {}).url)[:2]
+            self.pool = make_pool(*self.origin)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"{store.scheme} stores need {error.name}: pip install 'avssl[stores]'") from error
         self.lock, self.next_at = threading.Lock(), 0.0
         self.draw = random.Random()
 
@@ -77,9 +81,6 @@ class Client:
         Raises:
             SourceError: with the reason, after repetitions where they may help.
         """
-        headers = {"Range": f"bytes={first}-{first + count - 1}"}
-        if etag.startswith('"'):  # weak versions never match here; they are compared below
-            headers["If-Match"] = etag
 
         def take(response: Any, deadline: float) -> Part:
             found = _part_of(response.headers, first, count) if response.status == 206 else None
@@ -90,20 +91,31 @@ class Client:
                 found = (int(whole), int(whole))
             length, total = found
             version = version_of(response.headers)
-            if size and total != size:
-                raise self.failure(key, "changed", f"it has {total} bytes, and had {size}")
-            if etag and version != etag:
-                raise self.failure(key, "changed", f"its version is {version or 'not told'}, and was {etag}")
-            return Part(self._receive(response, length, deadline), total, version)
+            self._check_same(key, (total, version), (size, etag))
+            return Part(b"".join(self._chunks(response, length, deadline)), total, version)
 
-        return self._repeat(key, {}, headers, take)
+        return self._repeat(key, {}, {"Range": f"bytes={first}-{first + count - 1}", **_matching(etag)}, take)
+
+    def download(self, key: str, file: IO[bytes], size: int, etag: str = "") -> None:
+        """Write a whole object to a file in one request, for servers that serve no ranges; arguments as in `read`."""
+
+        def take(response: Any, deadline: float) -> None:
+            length = response.headers.get("Content-Length", "")
+            if response.status != 200 or not length.isdigit():
+                raise self.failure(key, "no_range", "the answer isn't the whole object either, or of unknown length")
+            self._check_same(key, (int(length), version_of(response.headers)), (size, etag))
+            file.seek(0)
+            for chunk in self._chunks(response, size, deadline):
+                file.write(chunk)
+
+        self._repeat(key, {}, _matching(etag), take, patience=1 + size / EXPECTED)
 
     def listing(self, query: Mapping[str, str]) -> bytes:
         """Return the answer to a request about the store as a whole."""
 
         def take(response: Any, deadline: float) -> bytes:
             length = response.headers.get("Content-Length", "")
-            return self._receive(response, int(length) if length.isdigit() else None, deadline)
+            return b"".join(self._chunks(response, int(length) if length.isdigit() else None, deadline))
 
         return self._repeat("", query, {}, take)
 
@@ -111,10 +123,22 @@ class Client:
         """Return the error of an object."""
         return SourceError(f"{self.name}:{key}", code, why, REMEDIES[code])
 
+    def _check_same(self, key: str, now: tuple[int, str], before: tuple[int, str]) -> None:
+        """Compare size and version with those expected, where these are known."""
+        if before[0] and now[0] != before[0]:
+            raise self.failure(key, "changed", f"it has {now[0]} bytes, and had {before[0]}")
+        if before[1] and now[1] != before[1]:
+            raise self.failure(key, "changed", f"its version is {now[1] or 'not told'}, and was {before[1]}")
+
     def _repeat(
-        self, key: str, query: Mapping[str, str], headers: dict[str, str], take: Callable[[Any, float], Result]
+        self,
+        key: str,
+        query: Mapping[str, str],
+        headers: dict[str, str],
+        take: Callable[[Any, float], Result],
+        patience: float = 1.0,
     ) -> Result:
-        deadline, attempt = time.monotonic() + self.store.deadline, 0
+        deadline, attempt = time.monotonic() + patience * self.store.deadline, 0
         while True:
             try:
                 return self._once(key, query, headers, take, deadline)
@@ -165,26 +189,26 @@ class Client:
                 response.close()  # returns a connection whose answer was read to the end, and closes any other
                 response.release_conn()
 
-    def _receive(self, response: Any, length: int | None, deadline: float) -> bytes:
-        """Return the body, whose length may be known; what exceeds it is not read."""
+    def _chunks(self, response: Any, length: int | None, deadline: float) -> Iterator[bytes]:
+        """Yield the body, whose length may be known, as it arrives; what exceeds the length is not read."""
         from urllib3.exceptions import ProtocolError
 
-        data = bytearray()
-        while length is None or len(data) < length:
+        received = 0
+        while length is None or received < length:
             try:
-                chunk = response.read1(CHUNK if length is None else min(CHUNK, length - len(data)))
+                chunk = response.read1(CHUNK if length is None else min(CHUNK, length - received))
             except ProtocolError:  # the connection ended
                 chunk = b""
             if not chunk:
                 break
-            data += chunk
+            received += len(chunk)
             if time.monotonic() > deadline:
-                raise Passing("timeout", f"{len(data)} bytes arrived within {self.store.deadline:g} s")
-        if length is not None and len(data) < length:
-            raise Passing("short", f"{len(data)} of {length} bytes arrived")
+                raise Passing("timeout", f"{received} bytes arrived in time")
+            yield chunk
+        if length is not None and received < length:
+            raise Passing("short", f"{received} of {length} bytes arrived")
         if length is not None:
             response.read1(1)  # the end of the answer, so that the connection can be used again
-        return bytes(data)
 
     def _refusal(self, key: str, response: Any) -> Exception:
         status = response.status
@@ -218,6 +242,7 @@ def client_of(name: str) -> Client:
 
     Raises:
         SourceError: ``store_unknown``, ``denied``.
+        ValueError: if a package of ``avssl[stores]`` is missing.
     """
     store, client = find_store(name), _clients.get(name)
     if client is None or client.store != store:
@@ -233,6 +258,10 @@ def version_of(headers: Mapping[str, str]) -> str:
     """Return the version of an object by the headers of an answer: its ETag, or when it was modified."""
     modified = headers.get("Last-Modified")
     return headers.get("ETag") or (f"modified {modified}" if modified else "")
+
+
+def _matching(etag: str) -> dict[str, str]:
+    return {"If-Match": etag} if etag.startswith('"') else {}  # weak versions never match; answers are compared anyway
 
 
 def _part_of(headers: Mapping[str, str], first: int, count: int) -> tuple[int, int] | None:

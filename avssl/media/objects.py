@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
-from avssl.media.client import client_of
+from avssl.media.client import Client, client_of
 from avssl.media.info import MediaError
 from avssl.media.places import check_key
 from avssl.media.signing import cloud_store, join
@@ -44,18 +44,19 @@ def find_objects(store: str, prefix: str = "") -> Iterator[Object]:
         raise MediaError(f"{store}:{prefix}", "no_list", why, remedy)
     if prefix:
         check_key(store, prefix)
+    client = client_of(store)
     folder = join(found.prefix, prefix)
-    listing = _list_s3(store, folder) if found.scheme == "s3" else _list_cloud(store, found, folder)
+    listing = _list_s3(client, folder) if found.scheme == "s3" else _list_cloud(store, found, folder)
     begin = len(found.prefix) + 1 if found.prefix else 0
     for key, size, etag in listing:
         if size and not key.endswith("/") and _is_key(store, key[begin:]):
             yield Object(key[begin:], size, etag)
 
 
-def _list_s3(store: str, folder: str) -> Iterator[Object]:
+def _list_s3(client: Client, folder: str) -> Iterator[Object]:
     query = {"list-type": "2", "encoding-type": "url", "max-keys": str(PAGE), "prefix": f"{folder}/" if folder else ""}
     while True:
-        body = client_of(store).listing(query)
+        body = client.listing(query)
         try:
             page = ElementTree.fromstring(body)
             fields = [{_name(each): each.text or "" for each in entry} for entry in page if _name(entry) == "Contents"]
@@ -63,7 +64,7 @@ def _list_s3(store: str, folder: str) -> Iterator[Object]:
             objects = [Object(unquote_plus(each["Key"]), int(each["Size"]), each.get("ETag", "")) for each in fields]
         except (ElementTree.ParseError, KeyError, ValueError):
             why = f"its listing can't be understood (it begins {body[:40]!r})"
-            raise SourceError(f"{store}:{folder}", "offline", why, "Check the store's endpoint") from None
+            raise SourceError(f"{client.name}:{folder}", "offline", why, "Check the store's endpoint") from None
         yield from objects
         if facts.get("IsTruncated") != "true":
             return

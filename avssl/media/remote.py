@@ -82,11 +82,12 @@ class RemoteRange:
             number = next(each for each in range(total) if each not in self._blocks)
             count = total - number
         else:
-            count = min(2 * self._ends.pop(number, 0) or 1, RUN, total - number)
+            before = self._ends.pop(number, 0)  # blocks of the request that ended here
+            count = min(before + max(1, before // 2), RUN, total - number)
         count = next((more for more in range(1, count) if number + more in self._blocks), count)
         first = number * BLOCK
         length = min(count * BLOCK, self.size - first)
-        if self._cache is not None and self._cache.worth(self.source, length) and self._use_copy():
+        if self._cache is not None and self._cache.worth(self.source, length) and self._use_copy(wait=False):
             return
         try:
             data = self._fetch(first, length)
@@ -101,9 +102,9 @@ class RemoteRange:
         if number == 0:
             self._refuse_fragments(data)
 
-    def _use_copy(self) -> bool:
+    def _use_copy(self, wait: bool = True) -> bool:
         """Read from a copy from now on, if there is a cache that holds one."""
-        self._copy = None if self._cache is None else self._cache.copy(self.source)
+        self._copy = None if self._cache is None else self._cache.copy(self.source, wait)
         return self._copy is not None
 
     def _refuse_fragments(self, head: bytes) -> None:

@@ -39,17 +39,13 @@ def make_signer(name: str, store: Store) -> Signer:
 
     Raises:
         SourceError: ``denied`` if there are no credentials.
-        ValueError: if a package of ``avssl[stores]`` is missing.
     """
     for logger in map(logging.getLogger, TALKATIVE):
         if logger.level == logging.NOTSET:  # else someone asked for these lines
             logger.setLevel(logging.INFO)
-    try:
-        if store.scheme == "s3":
-            return _s3(name, store)
-        return _http(store) if store.scheme in ("http", "https") else _cloud(name, store)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{store.scheme} stores need {error.name}: pip install 'avssl[stores]'") from error
+    if store.scheme == "s3":
+        return _s3(name, store)
+    return _http(store) if store.scheme in ("http", "https") else _cloud(name, store)
 
 
 def join(*parts: str) -> str:

@@ -125,7 +125,7 @@ def use(new: Settings) -> None:
     os.environ[ENVIRONMENT] = json.dumps(asdict(new), sort_keys=True)
 
 
-def configure(stores: Mapping[str, Store] | None = None, cache: str | None = None, cache_gb: float = 100.0) -> None:
+def name_stores(stores: Mapping[str, Store] | None = None, cache: str | None = None, cache_gb: float = 100.0) -> None:
     """Add stores to those of this process, and choose the folder for copies.
 
     Raises:

@@ -15,7 +15,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.data.dataset import ClipDataset, Short
 from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.transforms import ClipTransform
-from avssl.media.stores import configure, make_stores
+from avssl.media.stores import make_stores, name_stores
 from avssl.methods import Method
 from avssl.runtime.seeds import key
 from avssl.synthetic import GROUP, VIEW, World, write_world
@@ -88,7 +88,7 @@ class Data:
     cache_gb: float = 100.0
 
     def __post_init__(self) -> None:
-        configure(make_stores(self.stores), self.cache, self.cache_gb)
+        name_stores(make_stores(self.stores), self.cache, self.cache_gb)
 
     def datasets(self, method: Method, seed: int) -> Datasets:
         """Open the collection, hold out a share of it, and return the method's items of both parts.

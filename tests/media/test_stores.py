@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
-import multiprocessing
 import os
 import pickle
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from servers import S3Server, serving, serving_s3
 
 from avssl.cli import main
-from avssl.media import objects, stores
+from avssl.data.dataset import ClipDataset
+from avssl.media import VideoInfo, objects, stores
 from avssl.media.client import client_of
 from avssl.media.places import Place, check_key, locate
 from avssl.media.remote import open_remote
 from avssl.media.source import Source, SourceError
-from avssl.media.stores import Settings, Store, configure, gather, parse_stores, settings, use
+from avssl.media.stores import Settings, Store, gather, name_stores, parse_stores, settings, use
 
 SECRET = {
     "AWS_ACCESS_KEY_ID": "AKIAGEHEIM",
@@ -61,7 +67,9 @@ def s3() -> Iterator[S3Server]:
 
 
 def test_places_and_keys() -> None:
-    configure({"lab": Store("s3://bucket/v"), "whole": Store("s3://bucket"), "web": Store("https://example.org/films")})
+    name_stores(
+        {"lab": Store("s3://bucket/v"), "whole": Store("s3://bucket"), "web": Store("https://example.org/films")}
+    )
     assert locate("s3://bucket/v/a/b/") == Place("lab", "a/b")  # the longest address that fits
     assert locate(Path("s3://bucket/vv")) == Place("whole", "vv")
     assert locate("web:train") == locate("https://example.org/films/train") == Place("web", "train")
@@ -115,7 +123,7 @@ def test_settings_from_words_and_the_users_file(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_text("lab: {url: s3://b, profile: mine}\n")
     assert settings() == Settings({"lab": Store("s3://b", profile="mine")})
-    configure(None, str(tmp_path), 2.0)  # adds to it
+    name_stores(None, str(tmp_path), 2.0)  # adds to it
     assert settings() == Settings({"lab": Store("s3://b", profile="mine")}, str(tmp_path), 2.0)
     stores._current.clear()
     os.environ.pop(stores.ENVIRONMENT)
@@ -125,16 +133,22 @@ def test_settings_from_words_and_the_users_file(tmp_path: Path) -> None:
 
 
 def test_other_processes_know_the_stores() -> None:
-    configure({"lab": Store("s3://b", requests_per_second=3)})
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(settings) == settings()
+    """By their environment, and those that a server forks by the data set that they are given."""
+    name_stores({"lab": Store("s3://b", requests_per_second=3)})
+    given, video = settings(), VideoInfo(Path("a.mp4"), 2.0, 25.0, (48, 64))
+    stores._current.clear()
+    assert settings() == given
+    dataset = pickle.dumps(ClipDataset([video], SimpleNamespace(seconds=1.0), None))
+    use(Settings())
+    pickle.loads(dataset)
+    assert settings() == given
 
 
 def test_unknown_stores_cost_no_request(capsys: pytest.CaptureFixture[str]) -> None:
     with serving() as server:
         with pytest.raises(SourceError, match="store_unknown"):
             open_remote(Source("a.mp4", store="lab", num_bytes=9, size_bytes=9))
-        configure({"web": Store(server.url + "/v", allow_http=True)})
+        name_stores({"web": Store(server.url + "/v", allow_http=True)})
         with pytest.raises(SourceError, match=r"\[key\]"):
             open_remote(Source("../a.mp4", store="web", num_bytes=9, size_bytes=9))
         assert main(["index", server.url + "/w", "-o", "none.parquet"]) == 2
@@ -148,7 +162,7 @@ def test_unknown_stores_cost_no_request(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_listing(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "PAGE", 2)
-    configure({"lab": Store("s3://lab/v", endpoint=s3.url, allow_http=True)})
+    name_stores({"lab": Store("s3://lab/v", endpoint=s3.url, allow_http=True)})
     begun = len(s3.asked)
     found = list(objects.find_objects("lab"))
     assert [(each.key, each.size) for each in found[:2]] == [("a b/ü+%2e&.mp4", 5), ("many/0.mp4", 1)]
@@ -159,7 +173,7 @@ def test_listing(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = open_remote(Source(key, "lab", num_bytes=size, size_bytes=size, etag=etag))
     assert reader.pread(9, 1) == b"2345"
     assert reader.requests == 1
-    configure({"gone": Store("s3://gone", endpoint=s3.url, allow_http=True)})
+    name_stores({"gone": Store("s3://gone", endpoint=s3.url, allow_http=True)})
     with pytest.raises(SourceError, match=r"404 NoSuchBucket \[not_found\]"):
         list(objects.find_objects("gone"))
 
@@ -168,7 +182,7 @@ def test_secrets_stay_in_the_process(s3: S3Server, tmp_path: Path, caplog: pytes
     """Requests are signed with the secret, which is in no pickle, log, environment variable, file or address."""
     caplog.set_level(logging.DEBUG)
     lab = Store("s3://lab/v", endpoint=s3.url, allow_http=True)
-    configure({"lab": lab}, str(tmp_path / "cache"))
+    name_stores({"lab": lab}, str(tmp_path / "cache"))
     begun = len(s3.asked)
     reader = open_remote(Source("a b/ü+%2e&.mp4", "lab", num_bytes=5, size_bytes=5))
     assert reader.pread(5, 0) == b"12345"
@@ -183,3 +197,46 @@ def test_secrets_stay_in_the_process(s3: S3Server, tmp_path: Path, caplog: pytes
     use(Settings({"lab": Store("s3://lab", endpoint=s3.url, allow_http=True, profile="none")}))
     with pytest.raises(SourceError, match=r"lab:: The config profile \(none\) could not be found \[denied\]"):
         client_of("lab")
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_signed_addresses(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Google's and Azure's objects are asked for by addresses whose signature is told to nobody else."""
+    caplog.set_level(logging.DEBUG)
+    if scheme == "az":
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", base64.b64encode(b"geheim").decode())
+    else:
+        private = rsa.generate_private_key(65537, 2048).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        account = {"type": "service_account", "client_email": "a@b", "private_key_id": "1"}
+        (tmp_path / "key.json").write_text(json.dumps({**account, "private_key": private.decode()}))
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "key.json"))
+    with serving() as server:
+        server.objects["/films/v/a b.mp4"] = b"12345"
+        use(Settings({"cloud": Store(f"{scheme}://films/v", endpoint=server.url, allow_http=True, retries=0)}))
+        assert open_remote(Source("a b.mp4", "cloud")).pread(9, 1) == b"2345"
+        path, headers, _ = server.asked[0]
+        signature = parse_qs(urlsplit(path).query)[{"gs": "X-Goog-Signature", "az": "sig"}[scheme]][0]
+        assert headers["range"] == "bytes=0-262143"
+        server.fault = lambda number: "drop"
+        with pytest.raises(SourceError, match="offline") as caught:
+            open_remote(Source("a b.mp4", "cloud"))
+    told = caplog.text + "".join(traceback.format_exception(caught.value))
+    assert signature not in told
+    assert quote(signature) not in told
+
+
+def test_passwords_of_http_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password geheim")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with serving() as server:
+        server.objects["/a.mp4"] = b"12345"
+        for anonymous in (False, True):
+            use(Settings({"web": Store(server.url, allow_http=True, anonymous=anonymous)}))
+            assert open_remote(Source("a.mp4", "web")).pread(9, 0) == b"12345"
+    assert server.asked[0].headers["authorization"] == "Basic " + base64.b64encode(b"me:geheim").decode()
+    assert "authorization" not in server.asked[1].headers
