@@ -1,4 +1,4 @@
-"""Requests and bytes of a clip of a long film in an S3 store: ``python benchmarks/stores.py [--clips 10]``.
+"""Requests and bytes of a clip of a long film in an S3 store: ``python benchmarks/stores.py [--clips 8]``.
 
 A film of 1000 s and about 200 MB (720p, a keyframe every 5.3 s, sound) lies in moto's S3 server on this machine, with
 its table of contents at the start, at the end, or in Matroska's own form. Each clip of 16 frames at a random second is
@@ -117,7 +117,7 @@ def measure(name: str, starts: list[float], path: Path, opened: Callable[[], Rem
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=10)
+    parser.add_argument("--clips", type=int, default=8)
     clips = parser.parse_args().clips
     os.environ |= {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_EC2_METADATA_DISABLED": "true"}
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

@@ -31,7 +31,7 @@ class RemoteRange:
 
     Attributes:
         size: bytes of the recording.
-        requests: number of requests so far.
+        requests: number of requests so far, without repetitions.
         received: bytes received so far.
     """
 
