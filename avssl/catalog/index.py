@@ -26,6 +26,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Hashing, Row, Span, frozen, measure, reader_version, rejection, thawed
 from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, canonical, tables_of
 from avssl.media import MediaError
+from avssl.media.places import locate
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.executors import in_share
 from avssl.runtime.files import Journal, user_cache
@@ -92,6 +93,7 @@ def build_index(
         ValueError: if annotations don't fit the files.
     """
     check_ranges("", {"workers": workers, "timeout": timeout}, workers="[1, inf)", timeout="(0, inf)")
+    locate(root)
     root, out = Path(os.path.abspath(root)), Path(os.path.abspath(out))
     files = find_media(root)
     notes = annotate(root, [file.key for file in files], labels, group, view)
@@ -201,10 +203,12 @@ def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
 
     Raises:
         FileNotFoundError: if there is no such manifest.
+        SourceError: ``store_unknown`` for an address that lies in no configured store.
         MediaError: if there is no such folder, no video in it, or its ``videos.parquet`` lists other files.
     """
     if not isinstance(root, str | Path):
         return Manifest.concat([open_manifest(part) for part in root])
+    locate(root)
     root = Path(os.path.abspath(root))
     if root.suffix in (".parquet", ".arrow"):
         return Manifest.open(root)

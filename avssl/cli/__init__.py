@@ -39,7 +39,10 @@ COMMANDS = {
     "new-method": "write the skeleton of a new pretext task into a clone",
 }
 USAGE = "usage: avssl COMMAND ...\n\nVideo and audio-visual self-supervised learning.\n\ncommands:\n{}\n\n{}"
-HINT = "avssl COMMAND --help explains a command; AVSSL_DEBUG=1 shows the traceback of an error."
+HINT = (
+    "avssl COMMAND --help explains a command; AVSSL_DEBUG=1 shows the traceback of an error.\n"
+    "With any command, --stores s3://bucket names a store to read from, and --cache DIR keeps copies of objects."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         return _fail(f"avssl has no command {name!r}; {f'did you mean {near[0]!r}?' if near else 'see avssl --help'}")
     try:
+        words = _name_stores(words)
         importlib.import_module(f"avssl.cli.{name.replace('-', '_')}").run(words)
     except KeyboardInterrupt:
         return _interrupted()
@@ -77,6 +81,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(str(error))
     return 0
+
+
+def _name_stores(words: Sequence[str]) -> list[str]:
+    """Take ``--stores STORE`` and ``--cache DIR`` out of the words of any command, and make them this process's."""
+    found: dict[str, list[str]] = {"--stores": [], "--cache": []}
+    kept, waiting = [], iter(words)
+    for word in waiting:
+        option, equals, value = word.partition("=")
+        if option not in found:
+            kept.append(word)
+            continue
+        found[option].append(value if equals else next(waiting, ""))
+        if not found[option][-1]:
+            raise ValueError(f"{option}: expected a value")
+    if any(found.values()):
+        from avssl.media.stores import name_stores, parse_stores
+
+        name_stores(parse_stores(found["--stores"]), found["--cache"][-1] if found["--cache"] else None)
+    return kept
 
 
 def _fail(message: str) -> int:

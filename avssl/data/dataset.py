@@ -19,6 +19,7 @@ from avssl.data.samplers import ClipSampler, ViewSampler
 from avssl.data.transforms import ClipTransform
 from avssl.media import AudioClip, MediaError, VideoInfo, VideoReader, open_video
 from avssl.media.source import SourceError
+from avssl.media.stores import settings, use
 from avssl.runtime.seeds import key
 
 Short = Literal["drop", "loop"]
@@ -108,6 +109,12 @@ class ClipDataset(Dataset[Item]):
         if 0 < labelled < 1:
             self.labelled = some_of_each(column(videos, "label"), labelled, key(seed))
         self.quarantine = Quarantine(videos)
+        self.stores = settings()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in a worker process, which learns of the stores that may be read."""
+        self.__dict__.update(state)
+        use(self.stores)
 
     def __len__(self) -> int:
         return len(self.kept)

@@ -5,3 +5,5 @@ from .info import MediaError as MediaError
 from .info import VideoInfo as VideoInfo
 from .info import VideoReader as VideoReader
 from .probing import probe as probe
+from .stores import Store as Store
+from .stores import name_stores as name_stores

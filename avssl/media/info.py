@@ -29,7 +29,7 @@ class MediaError(Exception):
         self.path, self.code, self.why, self.remedy = Path(str(path)), code, why, remedy
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.why} [{self.code}]. {self.remedy}"
+        return f"{self.args[0]}: {self.why} [{self.code}]. {self.remedy}"  # as given: a `Path` shortens addresses
 
 
 @dataclass(frozen=True)

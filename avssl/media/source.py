@@ -41,6 +41,6 @@ class SourceError(MediaError):
     """Bytes that can't be had now, though the recording may be good: the work stops and can be resumed.
 
     Codes: ``store_unknown``, ``key``, ``denied``, ``not_found``, ``changed``, ``throttled``, ``timeout``, ``short``,
-    ``offline``, ``no_range``, ``fragmented``; for local files also ``not_file`` and ``unreadable``. No other
-    recording takes the place of such a one: an item would depend on the network.
+    ``offline``, ``no_range``, ``redirect``, ``fragmented``; for local files also ``not_file`` and ``unreadable``. No
+    other recording takes the place of such a one: an item would depend on the network.
     """

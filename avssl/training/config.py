@@ -18,6 +18,7 @@ import yaml
 from jsonargparse import Namespace
 
 from avssl.media import MediaError
+from avssl.media.stores import gather, make_stores
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.configs import find_config
 from avssl.runtime.files import write_text
@@ -28,7 +29,7 @@ from avssl.training.loggers import continue_experiments
 from avssl.training.run import RANGES, TRAINER_RANGES, pretrain, sole_writer
 
 FREE = (  # keys that a resumed run may change
-    *("trainer", "data.workers", "data.timeout", "data.rounds", "data.changed"),
+    *("trainer", "data.workers", "data.timeout", "data.rounds", "data.changed", "data.stores", "data.cache"),
     *("measure_every", "checkpoint_minutes", "probe", "logger"),
 )
 OURS = {  # arguments of Lightning's Trainer that `pretrain` decides
@@ -70,16 +71,17 @@ def parse(arguments: Sequence[str]) -> tuple[Parser, Namespace]:
 
     Raises:
         FileNotFoundError: if there is no such config.
-        ValueError: if it gives a key twice, or a value is out of range.
+        ValueError: if it gives a key twice, a value is out of range, or the settings of a store are wrong.
         SystemExit: after one line on standard error, if the config is wrong.
     """
-    words = config_first(arguments, "training")
+    words = gather(config_first(arguments, "training"))
     for place, word in enumerate(words):
         if word.startswith(PROBE):
             words[place] = PROBE + str(find_config(word.removeprefix(PROBE), "evaluation"))
     made = parser()
     config = made.parse_args(words)
     del config["config"]
+    make_stores(config.data.stores)  # an address with a password must not be written
     steps = config.trainer.max_steps
     if steps is None or steps < 1:
         made.error("trainer.max_steps: the number of steps of the run is missing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -15,6 +16,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.data.dataset import ClipDataset, Short
 from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.transforms import ClipTransform
+from avssl.media.stores import make_stores, name_stores
 from avssl.methods import Method
 from avssl.runtime.checks import check_ranges
 from avssl.synthetic import GROUP, VIEW, World, write_world
@@ -70,6 +72,9 @@ class Data:
             methods are given none.
         changed: what a run that goes on does if its collection has changed: refuse, or extend its split, which draws
             among the new videos only.
+        stores: object stores that may be read, by name; the settings of `avssl.media.stores.Store` below each.
+        cache: folder for copies of objects that are read often; None keeps none. Doesn't change what is read.
+        cache_gb: size of that folder in GB.
     """
 
     transform: ClipTransform
@@ -85,6 +90,9 @@ class Data:
     max_bad: float = 0.01
     labelled: float = 1.0
     changed: Changed = "refuse"
+    stores: dict[str, Any] | None = None
+    cache: str | None = None
+    cache_gb: float = 100.0
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -98,7 +106,9 @@ class Data:
             timeout="(0, inf)",
             max_bad="[0, 1]",
             labelled="[0, 1]",
+            cache_gb="(0, inf)",
         )
+        name_stores(make_stores(self.stores), self.cache, self.cache_gb)
 
     def datasets(self, method: Method, seed: int, run: Path | None = None) -> Datasets:
         """Open the collection, hold out a share of it, and return the method's items of both parts.

@@ -15,6 +15,7 @@ import torch
 from avssl.catalog.index import open_manifest
 from avssl.encoders import load_encoder, weights_hash
 from avssl.training.checkpoints import latest, steps_saved
+from avssl.training.config import parse, train
 from avssl.training.data import split
 from avssl.training.module import bootstrap
 
@@ -164,3 +165,17 @@ def test_the_bootstrap_interval_is_that_of_the_mean():
     half = 1.96 * values.std().item() / 20
     assert mean == pytest.approx(values.mean().item())
     assert (mean - low, high - mean) == pytest.approx((half, half), rel=0.15)
+
+
+def test_stores_of_a_config(tmp_path):
+    """Their settings come from words and YAML; an address with a password is refused before anything is written."""
+    words = [str(ROOT / "configs/shuffle_learn.yaml"), f"--runs={tmp_path / 'runs'}"]
+    lab = ["--data.stores.lab.url=s3://b/v", "--data.stores.lab.timeout=3"]
+    assert parse([*words, *lab])[1].data.stores == {"lab": {"url": "s3://b/v", "timeout": 3}}
+    text = (ROOT / "configs/shuffle_learn.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(text.replace("data:\n", "data:\n  stores: {lab: {url: 's3://me:geheim@b'}}\n"))
+    for given in ([*words, "--data.stores.lab.url=s3://me:geheim@b"], [str(tmp_path / "mine.yaml"), words[1]]):
+        with pytest.raises(ValueError, match="store 'lab': url: an address must hold no user") as caught:
+            train(given)
+        assert "geheim" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
