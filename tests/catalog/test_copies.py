@@ -152,8 +152,9 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
 
 def test_a_name_of_any_length_gets_a_copy(tmp_path):
     names = ["x" * 251 + ".mp4", "ü" * 126 + ".ts", "x" * 250 + ".mkv"]  # of 255 and 254 bytes
-    assert _targets(names[::2]) == [names[0], "x" * 250 + ".mp4"]
-    short = _targets(names[1:2])[0]
+    parts = [(name, None) for name in names]
+    assert _targets(parts[::2]) == [names[0], "x" * 250 + ".mp4"]
+    short = _targets(parts[1:2])[0]
     assert re.fullmatch(r"ü+-[0-9a-f]{16}\.mp4", short)
     assert 254 <= len(short.encode()) <= 255
     film(tmp_path / "films" / "short.mp4", 10)
