@@ -46,6 +46,15 @@ class Parser(ArgumentParser):
         mine = {"allow_abbrev": False, "parser_mode": MODE, "formatter_class": Help, "description": shown}
         super().__init__(*args, **{**mine, **options})
 
+    def instantiate(self, *args: Any, **options: Any) -> Any:
+        """Build what a config names; of a constructor's error, keep its own line and no list of the types tried."""
+        try:
+            return super().instantiate(*args, **options)
+        except ValueError as error:
+            if error.__cause__ is None:
+                raise
+            raise ValueError(str(error.__cause__)) from error
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and exit with status 2, unless jsonargparse is only trying one of several types."""
         if not self.exit_on_error:

@@ -105,7 +105,7 @@ def train(arguments: Sequence[str]) -> Any:
     try:
         built = made.instantiate(config)
     except ValueError as error:
-        made.error(str(error.__cause__ or error))
+        made.error(str(error))
     trainer = {name: value for name, value in built.pop("trainer").as_dict().items() if value is not None}
     with sole_writer(folder):
         _write_resolved(resolved, folder / "config.yaml")

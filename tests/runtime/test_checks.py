@@ -1,8 +1,11 @@
 import math
+from pathlib import Path
 
 import pytest
 
+from avssl.evaluation import config as evaluation
 from avssl.runtime.checks import check_ranges
+from avssl.training import config as training
 
 
 @pytest.mark.parametrize(
@@ -50,3 +53,29 @@ def test_options_of_every_kind_name_the_key():
         build_index("/nowhere", "/nowhere/videos.parquet", workers=0)  # before anything is read
     with pytest.raises(ValueError, match="timeout is -1"):
         prepare(None, "/nowhere", timeout=-1)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--seed=-1", "seed is -1"),
+        ("--warmup=2", "warmup is 2"),
+        ("--measure_every=0", "measure_every is 0"),
+        ("--checkpoint_minutes=-1", "checkpoint_minutes is -1"),
+        ("--trainer.log_every_n_steps=0", "trainer.log_every_n_steps is 0"),
+    ],
+)
+def test_a_run_is_refused_before_anything_is_read(option, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        training.parse(["rotnet", "--data.root=/nowhere", option])
+
+
+def test_an_evaluation_names_the_value_in_one_line_and_takes_lists():
+    def parsed(option):
+        return evaluation.parse(evaluation.parser(None), ["ut_interaction", "--run=x", option])[0]
+
+    for option, message in [("--fine_tune.steps=0", "steps is 0"), ("--views.clips=0", r"views\.clips is 0")]:
+        with pytest.raises(ValueError, match=rf"^{message}: expected a number in \[1, inf\)$"):
+            parsed(option)
+    assert parsed("--data.root=[a,b]").data.root == (Path("a"), Path("b"))
+    assert parsed("--data.root=a").data.root == Path("a")

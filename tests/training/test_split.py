@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.encoders import load_encoder, weights_hash
 from avssl.runtime.locks import InUse
@@ -121,14 +122,21 @@ def test_after_ctrl_c_a_run_resumes_where_it_was_unless_its_collection_has_chang
         saved = steps_saved(tmp_path / "stopped" / "checkpoints")
         assert [path.name for path in saved] == ([] if presses == 2 else ["step-00000002.ckpt"])
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    new = sorted(root.rglob("*.mp4"))[0]
-    shutil.copy(new, new.with_name("zz_new.mp4"))
-    with new.with_name("zz_new.mp4").open("ab") as file:
-        file.write(b"\0\0\0\x08free")  # another content
+    new = min(root.rglob("*.mp4")).with_name("zz_new.mp4")
+    content = min(root.rglob("*.mp4")).read_bytes() + b"\0\0\0\x08free"
+    new.write_bytes(content)
     with pytest.raises(SystemExit, match=r"1 of 25 videos are new, 0 are gone.*--data.changed=extend"):
         train(words)
-    new.with_name("zz_new.mp4").unlink()
+    new.unlink()
     capfd.readouterr()
     train(words)
     assert "2 of 4 steps done" in capfd.readouterr().out
     assert weights_hash(load_encoder(tmp_path / "stopped")) == wanted
+    held_out = RunSplit.read(tmp_path / "stopped").held_out
+    new.write_bytes(content)
+    train([*words, "--data.changed=extend"])
+    said = capfd.readouterr().out
+    assert "1 of 25 videos are new, 0 are gone" in said
+    assert "4 of 4 steps done" in said
+    place = open_manifest(root).paths().index(new)
+    assert np.delete(RunSplit.read(tmp_path / "stopped").held_out, place).tolist() == held_out.tolist()
