@@ -6,19 +6,19 @@ import base64
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
 
-from avssl.catalog.annotations import Annotation, annotate
+from avssl.catalog.annotations import Annotated, Lists, annotate
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.table import row_from_info
 from avssl.media import MediaError, probe
 from avssl.media.image import EXTENSIONS as IMAGES
 from avssl.media.motion import scan
-from avssl.runtime.files import Journal, digest_of, user_cache
+from avssl.runtime.files import Journal, digest_of, user_cache, write_atomically
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
@@ -108,7 +108,7 @@ def reader_version(motion: bool) -> str:
 def build_index(
     root: str | Path,
     out: str | Path,
-    labels: str = "auto",
+    labels: Lists = "auto",
     group: str | None = None,
     view: str | None = None,
     workers: int | None = None,
@@ -116,6 +116,8 @@ def build_index(
     motion: bool = True,
     retry: bool = False,
     measure: Callable[[str, bool], Row] = measure_file,
+    format: str | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
 ) -> Manifest:
     """Measure the videos in a folder, write their manifest and open it. Nothing is written to that folder.
 
@@ -134,6 +136,8 @@ def build_index(
         motion: decode every file, for its motion profile and to find damage; otherwise only packets are read.
         retry: measure rejected files again even if they haven't changed.
         measure: function that measures one file, called with (path, motion) in another process.
+        format: format of the lists in ``labels``, see :func:`avssl.catalog.listing.read_list`.
+        columns: their columns, see there.
 
     Raises:
         MediaError: if there is nothing to index.
@@ -141,7 +145,9 @@ def build_index(
     """
     root, out = Path(os.path.abspath(root)), Path(os.path.abspath(out))
     files = find_media(root)
-    notes = annotate(root, [file.path for file in files], labels, group, view)
+    annotated = annotate(root, [file.path for file in files], labels, group, view, format, columns)
+    _tell(annotated, out)
+    notes = _whole_files(files, annotated)
     reader = reader_version(motion)
     with Journal(out.with_name(out.name + ".journal")) as journal:
         old = Manifest.open(out) if out.exists() else None
@@ -173,6 +179,39 @@ def build_index(
         Manifest.from_rows(rows).write(out)
         journal.remove()
     return Manifest.open(out)
+
+
+class Annotation(NamedTuple):
+    """Class, group and view of a file."""
+
+    label: str | None
+    group: str | None
+    view: str | None
+
+
+def _whole_files(files: Sequence[Found], annotated: Annotated) -> dict[str, Annotation]:
+    notes = {}
+    for file, rows in zip(files, annotated.asked, strict=True):
+        if len(rows) != 1 or rows[0].start is not None:
+            raise ValueError(
+                f"{file.path}: the lists ask for {len(rows)} segments of it; rows of whole files are needed"
+            )
+        labels = rows[0].labels or ()
+        notes[file.path] = Annotation(labels[0] if len(labels) == 1 else None, rows[0].group, rows[0].view)
+    return notes
+
+
+def _tell(annotated: Annotated, out: Path) -> None:
+    """Print what the user should know of the lists, and write the names without a file beside the manifest."""
+    for note in annotated.notes:
+        print(note, file=sys.stderr)
+    listing = out.with_name(out.name + ".missing.txt")
+    if annotated.missing:
+        text = "".join(f"{name}\n" for name in annotated.missing)
+        write_atomically(listing, lambda file: file.write(text.encode()))
+        print(f"the names of all are in {listing}", file=sys.stderr)
+    else:
+        listing.unlink(missing_ok=True)
 
 
 def _measured(job: tuple[Callable[[str, bool], Row], str, bool]) -> Row:
