@@ -54,8 +54,12 @@ def detect(path: Path, settings: Settings, headers: Mapping[str, frozenset[str]]
     Raises:
         ValueError: if it has neither the declared columns (or ``path`` and another one) nor those of a format.
     """
+    if settings.columns:
+        return None
     there = columns_of(path, settings)
-    if settings.columns or there is None or "path" in there:
+    if there is None:
+        there = next((list(record) for _, record in records(path, settings)), ["path"])
+    if "path" in there:
         return None
     found = [name for name, header in headers.items() if header and header <= set(there)]
     if len(found) > 1:
@@ -100,7 +104,8 @@ def mapped(path: Path, settings: Settings, columns: Mapping[str, str], loose: bo
     for line, record in records(path, settings, frozenset(columns.values())):
         seen |= record.keys()
         try:
-            yield entry(line, record, columns, settings)
+            present = {key: name for key, name in columns.items() if name in record} if loose else columns
+            yield entry(line, record, present, settings)
         except ValueError as error:
             raise ValueError(f"{path}, line {line}: {error}") from error
     absent = [name for name in columns.values() if name not in seen]
@@ -121,10 +126,11 @@ def entry(line: int, record: Record, columns: Mapping[str, str], settings: Setti
             raise ValueError(f"{key} holds the end of a line: {text!r}. Is a quote not closed?")
     path = texts["path"]
     if path is None:
-        raise ValueError(f"no file: the field {columns['path']} is empty")
+        raise ValueError(f"it names no file: {columns.get('path', 'path')} is empty")
     start, stop = span(values, settings.unit)
     labels = classes(values, settings)
-    return Entry(line, (Place(path, start, stop),), labels, texts["group"], texts["view"], texts["name"])
+    joined = "labels" in columns
+    return Entry(line, (Place(path, start, stop),), labels, texts["group"], texts["view"], texts["name"], joined=joined)
 
 
 def span(values: Mapping[str, Any], unit: str) -> tuple[float | None, float | None]:

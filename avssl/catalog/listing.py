@@ -101,7 +101,7 @@ class _Joined:
     """Rows gathered by file."""
 
     def __init__(self, listed: Listed) -> None:
-        self._listed, self._merge = listed, listed.spec.merge
+        self._listed = listed
         self._rows: dict[tuple[int, float | None, float | None], list[tuple[Asked, str]]] = {}
         self._names: set[str] = set()
         self._twice: Counter[str] = Counter()
@@ -127,7 +127,7 @@ class _Joined:
         if any(row[3:] == asked[3:] and (start is None or row.name == name) for row, _ in rows):
             self._repeated += 1
             return
-        if rows and self._merge:
+        if rows and entry.joined:
             kept = rows[0][0]
             both = None if kept.labels is None and labels is None else distinct((kept.labels or ()) + (labels or ()))
             rows[0] = (kept._replace(labels=both), rows[0][1])

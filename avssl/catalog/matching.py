@@ -118,8 +118,10 @@ class Places:
                 return place, found
         return None
 
-    def _position(self, name: str, hints: tuple[str, ...], folder: Path | None) -> int | None:
-        name = _relative(clean(name), self._root)
+    def _position(self, given: str, hints: tuple[str, ...], folder: Path | None) -> int | None:
+        name = _relative(clean(given), self._root)
+        if "://" in given or name.startswith("../"):
+            return None
         if name in self._by_path:
             return self._by_path[name]
         if folder is not None and self._root is not None and folder.is_relative_to(self._root):

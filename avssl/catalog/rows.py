@@ -55,6 +55,8 @@ class Entry(NamedTuple):
         hints: folders that decide between several files of one name (the class, the side of a split).
         kind: ``"file"``, or what the name stands for: all files in a ``"folder"``, of a webdataset ``"key"``, or all
             ``"clips"`` (``NAME_00000``) cut from one recording.
+        joined: rows of the same seconds of the same file are one row with the classes of all.
+        side: side of a split, as the list has it.
     """
 
     line: int
@@ -65,6 +67,8 @@ class Entry(NamedTuple):
     name: str | None = None
     hints: tuple[str, ...] = ()
     kind: str = "file"
+    joined: bool = False
+    side: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,6 @@ class Format:
         header: columns by which a table without a declared format is recognised; empty for none.
         pattern: the lists in a folder that is given instead of a list.
         default: the same for the collection itself; empty if the list must be given.
-        merge: rows of the same seconds of the same file are one, with the classes of all.
         once: a recording is expected in one row; others are told.
         group_of: finds a file's group from the collection's folder and the file's path.
         mapped: declared columns may take the place of the format's own.
@@ -131,7 +134,6 @@ class Format:
     header: frozenset[str] = frozenset()
     pattern: str = ""
     default: str = ""
-    merge: bool = False
     once: bool = False
     group_of: Callable[[Path | None, str], str | None] | None = None
     mapped: bool = False

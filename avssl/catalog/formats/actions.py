@@ -95,7 +95,7 @@ def _span(segment: list[float]) -> tuple[float, float]:
 def _asked(number: int, video: str, actions: list[Action], settings: Settings) -> Iterator[Entry]:
     """Yield a row per action, or one with the classes of all."""
     if settings.option == "videos":
-        yield Entry(number, (Place(video),), distinct(label for label, _, _ in actions))
+        yield Entry(number, (Place(video),), distinct(label for label, _, _ in actions), joined=True)
     else:
         for label, start, stop in actions:
             yield Entry(number, (Place(video, start, stop),), (label,))
@@ -128,7 +128,7 @@ def ava(path: Path, settings: Settings) -> Iterator[Entry]:
     for (video, second), labels in shown.items():
         name = f"{video}_{second:04g}"
         place = Place(video, second - around, second + around)
-        yield Entry(lines[video, second], (place,), distinct(labels), group=video, name=name)
+        yield Entry(lines[video, second], (place,), distinct(labels), group=video, name=name, joined=True)
     if passed:
         settings.told.append(f"{path}: {passed} rows are of seconds that the list of excluded ones names")
 
@@ -146,7 +146,7 @@ def _excluded(path: Path, settings: Settings) -> set[tuple[str, float]]:
 
 FORMATS: Mapping[str, Any] = {
     "charades": Format(charades, ("", "videos"), header=frozenset({"id", "actions", "length"})),
-    "multithumos": Format(multithumos, ("", "videos"), pattern="*.txt", merge=True),
+    "multithumos": Format(multithumos, ("", "videos"), pattern="*.txt"),
     "activitynet": Format(activitynet, ("", "videos")),
-    "ava": Format(ava, ("3", "#"), merge=True),
+    "ava": Format(ava, ("3", "#")),
 }

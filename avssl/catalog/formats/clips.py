@@ -40,9 +40,10 @@ def kinetics(path: Path, settings: Settings) -> Iterator[Entry]:
             video, start, stop = _field(row, "youtube_id"), seconds(row["time_start"]), seconds(row["time_end"])
             name = f"{video}_{int(start):06d}_{int(stop):06d}"
             labels = classes({"label": row.get("label")}, settings)
-            hints = (*(labels or ()), *filter(None, [row.get("split")]))
+            side = row.get("split") or None
+            hints = (*(labels or ()), *filter(None, [side]))
             places = cut_or_whole(video, start, stop, settings, (name,))
-            yield Entry(line, places, labels, group=video, name=name, hints=hints)
+            yield Entry(line, places, labels, group=video, name=name, hints=hints, side=side)
 
 
 def vggsound(path: Path, settings: Settings) -> Iterator[Entry]:

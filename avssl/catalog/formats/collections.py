@@ -48,7 +48,7 @@ def hmdb51(path: Path, settings: Settings) -> Iterator[Entry]:
             name, _, side = text.rpartition(" ")
             if side not in ("0", "1", "2") or not name:
                 raise ValueError(f"expected `name.avi 0|1|2`, got {text!r}")
-            yield Entry(line, (Place(name.strip()),), (named[1],), hints=(named[1],))
+            yield Entry(line, (Place(name.strip()),), (named[1],), hints=(named[1],), side=side)
 
 
 def ssv2(path: Path, settings: Settings) -> Iterator[Entry]:
