@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -136,7 +137,7 @@ def ava(path: Path, settings: Settings) -> Iterator[Entry]:
 def _excluded(path: Path, settings: Settings) -> set[tuple[str, float]]:
     """Read the lists of excluded seconds beside a list, given with it or not."""
     found = set()
-    side = path.name.split("_v")[0]
+    side = re.split(r"_v\d", path.stem)[0]
     for file in sorted(path.parent.glob(f"{side}_excluded_timestamps*.csv")):
         for line, row in Rows(file, settings):
             with at_line(file, line):
