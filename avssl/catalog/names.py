@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from avssl.catalog.records import Rows
+from avssl.catalog.records import Rows, columns_of, table
 from avssl.catalog.rows import Settings, clean
 from avssl.catalog.texts import text_lines
 
@@ -52,19 +52,23 @@ def read_names(path: Path, encoding: str = "") -> dict[str, str]:
 
 
 def _from_table(path: Path, encoding: str) -> list[tuple[str, str]]:
-    rows = Rows(path, Settings(encoding=encoding))
-    found = list(rows)
-    header = found[0][1] if found else []
-    ids = [header.index(name) for name in IDS if name in header]
-    named = next((header.index(name) for name in NAMES if name in header), None)
+    settings = Settings(encoding=encoding)
+    header = columns_of(path, settings) or []
+    ids = [name for name in IDS if name in header]
+    named = next((name for name in NAMES if name in header), None)
     if ids and named is not None:
-        return [(fields[column], fields[named]) for _, fields in found[1:] for column in ids]
-    if any(len(fields) != 2 for _, fields in found):
-        line = next(line for line, fields in found if len(fields) != 2)
-        raise ValueError(
-            f"{path}, line {line}: expected a class id and a class name, or a header with {IDS} and {NAMES}"
-        )
-    pairs = [(fields[0], fields[1]) for _, fields in found]
+        return [(row[column], row[named]) for _, row in table(path, settings) for column in ids]
+    pairs = []
+    for line, fields in Rows(path, settings):
+        if len(fields) != 2:
+            why = f"expected a class id and a class name, or a header with one of {IDS} and one of {NAMES}"
+            raise ValueError(f"{path}, line {line}: {why}")
+        pairs.append((fields[0], fields[1]))
+    return _ids_first(pairs)
+
+
+def _ids_first(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Turn pairs of a name and a number round."""
     backwards = all(name.isdigit() for _, name in pairs) and not all(key.isdigit() for key, _ in pairs)
     return [(name, key) for key, name in pairs] if backwards else pairs
 
@@ -78,9 +82,7 @@ def _from_json(path: Path, encoding: str) -> list[tuple[str, str]]:
         return [(str(number), _joined(name)) for number, name in enumerate(found)]
     if not isinstance(found, dict):
         raise ValueError(f"{path}: expected class names by id, got {type(found).__name__}")
-    pairs = [(key, _joined(value)) for key, value in found.items()]
-    backwards = all(name.isdigit() for _, name in pairs) and not all(key.isdigit() for key, _ in pairs)
-    return [(name, key) for key, name in pairs] if backwards else pairs
+    return _ids_first([(key, _joined(value)) for key, value in found.items()])
 
 
 def _joined(name: Any) -> str:

@@ -83,7 +83,7 @@ def lerobot_v3(path: Path, settings: Settings) -> Iterator[Entry]:
         name for name in there if name.startswith("videos/") or name in ("episode_index", "tasks", "length")
     )
     episodes = list(records(path, settings, wanted))
-    rate = _rate(path, [row for _, row in episodes])
+    rate = _rate(path, episodes)
     ends: dict[tuple[str, int, int], tuple[int, int]] = {}  # of each file's last episode: its number and its last frame
     drifted: dict[str, float] = {}
     for line, row in episodes:
@@ -123,18 +123,17 @@ def _cameras(row: Record) -> list[str]:
     return [name.removeprefix("videos/").removesuffix(ending) for name in names]
 
 
-def _rate(path: Path, episodes: list[Record]) -> Fraction:
+def _rate(path: Path, episodes: list[tuple[int, Record]]) -> Fraction:
     """Return frames per second: from ``meta/info.json``, else from the episodes' lengths."""
     for folder in path.parents:
         info = folder / "info.json"
         if info.is_file():
             return Fraction(str(json.loads(info.read_text(encoding="utf-8"))["fps"]))
-    spans = [
-        (row["length"], row[f"videos/{key}/to_timestamp"] - row[f"videos/{key}/from_timestamp"])
-        for row in episodes
-        for key in _cameras(row)
-    ]
-    rates = [length / span for length, span in spans if span > 0]
+    rates = []
+    for line, row in episodes:
+        with at_line(path, line):
+            spans = [row[f"videos/{key}/to_timestamp"] - row[f"videos/{key}/from_timestamp"] for key in _cameras(row)]
+            rates += [row["length"] / span for span in spans if span > 0]
     if not rates:
         raise ValueError(f"{path}: no episode lasts, so its frame rate isn't known. Keep meta/info.json beside it")
     rate = statistics.median(rates)
