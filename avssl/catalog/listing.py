@@ -79,10 +79,11 @@ class Listed:
         """
         places, joined = Places(paths, root), _Joined(self)
         self.settings.told.clear()
+        besides = {file: places.beside(file) for file in self.files}
         for file, entry in self:
             joined.num_rows += 1
             try:
-                found = places.find(entry, file.parent)
+                found = places.find(entry, besides[file])
                 if found is None:
                     joined.missing[entry.places[0].name] = None
                 else:
@@ -102,7 +103,7 @@ class _Joined:
 
     def __init__(self, listed: Listed) -> None:
         self._listed = listed
-        self._rows: dict[tuple[int, float | None, float | None], list[tuple[Asked, str]]] = {}
+        self._rows: dict[tuple[int, float | None, float | None], list[tuple[Asked, Path, int]]] = {}
         self._names: set[str] = set()
         self._twice: Counter[str] = Counter()
         self._sources: Counter[str] = Counter()
@@ -114,27 +115,28 @@ class _Joined:
     def add(
         self, file: Path, entry: Entry, position: int, start: float | None, stop: float | None, group: str | None
     ) -> None:
-        place = f"{file}, line {entry.line}"
         self._segments |= start is not None
         if start is not None and stop is not None and (start < 0 or start >= stop):
             why = "before the file begins" if start < 0 else "it ends before it begins" if start > stop else "empty"
-            self._rejected.append(f"{place}: {start:g} to {stop:g} s of {entry.places[0].name}: {why}")
+            self._rejected.append(
+                f"{file}, line {entry.line}: {start:g} to {stop:g} s of {entry.places[0].name}: {why}"
+            )
             return
         labels = None if entry.labels is None else distinct(entry.labels)
         name = entry.name
         asked = Asked(name, start, stop, labels, group, entry.view)
         rows = self._rows.setdefault((position, start, stop), [])
-        if any(row[3:] == asked[3:] and (start is None or row.name == name) for row, _ in rows):
+        if any(row[3:] == asked[3:] and (start is None or row.name == name) for row, _, _ in rows):
             self._repeated += 1
             return
         if rows and entry.joined:
             kept = rows[0][0]
             both = None if kept.labels is None and labels is None else distinct((kept.labels or ()) + (labels or ()))
-            rows[0] = (kept._replace(labels=both), rows[0][1])
+            rows[0] = (kept._replace(labels=both), *rows[0][1:])
             return
         if rows and start is None:
-            earlier, where = rows[0]
-            where = where.removeprefix(f"{file}, ")
+            earlier, other, line = rows[0]
+            where = f"line {line}" if other == file else f"{other}, line {line}"
             raise ValueError(
                 f"{entry.places[0].name!r} was already given in {where} as {_shown(earlier)}; now it is {_shown(asked)}"
                 ". For files of several classes, declare the column as `labels`"
@@ -146,12 +148,12 @@ class _Joined:
             self._names.add(name)
         if self._listed.spec.once and group is not None:
             self._sources[group] += 1
-        rows.append((asked, place))
+        rows.append((asked, file, entry.line))
 
     def result(self, num_paths: int) -> Matched:
         asked: dict[int, list[Asked]] = {}
         for (position, _, _), rows in self._rows.items():
-            asked.setdefault(position, []).extend(row for row, _ in rows)
+            asked.setdefault(position, []).extend(row for row, _, _ in rows)
         for rows_of in asked.values():
             rows_of.sort(key=lambda row: (row.start or 0.0, row.stop or 0.0))
         missing = list(self.missing)

@@ -88,19 +88,25 @@ class Places:
             found[key(parts[-1])].append(index)
         return found
 
-    def find(self, entry: Entry, folder: Path | None = None) -> tuple[Place, list[int]] | None:
+    def beside(self, file: Path) -> str:
+        """Return what a list's own folder is called within the collection, with a slash; empty if it is outside."""
+        if self._root is None or not file.parent.is_relative_to(self._root):
+            return ""
+        return "".join(f"{part}/" for part in file.parent.relative_to(self._root).parts)
+
+    def find(self, entry: Entry, beside: str = "") -> tuple[Place, list[int]] | None:
         """Return the name of an entry's file that exists, and the positions of the files that it means.
 
         Args:
             entry: a row of a list.
-            folder: where the list is; its paths may be relative to it.
+            beside: what paths may begin with that are relative to the list, from :meth:`beside`.
 
         Raises:
             ValueError: if a name means one file and several fit; the message names two.
         """
         if entry.kind == "file":
             for place in entry.places:
-                position = self._position(place.name, entry.hints, folder)
+                position = self._position(place.name, entry.hints, beside)
                 if position is not None:
                     return place, [position]
             return None
@@ -118,20 +124,24 @@ class Places:
                 return place, found
         return None
 
-    def _position(self, given: str, hints: tuple[str, ...], folder: Path | None) -> int | None:
-        name = _relative(clean(given), self._root)
-        if "://" in given or name.startswith("../"):
-            return None
-        if name in self._by_path:
-            return self._by_path[name]
-        if folder is not None and self._root is not None and folder.is_relative_to(self._root):
-            beside = _relative(str(folder / name), self._root)
-            if beside in self._by_path:
-                return self._by_path[beside]
-        found = self._by_parts(tuple(name.split("/")), hints)
-        return self._by_parts(tuple(name.split("\\")), hints) if found is None and "\\" in name else found
+    def _position(self, given: str, hints: tuple[str, ...], beside: str) -> int | None:
+        name = clean(given)
+        if name.startswith((".", "/", "\\")) or "//" in name or "/." in name or ":" in name:
+            if "://" in name:
+                return None
+            name = _relative(name, self._root)
+            if name.startswith("../"):
+                return None
+        position = self._by_path.get(name)
+        if position is None and beside:
+            position = self._by_path.get(beside + name)
+        if position is None:
+            position = self._by_parts(name.split("/"), hints)
+        if position is None and "\\" in name:
+            position = self._by_parts(name.split("\\"), hints)
+        return position
 
-    def _by_parts(self, parts: tuple[str, ...], hints: tuple[str, ...]) -> int | None:
+    def _by_parts(self, parts: Sequence[str], hints: tuple[str, ...]) -> int | None:
         """Find the file whose path ends like the name, or the name like its path; another suffix is a copy's."""
         *parents, last = parts
         for key in dict.fromkeys((last, stem(last))):
@@ -166,8 +176,7 @@ def key_of(name: str) -> tuple[str, str]:
 
 def _agree(parents: Sequence[str], folders: Sequence[str]) -> bool:
     """Return whether one of two sequences of folders ends with the other."""
-    shared = min(len(parents), len(folders))
-    return list(parents[len(parents) - shared :]) == list(folders[len(folders) - shared :])
+    return all(one == other for one, other in zip(reversed(parents), reversed(folders), strict=False))
 
 
 def _folded(folder: str) -> str:
