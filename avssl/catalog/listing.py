@@ -170,7 +170,9 @@ class _Joined:
     def _told(self, asked: Mapping[int, list[Asked]], missing: Sequence[str], num_paths: int) -> Iterator[str]:
         title = ", ".join(os.fspath(file) for file in self._listed.files[:SHOWN])
         title += f" and {len(self._listed.files) - SHOWN} more" if len(self._listed.files) > SHOWN else ""
-        yield f"{title} (read as {self._listed.format}): {self.num_rows} rows, {len(asked)} of {num_paths} files named"
+        how = self._listed.format
+        how += f", in {self._listed.settings.encoding}" if self._listed.settings.encoding else ""
+        yield f"{title} (read as {how}): {self.num_rows} rows, {len(asked)} of {num_paths} files named"
         if missing:
             yield f"{len(missing)} listed files are not in the collection, such as {', '.join(missing[:SHOWN])}"
         if self._rejected:

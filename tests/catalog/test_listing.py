@@ -55,7 +55,9 @@ def test_parquet_and_ids_as_keys(tmp_path):
 
 def test_latin_1_is_read_only_if_it_is_declared(tmp_path):
     table = write(tmp_path, "l.csv", "path,label\n1.mp4,dîner\n".encode("latin-1"))
-    assert match(table, ["1.mp4"], path="path", label="label", encoding="latin-1").asked[0][0].labels == ("dîner",)
+    found = match(table, ["1.mp4"], path="path", label="label", encoding="latin-1")
+    assert found.asked[0][0].labels == ("dîner",)
+    assert "(read as table, in latin-1)" in found.notes[0]
     with pytest.raises(ValueError, match="there is no such encoding"):
         match(table, ["1.mp4"], path="path", encoding="latin-77")
 
