@@ -52,11 +52,12 @@ def scan(roots: Sequence[Path], labels: str = "auto", group: str | None = None) 
             continue
         folder = root if root.is_dir() else root.parent
         paths = [file.path for file in find_media(root)] if root.is_dir() else [root.name]
-        notes, prefix = annotate(folder, paths, labels, group), f"{name}/" if root.is_dir() else ""
-        found += [
-            Source(folder / path, prefix + path, notes[path].label, notes[path].group or prefix + path)
-            for path in paths
-        ]
+        annotated, prefix = annotate(folder, paths, labels, group), f"{name}/" if root.is_dir() else ""
+        for path, rows in zip(paths, annotated.asked, strict=True):
+            if len(rows) != 1 or rows[0].start is not None:
+                raise ValueError(f"{labels} asks for segments of {path}: a sync dataset is made of whole files")
+            label = rows[0].labels[0] if rows[0].labels and len(rows[0].labels) == 1 else None
+            found.append(Source(folder / path, prefix + path, label, rows[0].group or prefix + path))
     return found
 
 

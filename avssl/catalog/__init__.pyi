@@ -1,9 +1,13 @@
-from .annotations import Annotation as Annotation
+from .annotations import Annotated as Annotated
 from .annotations import annotate as annotate
 from .copies import Prepared as Prepared
 from .copies import prepare as prepare
 from .encode import CopyOptions as CopyOptions
 from .index import build_index as build_index
 from .index import open_manifest as open_manifest
+from .listing import Listed as Listed
+from .listing import Matched as Matched
+from .listing import read_list as read_list
 from .manifest import Manifest as Manifest
+from .rows import Asked as Asked
 from .summary import summarise as summarise

@@ -1,62 +1,146 @@
-"""Class, group and view of each file of a collection, from its folder, its path or a CSV file."""
+"""Class, group and view of each file of a collection, from its folder, its path or annotation lists."""
 
 from __future__ import annotations
 
-import csv
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-SHOWN = 3  # examples in a message
+from avssl.catalog.formats import FORMATS
+from avssl.catalog.listing import SHOWN, read_list
+from avssl.catalog.rows import Asked
+
+SPLITS = frozenset({"dev", "eval", "evaluation", "holdout", "pretrain", "test", "testing", "train", "training"})
+SPLITS |= {"trainval", "val", "valid", "validate", "validation"}
+Lists = str | Path | Sequence[str | Path]
 
 
-class Annotation(NamedTuple):
-    """Class of a file, its group (which must not be split between training and test), and its camera."""
+class Annotated(NamedTuple):
+    """What is asked of the files of a collection.
 
-    label: str | None = None
-    group: str | None = None
-    view: str | None = None
+    Attributes:
+        asked: rows of each file, in the order of the files: one for the whole file, or one per segment; none if lists
+            ask for segments and don't name it.
+        missing: names in the lists without a file.
+        notes: lines to tell the user.
+    """
+
+    asked: list[list[Asked]]
+    missing: list[str]
+    notes: list[str]
 
 
 def annotate(
-    root: Path, paths: Sequence[str], labels: str = "auto", group: str | None = None, view: str | None = None
-) -> dict[str, Annotation]:
-    """Return an annotation for every file of a collection.
+    root: Path,
+    paths: Sequence[str],
+    labels: Lists = "auto",
+    group: str | None = None,
+    view: str | None = None,
+    format: str | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+) -> Annotated:
+    """Return what is asked of every file of a collection.
 
     Args:
         root: folder of the collection.
         paths: files relative to ``root``, with forward slashes.
         labels: ``"folders"`` (the class is the file's folder), ``"none"``, ``"auto"`` (folders, if every file is in
-            a subfolder and there are at least two) or a CSV file with the columns ``path`` (as in ``paths``, or
-            absolute) and ``label``, optionally ``group`` and ``view``. Empty fields mean none.
+            a subfolder, there are at least two, and they aren't all the sides of a split, such as ``train`` and
+            ``val``), or annotation lists. A table has the columns ``path`` (as in ``paths``, or absolute) and
+            ``label``, optionally ``group``, ``view``, ``start``, ``stop`` and ``name``, unless ``format`` or
+            ``columns`` say otherwise.
         group: regular expression searched for in each path; its first capture group counts, or the whole match.
         view: the same for the view.
+        format: format of the lists, see :func:`avssl.catalog.listing.read_list`. With ``labels="auto"``, the lists are
+            where the format has them in a collection.
+        columns: columns of the lists, see :func:`avssl.catalog.listing.read_list`.
 
     Raises:
-        FileNotFoundError: if the CSV file doesn't exist.
-        ValueError: if it is malformed, or an expression doesn't match every path.
+        FileNotFoundError: if a list doesn't exist.
+        ValueError: if one is malformed or names no file of the collection, or an expression doesn't match every path.
     """
-    if labels in ("auto", "folders", "none"):
-        folders = {path: PurePosixPath(path).parent.name or None for path in paths}
-        if labels == "folders" and None in folders.values():
-            loose = [path for path, folder in folders.items() if folder is None]
-            raise ValueError(
-                f"labels=folders: {len(loose)} of {len(paths)} files are in {root} itself and so have no class folder: "
-                f"{loose[:SHOWN]}. Use labels=none or a CSV file"
-            )
-        names = set(folders.values())
-        by_folder = labels == "folders" or (labels == "auto" and None not in names and len(names) > 1)
-        found = {path: Annotation(folders[path] if by_folder else None) for path in paths}
+    if isinstance(labels, str) and labels in ("auto", "folders", "none") and format is None and not columns:
+        found, mine = _by_folder(root, paths, labels), False
     else:
-        found = _from_csv(Path(labels), root, paths)
+        found, mine = _listed(root, paths, labels, format, columns)
     for name, expression in (("group", group), ("view", view)):
         if expression is not None:
-            if any(getattr(annotation, name) is not None for annotation in found.values()):
+            if mine and any(getattr(row, name) is not None for rows in found.asked for row in rows):
                 raise ValueError(f"{name}={expression!r}: {labels} already has a column {name}; give only one of them")
             matched = _search(name, expression, paths)
-            found = {path: annotation._replace(**{name: matched[path]}) for path, annotation in found.items()}
+            asked = [
+                [
+                    row._replace(group=matched[path]) if name == "group" else row._replace(view=matched[path])
+                    for row in rows
+                ]
+                for path, rows in zip(paths, found.asked, strict=True)
+            ]
+            found = found._replace(asked=asked)
+    return found
+
+
+def _by_folder(root: Path, paths: Sequence[str], labels: str) -> Annotated:
+    folders = [PurePosixPath(path).parent.name for path in paths]
+    names, notes = set(folders), []
+    if labels == "folders" and "" in names:
+        loose = [path for path, folder in zip(paths, folders, strict=True) if not folder]
+        raise ValueError(
+            f"labels=folders: {len(loose)} of {len(paths)} files are in {root} itself and so have no class folder: "
+            f"{loose[:SHOWN]}. Use labels=none or a list"
+        )
+    named = labels == "folders" or (labels == "auto" and "" not in names and len(names) > 1)
+    if labels == "auto" and named and {name.casefold() for name in names} <= SPLITS:
+        named = False
+        notes.append(
+            f"{', '.join(sorted(names))} are taken for the sides of a split, not for classes: the files have none. "
+            "Give their list (labels), or labels=folders if these are the classes"
+        )
+    return Annotated([[Asked(labels=(folder,) if named else None)] for folder in folders], [], notes)
+
+
+def _listed(
+    root: Path,
+    paths: Sequence[str],
+    labels: Lists,
+    format: str | None,
+    columns: Mapping[str, str | Sequence[str]] | None,
+) -> tuple[Annotated, bool]:
+    """Return also whether the lists are a table of the user's own, whose groups and views are meant."""
+    lists = _default_lists(root, format) if isinstance(labels, str) and labels == "auto" else labels
+    if isinstance(lists, str) and lists in ("folders", "none"):
+        raise ValueError(f"labels={lists}: format and columns are about lists; give the lists as labels")
+    each = [lists] if isinstance(lists, str | Path) else list(lists)
+    absent = [path for path in each if not Path(path).exists()]
+    if absent:
+        raise FileNotFoundError(f"labels={absent[0]}: no such file; expected `auto`, `folders`, `none` or lists")
+    listed = read_list(each, format, columns)
+    matched = listed.match(paths, root)
+    if matched.num_rows and not matched.asked and not matched.rejected:
+        raise ValueError(
+            f"{', '.join(str(path) for path in each[:SHOWN])}: none of {matched.num_rows} rows names a file in {root}. "
+            f"They name {', '.join(matched.missing[:SHOWN])}; there are {', '.join(paths[:SHOWN])}. Give the folder "
+            "that the list's paths are relative to, or say which column has the names"
+        )
+    notes, unnamed = list(matched.notes), len(paths) - len(matched.asked)
+    if unnamed:
+        notes.append(f"{unnamed} files are in no list: " + ("left out" if matched.segments else "they have no class"))
+    rest: list[Asked] = [] if matched.segments else [Asked()]
+    asked = [matched.asked.get(index, rest) for index in range(len(paths))]
+    return Annotated(asked, matched.missing, notes), listed.format == "table"
+
+
+def _default_lists(root: Path, format: str | None) -> list[Path]:
+    """Return the lists that a format keeps with a collection."""
+    name = (format or "").partition(":")[0]
+    pattern = FORMATS[name].default if name in FORMATS else ""
+    if not name or (name in FORMATS and not pattern):
+        raise ValueError(f"labels=auto: give the lists themselves{f' of {name}' if name else ''} as labels")
+    if name not in FORMATS:
+        raise ValueError(f"format={format}: there is no such format; there are {', '.join(sorted(FORMATS))}")
+    found = sorted(root.glob(pattern))
+    if not found:
+        raise FileNotFoundError(f"{root}: no list of {name} ({pattern}). Give its lists as labels")
     return found
 
 
@@ -73,33 +157,3 @@ def _search(name: str, expression: str, paths: Sequence[str]) -> dict[str, str]:
             "A file without one could end up on both sides of a split: widen the expression"
         )
     return {path: match.group(1 if pattern.groups else 0) for path, match in matches.items() if match is not None}
-
-
-def _from_csv(table: Path, root: Path, paths: Sequence[str]) -> dict[str, Annotation]:
-    if not table.is_file():
-        raise FileNotFoundError(f"labels={table}: no such file; expected `auto`, `folders`, `none` or a CSV file")
-    found = dict.fromkeys(paths, Annotation())
-    seen: dict[str, int] = {}
-    unknown = []
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        missing = [name for name in ("path", "label") if name not in columns]
-        if missing:
-            raise ValueError(f"{table}: columns {missing} are missing; it has {list(columns)}")
-        for row in reader:
-            line, given = reader.line_num, row["path"]
-            path = Path(os.path.relpath(given, root) if os.path.isabs(given) else os.path.normpath(given)).as_posix()
-            if path in seen:
-                raise ValueError(f"{table}, line {line}: {given!r} was already given in line {seen[path]}")
-            seen[path] = line
-            if path not in found:
-                unknown.append(f"line {line}: {given}")
-            else:
-                found[path] = Annotation(row["label"] or None, row.get("group") or None, row.get("view") or None)
-    if unknown:
-        raise ValueError(
-            f"{table}: {len(unknown)} of {len(seen)} paths are not videos in {root}, such as {unknown[:SHOWN]}. "
-            "Give paths relative to that folder"
-        )
-    return found

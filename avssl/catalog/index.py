@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from itertools import chain, islice
@@ -18,31 +18,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avssl.catalog.annotations import annotate
-from avssl.catalog.finding import Found, find_media
+from avssl.catalog.annotations import Lists, annotate
+from avssl.catalog.finding import Found, find_recordings
 from avssl.catalog.known import Known
-from avssl.catalog.listing import Asked
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Hashing, Row, Span, frozen, measure, reader_version, rejection, thawed
+from avssl.catalog.rows import Asked
 from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, canonical, tables_of
 from avssl.media import MediaError
 from avssl.media.places import locate
+from avssl.media.source import Source
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.executors import in_share
-from avssl.runtime.files import Journal, user_cache
+from avssl.runtime.files import Journal, user_cache, write_atomically
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
 PREPARING = "prepare.journal"  # in a folder of training-ready copies
 CHECKED = 20_000  # files of a folder's own manifest whose size is checked when it is opened
-Measure = Callable[[str, bool, Sequence[Span], Hashing], list[Row]]
+Measure = Callable[[Path | Source, bool, Sequence[Span], Hashing], list[Row]]
 
 
 class Job(NamedTuple):
     """One file to measure."""
 
     measure: Measure
-    path: str
+    place: Path | Source
     motion: bool
     spans: Sequence[Span]
     hashing: Hashing
@@ -51,16 +52,18 @@ class Job(NamedTuple):
 def build_index(
     root: str | Path,
     out: str | Path,
-    labels: str = "auto",
+    labels: Lists = "auto",
     group: str | None = None,
     view: str | None = None,
     workers: int | None = None,
     timeout: float = 300.0,
     motion: bool = True,
     retry: bool = False,
-    hashing: Hashing = "full",
+    hashing: Hashing | None = None,
     shard: tuple[int, int] | None = None,
     executor: Executor | None = None,
+    format: str | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
     measure: Measure = measure,
 ) -> Manifest:
     """Measure the videos in a folder, write their manifest and open it. Nothing is written to that folder.
@@ -70,7 +73,7 @@ def build_index(
     result depends on the files alone, not on the number of workers, on shares or on interruptions.
 
     Args:
-        root: the folder.
+        root: the folder, or one in a store, see `avssl.media.places.locate`.
         out: Parquet file to write.
         labels: source of the classes, see :func:`avssl.catalog.annotations.annotate`.
         group: regular expression for the group in the relative path.
@@ -79,10 +82,13 @@ def build_index(
         timeout: seconds after which a file is given up; for each of its hours, if it is longer.
         motion: decode every file, for its motion profile and to find damage; otherwise only packets are read.
         retry: measure rejected files again even if they haven't changed.
-        hashing: how a file's content is identified, see `avssl.catalog.measuring.measure`.
+        hashing: how a file's content is identified, see `avssl.catalog.measuring.measure`; by default ``full``, but
+            ``quick`` in a store, where it would read every byte.
         shard: (I, N) measures only share I of N, counted from 1, and writes no manifest: the same call without it
             gathers what all shares measured. The shares may run at the same time, on machines that share a disk.
         executor: where to measure instead of in processes of this machine; it can't kill, so ``timeout`` doesn't apply.
+        format: format of the lists in ``labels``, see :func:`avssl.catalog.listing.read_list`.
+        columns: their columns, see there.
         measure: function that measures one file, called in another process.
 
     Returns:
@@ -93,16 +99,17 @@ def build_index(
         ValueError: if annotations don't fit the files.
     """
     check_ranges("", {"workers": workers, "timeout": timeout}, workers="[1, inf)", timeout="(0, inf)")
-    locate(root)
-    root, out = Path(os.path.abspath(root)), Path(os.path.abspath(out))
-    files = find_media(root)
-    notes = annotate(root, [file.key for file in files], labels, group, view)
-    asked = [
-        [Asked(None, None, None, (note.label,) if note.label else None, note.group, note.view)]
-        for note in notes.values()
-    ]
+    out, folder = Path(os.path.abspath(out)), locate(root) or Path(os.path.abspath(root))
+    name = str(folder)
+    hashing = hashing or ("full" if isinstance(folder, Path) else "quick")
+    files, said, notes = find_recordings(folder)
+    annotated = annotate(Path(name), [file.key for file in files], labels, group, view, format, columns)
+    _tell([*notes, *annotated.notes], annotated.missing, out)
+    asked = annotated.asked
+    if labels == "auto" and format is None:
+        asked = [_merged(rows, own) for rows, own in zip(asked, said, strict=True)]
     reader = f"{reader_version(motion)}{', quick' if hashing == 'quick' else ''}"
-    inputs = _digest(root, reader, files, asked)
+    inputs = _digest(name, reader, files, asked)
     suffix = ".journal" + (f".{shard[0]}of{shard[1]}" if shard else "")
     with ExitStack() as opened:
         journal = opened.enter_context(Journal(out.with_name(out.name + suffix), keep=False))
@@ -113,32 +120,34 @@ def build_index(
             journal.remove()
             return old
         spans = [[_span(own) for own in every] for every in asked]
-        known = Known(files, spans, _rows(root, old, parts, retry))
+        known = Known(files, spans, _rows(name, old, parts, retry))
         todo = np.flatnonzero(~known.current(files, reader))
         if len(known.rows):
             new = (~known.seen[todo]).sum()
             counts = f"{len(files) - len(todo)} unchanged, {len(todo) - new} changed, {new} new, {known.gone} gone"
-            print(f"{root}: files {counts}", file=sys.stderr)
+            print(f"{name}: files {counts}", file=sys.stderr)
         if shard:
             todo = todo[[in_share(files[place].key, shard) for place in todo]]
         jobs = [
-            Job(measure, os.path.join(root, files[place].key), motion, list(dict.fromkeys(spans[place])), hashing)
+            Job(measure, files[place].place(folder), motion, list(dict.fromkeys(spans[place])), hashing)
             for place in todo
         ]
         limit = None if executor is not None else timeout
-        with Tally(f"Indexing {root.name}", len(jobs)) as tally:
+        with Tally(f"Indexing {Path(name).name}", len(jobs)) as tally:
             for number, result in run_parallel(_measured, jobs, workers, limit, executor):
                 file, own = files[todo[number]], jobs[number].spans
                 if isinstance(result, Failure):
+                    if result.stops is not None:
+                        raise result.stops
                     result = [rejection(f"{result.code}: {result.why}")] * len(own)
-                common = {"root": os.fspath(root), "reader": reader, **file._asdict()}
+                common = {"root": name, "reader": reader, **file._asdict()}
                 rows = [frozen(row | common | {"asked": span}) for row, span in zip(result, own, strict=True)]
                 journal.append(file.key, {"rows": rows})
                 tally.add("ok" if any(row["status"] == "ok" for row in rows) else "rejected")
         if shard:
-            return Manifest(canonical(_rows(root, None, parts, False), out), out.parent)
+            return Manifest(canonical(_rows(name, None, parts, False), out), out.parent)
         del known
-        table = Known(files, spans, _rows(root, old, parts, retry)).wanted()
+        table = Known(files, spans, _rows(name, old, parts, retry)).wanted()
         facts = {b"avssl": json.dumps({"inputs": inputs}).encode()}
         Manifest(canonical(_annotated(table, files, asked).replace_schema_metadata(facts), out), out.parent).write(out)
         for part in parts:
@@ -146,23 +155,50 @@ def build_index(
     return Manifest.open(out)
 
 
+def _tell(notes: Sequence[str], missing: Sequence[str], out: Path) -> None:
+    """Print what the user should know of the lists, and write the names without a file beside the manifest."""
+    for note in notes:
+        print(note, file=sys.stderr)
+    listing = out.with_name(out.name + ".missing.txt")
+    if missing:
+        text = "".join(f"{name}\n" for name in missing)
+        write_atomically(listing, lambda file: file.write(text.encode()))
+        print(f"the names of all are in {listing}", file=sys.stderr)
+    else:
+        listing.unlink(missing_ok=True)
+
+
+def _merged(rows: list[Asked], said: Asked | None) -> list[Asked]:
+    """Complete what folders say by what an archive says of its recording, which counts more."""
+    if said is None:
+        return rows
+    return [
+        row._replace(
+            name=said.name,
+            labels=row.labels if said.labels is None else said.labels,
+            group=row.group or said.group,
+        )
+        for row in rows
+    ]
+
+
 def _span(asked: Asked) -> Span:
     return None if asked.start is None and asked.stop is None else (asked.start, asked.stop)
 
 
 def _measured(job: Job) -> list[Row]:
-    return job.measure(job.path, job.motion, job.spans, job.hashing)
+    return job.measure(job.place, job.motion, job.spans, job.hashing)
 
 
-def _digest(root: Path, reader: str, files: Sequence[Found], asked: Sequence[Sequence[Asked]]) -> str:
+def _digest(root: str, reader: str, files: Sequence[Found], asked: Sequence[Sequence[Asked]]) -> str:
     """Hash everything that a manifest depends on."""
-    digest = hashlib.sha256(json.dumps([os.fspath(root), reader]).encode())
+    digest = hashlib.sha256(json.dumps([root, reader]).encode())
     for file, every in zip(files, asked, strict=True):
         digest.update(repr((tuple(file), [tuple(own) for own in every])).encode())
     return digest.hexdigest()
 
 
-def _rows(root: Path, old: Manifest | None, journals: Sequence[Journal], retry: bool) -> pa.Table:
+def _rows(root: str, old: Manifest | None, journals: Sequence[Journal], retry: bool) -> pa.Table:
     """Return the rows of an earlier manifest, with ``retry`` only the usable ones, and those of journals."""
     tables = [SCHEMA.empty_table()]
     if old is not None:
@@ -170,7 +206,7 @@ def _rows(root: Path, old: Manifest | None, journals: Sequence[Journal], retry: 
     entries = chain.from_iterable(journal.read() for journal in journals)
     tables += tables_of(thawed(row) for _, value in entries for row in value["rows"])
     rows = pa.concat_tables(table.replace_schema_metadata() for table in tables).unify_dictionaries()
-    return rows.filter(pc.equal(rows.column("root"), os.fspath(root)))
+    return rows.filter(pc.equal(rows.column("root"), root))
 
 
 def _annotated(table: pa.Table, files: Sequence[Found], asked: Sequence[Sequence[Asked]]) -> pa.Table:
@@ -197,9 +233,10 @@ def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
     """Open the manifest of a collection.
 
     Args:
-        root: a manifest (``.parquet`` or ``.arrow``); a folder, which is indexed into the user's cache on first use and
-            checked by size and modification time later, unless it has its own ``videos.parquet`` (written by
-            ``avssl prepare``, for example); or a list of these, which are joined.
+        root: a manifest (``.parquet`` or ``.arrow``); a folder, or one in a store (``NAME:prefix`` or its address), which
+            is indexed into the user's cache on first use and checked by size and modification time or version later,
+            unless it has its own ``videos.parquet`` (written by ``avssl prepare``, for example); or a list of these,
+            which are joined.
 
     Raises:
         FileNotFoundError: if there is no such manifest.
@@ -208,7 +245,11 @@ def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
     """
     if not isinstance(root, str | Path):
         return Manifest.concat([open_manifest(part) for part in root])
-    locate(root)
+    place = locate(root)
+    if place is not None and Path(place.prefix).suffix in (".parquet", ".arrow"):
+        raise MediaError(str(place), "manifest", "a manifest is read from a local file", "Copy it here")
+    if place is not None:
+        return build_index(str(place), _index_of(str(place)))
     root = Path(os.path.abspath(root))
     if root.suffix in (".parquet", ".arrow"):
         return Manifest.open(root)
@@ -217,8 +258,11 @@ def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
         return _checked(Manifest.open(own), own)
     if (root / PREPARING).exists():
         raise MediaError(root, "unfinished", "not all copies are made", "Run `avssl prepare` again to resume.")
-    out = user_cache() / "index" / hashlib.sha256(os.fsencode(root)).hexdigest()[:24] / "videos.parquet"
-    return build_index(root, out)
+    return build_index(root, _index_of(root))
+
+
+def _index_of(root: str | Path) -> Path:
+    return user_cache() / "index" / hashlib.sha256(os.fsencode(root)).hexdigest()[:24] / "videos.parquet"
 
 
 def _checked(manifest: Manifest, own: Path) -> Manifest:

@@ -229,8 +229,9 @@ class Manifest:
 
     @property
     def roots(self) -> list[Path]:
-        """Root folders of the videos."""
-        return [self._base / root for root in self.column("root").unique().to_pylist()]
+        """Local root folders of the videos."""
+        local = self.column("root").filter(self.column("store").is_null())
+        return [self._base / root for root in local.unique().to_pylist()]
 
     @property
     def rejected(self) -> list[Rejected]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,11 +13,14 @@ import av
 
 from avssl.catalog.table import row_from_info
 from avssl.media import MediaError
+from avssl.media.files import path_of
 from avssl.media.motion import scan_frames
 from avssl.media.probing import probe_frames
 from avssl.media.segments import cut
-from avssl.media.source import SourceError
-from avssl.runtime.files import CHUNK, digest_of
+from avssl.media.source import Source, SourceError
+from avssl.media.tar import members
+from avssl.media.window import open_range, reading
+from avssl.runtime.files import CHUNK
 
 READER = 2  # increment when measurements change
 Row = dict[str, Any]
@@ -24,24 +28,34 @@ Span: TypeAlias = tuple[float | None, float | None] | None  # start and stop in 
 Hashing = Literal["full", "quick"]
 
 
-def measure(path: str, motion: bool, spans: Sequence[Span] = (None,), hashing: Hashing = "full") -> list[Row]:
+def measure(
+    place: Path | Source, motion: bool, spans: Sequence[Span] = (None,), hashing: Hashing = "full"
+) -> list[Row]:
     """Return the columns of each segment's row that depend on the file's content alone.
 
     The file is read once, however many segments it has.
 
     Args:
-        path: the file.
+        place: the file, or where its bytes are.
         motion: decode all frames, for the motion profile and to find where decoding fails.
         spans: segments, see `avssl.media.segments.cut`.
         hashing: ``full`` for the SHA-256 of all bytes; ``quick`` for that of the size and the first and last MiB,
-            marked as such, which sees most changes but is no proof that two files are the same.
+            marked as such, which sees most changes but is no proof that two files are the same; of an object, its
+            version.
+
+    Raises:
+        SourceError: if bytes can't be had now.
     """
     try:
-        content = digest_of(Path(path)) if hashing == "full" else quick_digest(Path(path))
-        info, times = probe_frames(path)
+        if isinstance(place, Source) and not place.member and path_of(place).suffix.lower() == ".tar":
+            with closing(open_range(place)) as archive:
+                for _ in members(archive, str(place)):
+                    pass
+        content = mark_of(place, hashing)
+        info, times = probe_frames(place)
         moved = None
         if motion:
-            info, times, moved = scan_frames(Path(path), info)
+            info, times, moved = scan_frames(place, info)
     except SourceError:
         raise
     except MediaError as error:
@@ -62,17 +76,25 @@ def measure(path: str, motion: bool, spans: Sequence[Span] = (None,), hashing: H
 
 def measure_file(path: str, motion: bool) -> Row:
     """Return the columns of a whole file's row that depend on its content alone, see :func:`measure`."""
-    return measure(path, motion)[0]
+    return measure(Path(path), motion)[0]
 
 
-def quick_digest(path: Path) -> str:
-    """Return ``edge:`` and the SHA-256 of a file's size and its first and last MiB."""
-    with open(path, "rb") as file:
+def mark_of(place: Path | Source, hashing: Hashing) -> str:
+    """Return what identifies the bytes of a recording, see :func:`measure`."""
+    if isinstance(place, Source) and place.store and hashing == "quick":
+        where = f"+{place.offset}" if place.member else ""
+        return f"etag:{place.store}:{place.etag}{where}"
+    digest = hashlib.sha256()
+    with reading(place) as file:
+        if hashing == "full":
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+            return digest.hexdigest()
         size = file.seek(0, 2)
-        digest = hashlib.sha256(str(size).encode())
-        for place in (0, max(0, size - CHUNK)):
-            file.seek(place)
-            digest.update(file.read(CHUNK))
+        digest.update(str(size).encode())
+        for start in (0, max(0, size - CHUNK)):
+            file.seek(start)
+            digest.update(file.read(min(CHUNK, size - start)))
     return f"edge:{digest.hexdigest()}"
 
 

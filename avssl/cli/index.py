@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from avssl.catalog.formats import FORMATS
 from avssl.catalog.index import build_index
 from avssl.catalog.summary import summarise
 from avssl.runtime.parser import Parser
@@ -17,12 +19,23 @@ def parser() -> Parser:
         description="Measure the videos below a folder and write their manifest.",
         examples=[
             r"avssl index VIDEOS -o videos.parquet --group 'seq\d+'",
+            "avssl index EPIC -o epic.parquet --labels EPIC_100_train.csv --format epic_kitchens:noun",
+            "avssl index VIDEOS -o videos.parquet --labels list.csv --columns path=file,start=t0,stop=t1,label=class",
         ],
     )
     made.add_argument("root", type=Path, help="folder of videos; nothing is written there")
     made.add_argument("-o", "--out", type=Path, required=True, help="manifest to write, a .parquet file")
     made.add_argument(
-        "--labels", default="auto", help="auto, folders, none, or a CSV with columns path,label[,group,view]"
+        "--labels",
+        action="append",
+        help="auto (default), folders, none, or a list: a table with the columns path,label[,group,view,start,stop], "
+        "or of the format or the columns given; may be given several times",
+    )
+    made.add_argument("--format", type=str | None, help=f"format of the lists: {', '.join(sorted(FORMATS))}")
+    made.add_argument(
+        "--columns",
+        type=str | None,
+        help="columns of the lists, and how they are written: path=filename,start=t0,stop=t1,label=class,unit=ms,...",
     )
     made.add_argument("--group", type=str | None, help="regular expression that finds the group in the relative path")
     made.add_argument("--view", type=str | None, help="regular expression that finds the camera in the relative path")
@@ -33,8 +46,32 @@ def parser() -> Parser:
     return made
 
 
+def parse_columns(text: str) -> dict[str, str | list[str]]:
+    """Read ``path=filename,start=t0``; a value may hold commas, and ``names`` may be given several times.
+
+    Raises:
+        ValueError: for a part without ``=``, or another key given twice.
+    """
+    columns: dict[str, str | list[str]] = {}
+    names = []
+    for part in re.split(r",(?=[a-z]+=)", text) if text else ():
+        key, equals, value = part.partition("=")
+        if not equals or not value:
+            raise ValueError(f"--columns: expected key=column, got {part!r}")
+        if key == "names":
+            names.append(value)
+        elif key in columns:
+            raise ValueError(f"--columns: {key} is given twice")
+        else:
+            columns[key] = value
+    return {**columns, "names": names} if names else columns
+
+
 def run(words: Sequence[str]) -> None:
     """Index, and print the summary."""
     options = vars(parser().parse_args(words))
     root, out, motion = options.pop("root"), options.pop("out"), not options.pop("no_motion")
+    given = options["labels"] or ["auto"]
+    options["labels"] = given[0] if len(given) == 1 else given
+    options["columns"] = parse_columns(options["columns"] or "")
     print(f"{summarise(build_index(root, out, motion=motion, **options))}\nwritten to {out}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avssl.catalog.index import open_manifest
+from avssl.catalog.listing import Listed, read_list
 from avssl.catalog.manifest import Manifest
+from avssl.catalog.matching import Places
+from avssl.catalog.records import columns_of
+from avssl.catalog.rows import Entry, Place, Settings
+from avssl.catalog.texts import text_lines
 from avssl.evaluation.splits import Fold, Folds, TrainTest, check_apart, groups_of, search_group
 
 
@@ -29,17 +32,14 @@ class UCF101Lists:
     splits: tuple[int, ...] = (1, 2, 3)
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        known = {(path.parent.name, path.name): index for index, path in enumerate(videos.paths())}
+        places = _places(videos)
         groups = [f"{path.parent.name}/{search_group(r'_g(?P<group>[0-9]+)_', path)[1]}" for path in videos.paths()]
         folds = []
         for number in self.splits:
-            train, test = (self._side(f"{side}list{number:02d}.txt", known) for side in ("train", "test"))
+            files = [self.lists / f"{side}list{number:02d}.txt" for side in ("train", "test")]
+            train, test = (_positions(file, _entries(file, "ucf101"), places) for file in files)
             folds.append(Fold(f"split{number}", train, test))
         return Folds(tuple(folds), tuple(groups), official=True)
-
-    def _side(self, name: str, known: Mapping[tuple[str, str], int]) -> tuple[int, ...]:
-        names = [line.split()[0].split("/") for line in _lines(self.lists / name)]
-        return _positions(self.lists / name, [(parts[-2], parts[-1]) for parts in names], known)
 
 
 @dataclass(frozen=True)
@@ -55,54 +55,77 @@ class HMDB51Lists:
     splits: tuple[int, ...] = (1, 2, 3)
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        known = {(path.parent.name, path.name): index for index, path in enumerate(videos.paths())}
-        folds = []
+        places, folds = _places(videos), []
         for number in self.splits:
             sides: dict[str, list[int]] = {"1": [], "2": []}
             for name in videos.classes:
                 file = self.lists / f"{name}_test_split{number}.txt"
-                rows = [line.split() for line in _lines(file)]
+                entries = _entries(file, "hmdb51")
                 for side, kept in sides.items():
-                    kept += _positions(file, [(name, row[0]) for row in rows if row[1] == side], known)
+                    kept += _positions(file, [entry for entry in entries if entry.side == side], places)
             folds.append(Fold(f"split{number}", tuple(sides["1"]), tuple(sides["2"])))
         return Folds(tuple(folds), groups_of(videos, None), official=True)
 
 
 class CSVLists:
-    """One split from CSV files, as published with Kinetics.
+    """One split from two lists, as published with Kinetics.
 
-    A row names its video by ``path`` (its last parts) or by ``youtube_id, time_start, time_end`` (the file is then
-    called ``<id>_<start, 6 digits>_<end, 6 digits>`` or ``<id>``). A ``group`` column is used.
+    They say which videos, not which classes: these are the collection's, from its folders or from the lists that it was
+    indexed with (``avssl index ROOT --labels train.csv --labels val.csv``).
 
     Args:
-        train: CSV file of the training videos.
-        test: CSV file of the test videos.
+        train: list of the training videos: a table with the column ``path`` (the path, or its last parts) and
+            optionally ``group``, or a published format that its columns tell, such as Kinetics'.
+        test: list of the test videos.
         allow_missing: share of the listed videos that may be missing; their number is reported.
+        format: format of the lists, see :func:`avssl.catalog.listing.read_list`.
     """
 
-    def __init__(self, train: Path, test: Path, allow_missing: float = 0.0) -> None:
+    def __init__(self, train: Path, test: Path, allow_missing: float = 0.0, format: str | None = None) -> None:
         self.files = (Path(train), Path(test))
         self.allow_missing = allow_missing
+        self.format = format
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        groups = list(groups_of(videos, None))
+        groups, places = list(groups_of(videos, None)), _places(videos)
         sides: list[tuple[int, ...]] = []
         missing = 0
         for file in self.files:
-            rows = _rows(file)
-            found = _row_positions(file, rows, videos.paths())
-            absent = [row.get("path") or row["youtube_id"] for row, place in found if place is None]
-            for row, place in found:
-                if place is not None:
-                    groups[place] = row.get("group") or groups[place]
-            if len(absent) > self.allow_missing * len(rows):
+            listed = self._open(file)
+            positions, absent, num_rows = [], [], 0
+            for _, entry in listed:
+                num_rows += 1
+                place = _position(file, entry, places)
+                if place is None:
+                    absent.append(entry.places[-1].name)
+                    continue
+                positions.append(place)
+                if listed.format == "table":  # a published split stands, whatever videos its clips are from
+                    groups[place] = entry.group or groups[place]
+            if len(absent) > self.allow_missing * num_rows:
                 raise ValueError(
-                    f"{file}: {len(absent)} of {len(rows)} listed videos are not in the collection, first "
+                    f"{file}: {len(absent)} of {num_rows} listed videos are not in the collection, first "
                     f"{absent[:3]}. Get them, or allow it with split.allow_missing (now {self.allow_missing})"
                 )
             missing += len(absent)
-            sides.append(tuple(place for _, place in found if place is not None))
+            sides.append(tuple(dict.fromkeys(positions)))
         return Folds((Fold("split1", sides[0], sides[1], missing=missing),), tuple(groups))
+
+    def _open(self, file: Path) -> Listed:
+        if self.format is not None:
+            return read_list(file, self.format)
+        header = columns_of(_split_file(file), Settings()) or []
+        if "path" in header:
+            return read_list(file, columns={name: name for name in ("path", "group") if name in header})
+        try:
+            listed = read_list(file)
+        except ValueError as error:
+            raise ValueError(f"{file}: needs a header with `path`, or split.format: {error}") from error
+        if listed.format == "table":
+            raise ValueError(
+                f"{file}: needs a header with `path`, or with the columns of a published list; got {header}"
+            )
+        return listed
 
 
 @dataclass(frozen=True)
@@ -156,8 +179,8 @@ def _voc_side(folder: Path, name: str, images: Manifest) -> tuple[tuple[str, ...
         differing = sorted(columns[0].keys() ^ columns[-1].keys())
         if differing:
             raise ValueError(f"{files[0]} and {file} list different images, such as {differing[:3]}")
-    known = {(path.parent.name, path.name): index for index, path in enumerate(images.paths())}
-    rows = _positions(files[0], [("JPEGImages", f"{image}.jpg") for image in columns[0]], known)
+    listed = [Entry(0, (Place(f"JPEGImages/{image}.jpg"),)) for image in columns[0]]
+    rows = _positions(files[0], listed, _places(images))
     present = np.array([[column[image] for column in columns] for image in columns[0]], dtype=np.int8)
     return tuple(file.name.removesuffix(f"_{name}.txt") for file in files), rows, present
 
@@ -175,67 +198,62 @@ def csv_labels(train: Path, test: Path, table: Path) -> tuple[Manifest, ManyLabe
     parts = [open_manifest(root) for root in (train, test)]
     images = Manifest.concat(parts)
     folds = check_apart(TrainTest(len(parts[0]))(images), images)
-    rows = _rows(table)
-    if not {"path", "label"} <= rows[0].keys():
-        raise ValueError(f"{table}: needs the columns path and label, got {list(rows[0])}")
-    paths = images.paths()
-    placed = _row_positions(table, rows, paths)
-    absent = [row["path"] for row, place in placed if place is None]
-    if absent:
-        raise ValueError(f"{table}: {len(absent)} of {len(rows)} rows name no image of {train} or {test}: {absent[:3]}")
-    silent = sorted(set(range(len(images))) - {place for _, place in placed})
+    matched = read_list(table, columns={"path": "path", "labels": "label"}).match(
+        [str(path) for path in images.paths()]
+    )
+    if matched.missing:
+        raise ValueError(
+            f"{table}: {len(matched.missing)} of {matched.num_rows} rows name no image of {train} or {test}: "
+            f"{matched.missing[:3]}"
+        )
+    silent = sorted(set(range(len(images))) - matched.asked.keys())
     if silent:
         raise ValueError(
-            f"{table}: {len(silent)} of {len(images)} images have no row, such as {paths[silent[0]]}. "
+            f"{table}: {len(silent)} of {len(images)} images have no row, such as {images.paths()[silent[0]]}. "
             "Give an image that shows none of the classes a row with an empty label"
         )
-    classes = sorted({row["label"] for row in rows if row["label"]})
+    shown = {place: row.labels or () for place, (row,) in matched.asked.items()}
+    classes = sorted({label for labels in shown.values() for label in labels})
     present = np.full((len(images), len(classes)), -1, dtype=np.int8)
-    for row, place in placed:
-        if row["label"]:
-            present[place, classes.index(row["label"])] = 1
+    for place, labels in shown.items():
+        present[place, [classes.index(label) for label in labels]] = 1
     return images, ManyLabels(tuple(classes), present, folds)
 
 
-def _lines(file: Path) -> list[str]:
+def _split_file(file: Path) -> Path:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such split file. Download the official lists and give their folder")
-    return [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    return file
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
-    rows = list(csv.DictReader(_lines(file)))
-    if not rows or not ("path" in rows[0] or {"youtube_id", "time_start", "time_end"} <= rows[0].keys()):
-        raise ValueError(f"{file}: needs a header with `path`, or `youtube_id,time_start,time_end`; got {rows[:1]}")
-    return rows
+def _lines(file: Path) -> list[str]:
+    return [line for line in text_lines(_split_file(file)) if line.strip()]
 
 
-def _row_positions(
-    file: Path, rows: Sequence[dict[str, str]], paths: Sequence[Path]
-) -> list[tuple[dict[str, str], int | None]]:
-    """Return each row with the position of its video; None if there is no such video."""
-    by_stem: dict[str, list[int]] = defaultdict(list)
-    for index, path in enumerate(paths):
-        by_stem[path.stem].append(index)
-    placed: list[tuple[dict[str, str], int | None]] = []
-    for row in rows:
-        if "path" in row:
-            tail = Path(row["path"]).parts
-            found = [i for i in by_stem.get(Path(row["path"]).stem, ()) if paths[i].parts[-len(tail) :] == tail]
-        else:
-            span = f"{row['youtube_id']}_{int(float(row['time_start'])):06d}_{int(float(row['time_end'])):06d}"
-            found = by_stem.get(span) or by_stem.get(row["youtube_id"], [])
-        if len(found) > 1:
-            raise ValueError(f"{file}: {row} fits both {paths[found[0]]} and {paths[found[1]]}")
-        placed.append((row, found[0] if found else None))
-    return placed
+def _entries(file: Path, format: str) -> list[Entry]:
+    return [entry for _, entry in read_list(_split_file(file), format)]
 
 
-def _positions(file: Path, names: Sequence[tuple[str, str]], known: Mapping[tuple[str, str], int]) -> tuple[int, ...]:
-    missing = ["/".join(name) for name in names if name not in known]
+def _places(videos: Manifest) -> Places:
+    return Places([path.as_posix() for path in videos.paths()])
+
+
+def _position(file: Path, entry: Entry, places: Places) -> int | None:
+    """Return the position of an entry's video; None if there is no such video."""
+    try:
+        found = places.find(entry)
+    except ValueError as error:
+        raise ValueError(f"{file}, line {entry.line}: {error}") from error
+    return None if found is None else found[1][0]
+
+
+def _positions(file: Path, entries: Sequence[Entry], places: Places) -> tuple[int, ...]:
+    """Return the positions of the videos of all entries."""
+    found = [(entry.places[0].name, _position(file, entry, places)) for entry in entries]
+    missing = [name for name, position in found if position is None]
     if missing:
         raise ValueError(
-            f"{file}: {len(missing)} of {len(names)} listed videos are not in the collection (or were rejected by the "
-            f"index), first {missing[:3]}"
+            f"{file}: {len(missing)} of {len(entries)} listed videos are not in the collection (or were rejected by "
+            f"the index), first {missing[:3]}"
         )
-    return tuple(known[name] for name in names)
+    return tuple(position for _, position in found if position is not None)

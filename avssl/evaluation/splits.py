@@ -175,7 +175,10 @@ def check_folds(folds: Folds, videos: Manifest) -> Folds:
     for fold in folds.folds:
         unlabelled = [index for index in (*fold.train, *fold.test) if labels[index] is None]
         if unlabelled:
-            raise ValueError(f"split {fold.name}: {paths[unlabelled[0]]} has no label ({len(unlabelled)} such videos)")
+            raise ValueError(
+                f"split {fold.name}: {paths[unlabelled[0]]} has no label ({len(unlabelled)} such videos). "
+                "Index the collection with the list of its classes (avssl index --labels)"
+            )
         trained, tested = Counter(labels[i] for i in fold.train), Counter(labels[i] for i in fold.test)
         for name in sorted(tested.keys() - trained.keys()):
             raise ValueError(

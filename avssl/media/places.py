@@ -21,6 +21,9 @@ class Place(NamedTuple):
     store: str
     prefix: str
 
+    def __str__(self) -> str:
+        return f"{self.store}:{self.prefix}"
+
 
 def locate(root: str | os.PathLike[str]) -> Place | None:
     """Return the place in a store that ``NAME:prefix`` or an address below a store's url means; None for a local path.

@@ -44,3 +44,5 @@ class SourceError(MediaError):
     ``offline``, ``no_range``, ``redirect``, ``fragmented``; for local files also ``not_file`` and ``unreadable``. No
     other recording takes the place of such a one: an item would depend on the network.
     """
+
+    stops = True  # see `avssl.runtime.workers.Failure`

@@ -33,12 +33,14 @@ class Failure:
     """Outcome of an item without a result.
 
     ``code`` is ``"timeout"`` (it took longer than allowed and its process was killed), ``"crashed"`` (its process died)
-    or ``"error"`` (it raised); ``errno`` is the number of a system error, such as ``errno.ENOSPC``.
+    or ``"error"`` (it raised); ``errno`` is the number of a system error, such as ``errno.ENOSPC``; ``stops`` is an
+    error that says, by an attribute of that name, that the whole work can't go on.
     """
 
     code: str
     why: str
     errno: int | None = None
+    stops: Exception | None = None
 
 
 def usable_cores() -> int:
@@ -199,7 +201,8 @@ def _follow_parent() -> None:
 
 
 def _failure(error: Exception) -> Failure:
-    return Failure("error", f"{type(error).__name__}: {error}", getattr(error, "errno", None))
+    stops = error if getattr(error, "stops", False) else None
+    return Failure("error", f"{type(error).__name__}: {error}", getattr(error, "errno", None), stops)
 
 
 def _run_in_executor(

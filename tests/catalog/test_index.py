@@ -27,12 +27,12 @@ def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def quick(path: str, motion: bool, spans: list, hashing: str) -> list[dict]:
+def quick(path: Path, motion: bool, spans: list, hashing: str) -> list[dict]:
     """Stands for the measurement of a file; what happens depends on the file's name."""
-    if Path(path).name == "hang.mp4":
+    if path.name == "hang.mp4":
         signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
         time.sleep(600)
-    if Path(path).name == "crash.mp4":
+    if path.name == "crash.mp4":
         os.kill(os.getpid(), signal.SIGSEGV)
     with open(path, "rb") as file:
         content = hashlib.sha256(file.read()).hexdigest()

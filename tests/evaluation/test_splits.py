@@ -1,8 +1,12 @@
 """Who trains and who is tested, from file names and official lists; wrong input is refused with the files' names."""
 
-import pytest
-from tiny import listed
+from pathlib import Path
 
+import pytest
+from tiny import listed, write_video
+
+from avssl.catalog.manifest import Manifest
+from avssl.cli.index import run as index
 from avssl.evaluation.lists import CSVLists, HMDB51Lists, UCF101Lists
 from avssl.evaluation.splits import Fold, Folds, GroupFolds, LeaveOneGroupOut, check_folds
 
@@ -83,6 +87,16 @@ def test_ucf101_lists(tmp_path):
     assert folds.groups[0] == "ApplyLipstick/01"
 
 
+def test_ucf101_lists_join_with_prepared_copies(tmp_path):
+    names = [f"{c}/v_{c}_g{g:02d}_c01" for c in ("Archery", "Biking") for g in (1, 8)]
+    for side, group in (("train", "08"), ("test", "01")):
+        lines = [f"{name}.avi 1" for name in names if f"_g{group}_" in name]
+        (tmp_path / f"{side}list01.txt").write_bytes("\r\n".join(lines).encode())
+    videos = listed([f"{name}.mp4" for name in names])
+    (fold,) = check_folds(UCF101Lists(tmp_path, (1,))(videos), videos).folds
+    assert (fold.train, fold.test) == ((1, 3), (0, 2))
+
+
 def test_missing_list_or_video_is_named(tmp_path):
     videos = listed(["Archery/v_Archery_g01_c01.avi"])
     with pytest.raises(FileNotFoundError, match=r"trainlist01\.txt: no such split file"):
@@ -127,3 +141,42 @@ def test_csv_by_path_honours_its_groups(tmp_path):
     (tmp_path / "test.csv").write_text("video\n1\n")
     with pytest.raises(ValueError, match="needs a header with `path`"):
         CSVLists(tmp_path / "train.csv", tmp_path / "test.csv")(videos)
+
+
+def test_kinetics_as_it_is_distributed(tmp_path):
+    """Flat folders of clips and CSV files with the classes: from the command to the folds."""
+    lists = {"train": ["run,aaa,9,19,train", "jump a fence,-bb,21,31,train", "run,gone,1,11,train"]}
+    lists["val"] = ["run,cc_c,0,10,val", "jump a fence,ddd,5,15,val"]
+    for side, rows in lists.items():
+        text = "\n".join(["label,youtube_id,time_start,time_end,split", *rows])
+        (tmp_path / f"{side}.csv").write_bytes(text.encode("utf-16"))  # as a spreadsheet saves it
+        for row in rows:
+            _, video, start, stop, _ = row.split(",")
+            if video != "gone":
+                name = f"{video}_{int(start):06d}_{int(stop):06d}.avi"
+                write_video(tmp_path / "videos" / side / name, "down", len(name) + ord(video[-1]))
+    out, files = tmp_path / "k.parquet", [str(tmp_path / f"{side}.csv") for side in lists]
+    index(
+        [
+            str(tmp_path / "videos"),
+            "-o",
+            str(out),
+            "--labels",
+            files[0],
+            "--labels",
+            files[1],
+            "--no-motion",
+            "--workers=1",
+        ]
+    )
+    videos = Manifest.open(out)
+    assert videos.classes == ["jump a fence", "run"]
+    (fold,) = check_folds(CSVLists(Path(files[0]), Path(files[1]), allow_missing=0.4)(videos), videos).folds
+    assert [videos.paths()[i].stem for i in (*fold.train, *fold.test)] == [
+        *("aaa_000009_000019", "-bb_000021_000031", "cc_c_000000_000010", "ddd_000005_000015"),
+    ]
+    assert fold.missing == 1
+    assert (tmp_path / "k.parquet.missing.txt").read_text() == "gone_000001_000011\n"
+    index([str(tmp_path / "videos"), "-o", str(out), "--no-motion", "--workers=1"])  # without lists: no classes
+    with pytest.raises(ValueError, match=r"has no label \(4 such videos\).*avssl index --labels"):
+        check_folds(CSVLists(Path(files[0]), Path(files[1]), allow_missing=0.4)(Manifest.open(out)), Manifest.open(out))

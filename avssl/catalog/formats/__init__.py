@@ -1,0 +1,15 @@
+"""Annotation lists in the forms that data sets publish, by name."""
+
+from __future__ import annotations
+
+from avssl.catalog.formats import actions, clips, collections, kitchens, shards
+from avssl.catalog.rows import Format
+
+FORMATS: dict[str, Format] = {
+    **actions.FORMATS,
+    **clips.FORMATS,
+    **collections.FORMATS,
+    **kitchens.FORMATS,
+    **shards.FORMATS,
+}
+"""How each format is read, by its name."""
