@@ -63,7 +63,7 @@ def contents_of(archive: Source, suffixes: frozenset[str]) -> Contents:
     opened = open_range(archive)
     try:
         for sample in samples(members(opened, place, passed)):
-            media = [each for kind, each in sample.parts.items() if os.path.splitext(f".{kind}")[1] in suffixes]
+            media = [each for kind, each in sample.parts.items() if os.path.splitext(f"x.{kind}")[1] in suffixes]
             if not media:
                 continue
             try:

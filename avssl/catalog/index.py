@@ -233,10 +233,10 @@ def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:
     """Open the manifest of a collection.
 
     Args:
-        root: a manifest (``.parquet`` or ``.arrow``); a folder, or one in a store (``NAME:prefix`` or its address), which
-            is indexed into the user's cache on first use and checked by size and modification time or version later,
-            unless it has its own ``videos.parquet`` (written by ``avssl prepare``, for example); or a list of these,
-            which are joined.
+        root: a manifest (``.parquet`` or ``.arrow``); a folder, or one in a store (``NAME:prefix`` or its address),
+            which is indexed into the user's cache on first use and checked by size and modification time or version
+            later, unless it has its own ``videos.parquet`` (written by ``avssl prepare``, for example); or a list of
+            these, which are joined.
 
     Raises:
         FileNotFoundError: if there is no such manifest.

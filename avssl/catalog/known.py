@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from avssl.catalog.finding import Found
 from avssl.catalog.measuring import Span
+from avssl.catalog.table import keys_of
 
 Ints = NDArray[np.int64]
 
@@ -34,7 +35,7 @@ class Known:
         self.rows = rows
         counts = np.fromiter(map(len, spans), np.int64, len(spans))
         self._owner = np.repeat(np.arange(len(files)), counts)  # [R] file of each wanted row
-        keys = _keys(rows)
+        keys = keys_of(rows)
         number = pc.index_in(keys, pa.array([file.key for file in files], pa.large_string()))
         here = number.is_valid().to_numpy(zero_copy_only=False)
         owner = pc.fill_null(number, -1).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -59,14 +60,6 @@ class Known:
     def wanted(self) -> pa.Table:
         """Return the rows of all segments, in order; every one must be known."""
         return self.rows.take(pa.array(self._places))
-
-
-def _keys(rows: pa.Table) -> pa.Array:
-    """Return each row's `Found.key`, ``[K]``."""
-    path, member = (rows.column(name).cast(pa.large_string()) for name in ("path", "member"))
-    inside = pc.binary_join_element_wise(path, member, pa.scalar("/", pa.large_string()))
-    keys = pc.if_else(member.is_valid(), inside, path)
-    return pa.chunked_array(keys.chunks, pa.large_string()).combine_chunks()
 
 
 def _same(one: pa.ChunkedArray, other: pa.Array) -> NDArray[np.bool_]:

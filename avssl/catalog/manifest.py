@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from avssl.catalog.table import (
@@ -24,6 +27,7 @@ from avssl.catalog.table import (
     canonical,
     fingerprint,
     info_from_row,
+    keys_of,
     normalised,
     only_label,
     path_of,
@@ -220,6 +224,29 @@ class Manifest:
         elif not rejected:
             column = column.slice(0, self._usable)
         return column
+
+    @property
+    def keys(self) -> pa.Array:
+        """Each usable row's path below its root, ``[N]``; of a member, as if its archive were a folder."""
+        return keys_of(pa.table({name: self.column(name) for name in ("path", "member")}))
+
+    def units(self) -> pa.Array:
+        """Return the name of what must not be split, ``[N]``: the group, or without one the file.
+
+        Where several rows are segments of one file, all groups that share a file are one unit.
+        """
+        keys = self.keys
+        group = pa.chunked_array(self.column("group").chunks, pa.string()).cast(pa.large_string()).combine_chunks()
+        names = pc.coalesce(group, keys)
+        if self.column("asked").null_count == len(self):
+            return names
+        encoded = [each.dictionary_encode() for each in (names, keys)]
+        rows, files = (each.indices.to_numpy() for each in encoded)
+        sizes = [len(each.dictionary) for each in encoded]
+        graph = coo_array((np.ones(len(rows), bool), (rows, files + sizes[0])), shape=(sum(sizes), sum(sizes)))
+        part = connected_components(graph, directed=False)[1][: sizes[0]]  # of each name
+        first = np.unique(part, return_index=True)[1]  # the first name of each part
+        return encoded[0].dictionary.take(pa.array(first[part[rows]]))
 
     def paths(self) -> list[Path]:
         """Return the path of every usable row, as `VideoInfo.path` has it."""

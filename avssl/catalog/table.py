@@ -150,6 +150,14 @@ def source_of(row: Mapping[str, Any], root: Path) -> Source | None:
     )
 
 
+def keys_of(table: pa.Table) -> pa.Array:
+    """Return each row's path, ``[N]``, with its member as if the archive were a folder."""
+    path, member = (table.column(name).cast(pa.large_string()) for name in ("path", "member"))
+    inside = pc.binary_join_element_wise(path, member, pa.scalar("/", pa.large_string()))
+    keys = pc.if_else(member.is_valid(), inside, path)
+    return pa.chunked_array(keys.chunks, pa.large_string()).combine_chunks()
+
+
 def normalised(table: pa.Table) -> pa.Table:
     """Return an older manifest's table in the present form: a class became a list of them, and columns were added."""
     if "label" in table.column_names and "labels" not in table.column_names:

@@ -133,7 +133,7 @@ class Data:
     def split(self, videos: Manifest, run: Path | None = None) -> RunSplit:
         """Return the split that the run in a folder was begun with, or a new one."""
         if run is None:
-            return RunSplit.of(videos, units(videos), draw(units(videos), self.held_out))
+            return RunSplit.of(videos, draw(videos.units(), self.held_out))
         before = RunSplit.read(run)
         if before is None:
             tell(f"note: {run} was begun by a version that kept no split: its collection must be as it was then")
@@ -141,7 +141,7 @@ class Data:
         if self.changed == "refuse":
             before.check(videos, run)
         elif before.fingerprint != videos.fingerprint:
-            after = before.extended(videos, units(videos), self.held_out)
+            after = before.extended(videos, self.held_out)
             tell(f"the collection has changed: {before.difference(videos)}; {after.held_out.sum()} held out")
             return after
         return before
@@ -162,13 +162,6 @@ def synthetic(world: World) -> Path:
     return index
 
 
-def units(videos: Manifest) -> np.ndarray:
-    """Return the name of what is never split, a group or (without groups) a file, of each of ``[N]`` videos."""
-    groups = np.asarray(videos.column("group"), dtype=object)
-    paths = np.asarray(videos.column("path"), dtype=object)
-    return np.where(groups == None, paths, groups).astype(str)  # noqa: E711 (elementwise)
-
-
 def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Manifest]:
     """Split a collection into training and held-out videos; no group (no file, without groups) is in both.
 
@@ -177,7 +170,7 @@ def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Mani
     Raises:
         ValueError: if one part would be empty.
     """
-    return parts(videos, draw(units(videos), share, seed))
+    return parts(videos, draw(videos.units(), share, seed))
 
 
 def parts(videos: Manifest, held_out: np.ndarray) -> tuple[Manifest, Manifest]:

@@ -23,13 +23,14 @@ SCHEMA = pa.schema(
 )
 
 
-def draw(units: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
+def draw(units: pa.Array, share: float, seed: int = 0) -> np.ndarray:
     """Draw a share of the distinct units; return ``[N]`` bool for ``[N]`` names of units."""
-    unique = sorted(set(units))
-    drawn = torch.randperm(len(unique), generator=torch.Generator().manual_seed(key(seed)))[
-        : round(share * len(unique))
-    ]
-    return np.isin(units, [unique[place] for place in drawn.tolist()])
+    encoded = units.dictionary_encode()
+    names = len(encoded.dictionary)
+    drawn = torch.randperm(names, generator=torch.Generator().manual_seed(key(seed)))[: round(share * names)]
+    chosen = np.zeros(names, bool)
+    chosen[pc.sort_indices(encoded.dictionary).to_numpy()[drawn.numpy()]] = True
+    return chosen[encoded.indices.to_numpy()]
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class RunSplit:
     table: pa.Table
 
     @classmethod
-    def of(cls, videos: Manifest, units: np.ndarray, held_out: np.ndarray) -> RunSplit:
-        """Return the split of ``[N]`` videos with ``[N]`` names of units and ``[N]`` bool."""
+    def of(cls, videos: Manifest, held_out: np.ndarray) -> RunSplit:
+        """Return the split of ``[N]`` videos by ``[N]`` bool."""
         columns = [
-            pa.array(units, SCHEMA.field("unit").type),
+            videos.units(),
             videos.column("content"),
             held_out,
             np.ones(len(videos), bool),
@@ -96,25 +97,25 @@ class RunSplit:
         same = "" if new or gone else ", but names, order or annotations differ"
         return f"{new} of {len(now)} videos are new, {gone} are gone{same}"
 
-    def extended(self, videos: Manifest, units: np.ndarray, share: float) -> RunSplit:
+    def extended(self, videos: Manifest, share: float) -> RunSplit:
         """Return the split of a changed collection.
 
         A unit of which any recording was trained on, under any name, is trained on; otherwise one that was held out
         stays held out; of the others, a share is drawn.
         """
-        contents, names = videos.column("content"), pa.array(units, SCHEMA.field("unit").type)
-        rows = np.unique(units, return_inverse=True)[1]  # [N] number of the unit
+        contents, units = videos.column("content"), videos.units()
+        rows = units.dictionary_encode().indices.to_numpy()  # [N] number of the unit
         known = {}
         for held_out in (True, False):
             side = self.table.filter(pc.equal(self.table["held_out"], held_out))
-            found = pc.or_(_is_in(contents, side["content"]), _is_in(names, side["unit"])).to_numpy(
+            found = pc.or_(_is_in(contents, side["content"]), _is_in(units, side["unit"])).to_numpy(
                 zero_copy_only=False
             )
             known[held_out] = np.bincount(rows, found)[rows] > 0  # [N] any recording of the unit
         held = known[True] & ~known[False]
         new = ~known[True] & ~known[False]
-        held[new] = draw(units[new], share)
-        now = RunSplit.of(videos, units, held)
+        held[new] = draw(units.filter(pa.array(new)), share)
+        now = RunSplit.of(videos, held)
         gone = self.table.filter(pc.invert(_is_in(self.table["content"], contents)))
         gone = gone.set_column(3, SCHEMA.field("present"), pa.array(np.zeros(len(gone), bool)))
         return RunSplit(now.fingerprint, pa.concat_tables([now.table, gone.cast(SCHEMA)]))

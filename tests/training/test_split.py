@@ -16,7 +16,7 @@ from avssl.encoders import load_encoder, weights_hash
 from avssl.runtime.locks import InUse
 from avssl.training.checkpoints import steps_saved
 from avssl.training.config import parse, train
-from avssl.training.data import parts, split, units
+from avssl.training.data import parts, split
 from avssl.training.run import Metrics
 from avssl.training.split import RunSplit, draw
 
@@ -37,7 +37,7 @@ def sides(videos, kept):
 def test_a_grown_shrunk_and_renamed_collection_holds_out_nothing_that_was_trained_on(tmp_path):
     names = [f"v{number:02d}.mp4" for number in range(13)]
     before = collection(names)
-    RunSplit.of(before, units(before), draw(units(before), 0.15)).write(tmp_path)
+    RunSplit.of(before, draw(before.units(), 0.15)).write(tmp_path)
     kept = RunSplit.read(tmp_path)
     trained, held = sides(before, kept)
     assert [trained, held] == [set(part.column("content").to_pylist()) for part in split(before, 0.15)]
@@ -47,26 +47,26 @@ def test_a_grown_shrunk_and_renamed_collection_holds_out_nothing_that_was_traine
     grown = collection(files)
     with pytest.raises(ValueError, match=r"40 of 53 videos are new, 0 are gone.*--data.changed=extend"):
         kept.check(grown, tmp_path)
-    extended = kept.extended(grown, units(grown), 0.15)
+    extended = kept.extended(grown, 0.15)
     now_trained, now_held = sides(grown, extended)
     assert trained < now_trained
     assert held < now_held
     assert len(now_held - held) == 6  # 15 % of what is new
 
     less = collection(files[20:])  # all of the first collection is gone
-    lessened = extended.extended(less, units(less), 0.15)
+    lessened = extended.extended(less, 0.15)
     lessened.write(tmp_path)
     renamed = collection([f"renamed/{name}" for name in files], files)
-    again = RunSplit.read(tmp_path).extended(renamed, units(renamed), 0.5)
+    again = RunSplit.read(tmp_path).extended(renamed, 0.5)
     assert sides(renamed, again) == [now_trained, now_held]
 
 
 def test_a_group_in_which_anything_was_trained_on_is_trained_on():
     names = [f"v{number}.mp4" for number in range(4)]
     before = collection(names, groups=["a", "b", "c", "d"])
-    kept = RunSplit.of(before, units(before), np.array([False, True, False, True]))
+    kept = RunSplit.of(before, np.array([False, True, False, True]))
     joined = collection([*names, "new.mp4"], groups=["x", "x", "y", "d", "d"])
-    after = kept.extended(joined, units(joined), 0.5)
+    after = kept.extended(joined, 0.5)
     assert after.held_out.tolist() == [False, False, False, True, True]
 
 
