@@ -14,11 +14,13 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from avssl.media.audio import audio_stream, mono
+from avssl.media.audio import mono
 from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, sniff
 from avssl.media.image import EXTENSIONS, probe_image
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
-from avssl.media.timeline import Clock, orientation, spacing, video_stream
+from avssl.media.joins import Joins, decode_pictures
+from avssl.media.packets import is_hidden
+from avssl.media.timeline import Clock, Restarts, audio_stream, orientation, spacing, video_stream
 
 _SILENCE = 1e-3  # of full scale: -60 dB
 _DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
@@ -41,7 +43,7 @@ class _Picture:
     undated: bool = False  # some times are missing, or start anew
     uncertain: bool = False  # packets don't tell which frames are shown and when
     keys: set[int] = field(default_factory=set)  # ticks of packets that decoding may start from
-    decoded_to: int | None = None  # the last packet's decoding time
+    restarts: Restarts = field(default_factory=Restarts)
     discards: bool = False
     last_duration: int = 0
 
@@ -56,6 +58,7 @@ class _Sound:
     channels: int = 0
     loud: bool = False
     signalled: bool = False  # the container's timestamps compensate for the encoder's delay
+    restarts: Restarts = field(default_factory=Restarts)
 
 
 def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
@@ -87,8 +90,10 @@ def probe(path: str | Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         picture, sound = _scan_packets(container, stream, sound_stream, clock)
         if picture.decodes and (picture.uncertain or picture.undated or (clock.counted and clock.period > 1)):
             picture.uncertain = True
-            picture.shown = _decoded_ticks(path, max_pixels)
+            picture.shown, parts = decode_pictures(path, max_pixels)
             picture.first = picture.shown[0] if picture.shown else None
+            if sound.start is not None and len(parts) > 1:
+                sound.end = Joins(path, parts).end_of_sound()
         if picture.first is None:
             why = f"no frame of its {codec.name} video decodes"
             raise MediaError(path, "undecodable", why, "Fetch or convert it again")
@@ -143,9 +148,7 @@ def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
         picture.discards = True
         return
     tick = clock.packet(packet)
-    if packet.dts is not None:
-        picture.undated |= picture.decoded_to is not None and packet.dts < picture.decoded_to - clock.second
-        picture.decoded_to = packet.dts
+    picture.undated |= picture.restarts.at(packet)
     if tick is None:
         picture.undated = True
         return
@@ -157,38 +160,9 @@ def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
     picture.shown.append(tick)
 
 
-def is_hidden(packet: av.Packet) -> bool:
-    """Return True for a packet of VP8 or VP9 that only serves as a reference for others."""
-    codec = packet.stream.codec_context.name
-    if not codec.startswith(("vp8", "vp9", "libvpx")):
-        return False
-    data = memoryview(packet)
-    if not codec.endswith("9"):
-        return not data[0] & 0x10
-    exists, shows = (0x04, 0x01) if data[0] & 0x30 == 0x30 else (0x08, 0x02)  # profile 3 has one bit more before them
-    return data[-1] & 0xE0 != 0xC0 and not data[0] & (exists | shows)  # a superframe shows one of its frames
-
-
-def _decoded_ticks(path: Path, max_pixels: int) -> list[int]:
-    """Return the ascending ticks of all frames, found by decoding them from the start."""
-    dates: list[tuple[int | None, int | None]] = []
-    with open_container(path, max_pixels) as container:
-        stream = video_stream(container)
-        assert stream is not None
-        clock = Clock(container, stream)
-        try:
-            for packet in container.demux(stream):
-                dates += [(frame.pts, frame.dts) for frame in packet.decode()]
-        except DECODE_ERRORS:
-            pass  # the rest is missing
-    if dates and not clock.counted:
-        place = next((place for place, (pts, _) in enumerate(dates) if pts is not None), 0)
-        clock.start(round((dates[place][0] or 0) - place * clock.period))
-    return sorted(tick for date in dates if (tick := clock.date(*date)) is not None)
-
-
 def _note_sound(sound: _Sound, packet: av.Packet) -> None:
     base = packet.time_base
+    sound.restarts.at(packet)
     if sound.start is None or not sound.loud:
         try:
             frames = packet.decode()
@@ -259,7 +233,7 @@ def _describe(
         mirrored=picture.mirrored,
         seekable=distinct and startable and not reordered,
         backends=_backends(container.format.name, codec, distinct and not picture.discards, as_stored),
-        sync_grade=_grade(path, container.format.name, audio, sound),
+        sync_grade=_grade(path, container.format.name, audio, sound, picture),
     )
 
 
@@ -287,9 +261,10 @@ def _backends(container: str, codec: str, plain: bool, as_stored: bool) -> tuple
     return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
 
 
-def _grade(path: Path, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
+def _grade(path: Path, container: str, audio: AudioInfo | None, sound: _Sound, picture: _Picture) -> str:
     """See ``VideoInfo.sync_grade``. FFmpeg versions disagree about sound in fragmented mp4 by up to three frames."""
     if audio is None:
         return "none"
     precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(path, b"moof"))
+    precise &= sound.restarts.count == picture.restarts.count
     return "exact" if precise and (sound.signalled or audio.codec.startswith(_NO_DELAY)) else "unsignalled"

@@ -19,8 +19,9 @@ from torch import Tensor
 from avssl.media.audio import read_audio
 from avssl.media.files import DECODE_ERRORS, open_container
 from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.joins import Joins
 from avssl.media.reading import Reader
-from avssl.media.timeline import Clock, video_stream
+from avssl.media.timeline import Clock, Restarts, video_stream
 
 _SKIPPABLE = {"h264", "hevc", "mpeg4", "mpeg2video"}  # codecs in which skipping unreferenced frames changes no other
 _CLOSE = 0.2  # seconds within which decoding forward beats any seek
@@ -36,6 +37,7 @@ class PyAVReader(Reader):
         self.doubted = False  # a keyframe turned out not to be one, or not to come in time
         self.last_key: int | None = None  # tick of the last packet marked as one that decoding may start from
         self._reformatter = VideoReformatter()
+        self._joins = Joins(info.path)
         self._open()
 
     def _open(self) -> None:
@@ -103,7 +105,7 @@ class PyAVReader(Reader):
             self._open()
         self._heard = True
         self._at = self._held = self._ahead = None
-        return read_audio(self._container, self.info, start, stop, rate)
+        return read_audio(self._container, self.info, start, stop, rate, self._joins)
 
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """See ``VideoReader.frames``; the result is channels-last in memory."""
@@ -199,15 +201,12 @@ class PyAVReader(Reader):
         """Yield ticks and frames in display order; after a decoding failure, the decoder's remaining frames as well."""
         codec, clock = self._stream.codec_context, self._clock
         codec.skip_frame = "DEFAULT"
-        here, skipping, decoded_to = first, False, None
+        here, skipping, restarts = first, False, Restarts()
         try:
             for packet in packets:
                 tick = clock.packet(packet)
                 if not self.info.seekable and self._skips and not clock.counted and packet.size:
-                    joined = (
-                        decoded_to is not None and packet.dts is not None and packet.dts < decoded_to - clock.second
-                    )
-                    self._skips, decoded_to = tick is not None and not joined, packet.dts
+                    self._skips = tick is not None and not restarts.at(packet)
                     if not self._skips:  # frames must be counted, or packets of the next part are dated otherwise
                         codec.skip_frame, skipping = "DEFAULT", False
                 if tick is not None:

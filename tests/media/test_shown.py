@@ -21,7 +21,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.catalog.table import row_from_info
 from avssl.media import MediaError, VideoInfo, open_video, probe
 from avssl.media.motion import scan
-from avssl.media.probing import is_hidden
+from avssl.media.packets import is_hidden
 
 TURNS = {  # by file: the stored picture [H, W, 3] to the one shown
     "mirrored": lambda image: image[:, ::-1],
