@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from avssl.media.audio import mono
@@ -19,12 +19,14 @@ from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, op
 from avssl.media.image import EXTENSIONS, probe_image
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
 from avssl.media.joins import Joins, decode_pictures
-from avssl.media.packets import is_hidden
+from avssl.media.packets import is_gradual, is_hidden
 from avssl.media.timeline import Clock, Restarts, audio_stream, orientation, spacing, video_stream
 
 _SILENCE = 1e-3  # of full scale: -60 dB
 _DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
 _MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}  # of colours, by their number in H.273, which FFmpeg converts
+_SEEN = 3  # frames that are decoded if all packets are marked as keys
+_MARKED = 64  # entries of an mp4's index that are looked at
 _NO_DELAY = ("pcm", "flac", "alac", "vorbis", "opus")  # codecs without delay, or whose header states it
 
 
@@ -43,6 +45,11 @@ class _Picture:
     undated: bool = False  # some times are missing, or start anew
     uncertain: bool = False  # packets don't tell which frames are shown and when
     keys: set[int] = field(default_factory=set)  # ticks of packets that decoding may start from
+    others: int = 0  # packets that are none
+    seen: list[bool] = field(default_factory=list)  # of the first decoded frames, whether each decodes on its own
+    gradual: bool = False  # from a key packet on, pictures become complete only by and by
+    hidden: int | None = None  # lowest tick of the discarded packets after the first that is shown
+    edits: bool = False  # several stretches of the stream are shown
     restarts: Restarts = field(default_factory=Restarts)
     discards: bool = False
     last_duration: int = 0
@@ -128,32 +135,42 @@ def _scan_packets(
 
 
 def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
-    if not picture.decodes:
+    # If all packets are marked as keys, look at a few frames.
+    doubtful = not picture.others and len(picture.keys) > 1 and len(picture.seen) < _SEEN
+    if not picture.decodes or doubtful:
         try:
             frames = packet.decode()
         except DECODE_ERRORS:
             frames = []
         for frame in frames:
             assert isinstance(frame, VideoFrame)
+            picture.seen.append(frame.pict_type in (PictureType.I, PictureType.NONE))
+            if picture.decodes:
+                continue
             picture.decodes, picture.first = True, clock.frame(frame)
             picture.uncertain = frame.interlaced_frame and packet.stream.codec_context.name == "h264"
             picture.rotation, picture.mirrored = orientation(frame)
             picture.slanted = bool(frame.rotation % 90)
             picture.size = (frame.height, frame.width)
             picture.matrix = int(frame.colorspace)
-            break
     if not packet.size:
         return
+    tick = clock.packet(packet)
     if packet.is_discard:
         picture.discards = True
+        if picture.shown and tick is not None:
+            picture.hidden = tick if picture.hidden is None else min(picture.hidden, tick)
         return
-    tick = clock.packet(packet)
     picture.undated |= picture.restarts.at(packet)
     if tick is None:
         picture.undated = True
         return
     if packet.is_keyframe:
+        picture.gradual |= len(picture.keys) == 1 and is_gradual(packet)
         picture.keys.add(tick)
+    else:
+        picture.others += 1
+    picture.edits |= picture.hidden is not None and tick > picture.hidden
     picture.uncertain |= is_hidden(packet)
     if not picture.shown or tick >= max(picture.shown[-8:]):
         picture.last_duration = packet.duration or 0
@@ -202,12 +219,19 @@ def _describe(
     distinct = not picture.undated and len(np.unique(ticks)) == count
     reordered = clock.delay > 0 or container.format.name == "mpeg"
     startable = stream.codec_context.pix_fmt != "pal8"  # or the palette may come with the first packet only
+    index, as_indexed = stream.index_entries, True
+    if container.format.name.startswith("mov") and picture.others:  # FFmpeg's parser knew better than the index
+        marked = [index[place].is_keyframe for place in range(min(len(index), _MARKED))]
+        as_indexed = not (len(marked) > 1 and all(marked))
+    startable &= not picture.gradual and not picture.edits and (picture.others > 0 or all(picture.seen))
     if picture.uncertain:
         startable &= picture.keys.issubset(picture.shown)  # not at the second field of a frame
     codec = stream.codec_context.codec.canonical_name
     size = _shown_size(picture, stream.sample_aspect_ratio)
     stored = picture.size[::-1] if picture.rotation % 180 else picture.size
-    as_stored = size == stored and not (picture.mirrored or picture.slanted or picture.uncertain) and startable
+    as_stored = (
+        as_indexed and size == stored and not (picture.mirrored or picture.slanted or picture.uncertain) and startable
+    )
     audio = None
     if sound_stream is not None and sound.start is not None:
         audio = AudioInfo(

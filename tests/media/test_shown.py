@@ -253,7 +253,8 @@ def test_every_frame_is_the_right_one(name: str, shared_data: Path) -> None:
     numbers = field_bars if "paff" in name else bars
     probed = probe(shared_data / name)
     scanned = scan(probed.path, probed)
-    assert scanned.seekable == seekable
+    assert (probed.seekable, scanned.seekable) == (seekable, seekable)
+    assert probed.backends == scanned.backends
     for info in (probed, scanned):
         assert (info.num_frames, info.fps, info.vfr) == (len(right), pytest.approx(25), False)
         assert info.duration == pytest.approx(len(right) / 25)
@@ -273,6 +274,31 @@ def test_joined_recordings_whose_clock_starts_anew(tmp_path: Path) -> None:
     assert shown(info, 120, number) == [*range(60), *range(60)]
     scanned = scan(path, info)
     assert (scanned.num_frames, scanned.duration) == (120, pytest.approx(4.8))
+
+
+@pytest.mark.parametrize(
+    ("name", "x264", "seekable"),
+    [
+        ("refresh.ts", "intra-refresh=1:keyint=10", False),
+        ("refresh.flv", "intra-refresh=1:keyint=10", False),
+        ("open.ts", "open-gop=1:keyint=10:bframes=2", True),
+        ("open.mp4", "open-gop=1:keyint=10:bframes=2", True),
+        ("intra.mp4", "keyint=1", True),
+    ],
+)
+def test_where_decoding_may_start(name: str, x264: str, seekable: bool, tmp_path: Path) -> None:
+    info = probe(write(Recipe(name, audio=None, frames=30, size=(48, 64), options={"x264-params": x264}), tmp_path))
+    assert info.seekable == seekable
+    assert shown(info, 30, number) == list(range(30))
+
+
+def test_an_mp4_without_table_of_keyframes_is_read_by_pyav_only(tmp_path: Path) -> None:
+    path = write(Recipe("a.mp4", audio=None, frames=30, size=(48, 64)), tmp_path)
+    assert len(probe(path).backends) == 3
+    path.write_bytes(path.read_bytes().replace(b"stss", b"free"))  # decord would then give 27 of 30 wrongly
+    info = probe(path)
+    assert info.backends == ("pyav",)
+    assert shown(info, 30, number) == list(range(30))
 
 
 @pytest.mark.parametrize(
