@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import av
 
 import avssl
-from avssl.catalog.encode import CopyOptions, write_copy
+from avssl.catalog.encode import VERSION, CopyOptions, write_copy
 from avssl.catalog.index import PREPARING, Row, frozen, measure_file, reader_version, rejection, thawed
 from avssl.catalog.manifest import Manifest
 from avssl.media import MediaError, VideoInfo
@@ -40,7 +40,7 @@ class Job(NamedTuple):
     def key(self) -> str:
         """Hash of everything that the copy depends on."""
         source = (os.fspath(self.info.path), self.size_bytes, self.mtime_ns)
-        facts = [*source, asdict(self.options), avssl.__version__, av.__version__]
+        facts = [*source, asdict(self.options), VERSION, avssl.__version__, av.__version__]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property

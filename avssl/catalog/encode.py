@@ -28,6 +28,7 @@ Timed = tuple[float, Any, Frame]  # seconds, stream, frame
 COMMON_RATES = [Fraction(rate) for rate in (8, 10, 12, 12.5, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)]
 COMMON_RATES += [Fraction(rate * 1000, 1001) for rate in (15, 24, 30, 48, 60, 120)]
 MAX_RATE = 30
+VERSION = 2  # of copies: raise it when the same source and options give another copy
 ROUNDING = 1e-3  # seconds; containers round the times of frames
 FRAMES_AT_ONCE = 64
 SECONDS_AT_ONCE = 600  # of sound

@@ -26,7 +26,7 @@ VIDEOS = frozenset({".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m
 VIDEOS |= {".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mts", ".ogv", ".qt", ".tod", ".ts", ".vob", ".webm"}
 VIDEOS |= {".wmv"}
 AMBIGUOUS = frozenset({".dat", ".gif"})  # videos, or a picture or any data
-READER = 2  # increment when measurements change
+READER = 3  # increment when measurements change
 PREPARING = "prepare.journal"  # in a folder of training-ready copies
 Row = dict[str, Any]
 

@@ -36,7 +36,7 @@ class PyAVReader(Reader):
         self._threads = threads
         self.doubted = False  # a keyframe turned out not to be one, or not to come in time
         self.last_key: int | None = None  # tick of the last packet marked as one that decoding may start from
-        self._reformatter = VideoReformatter()
+        self._scaler, self._reformatter = VideoReformatter(), VideoReformatter()
         self._joins = Joins(info.path)
         self._open()
 
@@ -132,6 +132,8 @@ class PyAVReader(Reader):
 
     def _copy(self, frame: VideoFrame, out: np.ndarray) -> None:
         height, width = out.shape[:2]
+        if (frame.height, frame.width) != (height, width):  # straight to rgb24, pairs of pixels would share their hue
+            frame = self._scaler.reformat(frame, width, height, "gbrp", interpolation=Interpolation.AREA, threads=1)
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1)
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)

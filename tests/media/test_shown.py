@@ -73,6 +73,20 @@ def test_pixels_are_square(shared_data: Path, tmp_path: Path) -> None:
     assert probe(tmp_path / "copy.mp4").size == (108, 272)  # even
 
 
+def test_scaled_pictures_keep_the_hue_of_every_pixel(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).choice([20, 235], (8, 10, 3)).astype(np.uint8)
+    drawn = colours.repeat(12, 0).repeat(12, 1)  # [96, 120, 3]
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "4"})
+        stream.height, stream.width, stream.pix_fmt = 96, 120, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
+        out.mux(stream.encode(None))
+    with open_video(tmp_path / "a.mp4", "pyav") as reader:
+        small = reader.frames(torch.tensor([0.0]), (32, 32))[0].float()
+    right = torch.nn.functional.interpolate(torch.from_numpy(drawn).permute(2, 0, 1)[None].float(), 32, mode="area")
+    assert (small - right[0]).abs().mean() < 9  # 15 if pairs of pixels share their hue
+
+
 @pytest.mark.parametrize("name", TURNS | TURNED)
 def test_mirrored_and_turned_pictures(name: str, shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / ("fault_files" if name in TURNED else "fault_cases/flip") / f"{name}.mp4"
