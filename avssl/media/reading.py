@@ -6,11 +6,13 @@ import bisect
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from torch import Tensor
 
 from avssl.media.audio import read_audio
 from avssl.media.files import open_container, sniff
 from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.joins import decode_pictures
 from avssl.media.timeline import Clock, shown_ticks, tick_at, video_stream
 
 Self = TypeVar("Self", bound="Reader")
@@ -47,6 +49,21 @@ class Reader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def frame_times(info: VideoInfo) -> np.ndarray:
+    """Return when each frame is shown: ``[T]`` ascending seconds from the first.
+
+    This takes one pass over the packets, or decoding from the start where packets don't tell (``seekable`` is False).
+    """
+    with open_container(info.path) as container:
+        stream = video_stream(container)
+        if stream is None:
+            raise MediaError(info.path, "no_video", "it has no video stream", "Rebuild the manifest")
+        clock = Clock(container, stream)
+        first = clock.ticks(info.origin)
+        ticks = shown_ticks(container, stream, clock, first) if info.seekable else decode_pictures(info.path).ticks
+    return (np.array(ticks) - first) * float(clock.base)
 
 
 class IndexedReader(Reader):
