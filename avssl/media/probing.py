@@ -15,19 +15,18 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from avssl.media.audio import mono
-from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, sniff
+from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, open_container, sniff
 from avssl.media.image import EXTENSIONS, probe_image
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
 from avssl.media.joins import Joins, decode_pictures
 from avssl.media.packets import is_gradual, is_hidden
 from avssl.media.timeline import Clock, Restarts, audio_stream, orientation, spacing, video_stream
+from avssl.media.trust import grade, readers
 
 _SILENCE = 1e-3  # of full scale: -60 dB
-_DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
 _MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}  # of colours, by their number in H.273, which FFmpeg converts
 _SEEN = 3  # frames that are decoded if all packets are marked as keys
 _MARKED = 64  # entries of an mp4's index that are looked at
-_NO_DELAY = ("pcm", "flac", "alac", "vorbis", "opus")  # codecs without delay, or whose header states it
 
 
 @dataclass
@@ -47,6 +46,10 @@ class _Picture:
     keys: set[int] = field(default_factory=set)  # ticks of packets that decoding may start from
     others: int = 0  # packets that are none
     seen: list[bool] = field(default_factory=list)  # of the first decoded frames, whether each decodes on its own
+    begun: int | None = None  # decoding time of the packet from which the first frame decodes
+    held: int = 0  # packets that the decoder takes before the first frame comes out, where packets are counted
+    last_key: int | None = None  # tick of the last key packet
+    leading: bool = False  # frames are shown before the key packet that precedes them in the file
     gradual: bool = False  # from a key packet on, pictures become complete only by and by
     hidden: int | None = None  # lowest tick of the discarded packets after the first that is shown
     edits: bool = False  # several stretches of the stream are shown
@@ -130,13 +133,15 @@ def _scan_packets(
             _note_sound(sound, packet)
     picture.shown = sorted(tick for tick in picture.shown if picture.first is not None and tick >= picture.first)
     if picture.shown and not picture.uncertain:
-        picture.shown += [picture.shown[-1] + 1 + extra for extra in range(clock.delay)]
+        picture.shown += [picture.shown[-1] + 1 + extra for extra in range(picture.held)]
     return picture, sound
 
 
 def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
     # If all packets are marked as keys, look at a few frames.
     doubtful = not picture.others and len(picture.keys) > 1 and len(picture.seen) < _SEEN
+    if not picture.decodes and packet.is_keyframe:
+        picture.begun = packet.dts
     if not picture.decodes or doubtful:
         try:
             frames = packet.decode()
@@ -148,6 +153,8 @@ def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
             if picture.decodes:
                 continue
             picture.decodes, picture.first = True, clock.frame(frame)
+            if clock.counted and frame.dts is not None and picture.begun is not None:
+                picture.held = max(clock.delay, frame.dts - picture.begun)
             picture.uncertain = frame.interlaced_frame and packet.stream.codec_context.name == "h264"
             picture.rotation, picture.mirrored = orientation(frame)
             picture.slanted = bool(frame.rotation % 90)
@@ -168,8 +175,10 @@ def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
     if packet.is_keyframe:
         picture.gradual |= len(picture.keys) == 1 and is_gradual(packet)
         picture.keys.add(tick)
+        picture.last_key = tick
     else:
         picture.others += 1
+        picture.leading |= picture.last_key is not None and tick < picture.last_key
     picture.edits |= picture.hidden is not None and tick > picture.hidden
     picture.uncertain |= is_hidden(packet)
     if not picture.shown or tick >= max(picture.shown[-8:]):
@@ -232,6 +241,7 @@ def _describe(
     as_stored = (
         as_indexed and size == stored and not (picture.mirrored or picture.slanted or picture.uncertain) and startable
     )
+    together = sound.restarts.count == picture.restarts.count
     audio = None
     if sound_stream is not None and sound.start is not None:
         audio = AudioInfo(
@@ -256,8 +266,10 @@ def _describe(
         rotation=picture.rotation,
         mirrored=picture.mirrored,
         seekable=distinct and startable and not reordered,
-        backends=_backends(container.format.name, codec, distinct and not picture.discards, as_stored),
-        sync_grade=_grade(path, container.format.name, audio, sound, picture),
+        backends=readers(
+            container.format.name, codec, distinct and not (picture.discards or picture.leading), as_stored
+        ),
+        sync_grade=grade(path, container.format.name, audio, sound.signalled, together),
     )
 
 
@@ -272,23 +284,3 @@ def _shown_size(picture: _Picture, aspect: Fraction | None) -> tuple[int, int]:
     if picture.rotation % 180:
         height, width, aspect = width, height, 1 / aspect if aspect else None
     return height, max(1, math.floor(width * (aspect or 1) + Fraction(1, 2)))
-
-
-def _backends(container: str, codec: str, plain: bool, as_stored: bool) -> tuple[str, ...]:
-    """Return the readers that read such a file correctly, fastest first (measured by ``benchmarks/loading.py``).
-
-    torchcodec and decord miscount or misplace frames in all but these two container families, and decord also where
-    packets are to be discarded. Neither mirrors a picture or makes its pixels square.
-    """
-    if not as_stored or not container.startswith(("mov", "matroska")):
-        return ("pyav",)
-    return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
-
-
-def _grade(path: Path, container: str, audio: AudioInfo | None, sound: _Sound, picture: _Picture) -> str:
-    """See ``VideoInfo.sync_grade``. FFmpeg versions disagree about sound in fragmented mp4 by up to three frames."""
-    if audio is None:
-        return "none"
-    precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(path, b"moof"))
-    precise &= sound.restarts.count == picture.restarts.count
-    return "exact" if precise and (sound.signalled or audio.codec.startswith(_NO_DELAY)) else "unsignalled"

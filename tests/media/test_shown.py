@@ -306,6 +306,19 @@ def test_where_decoding_may_start(name: str, x264: str, seekable: bool, tmp_path
     assert shown(info, 30, number) == list(range(30))
 
 
+def test_frames_shown_before_their_keyframe_are_not_for_decord(tmp_path: Path) -> None:
+    recipe = Recipe("a.mp4", video="mpeg4", audio=None, frames=30, size=(48, 64), fine=False)
+    info = probe(write(recipe, tmp_path))
+    assert info.backends == ("pyav", "torchcodec")  # decord would give 10 of 30 wrongly
+    assert shown(info, 30, number) == list(range(30))
+
+
+def test_avi_whose_decoder_holds_frames_back_longer_than_stated(tmp_path: Path) -> None:
+    info = probe(write(Recipe("a.avi", audio=None, frames=30, size=(48, 64), fine=False), tmp_path))
+    assert info.num_frames == 30
+    assert shown(info, 30, number) == list(range(30))
+
+
 def test_an_mp4_without_table_of_keyframes_is_read_by_pyav_only(tmp_path: Path) -> None:
     path = write(Recipe("a.mp4", audio=None, frames=30, size=(48, 64)), tmp_path)
     assert len(probe(path).backends) == 3
