@@ -42,6 +42,7 @@ class _Picture:
     slanted: bool = False  # shown at another angle than a right one
     shown: list[int] = field(default_factory=list)
     undated: bool = False  # some times are missing, or start anew
+    hides: bool = False  # the codec has frames that are never shown
     uncertain: bool = False  # packets don't tell which frames are shown and when
     keys: set[int] = field(default_factory=set)  # ticks of packets that decoding may start from
     others: int = 0  # packets that are none
@@ -117,7 +118,7 @@ def _scan_packets(
     container: InputContainer, stream: VideoStream, sound_stream: AudioStream | None, clock: Clock
 ) -> tuple[_Picture, _Sound]:
     """Read all packets, decoding only up to the first frame and the first audible sound."""
-    picture, sound = _Picture(), _Sound()
+    picture, sound = _Picture(hides=stream.codec_context.codec.canonical_name in ("vp8", "vp9")), _Sound()
     streams = [stream] if sound_stream is None else [stream, sound_stream]
     packets = container.demux(streams)
     while True:
@@ -180,7 +181,7 @@ def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
         picture.others += 1
         picture.leading |= picture.last_key is not None and tick < picture.last_key
     picture.edits |= picture.hidden is not None and tick > picture.hidden
-    picture.uncertain |= is_hidden(packet)
+    picture.uncertain = picture.uncertain or (picture.hides and is_hidden(packet))
     if not picture.shown or tick >= max(picture.shown[-8:]):
         picture.last_duration = packet.duration or 0
     picture.shown.append(tick)
@@ -230,8 +231,8 @@ def _describe(
     startable = stream.codec_context.pix_fmt != "pal8"  # or the palette may come with the first packet only
     index, as_indexed = stream.index_entries, True
     if container.format.name.startswith("mov") and picture.others:  # FFmpeg's parser knew better than the index
-        marked = [index[place].is_keyframe for place in range(min(len(index), _MARKED))]
-        as_indexed = not (len(marked) > 1 and all(marked))
+        looked_at = range(min(len(index), _MARKED))
+        as_indexed = len(index) < 2 or not all(index[place].is_keyframe for place in looked_at)
     startable &= not picture.gradual and not picture.edits and (picture.others > 0 or all(picture.seen))
     if picture.uncertain:
         startable &= picture.keys.issubset(picture.shown)  # not at the second field of a frame

@@ -66,9 +66,10 @@ class Restarts:
         if packet.dts is None or not packet.size:
             return False
         before, self._before = self._before, packet.dts
-        restarted = before is not None and (before - packet.dts) * packet.time_base > _BACK
-        self.count += restarted
-        return restarted
+        if before is None or packet.dts >= before or (before - packet.dts) * packet.time_base <= _BACK:
+            return False
+        self.count += 1
+        return True
 
 
 class Clock:
