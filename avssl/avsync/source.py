@@ -30,7 +30,7 @@ from avssl.runtime.files import digest_of
 # that use its results. The version of the reader and that of PyAV, which holds x264, are in the keys of "probe" and
 # "normal", PySceneDetect's in that of "observed", and the scorer's name (hash of its weights) in that of "scores".
 VERSIONS = {
-    "normal": 1,  # avsync.normalise, catalog.encode, media.motion
+    "normal": 2,  # avsync.normalise, catalog.encode, media.motion
     "observed": 1,  # avsync.observe
     "scores": 1,  # avsync.clips, avsync.score, sync.offset
     "clips": 1,  # avsync.clips, catalog.encode, media.motion

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import av
 
 import avssl
-from avssl.catalog.encode import CopyOptions, write_copy
+from avssl.catalog.encode import VERSION, CopyOptions, write_copy
 from avssl.catalog.index import PREPARING
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Row, frozen, measure_file, reader_version, rejection, thawed
@@ -46,7 +46,7 @@ class Job(NamedTuple):
             facts += [self.info.start, self.info.duration]
         if self.info.source is not None:
             facts.append(str(self.info.source))
-        facts += [asdict(self.options), avssl.__version__, av.__version__]
+        facts += [asdict(self.options), VERSION, avssl.__version__, av.__version__]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property

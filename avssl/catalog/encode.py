@@ -22,6 +22,7 @@ from einops import rearrange
 from torch import Tensor
 
 from avssl.media import VideoInfo, open_video
+from avssl.media.reading import frame_times
 from avssl.runtime.checks import check_ranges
 
 Frame = VideoFrame | AudioFrame
@@ -29,6 +30,9 @@ Timed = tuple[float, Any, Frame]  # seconds, stream, frame
 COMMON_RATES = [Fraction(rate) for rate in (8, 10, 12, 12.5, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)]
 COMMON_RATES += [Fraction(rate * 1000, 1001) for rate in (15, 24, 30, 48, 60, 120)]
 MAX_RATE = 30
+LIVELY = 8  # frames in a row whose rate is that of a part
+LIVELIER = 1.25  # times the mean rate: slower parts are copied at the mean rate, as jitter is no motion
+VERSION = 2  # of copies: raise it when the same source and options give another copy
 ROUNDING = 1e-3  # seconds; containers round the times of frames
 FRAMES_AT_ONCE = 64
 SECONDS_AT_ONCE = 600  # of sound
@@ -44,7 +48,7 @@ class CopyOptions:
 
     Attributes:
         short_side: pixels of the shorter side; smaller frames are not enlarged.
-        fps: frame rate; None for the source's, at most 30.
+        fps: frame rate; None for the source's (that of its liveliest part, if frames are unevenly spaced), at most 30.
         gop: frames from one keyframe to the next; fewer make random access faster and files larger.
         crf: x264's constant rate factor; lower is better and larger.
         audio_rate: samples per second.
@@ -72,7 +76,7 @@ def copy_rate(source: float, wanted: float | None) -> Fraction:
     """Return the exact frame rate of the copy.
 
     A rate within 1.5 % of a common one becomes that one. Rates above 30 are divided by a whole number if that leaves at
-    least 20, so that frames stay evenly spaced. ``source`` is a mean rate; ``wanted``, if given, replaces it.
+    least 20, so that frames stay evenly spaced. ``wanted``, if given, replaces the source's rate.
     """
     rate = source if wanted is None else wanted
     nearest = min(COMMON_RATES, key=lambda common: abs(common - rate))
@@ -81,6 +85,21 @@ def copy_rate(source: float, wanted: float | None) -> Fraction:
         return exact
     divided = exact / math.ceil(exact / MAX_RATE)
     return divided if divided >= 20 else Fraction(MAX_RATE)
+
+
+def liveliest_rate(info: VideoInfo) -> float:
+    """Return the rate of a recording's liveliest part, in frames per second: of the quickest eight frames in a row.
+
+    It is the mean rate where that is nearly the same, and where frames are evenly spaced.
+    """
+    if not info.vfr:
+        return info.fps
+    times = frame_times(info)
+    step = min(LIVELY, len(times) - 1)
+    if step < 1:
+        return info.fps
+    quickest = step / max(float((times[step:] - times[:-step]).min()), 1e-6)
+    return quickest if quickest > LIVELIER * info.fps else info.fps
 
 
 def copy_size(source: tuple[int, int], short_side: int) -> tuple[int, int]:
@@ -93,6 +112,9 @@ def copy_size(source: tuple[int, int], short_side: int) -> tuple[int, int]:
 def write_copy(info: VideoInfo, target: Path, options: CopyOptions) -> None:
     """Write a copy whose frame k is what the source shows at ``k / fps`` seconds, with its sound in the same place.
 
+    A source of unevenly spaced frames is copied at the rate of its liveliest part, up to 30 per second: repeated frames
+    take next to no space.
+
     The format is mp4 with H.264 (no B-frames, CABAC or deblocking) and FLAC, which has no encoder delay and decodes to
     the same samples from any position. Sound before the first shown frame and after the last is dropped; sound that
     starts late does so in the copy. The target's folder must exist.
@@ -101,7 +123,7 @@ def write_copy(info: VideoInfo, target: Path, options: CopyOptions) -> None:
         MediaError: if the source can't be decoded.
         OSError: if the copy can't be written.
     """
-    rate = copy_rate(info.fps, options.fps)
+    rate = copy_rate(info.fps if options.fps else liveliest_rate(info), options.fps)
     left, top, right, bottom = options.region
     part = max(1, round(info.size[0] * (bottom - top))), max(1, round(info.size[1] * (right - left)))
     size = copy_size(part, options.short_side)

@@ -25,7 +25,7 @@ from avssl.runtime.device import Machine
 from avssl.runtime.files import write_atomically
 from avssl.runtime.progress import Tally
 
-VERSION = 1  # of cached features: raise it when the same facts give other features
+VERSION = 2  # of cached features: raise it when the same facts give other features
 VIEWS_AT_ONCE = 64  # views per forward pass
 VIEWS_PER_WORKER = 16  # the same in a worker that also decodes: few, so that all finish at about the same time
 

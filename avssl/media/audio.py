@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 
 import av
 import numpy as np
@@ -14,7 +15,9 @@ from av.container import InputContainer
 
 from avssl.media.files import DECODE_ERRORS, open_container, place_of
 from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.joins import WHOLE, Joins, Part
 from avssl.media.resample import resample
+from avssl.media.timeline import audio_stream, video_stream
 
 _PRE_ROLL = 0.1  # seconds decoded before the requested span: at least four packets of any common codec
 _GAP = 0.01  # seconds of timestamp drift in a continuous stream that count as a gap
@@ -26,17 +29,6 @@ _SAMPLES = {  # by FFmpeg sample format: data type, silence value and full scale
     "flt": ("f4", 0, 1),
     "dbl": ("f8", 0, 1),
 }
-
-
-def audio_stream(container: InputContainer) -> AudioStream | None:
-    """Return the audio stream that belongs to the video, or None; it decodes in the calling thread only."""
-    stream = container.streams.best("audio", related=container.streams.best("video"))
-    if stream is None or stream.codec_context is None:
-        return None
-    assert isinstance(stream, AudioStream)
-    if not stream.codec_context.is_open:
-        stream.codec_context.thread_type = "NONE"
-    return stream
 
 
 def mono(frames: list[AudioFrame]) -> np.ndarray:
@@ -57,8 +49,12 @@ def mono(frames: list[AudioFrame]) -> np.ndarray:
     return ((total / channels - zero) / scale).astype(np.float32, copy=False)
 
 
-def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: float, rate: int) -> AudioClip:
+def read_audio(
+    container: InputContainer, info: VideoInfo, start: float, stop: float, rate: int, joins: Joins | None = None
+) -> AudioClip:
     """Read the sound from ``start`` to ``stop`` (see ``VideoReader.audio``); moves the container's file position.
+
+    ``joins`` keeps what is found out about a joined file for the next call.
 
     Raises:
         MediaError: ``no_audio``, or ``corrupt`` if the span can't be decoded.
@@ -75,13 +71,16 @@ def read_audio(container: InputContainer, info: VideoInfo, start: float, stop: f
     source = info.audio.rate if info.audio else stream.rate
     sound = np.zeros(-(-(count + 2 * margin) * source // rate), np.float32)
     first, last = stop, start  # seconds at which the decoded sound begins and ends
-    for time, piece, own in _pieces(_decoded(container, stream, info, begin, end)):
-        piece = resample(piece, own, source)
-        first, last = min(first, time), max(last, time + len(piece) / source)
-        place = round((time - begin) * source)
-        left, right = max(place, 0), min(place + len(piece), len(sound))
-        if left < right:
-            sound[left:right] = piece[left - place : right - place]
+    for part, frames in groupby(_decoded(container, stream, info, begin, end, joins), itemgetter(0)):
+        low, high = (min(max(0, (edge - info.origin - begin) * source), len(sound)) for edge in (part.start, part.stop))
+        sound[round(low) :] = 0  # what the part before has after its pictures
+        for time, piece, own in _pieces((time, frame) for _, time, frame in frames):
+            piece = resample(piece, own, source)
+            place = round((time - begin) * source)
+            left, right = max(place, round(low)), min(place + len(piece), round(high))
+            if left < right:
+                sound[left:right] = piece[left - place : right - place]
+                first, last = min(first, time), max(last, time + len(piece) / source)
     samples = torch.from_numpy(resample(sound, source, rate)[margin : margin + count].copy())
     valid = (max(start, first), min(stop, last))
     return AudioClip(samples, valid if valid[0] < valid[1] else (start, start))
@@ -112,9 +111,14 @@ def _format(frame: AudioFrame) -> tuple[str, int, int]:
 
 
 def _decoded(
-    container: InputContainer, stream: AudioStream, info: VideoInfo, begin: float, end: float
-) -> Iterator[tuple[float, AudioFrame]]:
-    """Yield the decoded frames that cover a span, as far as there is sound, each with its start in seconds.
+    container: InputContainer,
+    stream: AudioStream,
+    info: VideoInfo,
+    begin: float,
+    end: float,
+    joins: Joins | None,
+) -> Iterator[tuple[Part, float, AudioFrame]]:
+    """Yield the decoded frames that cover a span, as far as there is sound, each with its part and start in seconds.
 
     What doesn't decode at the very end of the sound is missing; anywhere else it is an error.
     """
@@ -123,7 +127,13 @@ def _decoded(
     first = round((info.origin + (info.audio.start if info.audio else 0.0)) / base)
     target = max(first, round((info.origin + begin) / base))
     failed: tuple[float, Exception] | None = None
-    for packet in _packets(container, stream, info, target, first):
+    packets: Iterator[tuple[Part, av.Packet]]
+    if info.seekable:
+        packets = ((WHOLE, packet) for packet in _packets(container, stream, info, target, first))
+    else:
+        both = _until_cut_off(container.demux(video_stream(container), stream), info)
+        packets = (joins or Joins(place_of(info))).sound(both, stream, info.origin + end)
+    for part, packet in packets:
         try:
             frames = packet.decode()
         except DECODE_ERRORS as error:
@@ -135,29 +145,27 @@ def _decoded(
             if failed and packet.size:
                 raise _corrupt(info, *failed)
             time = frame.pts * base - info.origin
-            if time >= end:
+            if time < end:
+                yield part, time, frame
+            elif info.seekable:
                 return
-            yield time, frame
 
 
 def _corrupt(info: VideoInfo, where: float, error: Exception) -> MediaError:
     why = f"the sound can't be decoded at {where:.2f} s ({type(error).__name__})"
-    return MediaError(info.path, "corrupt", why, "Leave it out of audio-visual sets")
+    return MediaError(info.place, "corrupt", why, "Leave it out of audio-visual sets")
 
 
 def _packets(
     container: InputContainer, stream: AudioStream, info: VideoInfo, target: int, first: int
 ) -> Iterator[av.Packet]:
     """Yield packets from a tick or before it to the end of the file, or to where it is cut off."""
-    if not info.seekable:
-        packets = container.demux(stream)
-    else:
-        try:
-            packets = _seek(container, stream, target, first)
-        except DECODE_ERRORS:  # such as an index without keyframes of the sound: read from the start
-            with open_container(place_of(info)) as whole:
-                yield from _until_cut_off(whole.demux(audio_stream(whole)), info)
-            return
+    try:
+        packets = _seek(container, stream, target, first)
+    except DECODE_ERRORS:  # such as an index without keyframes of the sound: read from the start
+        with open_container(place_of(info)) as whole:
+            yield from _until_cut_off(whole.demux(audio_stream(whole)), info)
+        return
     yield from _until_cut_off(packets, info)
 
 

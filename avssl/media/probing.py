@@ -12,21 +12,24 @@ import numpy as np
 import torch
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from avssl.media.audio import audio_stream, mono
-from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, has_box, open_container, path_of, sniff
+from avssl.media.audio import mono
+from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, open_container, path_of, sniff
 from avssl.media.image import EXTENSIONS, probe_image
 from avssl.media.info import AudioInfo, MediaError, VideoInfo
+from avssl.media.joins import Joins, decode_pictures
+from avssl.media.packets import is_gradual, is_hidden
 from avssl.media.source import Source
-from avssl.media.timeline import Clock, orientation, spacing, video_stream
+from avssl.media.timeline import Clock, Restarts, audio_stream, orientation, spacing, video_stream
+from avssl.media.trust import grade, readers
 
 _SILENCE = 1e-3  # of full scale: -60 dB
-_DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9"}
 _MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}  # of colours, by their number in H.273, which FFmpeg converts
-_NO_DELAY = ("pcm", "flac", "alac", "vorbis", "opus")  # codecs without delay, or whose header states it
+_SEEN = 3  # frames that are decoded if all packets are marked as keys
+_MARKED = 64  # entries of an mp4's index that are looked at
 
 
 @dataclass
@@ -42,9 +45,19 @@ class _Picture:
     slanted: bool = False  # shown at another angle than a right one
     shown: list[int] = field(default_factory=list)
     undated: bool = False  # some times are missing, or start anew
+    hides: bool = False  # the codec has frames that are never shown
     uncertain: bool = False  # packets don't tell which frames are shown and when
     keys: set[int] = field(default_factory=set)  # ticks of packets that decoding may start from
-    decoded_to: int | None = None  # the last packet's decoding time
+    others: int = 0  # packets that are none
+    seen: list[bool] = field(default_factory=list)  # of the first decoded frames, whether each decodes on its own
+    begun: int | None = None  # decoding time of the packet from which the first frame decodes
+    held: int = 0  # packets that the decoder takes before the first frame comes out, where packets are counted
+    last_key: int | None = None  # tick of the last key packet
+    leading: bool = False  # frames are shown before the key packet that precedes them in the file
+    gradual: bool = False  # from a key packet on, pictures become complete only by and by
+    hidden: int | None = None  # lowest tick of the discarded packets after the first that is shown
+    edits: bool = False  # several stretches of the stream are shown
+    restarts: Restarts = field(default_factory=Restarts)
     discards: bool = False
     last_duration: int = 0
 
@@ -59,6 +72,7 @@ class _Sound:
     channels: int = 0
     loud: bool = False
     signalled: bool = False  # the container's timestamps compensate for the encoder's delay
+    restarts: Restarts = field(default_factory=Restarts)
 
 
 def probe(path: str | Path | Source, max_pixels: int = MAX_PIXELS) -> VideoInfo:
@@ -96,8 +110,10 @@ def probe_frames(path: str | Path | Source, max_pixels: int = MAX_PIXELS) -> tup
         picture, sound = _scan_packets(container, stream, sound_stream, clock)
         if picture.decodes and (picture.uncertain or picture.undated or (clock.counted and clock.period > 1)):
             picture.uncertain = True
-            picture.shown = _decoded_ticks(path, max_pixels)
+            picture.shown, parts = decode_pictures(path, max_pixels)
             picture.first = picture.shown[0] if picture.shown else None
+            if sound.start is not None and len(parts) > 1:
+                sound.end = Joins(path, parts).end_of_sound()
         if picture.first is None:
             why = f"no frame of its {codec.name} video decodes"
             raise MediaError(path, "undecodable", why, "Fetch or convert it again")
@@ -115,7 +131,7 @@ def _scan_packets(
     container: InputContainer, stream: VideoStream, sound_stream: AudioStream | None, clock: Clock
 ) -> tuple[_Picture, _Sound]:
     """Read all packets, decoding only up to the first frame and the first audible sound."""
-    picture, sound = _Picture(), _Sound()
+    picture, sound = _Picture(hides=stream.codec_context.codec.canonical_name in ("vp8", "vp9")), _Sound()
     streams = [stream] if sound_stream is None else [stream, sound_stream]
     packets = container.demux(streams)
     while True:
@@ -131,77 +147,62 @@ def _scan_packets(
             _note_sound(sound, packet)
     picture.shown = sorted(tick for tick in picture.shown if picture.first is not None and tick >= picture.first)
     if picture.shown and not picture.uncertain:
-        picture.shown += [picture.shown[-1] + 1 + extra for extra in range(clock.delay)]
+        picture.shown += [picture.shown[-1] + 1 + extra for extra in range(picture.held)]
     return picture, sound
 
 
 def _note_picture(picture: _Picture, packet: av.Packet, clock: Clock) -> None:
-    if not picture.decodes:
+    # If all packets are marked as keys, look at a few frames.
+    doubtful = not picture.others and len(picture.keys) > 1 and len(picture.seen) < _SEEN
+    if not picture.decodes and packet.is_keyframe:
+        picture.begun = packet.dts
+    if not picture.decodes or doubtful:
         try:
             frames = packet.decode()
         except DECODE_ERRORS:
             frames = []
         for frame in frames:
             assert isinstance(frame, VideoFrame)
+            picture.seen.append(frame.pict_type in (PictureType.I, PictureType.NONE))
+            if picture.decodes:
+                continue
             picture.decodes, picture.first = True, clock.frame(frame)
+            if clock.counted and frame.dts is not None and picture.begun is not None:
+                picture.held = max(clock.delay, frame.dts - picture.begun)
             picture.uncertain = frame.interlaced_frame and packet.stream.codec_context.name == "h264"
             picture.rotation, picture.mirrored = orientation(frame)
             picture.slanted = bool(frame.rotation % 90)
             picture.size = (frame.height, frame.width)
             picture.matrix = int(frame.colorspace)
-            break
     if not packet.size:
         return
+    tick = clock.packet(packet)
     if packet.is_discard:
         picture.discards = True
+        if picture.shown and tick is not None:
+            picture.hidden = tick if picture.hidden is None else min(picture.hidden, tick)
         return
-    tick = clock.packet(packet)
-    if packet.dts is not None:
-        picture.undated |= picture.decoded_to is not None and packet.dts < picture.decoded_to - clock.second
-        picture.decoded_to = packet.dts
+    picture.undated |= picture.restarts.at(packet)
     if tick is None:
         picture.undated = True
         return
     if packet.is_keyframe:
+        picture.gradual |= len(picture.keys) == 1 and is_gradual(packet)
         picture.keys.add(tick)
-    picture.uncertain |= is_hidden(packet)
+        picture.last_key = tick
+    else:
+        picture.others += 1
+        picture.leading |= picture.last_key is not None and tick < picture.last_key
+    picture.edits |= picture.hidden is not None and tick > picture.hidden
+    picture.uncertain = picture.uncertain or (picture.hides and is_hidden(packet))
     if not picture.shown or tick >= max(picture.shown[-8:]):
         picture.last_duration = packet.duration or 0
     picture.shown.append(tick)
 
 
-def is_hidden(packet: av.Packet) -> bool:
-    """Return True for a packet of VP8 or VP9 that only serves as a reference for others."""
-    codec = packet.stream.codec_context.name
-    if not codec.startswith(("vp8", "vp9", "libvpx")):
-        return False
-    data = memoryview(packet)
-    if not codec.endswith("9"):
-        return not data[0] & 0x10
-    exists, shows = (0x04, 0x01) if data[0] & 0x30 == 0x30 else (0x08, 0x02)  # profile 3 has one bit more before them
-    return data[-1] & 0xE0 != 0xC0 and not data[0] & (exists | shows)  # a superframe shows one of its frames
-
-
-def _decoded_ticks(path: Path | Source, max_pixels: int) -> list[int]:
-    """Return the ascending ticks of all frames, found by decoding them from the start."""
-    dates: list[tuple[int | None, int | None]] = []
-    with open_container(path, max_pixels) as container:
-        stream = video_stream(container)
-        assert stream is not None
-        clock = Clock(container, stream)
-        try:
-            for packet in container.demux(stream):
-                dates += [(frame.pts, frame.dts) for frame in packet.decode()]
-        except DECODE_ERRORS:
-            pass  # the rest is missing
-    if dates and not clock.counted:
-        place = next((place for place, (pts, _) in enumerate(dates) if pts is not None), 0)
-        clock.start(round((dates[place][0] or 0) - place * clock.period))
-    return sorted(tick for date in dates if (tick := clock.date(*date)) is not None)
-
-
 def _note_sound(sound: _Sound, packet: av.Packet) -> None:
     base = packet.time_base
+    sound.restarts.at(packet)
     if sound.start is None or not sound.loud:
         try:
             frames = packet.decode()
@@ -241,12 +242,20 @@ def _describe(
     distinct = not picture.undated and len(np.unique(ticks)) == count
     reordered = clock.delay > 0 or container.format.name == "mpeg"
     startable = stream.codec_context.pix_fmt != "pal8"  # or the palette may come with the first packet only
+    index, as_indexed = stream.index_entries, True
+    if container.format.name.startswith("mov") and picture.others:  # FFmpeg's parser knew better than the index
+        looked_at = range(min(len(index), _MARKED))
+        as_indexed = len(index) < 2 or not all(index[place].is_keyframe for place in looked_at)
+    startable &= not picture.gradual and not picture.edits and (picture.others > 0 or all(picture.seen))
     if picture.uncertain:
         startable &= picture.keys.issubset(picture.shown)  # not at the second field of a frame
     codec = stream.codec_context.codec.canonical_name
     size = _shown_size(picture, stream.sample_aspect_ratio)
     stored = picture.size[::-1] if picture.rotation % 180 else picture.size
-    as_stored = size == stored and not (picture.mirrored or picture.slanted or picture.uncertain) and startable
+    as_stored = (
+        as_indexed and size == stored and not (picture.mirrored or picture.slanted or picture.uncertain) and startable
+    )
+    together = sound.restarts.count == picture.restarts.count
     audio = None
     if sound_stream is not None and sound.start is not None:
         audio = AudioInfo(
@@ -271,8 +280,10 @@ def _describe(
         rotation=picture.rotation,
         mirrored=picture.mirrored,
         seekable=distinct and startable and not reordered,
-        backends=_backends(container.format.name, codec, distinct and not picture.discards, as_stored),
-        sync_grade=_grade(path, container.format.name, audio, sound),
+        backends=readers(
+            container.format.name, codec, distinct and not (picture.discards or picture.leading), as_stored
+        ),
+        sync_grade=grade(path, container.format.name, audio, sound.signalled, together),
     )
 
 
@@ -287,22 +298,3 @@ def _shown_size(picture: _Picture, aspect: Fraction | None) -> tuple[int, int]:
     if picture.rotation % 180:
         height, width, aspect = width, height, 1 / aspect if aspect else None
     return height, max(1, math.floor(width * (aspect or 1) + Fraction(1, 2)))
-
-
-def _backends(container: str, codec: str, plain: bool, as_stored: bool) -> tuple[str, ...]:
-    """Return the readers that read such a file correctly, fastest first (measured by ``benchmarks/loading.py``).
-
-    torchcodec and decord miscount or misplace frames in all but these two container families, and decord also where
-    packets are to be discarded. Neither mirrors a picture or makes its pixels square.
-    """
-    if not as_stored or not container.startswith(("mov", "matroska")):
-        return ("pyav",)
-    return ("pyav", "torchcodec", "decord") if plain and codec in _DECORD_CODECS else ("pyav", "torchcodec")
-
-
-def _grade(path: Path | Source, container: str, audio: AudioInfo | None, sound: _Sound) -> str:
-    """See ``VideoInfo.sync_grade``. FFmpeg versions disagree about sound in fragmented mp4 by up to three frames."""
-    if audio is None:
-        return "none"
-    precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(path, b"moof"))
-    return "exact" if precise and (sound.signalled or audio.codec.startswith(_NO_DELAY)) else "unsignalled"

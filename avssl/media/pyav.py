@@ -19,8 +19,9 @@ from torch import Tensor
 from avssl.media.audio import read_audio
 from avssl.media.files import DECODE_ERRORS, open_container, place_of
 from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.joins import Joins
 from avssl.media.reading import Reader
-from avssl.media.timeline import Clock, video_stream
+from avssl.media.timeline import Clock, Restarts, video_stream
 
 _SKIPPABLE = {"h264", "hevc", "mpeg4", "mpeg2video"}  # codecs in which skipping unreferenced frames changes no other
 _CLOSE = 0.2  # seconds within which decoding forward beats any seek
@@ -35,7 +36,8 @@ class PyAVReader(Reader):
         self._threads = threads
         self.doubted = False  # a keyframe turned out not to be one, or not to come in time
         self.last_key: int | None = None  # tick of the last packet marked as one that decoding may start from
-        self._reformatter = VideoReformatter()
+        self._scaler, self._reformatter = VideoReformatter(), VideoReformatter()
+        self._joins = Joins(place_of(info))
         self._open()
 
     def _open(self) -> None:
@@ -106,7 +108,7 @@ class PyAVReader(Reader):
             self._open()
         self._heard = True
         self._at = self._held = self._ahead = None
-        return read_audio(self._container, self.info, start, stop, rate)
+        return read_audio(self._container, self.info, start, stop, rate, self._joins)
 
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """See ``VideoReader.frames``; the result is channels-last in memory."""
@@ -121,7 +123,7 @@ class PyAVReader(Reader):
             except (av.error.FFmpegError, OSError) as error:
                 where = float((target - self._origin) * self._clock.base)
                 why = f"the frame at {where:.2f} s can't be converted to RGB ({error.strerror})"
-                raise MediaError(self.info.path, "corrupt", why, "Convert the file to BT.709 colours") from error
+                raise MediaError(self.info.place, "corrupt", why, "Convert the file to BT.709 colours") from error
         video = torch.from_numpy(pixels)
         if wanted != targets:
             video = video[[bisect_left(wanted, target) for target in targets]]  # [T, H, W, 3]
@@ -133,6 +135,8 @@ class PyAVReader(Reader):
 
     def _copy(self, frame: VideoFrame, out: np.ndarray) -> None:
         height, width = out.shape[:2]
+        if (frame.height, frame.width) != (height, width):  # straight to rgb24, pairs of pixels would share their hue
+            frame = self._scaler.reformat(frame, width, height, "gbrp", interpolation=Interpolation.AREA, threads=1)
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1)
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
@@ -202,15 +206,12 @@ class PyAVReader(Reader):
         """Yield ticks and frames in display order; after a decoding failure, the decoder's remaining frames as well."""
         codec, clock = self._stream.codec_context, self._clock
         codec.skip_frame = "DEFAULT"
-        here, skipping, decoded_to = first, False, None
+        here, skipping, restarts = first, False, Restarts()
         try:
             for packet in packets:
                 tick = clock.packet(packet)
                 if not self.info.seekable and self._skips and not clock.counted and packet.size:
-                    joined = (
-                        decoded_to is not None and packet.dts is not None and packet.dts < decoded_to - clock.second
-                    )
-                    self._skips, decoded_to = tick is not None and not joined, packet.dts
+                    self._skips = tick is not None and not restarts.at(packet)
                     if not self._skips:  # frames must be counted, or packets of the next part are dated otherwise
                         codec.skip_frame, skipping = "DEFAULT", False
                 if tick is not None:
@@ -249,5 +250,5 @@ class PyAVReader(Reader):
         remedy = "Rebuild the manifest: it keeps the part that decodes"
         if self._failed:
             why = f"decoding fails at {where} ({type(self._failed[1]).__name__}), so {wish}"
-            raise MediaError(self.info.path, "corrupt", why, remedy)
-        raise MediaError(self.info.path, "truncated", f"the file ends at {where}, so {wish}", remedy)
+            raise MediaError(self.info.place, "corrupt", why, remedy)
+        raise MediaError(self.info.place, "truncated", f"the file ends at {where}, so {wish}", remedy)

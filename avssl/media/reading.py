@@ -7,12 +7,14 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from avssl.media.audio import read_audio
 from avssl.media.files import DECODE_ERRORS, open_container, place_of, sniff
 from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.joins import decode_pictures
 from avssl.media.timeline import Clock, shown_ticks, tick_at, video_stream
 
 Self = TypeVar("Self", bound="Reader")
@@ -75,6 +77,23 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
             raise MediaError(path, "corrupt", why, "Fetch or convert it again, or leave it out") from error
 
     return named
+
+
+def frame_times(info: VideoInfo) -> np.ndarray:
+    """Return when each frame of a recording or segment is shown: ``[T]`` ascending seconds from the first.
+
+    This takes one pass over the packets, or decoding from the start where packets don't tell (``seekable`` is False).
+    """
+    place = place_of(info)
+    with open_container(place) as container:
+        stream = video_stream(container)
+        if stream is None:
+            raise MediaError(info.path, "no_video", "it has no video stream", "Rebuild the manifest")
+        clock = Clock(container, stream)
+        first = clock.ticks(info.origin)
+        ticks = shown_ticks(container, stream, clock, first) if info.seekable else decode_pictures(place).ticks
+    times = (np.array(ticks) - first) * float(clock.base)
+    return times[(times >= 0) & (times < info.duration)]
 
 
 class IndexedReader(Reader):

@@ -1,4 +1,4 @@
-"""The clock of one video stream: when packets and frames are shown."""
+"""The streams of a recording, and the clock of its pictures: when packets and frames are shown."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from functools import cached_property
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.buffer import Buffer
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+
+_BACK = 0.25  # seconds by which a clock that starts anew falls back at least
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
@@ -21,6 +24,17 @@ def video_stream(container: InputContainer) -> VideoStream | None:
         return None  # without a context there is no decoder
     assert isinstance(stream, VideoStream)
     stream.thread_type = "NONE"
+    return stream
+
+
+def audio_stream(container: InputContainer) -> AudioStream | None:
+    """Return the audio stream that belongs to the video, or None; it decodes in the calling thread only."""
+    stream = container.streams.best("audio", related=container.streams.best("video"))
+    if stream is None or stream.codec_context is None:
+        return None
+    assert isinstance(stream, AudioStream)
+    if not stream.codec_context.is_open:
+        stream.codec_context.thread_type = "NONE"
     return stream
 
 
@@ -40,6 +54,24 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     return round(angle / 90) * 90 % 360, mirrored
 
 
+class Restarts:
+    """Finds where the decoding times of a stream's packets start anew."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+        self.count = 0
+
+    def at(self, packet: av.Packet) -> bool:
+        """Return True if they do at this packet; call it for every packet of the stream, in the file's order."""
+        if packet.dts is None or not packet.size:
+            return False
+        before, self._before = self._before, packet.dts
+        if before is None or packet.dts >= before or (before - packet.dts) * packet.time_base <= _BACK:
+            return False
+        self.count += 1
+        return True
+
+
 class Clock:
     """Display times of frames, in ticks of the stream's time base.
 
@@ -47,8 +79,11 @@ class Clock:
     is its only timestamp, and a decoder that reorders returns a frame ``delay`` ticks after its own.
 
     A frame without a time follows the last one by one frame at the stated rate, and so does one that is dated more than
-    a second before it, as where recordings were joined: all later frames then move with it. Such streams can only be
-    dated from the start; see :meth:`start`.
+    a quarter of a second before it, as where recordings were joined: all later frames then move with it. Such streams
+    can only be dated from the start; see :meth:`start`.
+
+    Attributes:
+        restarts: the tick of each frame at which the stream's times started anew, and how far they are moved from then.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
@@ -59,8 +94,9 @@ class Clock:
         self._rate = None if avi else stream.guessed_rate
         self.counted = avi or (container.format.name == "asf" and bool(stream.codec_context.has_b_frames))
         self.delay = round(int(stream.codec_context.has_b_frames) * self.period) if self.counted else 0
-        self.second = round(1 / self._seconds)
+        self._back = _BACK / self._seconds
         self._shift = 0
+        self.restarts: list[tuple[int, int]] = []
         self.start(1 if self.counted else None)
 
     @cached_property
@@ -86,9 +122,10 @@ class Clock:
         if pts is None:
             return expected
         tick = pts + self._shift
-        if expected is not None and not self.counted and tick < expected - self.second:
+        if expected is not None and not self.counted and tick < expected - self.period - self._back:
             self._shift += expected - tick
             tick = expected
+            self.restarts.append((tick, self._shift))
         self._before, self._since = tick, 0
         return tick
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from films import film, grey
 
-from avssl.catalog.encode import CopyOptions, copy_rate, copy_size, write_copy
+from avssl.catalog.encode import CopyOptions, copy_rate, copy_size, liveliest_rate, write_copy
 from avssl.media import MediaError, open_video, probe
 
 FPS, FLASH = 25, 30
@@ -84,6 +84,27 @@ def test_a_varying_rate_becomes_a_constant_one_on_the_same_time_axis(tmp_path):
     times = np.arange(probe(target).num_frames) / 25
     expected = [grey(int(np.searchsorted(starts, time + 1e-3, "right")) - 1) for time in times]
     assert (levels(target, torch.from_numpy(times) + 0.002) - torch.tensor(expected)).abs().max() < 6
+
+
+@pytest.mark.parametrize("name", ["still.mp4", "still.mkv"])
+def test_a_still_followed_by_motion_keeps_every_frame(tmp_path, name):
+    starts = [0.0, *(3 + np.arange(25) / 25).tolist()]  # mean rate 6.5 per second
+    source = film(tmp_path / name, frames=26, times=starts)
+    info = probe(source)
+    assert (info.vfr, info.fps) == (True, pytest.approx(26 / info.duration))
+    target = copied(source, tmp_path)
+    copy = probe(target)
+    assert (copy.fps, copy.num_frames) == (25, round(info.duration * 25))
+    found = levels(target, torch.tensor(starts, dtype=torch.float64) + 0.002)
+    assert (found - torch.tensor([grey(number) for number in range(26)])).abs().max() < 6
+    assert probe(copied(source, tmp_path, CopyOptions(fps=5))).fps == 5
+
+
+def test_jitter_is_no_livelier_part(tmp_path):
+    starts = np.arange(30) / 25 + np.random.default_rng(0).uniform(0, 0.015, 30)
+    source = film(tmp_path / "source.mp4", frames=30, times=(starts - starts[0]).tolist())
+    assert probe(source).vfr
+    assert liveliest_rate(probe(source)) == probe(source).fps
 
 
 def click_and_flash(path: Path) -> tuple[float, float]:

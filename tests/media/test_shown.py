@@ -21,7 +21,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.catalog.table import row_from_info
 from avssl.media import MediaError, VideoInfo, open_video, probe
 from avssl.media.motion import scan
-from avssl.media.probing import is_hidden
+from avssl.media.packets import is_hidden
 
 TURNS = {  # by file: the stored picture [H, W, 3] to the one shown
     "mirrored": lambda image: image[:, ::-1],
@@ -71,6 +71,20 @@ def test_pixels_are_square(shared_data: Path, tmp_path: Path) -> None:
     assert np.array_equal(first_frame(info.path, info), stored_frame(info.path, info.size))
     write_copy(info, tmp_path / "copy.mp4", CopyOptions())
     assert probe(tmp_path / "copy.mp4").size == (108, 272)  # even
+
+
+def test_scaled_pictures_keep_the_hue_of_every_pixel(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).choice([20, 235], (8, 10, 3)).astype(np.uint8)
+    drawn = colours.repeat(12, 0).repeat(12, 1)  # [96, 120, 3]
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "4"})
+        stream.height, stream.width, stream.pix_fmt = 96, 120, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
+        out.mux(stream.encode(None))
+    with open_video(tmp_path / "a.mp4", "pyav") as reader:
+        small = reader.frames(torch.tensor([0.0]), (32, 32))[0].float()
+    right = torch.nn.functional.interpolate(torch.from_numpy(drawn).permute(2, 0, 1)[None].float(), 32, mode="area")
+    assert (small - right[0]).abs().mean() < 9  # 15 if pairs of pixels share their hue
 
 
 @pytest.mark.parametrize("name", TURNS | TURNED)
@@ -253,7 +267,8 @@ def test_every_frame_is_the_right_one(name: str, shared_data: Path) -> None:
     numbers = field_bars if "paff" in name else bars
     probed = probe(shared_data / name)
     scanned = scan(probed.path, probed)
-    assert scanned.seekable == seekable
+    assert (probed.seekable, scanned.seekable) == (seekable, seekable)
+    assert probed.backends == scanned.backends
     for info in (probed, scanned):
         assert (info.num_frames, info.fps, info.vfr) == (len(right), pytest.approx(25), False)
         assert info.duration == pytest.approx(len(right) / 25)
@@ -273,6 +288,44 @@ def test_joined_recordings_whose_clock_starts_anew(tmp_path: Path) -> None:
     assert shown(info, 120, number) == [*range(60), *range(60)]
     scanned = scan(path, info)
     assert (scanned.num_frames, scanned.duration) == (120, pytest.approx(4.8))
+
+
+@pytest.mark.parametrize(
+    ("name", "x264", "seekable"),
+    [
+        ("refresh.ts", "intra-refresh=1:keyint=10", False),
+        ("refresh.flv", "intra-refresh=1:keyint=10", False),
+        ("open.ts", "open-gop=1:keyint=10:bframes=2", True),
+        ("open.mp4", "open-gop=1:keyint=10:bframes=2", True),
+        ("intra.mp4", "keyint=1", True),
+    ],
+)
+def test_where_decoding_may_start(name: str, x264: str, seekable: bool, tmp_path: Path) -> None:
+    info = probe(write(Recipe(name, audio=None, frames=30, size=(48, 64), options={"x264-params": x264}), tmp_path))
+    assert info.seekable == seekable
+    assert shown(info, 30, number) == list(range(30))
+
+
+def test_frames_shown_before_their_keyframe_are_not_for_decord(tmp_path: Path) -> None:
+    recipe = Recipe("a.mp4", video="mpeg4", audio=None, frames=30, size=(48, 64), fine=False)
+    info = probe(write(recipe, tmp_path))
+    assert info.backends == ("pyav", "torchcodec")  # decord would give 10 of 30 wrongly
+    assert shown(info, 30, number) == list(range(30))
+
+
+def test_avi_whose_decoder_holds_frames_back_longer_than_stated(tmp_path: Path) -> None:
+    info = probe(write(Recipe("a.avi", audio=None, frames=30, size=(48, 64), fine=False), tmp_path))
+    assert info.num_frames == 30
+    assert shown(info, 30, number) == list(range(30))
+
+
+def test_an_mp4_without_table_of_keyframes_is_read_by_pyav_only(tmp_path: Path) -> None:
+    path = write(Recipe("a.mp4", audio=None, frames=30, size=(48, 64)), tmp_path)
+    assert len(probe(path).backends) == 3
+    path.write_bytes(path.read_bytes().replace(b"stss", b"free"))  # decord would then give 27 of 30 wrongly
+    info = probe(path)
+    assert info.backends == ("pyav",)
+    assert shown(info, 30, number) == list(range(30))
 
 
 @pytest.mark.parametrize(
