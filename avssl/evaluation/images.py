@@ -26,7 +26,7 @@ from avssl.encoders import Encoder, load_encoder
 from avssl.evaluation.features import Views, extract_features
 from avssl.evaluation.finetune import Budget, Pixels, Supervised
 from avssl.evaluation.lists import ManyLabels, csv_labels, voc_labels
-from avssl.evaluation.precision import average_precisions, mean_share, summarise_several
+from avssl.evaluation.precision import average_precisions, chance_precision, summarise_several
 from avssl.evaluation.probes import LinearProbe, LinearSVMs
 from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, Protocol, digest, identify, plain
 from avssl.evaluation.readout import Bank, at_rows, predictions
@@ -232,8 +232,8 @@ def _check_counts(known: ManyLabels, least: int) -> None:
 
 
 def _chance(present: NDArray[np.int8]) -> dict[str, float]:
-    """Return the mean share of images that show a class; for eleven recalls, the mean over random rankings."""
+    """Return the mean over random rankings of both measures."""
     rng, once = np.random.default_rng(0), np.ones((1, len(present)), dtype=np.int64)
     columns = (column for column in present.T for _ in range(RANKINGS))
     eleven = [average_precisions(column, rng.random(len(column)), once)[1] for column in columns]
-    return {"mAP": mean_share(present), "mAP 11-point": float(np.mean(eleven))}
+    return {"mAP": chance_precision(present), "mAP 11-point": float(np.mean(eleven))}

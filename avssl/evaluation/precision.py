@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from avssl.evaluation.metrics import RESAMPLES, Prediction, interval, units_of
 from avssl.evaluation.results import AveragePrecision, Score
 
-TOGETHER = 20_000_000  # numbers in memory: resamples times videos
+TOGETHER = 10_000_000  # numbers in memory: resamples times videos
 
 
 def summarise_several(
@@ -31,7 +32,7 @@ def summarise_several(
 
 
 def average_precisions(
-    present: NDArray[np.signedinteger], scores: NDArray[np.floating[Any]], weights: NDArray[np.integer[Any]]
+    present: NDArray[np.signedinteger], scores: NDArray[np.floating[Any]], weights: NDArray[np.number[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the average precision of one class, as area under the curve and as mean over eleven recalls.
 
@@ -47,25 +48,34 @@ def average_precisions(
     Returns:
         Area and mean, each ``[R]``; NaN if a resample has no video of the class.
     """
-    order = np.flatnonzero(present)
-    order = order[np.argsort(-scores[order], kind="stable")]
-    falling = -scores[order]
-    shows = np.flatnonzero(present[order] > 0)  # P places in the ranking; precision is largest at these
-    if not len(shows):
+    right = np.flatnonzero(present > 0)
+    if not len(right):
         return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
-    last = np.searchsorted(falling, falling[shows], side="right") - 1  # of the videos of equal score
-    right = weights[:, order[shows]]  # [R, P]
-    found = right.cumsum(1)[:, np.searchsorted(falling[shows], falling[shows], side="right") - 1]
-    total = found[:, -1].astype(np.float64)
+    places = -np.unique(-scores[right])  # [P] scores at which the recall rises, and the precision is largest
+    found, seen = (_at_or_above(places, scores, rows, weights) for rows in (right, np.flatnonzero(present)))
+    total = found[-1].copy()
     total[total == 0] = np.nan
-    precision = found / np.maximum(weights[:, order].cumsum(1)[:, last], 1)
-    area = (right * precision).sum(1) / total
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # at this place of the ranking or below
+    precision = found / np.maximum(seen, 1)
+    area = (np.diff(found, axis=0, prepend=0) * precision).sum(0) / total
+    best = np.maximum.accumulate(precision[::-1])[::-1]  # at this place of the ranking or below
     eleven = np.zeros_like(area)
     for tenths in range(11):
-        place = (10 * found < tenths * total[:, None]).sum(1)  # the first at which the recall is reached
-        eleven += np.take_along_axis(best, np.minimum(place, len(shows) - 1)[:, None], 1)[:, 0] / 11
+        place = (10 * found < tenths * total).sum(0)  # the first at which the recall is reached
+        eleven += np.take_along_axis(best, np.minimum(place, len(best) - 1)[None], 0)[0] / 11
     return area, np.where(np.isnan(area), np.nan, eleven)
+
+
+def _at_or_above(
+    places: NDArray[np.floating[Any]],
+    scores: NDArray[np.floating[Any]],
+    rows: NDArray[np.integer[Any]],
+    weights: NDArray[np.number[Any]],
+) -> NDArray[np.float64]:
+    """Return ``[P, R]``: how often the videos ``rows`` count whose score is one of P falling ``places`` or higher."""
+    first = np.searchsorted(-places, -scores[rows])  # [rows] the highest place that they are not below
+    entries = (np.ones(len(rows), weights.dtype), (first, rows))
+    sums = csr_array(entries, shape=(len(places) + 1, len(scores))) @ weights.T  # [P + 1, R]: faster than sorting
+    return sums[:-1].cumsum(0, dtype=np.float64)
 
 
 def mean_average_precision(
@@ -93,15 +103,16 @@ def mean_average_precision(
     rng, units = np.random.default_rng(seed), units_of(groups)
     number = units.max() + 1
 
-    def precisions(weights: NDArray[np.int64]) -> NDArray[np.float64]:  # [R, N] -> [seeds, K, 2, R]
+    def precisions(weights: NDArray[np.float32]) -> NDArray[np.float64]:  # [R, N] -> [seeds, K, 2, R]
         found = [[average_precisions(present[:, k], scores[:, k], weights) for k in shown] for scores in runs]
         return np.array(found)
 
-    values = precisions(np.ones((1, len(present)), dtype=np.int64))[..., 0]
+    values = precisions(np.ones((1, len(present)), dtype=np.float32))[..., 0]
     parts, at_once = [], max(1, TOGETHER // len(present))
     for start in range(0, RESAMPLES, at_once):
         count = min(at_once, RESAMPLES - start)
-        weights = rng.multinomial(number, np.full(number, 1 / number), size=count)[:, units]
+        drawn = rng.multinomial(number, np.full(number, 1 / number), size=count)  # [R, G]
+        weights = drawn.T.astype(np.float32)[units].T  # [R, N]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Mean of empty slice")  # a draw may show no class at all
             parts.append(np.nanmean(precisions(weights), axis=1))
@@ -142,7 +153,15 @@ def _around(value: float, spread: NDArray[np.float64]) -> tuple[float, float]:
     return interval(known - known.mean() + value)
 
 
-def mean_share(present: NDArray[np.signedinteger]) -> float:
-    """Return the mean, over classes that any video shows, of the share that shows it: precision at random."""
-    shown = present[:, (present > 0).any(0)]
-    return float(((shown > 0).sum(0) / (shown != 0).sum(0)).mean())
+def chance_precision(present: NDArray[np.signedinteger]) -> float:
+    """Return the mean average precision that ``[N, K]`` labels give on average over all rankings of their videos.
+
+    Of n videos, p show a class. The ranking has one of them at place k with probability p / n, and k - 1 others above
+    it, each of which shows the class with probability (p - 1) / (n - 1). For many videos it is the share p / n.
+    """
+    found = []
+    for column in present[:, (present > 0).any(0)].T:
+        known, shown = int((column != 0).sum()), int((column > 0).sum())
+        first = (1 / np.arange(1, known + 1)).mean()  # of 1 / k
+        found.append(first + (shown - 1) / max(known - 1, 1) * (1 - first))
+    return float(np.mean(found))

@@ -19,7 +19,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.evaluation.classes import class_numbers, one_each, presence
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, Pixels
-from avssl.evaluation.precision import mean_share
+from avssl.evaluation.precision import chance_precision
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
 from avssl.evaluation.readout import (
     Bank,
@@ -169,7 +169,7 @@ class DownstreamTask:
         """Return the chance levels: always the largest classes, or videos in random order."""
         tested = np.concatenate([self.labels[list(fold.test)] for fold in self.folds.folds])
         if self.several:
-            return {"mAP": mean_share(tested)}
+            return {"mAP": chance_precision(tested)}
         share = np.sort(np.bincount(tested, minlength=self.classes) / len(tested))[::-1]
         found: dict[str, float] = {}
         for rank in self.protocol.retrieval:

@@ -1,6 +1,7 @@
 """Videos that show several classes or none, and segments of files: folds, read-outs, mean average precision."""
 
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import av
@@ -21,7 +22,7 @@ from avssl.evaluation.classes import divide
 from avssl.evaluation.config import parse, parser
 from avssl.evaluation.embedding import embed
 from avssl.evaluation.finetune import Budget, Supervised
-from avssl.evaluation.precision import mean_average_precision, precision_gain
+from avssl.evaluation.precision import chance_precision, mean_average_precision, precision_gain
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
 from avssl.evaluation.protocol import DownstreamTask
 from avssl.evaluation.readout import Bank, cross_validate_several, predictions
@@ -86,12 +87,8 @@ def evaluated(films, tmp_path_factory):
     save_encoder(ResNet(width=8), folder / "run" / "encoder", CARD)
     views = ["--views.clips=1", "--views.num_frames=4", "--views.size=32", "--views.segments=2", "--seeds=[0,1]"]
     tune = ["--fine_tune.steps=2", "--fine_tune.batch_size=4", "--attentive.steps=2", "--attentive.folds=1"]
-    choose = [
-        "--split.init_args.folds=3",
-        "--linear.strengths=[0.01,1]",
-        "--linear.inner_folds=2",
-        "--neighbours.ks=[1,3]",
-    ]
+    choose = ["--linear.strengths=[0.01,1]", "--linear.inner_folds=2", "--neighbours.ks=[1,3]"]
+    choose.append("--split.init_args.folds=3")
     machine = ["--machine.device=cpu", "--machine.workers=0", f"--machine.cache={folder / 'cache'}"]
     words = ["folder", f"--data.root={films}", f"--run={folder / 'run'}", *views, *tune, *choose, *machine]
     command(words)
@@ -119,7 +116,7 @@ def test_the_command_gives_scikit_learns_average_precision_of_each_class(evaluat
         assert found.ci95_bootstrap[0] < found.value <= found.ci95_bootstrap[1]
         assert [chosen in (0.01, 1, 3) for chosen in found.chosen[0]] == [True] * 3
     assert results.outcomes["pretrained"]["linear"].value > 0.9  # a random network tells colours apart
-    assert results.chance == {"mAP": pytest.approx((bank.labels > 0).mean())}
+    assert results.chance == {"mAP": chance_precision(bank.labels)}
     assert set(results.outcomes["pretrained"]["linear"].per_class) == set(COLOURS)
     assert len(results.outcomes["random_init"]["linear"].per_seed) == 2
 
@@ -234,10 +231,10 @@ def test_values_are_chosen_by_precision_and_without_the_test_labels():
     fold = Fold("f", tuple(range(120)), tuple(range(120, 240)))
     wrong = Bank(bank.features, bank.labels.copy(), bank.groups, 6)
     wrong.labels[120:] *= -1
-    for probe_ in (LinearProbe(strengths=(1e-6, 1e-2, 1.0)), NearestNeighbours(ks=(1, 20))):
+    for probe_, worse in ((LinearProbe(strengths=(1e-6, 1.0)), 1e-6), (NearestNeighbours(ks=(1, 20)), 1)):
         first, second = probe_.scores(bank, fold), probe_.scores(wrong, fold)
         assert first.chosen == second.chosen
-        assert first.chosen != 1  # one neighbour ranks hardly anything
+        assert first.chosen != worse
         np.testing.assert_array_equal(first.values, second.values)
     folds = Folds((fold,), tuple(map(str, bank.groups)))
     classes = [f"class {k}" for k in range(6)]
@@ -264,6 +261,16 @@ def test_intervals_draw_whole_groups_and_seeds_and_classes_that_are_not_shown_ar
     assert np.ptp(seeds.ci95_bootstrap) > 0.9 * (1 - alone.value)
     with pytest.raises(ValueError, match=r"none of the 400 tested videos shows any of the classes \['c'\]"):
         mean_average_precision(present[:, 2:], [scores[:, 2:]], ["c"], range(400))
+
+
+def test_chance_is_the_mean_over_all_rankings():
+    present = np.array([[1, 1, -1, 0], [1, -1, -1, 1], [-1, -1, -1, -1], [-1, -1, -1, 1]], np.int8)
+    orders = list(permutations(range(4)))
+    every = [np.mean([average_precision_score(marks > 0, order) for order in orders]) for marks in present.T[:2]]
+    every.append(np.mean([average_precision_score(present[1:, 3] > 0, order) for order in permutations(range(3))]))
+    assert chance_precision(present) == pytest.approx(np.mean(every))
+    many = np.where(np.arange(20_000)[:, None] % 4, -1, 1)
+    assert chance_precision(many) == pytest.approx(1 / 4, abs=1e-3)
 
 
 def test_the_gain_in_precision_is_paired():
