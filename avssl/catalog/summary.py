@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 import numpy as np
+import pyarrow.compute as pc
 
 from avssl.catalog.manifest import Manifest
 
@@ -33,7 +34,8 @@ def summarise(manifest: Manifest) -> str:
             f"sound: {with_sound} of {len(manifest)} ({100 * with_sound / len(manifest):.0f} %), {silent} silent; "
             f"alignment: {_counted(manifest.column('sync_grade').to_pylist())}"
         )
-        for name, plural in (("label", "classes"), ("group", "groups"), ("view", "views")):
+        lines += _classes(manifest)
+        for name, plural in (("group", "groups"), ("view", "views")):
             column = manifest.column(name)
             if column.null_count < len(column):
                 lines.append(
@@ -49,24 +51,47 @@ def summarise(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
+def _classes(manifest: Manifest) -> list[str]:
+    column = manifest.column("labels")
+    counts = pc.fill_null(pc.list_value_length(column), 0)
+    names = pc.list_flatten(column).to_pylist()
+    if not names:
+        return []
+    several = pc.sum(pc.greater(counts, 1)).as_py()
+    more = f"; {several} videos show several, {len(names) / len(column):.3g} a video on average" if several else ""
+    without = pc.sum(pc.equal(counts, 0)).as_py()
+    return [f"classes: {len(set(names))}, {without} videos without; {_counted(names)}{more}"]
+
+
 def _counted(values: Iterable[str]) -> str:
     counts = Counter(values).most_common()
     more = f", {len(counts) - 5} others" if len(counts) > 5 else ""
     return ", ".join(f"{value} ({count})" for value, count in counts[:5]) + more
 
 
+def _recording(content: str | None, asked: list[float] | None, start: float | None, duration: float) -> Hashable:
+    """Return what is equal for identical recordings only; None if there is no proof of a row's content."""
+    if content is None or ":" in content:
+        return None
+    return content if asked is None else (content, start or 0.0, duration)  # segments of one file differ
+
+
 def _duplicates(manifest: Manifest) -> list[str]:
-    contents = manifest.column("content").to_pylist()
+    columns = (manifest.column(name).to_pylist() for name in ("content", "asked", "start", "duration"))
+    keys = [_recording(*row) for row in zip(*columns, strict=True)]
     places = defaultdict(list)
-    repeated = {content for content, count in Counter(contents).items() if content is not None and count > 1}
-    for position, content in enumerate(contents):
-        if content in repeated:
-            places[content].append(position)
+    repeated = {key for key, count in Counter(keys).items() if key is not None and count > 1}
+    for position, key in enumerate(keys):
+        if key in repeated:
+            places[key].append(position)
     if not places:
         return []
-    groups, labels = manifest.column("group").to_pylist(), manifest.column("label").to_pylist()
-    torn = sum(len({groups[p] for p in same}) > 1 or len({labels[p] for p in same}) > 1 for same in places.values())
-    example = ", ".join(manifest[position].path.name for position in next(iter(places.values())))
+    groups, labels = manifest.column("group").to_pylist(), manifest.column("labels").to_pylist()
+    torn = sum(
+        len({groups[p] for p in same}) > 1 or any(labels[p] != labels[same[0]] for p in same)
+        for same in places.values()
+    )
+    example = ", ".join(path.name for path in manifest.select(next(iter(places.values()))).paths())
     return [
         f"identical files: {sum(map(len, places.values()))} files hold {len(places)} recordings, {torn} of these under "
         f"different groups or labels; such as {example}"

@@ -13,6 +13,7 @@ from .lists import UCF101Lists as UCF101Lists
 from .metrics import Prediction as Prediction
 from .metrics import gain as gain
 from .metrics import summarise as summarise
+from .precision import mean_average_precision as mean_average_precision
 from .probes import FewLabels as FewLabels
 from .probes import LinearProbe as LinearProbe
 from .probes import LinearSVMs as LinearSVMs
@@ -26,10 +27,12 @@ from .readout import Bank as Bank
 from .readout import ReadOut as ReadOut
 from .readout import Scores as Scores
 from .readout import cross_validate as cross_validate
+from .readout import cross_validate_several as cross_validate_several
 from .report import collect as collect
 from .report import comparison as comparison
 from .report import print_results as print_results
 from .results import Accuracy as Accuracy
+from .results import AveragePrecision as AveragePrecision
 from .results import Results as Results
 from .results import Score as Score
 from .results import Summary as Summary

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from avssl.encoders import load_encoder
+from avssl.evaluation.classes import class_numbers
 from avssl.evaluation.pictures import map_picture, neighbours_picture
 from avssl.evaluation.probes import nearest_videos
 from avssl.evaluation.protocol import DownstreamTask, Protocol
@@ -36,6 +37,7 @@ def embed(
 ) -> list[Path]:
     """Write ``map_<method>.png`` (one dot per video) and ``neighbours.png`` (queries and their five nearest videos).
 
+    Videos that show several classes or none share a colour of their own.
     Neighbours come from the training videos of the fold that tests the query, so never from its own group.
 
     Args:
@@ -53,7 +55,9 @@ def embed(
     values = video_bank(task, load_encoder(run), machine)
     map_file, sheet_file = Path(folder) / f"map_{method}.png", Path(folder) / "neighbours.png"
     videos = values.features[task.rows].mean(1)  # [V, D]
-    map_picture(project(videos, method), task.labels[task.rows].tolist(), task.videos.classes, map_file)
+    numbers = class_numbers(task.videos)[task.rows]  # -1 for several classes or none
+    names = [*task.videos.classes, *(["several or none"] if task.several else [])]
+    map_picture(project(videos, method), np.where(numbers < 0, task.classes, numbers).tolist(), names, map_file)
     pictures, titles = _sheet(task, values, queries)
     neighbours_picture(pictures, titles, sheet_file)
     return [map_file, sheet_file]
@@ -72,17 +76,18 @@ def project(features: NDArray[np.float32], method: Literal["pca", "tsne"]) -> ND
 
 
 def _sheet(task: DownstreamTask, values: Bank, queries: int) -> tuple[list[list[Tensor]], list[list[str]]]:
-    left = dict.fromkeys(range(task.classes), queries)
+    left = dict.fromkeys(task.videos.classes, queries)
+    shown = task.videos.column("labels").to_pylist()
     pictures, titles = [], []
     for fold in task.folds.folds:
         for query in fold.test:
-            label = int(task.labels[query])
-            if left[label] == 0:
+            if not any(left[name] > 0 for name in shown[query]):
                 continue
-            left[label] -= 1
+            for name in shown[query]:
+                left[name] -= 1
             found = nearest_videos(values, [query], fold.train, SHOWN)[0].tolist()
             pictures.append([_middle(task, row) for row in (query, *found)])
-            titles.append([task.videos.classes[task.labels[row]] for row in (query, *found)])
+            titles.append([", ".join(shown[row]) or "none" for row in (query, *found)])
     return pictures, titles
 
 

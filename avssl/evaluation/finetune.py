@@ -21,7 +21,7 @@ from avssl.catalog.manifest import Manifest
 from avssl.encoders import Encoder
 from avssl.evaluation.features import VIEWS_AT_ONCE, Normalise, ViewDataset, Views
 from avssl.evaluation.probes import draw_labels
-from avssl.evaluation.readout import Ints, Scores, TooFewLabels
+from avssl.evaluation.readout import Scores, TooFewLabels
 from avssl.evaluation.splits import Fold
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
@@ -109,7 +109,7 @@ class Pixels:
     """V labelled videos of K classes before any encoder: the bank of read-outs that train a network."""
 
     videos: Manifest
-    labels: Ints  # [V]
+    labels: NDArray[np.signedinteger]  # [V], or [V, K] of 1 and -1
     classes: int  # K
     views: Views
     machine: Machine
@@ -169,7 +169,7 @@ class Supervised:
         return model
 
 
-class LabelledClips(Dataset[tuple[Tensor, int]]):
+class LabelledClips(Dataset[tuple[Tensor, Tensor]]):
     """Training clips of labelled videos, shifted by up to an eighth of their size with repeated edges.
 
     Position, shift and mirroring (with probability ``flip``) depend on (seed, step, row) alone, and are the same for
@@ -179,7 +179,7 @@ class LabelledClips(Dataset[tuple[Tensor, int]]):
     def __init__(self, pixels: Pixels, flip: float, seed: int) -> None:
         self.pixels, self.views, self.flip, self.seed = pixels, pixels.training_views, flip, seed
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
         step, row = item
         rng = np.random.default_rng([self.seed, step, row])
         place = int(rng.integers(POSITIONS))
@@ -192,7 +192,7 @@ class LabelledClips(Dataset[tuple[Tensor, int]]):
         across, down = (torch.arange(size).add(int(rng.integers(-reach, reach + 1))).clamp(0, size - 1) for _ in "xy")
         if rng.random() < self.flip:
             across = across.flip(0)
-        return clip[:, :, down[:, None], across], int(self.pixels.labels[row])
+        return clip[:, :, down[:, None], across], torch.as_tensor(self.pixels.labels[row])
 
 
 def fit(
@@ -200,11 +200,12 @@ def fit(
 ) -> list[float]:
     """Train a classifier on some videos and return the loss of every step.
 
+    The loss is the cross-entropy over classes; with several classes per video, the mean of that of each class.
     ``seed`` decides the order and the augmentation; torch's global random numbers are drawn only by the data loader.
     """
     machine, mean_std = pixels.machine, Normalise.of(model.encoder, pixels.machine)
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        LabelledClips(pixels, budget.flip, seed),  # type: ignore[arg-type]
+        LabelledClips(pixels, budget.flip, seed),
         batch_sampler=list(_batches(rows, budget, seed)),
         num_workers=machine.workers if pixels.decoded is None else 0,  # shifting is cheap; workers would take cores
         worker_init_fn=start_worker,
@@ -219,7 +220,11 @@ def fit(
         optimiser.param_groups[0]["lr"] = budget.lr * min(1.0, (step + 1) / warmup) * (1 + math.cos(math.pi * left)) / 2
         with machine.autocast():
             logits = model(mean_std(clips))
-        loss = functional.cross_entropy(logits.float(), labels.to(logits.device))
+        logits, labels = logits.float(), labels.to(logits.device)
+        if labels.ndim == 1:
+            loss = functional.cross_entropy(logits, labels)
+        else:
+            loss = functional.binary_cross_entropy_with_logits(logits, (labels > 0).float())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -236,7 +241,8 @@ def predict(model: Classifier | AttentiveClassifier, pixels: Pixels, rows: Seque
     for clips in machine.loader(ViewDataset(pixels.videos, rows, views), max(1, VIEWS_AT_ONCE // views.count)):
         with machine.autocast():
             logits = torch.cat([model(mean_std(part)) for part in clips.flatten(0, 1).split(VIEWS_AT_ONCE)])
-        scores.append(logits.float().softmax(1).unflatten(0, (len(clips), views.count)).cpu())
+        logits = logits.float().unflatten(0, (len(clips), views.count))
+        scores.append((logits.softmax(2) if pixels.labels.ndim == 1 else logits.sigmoid()).cpu())
     return torch.cat(scores).numpy()
 
 

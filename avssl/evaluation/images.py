@@ -26,7 +26,7 @@ from avssl.encoders import Encoder, load_encoder
 from avssl.evaluation.features import Views, extract_features
 from avssl.evaluation.finetune import Budget, Pixels, Supervised
 from avssl.evaluation.lists import ManyLabels, csv_labels, voc_labels
-from avssl.evaluation.metrics import average_precisions, mean_average_precision
+from avssl.evaluation.precision import average_precisions, chance_precision, summarise_several
 from avssl.evaluation.probes import LinearProbe, LinearSVMs
 from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, Protocol, digest, identify, plain
 from avssl.evaluation.readout import Bank, at_rows, predictions
@@ -202,9 +202,9 @@ def svm(
         values = [extract_features(each, images, rows, still(size), machine)[:, 0, :, -width:] for each in pools]
         full = [at_rows(each.numpy(), rows, len(images)) for each in values]
         banks = [Bank(each, known.present, np.arange(len(images)), len(known.classes)) for each in full]
-        found = [run[0] for run in predictions([linear], banks, folds)]
-        scores = mean_average_precision(tested, [one.scores[:, 0] for one in found], known.classes)
-        return {"svm": scores | {"mAP": replace(scores["mAP"], costs=[one.chosen for one in found])}}
+        found = predictions([linear], banks, folds)
+        scores = summarise_several(found, folds.groups, known.classes)
+        return {"svm": scores | {"mAP": replace(scores["mAP"], costs=[run[0].chosen for run in found])}}
 
     split = {"labels": "VOC" if labels is None else labels.name, "sets": list(sets) if labels is None else None}
     marks = digest(known.present[rows].tolist())
@@ -232,9 +232,8 @@ def _check_counts(known: ManyLabels, least: int) -> None:
 
 
 def _chance(present: NDArray[np.int8]) -> dict[str, float]:
-    """Return the mean share of images that show a class; for eleven recalls, the mean over random rankings."""
+    """Return the mean over random rankings of both measures."""
     rng, once = np.random.default_rng(0), np.ones((1, len(present)), dtype=np.int64)
     columns = (column for column in present.T for _ in range(RANKINGS))
     eleven = [average_precisions(column, rng.random(len(column)), once)[1] for column in columns]
-    shares = (present > 0).sum(0) / (present != 0).sum(0)
-    return {"mAP": float(shares.mean()), "mAP 11-point": float(np.mean(eleven))}
+    return {"mAP": chance_precision(present), "mAP 11-point": float(np.mean(eleven))}

@@ -1,4 +1,4 @@
-"""Accuracies and average precisions with intervals, from the scores of views."""
+"""Accuracies with intervals, from the scores of views."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from avssl.evaluation.results import Accuracy, AveragePrecision, Score, Summary
+from avssl.evaluation.results import Accuracy, Score, Summary
 
 RESAMPLES = 2000
 
@@ -23,7 +23,7 @@ class Prediction:
         fold: name of the fold.
         part: name of the fold's part.
         videos: ``[V]`` positions in the collection.
-        labels: ``[V]`` classes, or ``[V, K]`` of 1, 0 and -1 for several classes per image.
+        labels: ``[V]`` classes; with several classes per video ``[V, K]`` of 1, 0 and -1.
         scores: ``[V, M, K]`` class probabilities of the M views of each video.
         chosen: hyperparameter chosen in this fold, None if nothing is chosen.
     """
@@ -57,7 +57,7 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
         for prediction in run:
             np.add.at(confusion, (prediction.labels, prediction.scores.mean(1).argmax(1)), 1)
     seen = confusion.sum(1)
-    units = _units([groups[index] for prediction in runs[0] for index in prediction.videos])
+    units = units_of([groups[index] for prediction in runs[0] for index in prediction.videos])
     chosen = [[prediction.chosen for prediction in run] for run in runs]
     return Summary(
         **levels,
@@ -87,7 +87,7 @@ def gain(ours: Sequence[Summary], base: Summary, seed: int = 0) -> Score | None:
     if any(one.units != base.units or len(row) != len(base.hits[0]) for one in ours for row in one.hits or ()):
         raise ValueError("accuracies can only be compared on the same videos")
     runs, fresh = marks([row for one in ours for row in one.hits or ()]), marks(base.hits)
-    units = np.arange(runs.shape[1]) if base.units is None else _units(base.units)
+    units = np.arange(runs.shape[1]) if base.units is None else units_of(base.units)
     rng = np.random.default_rng(seed)
     drawn = _draws(units, rng)
     means = [np.mean([one.top1.value for one in side]) for side in (ours, [base])]
@@ -105,7 +105,7 @@ def bootstrap(values: NDArray[np.float64], groups: Sequence[str] | Sequence[int]
 
     It comes from 2000 resamples of seeds and of whole groups, of which there is one per video.
     """
-    units, rng = _units(groups), np.random.default_rng(seed)
+    units, rng = units_of(groups), np.random.default_rng(seed)
     return interval(_resampled(values, units, _draws(units, rng), rng))
 
 
@@ -115,79 +115,14 @@ def interval(draws: Sequence[float] | NDArray[np.float64]) -> tuple[float, float
     return float(low), float(high)
 
 
-def average_precisions(
-    present: NDArray[np.int8], scores: NDArray[np.floating[Any]], weights: NDArray[np.integer[Any]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the average precision of one class, as area under the curve and as mean over eleven recalls.
-
-    The area is the sum of precision times rise in recall over the ranking, without interpolation. VOC2007's own measure
-    (Everingham et al., IJCV 2010, section 4.2) is the mean, over the recalls 0, 0.1, ..., 1, of the largest precision
-    at that recall or above. Images of equal score enter the ranking together.
-
-    Args:
-        present: ``[N]`` 1 where the image shows the class, -1 where it does not; 0 is ignored.
-        scores: ``[N]``, larger where the class is likelier.
-        weights: ``[R, N]`` number of times that each image counts in each of R resamples.
-
-    Returns:
-        Area and mean, each ``[R]``; NaN if a resample has no image of the class.
-    """
-    order = np.argsort(-scores, kind="stable")
-    falling = -scores[order]
-    last = np.searchsorted(falling, falling, side="right") - 1  # of the images of equal score
-    counted = (weights * (present != 0))[:, order]
-    right = counted * (present[order] > 0)
-    found = right.cumsum(1)[:, last]  # [R, N]
-    total = found[:, -1].astype(np.float64)
-    total[total == 0] = np.nan
-    precision = found / np.maximum(counted.cumsum(1)[:, last], 1)
-    area = (right * precision).sum(1) / total
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # at this place of the ranking or below
-    eleven = np.zeros_like(area)
-    for tenths in range(11):
-        place = (10 * found < tenths * total[:, None]).sum(1)  # the first at which the recall is reached
-        eleven += np.take_along_axis(best, np.minimum(place, best.shape[1] - 1)[:, None], 1)[:, 0] / 11
-    return area, np.where(np.isnan(area), np.nan, eleven)
-
-
-def mean_average_precision(
-    present: NDArray[np.int8], runs: Sequence[NDArray[np.float32]], classes: Sequence[str], seed: int = 0
-) -> dict[str, AveragePrecision]:
-    """Average `average_precisions` over classes, from labels ``[N, K]`` and the scores ``[N, K]`` of each seed.
-
-    Returns:
-        ``mAP`` (area under the curve) and ``mAP 11-point``. Intervals come from 2000 draws of images and seeds. An
-        image drawn twice supports itself, which raises precision, so the interval is shifted by the mean of that bias.
-    """
-    rng = np.random.default_rng(seed)
-    once = np.ones((1, len(present)), dtype=np.int64)
-    drawn = rng.multinomial(len(present), np.full(len(present), 1 / len(present)), size=RESAMPLES)  # [R, N]
-    chosen = rng.integers(len(runs), size=(RESAMPLES, len(runs)))
-    points, means = [], []
-    for scores in runs:
-        columns = list(zip(present.T, scores.T, strict=True))
-        points.append([average_precisions(*column, once) for column in columns])  # [K, 2, 1]
-        parts = [[average_precisions(*column, part) for column in columns] for part in np.array_split(drawn, 20)]
-        means.append(np.nanmean(np.concatenate(parts, axis=2), axis=0))  # [2, R]
-    values = np.array(points)[..., 0]  # [seeds, K, 2]
-    result = {}
-    for place, name in enumerate(("mAP", "mAP 11-point")):
-        spread = np.stack(means)[chosen, place, np.arange(RESAMPLES)[:, None]].mean(1)
-        value, column = float(values[..., place].mean()), values[..., place]  # [seeds, K]
-        low, high = np.percentile(spread, [2.5, 97.5]) - spread.mean() + value
-        per_class = dict(zip(classes, column.mean(0).tolist(), strict=True))
-        result[name] = AveragePrecision(value, (float(low), float(high)), column.mean(1).tolist(), per_class)
-    return result
-
-
 def over_folds(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95 % Student-t interval of a mean over folds; only a guide, as folds share training videos."""
     spread = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
     return float(np.mean(values) - spread), float(np.mean(values) + spread)
 
 
-def _units(groups: Sequence[str] | Sequence[int]) -> NDArray[np.int64]:
-    """Return the number of each video's group, ``[V]``."""
+def units_of(groups: Sequence[str] | Sequence[int]) -> NDArray[np.int64]:
+    """Return the number of each video's group, from 0, ``[V]``."""
     return np.unique(np.asarray(groups), return_inverse=True)[1]
 
 

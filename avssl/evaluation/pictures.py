@@ -40,13 +40,13 @@ def comparison_picture(results: Sequence[Results], path: Path) -> None:
         path: PNG file to write.
 
     Raises:
-        ValueError: if no read-out predicts a class for every video.
+        ValueError: if no read-out predicts the classes of every video.
     """
     groups = grouped(results)
     every = {name: None for runs in groups.values() for run in runs for name in run}
-    names = [name for name in every if name.endswith(" top1") and not name.endswith("_ordered top1")]
+    names = [name for name in every if name.endswith((" top1", " mAP")) and "_ordered " not in name]
     if not names:
-        raise ValueError("a picture needs a read-out that predicts a class for every video; these results have none")
+        raise ValueError("a picture needs a read-out that predicts the classes of every video; these results have none")
     networks: dict[str, list[str]] = {}
     for method, network in groups:
         networks.setdefault(network, [])
@@ -87,7 +87,8 @@ def comparison_picture(results: Sequence[Results], path: Path) -> None:
         axes.tick_params(axis="x", labelsize=7)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", lw=0.3)
-    figure.supxlabel("accuracy; grey: random initialisation, for fine_tune from scratch; dotted: chance", size=8)
+    measure = "mean average precision" if names[0].endswith(" mAP") else "accuracy"
+    figure.supxlabel(f"{measure}; grey: random initialisation, for fine_tune from scratch; dotted: chance", size=8)
     _save(figure, path)
 
 

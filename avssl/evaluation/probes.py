@@ -15,7 +15,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from avssl.evaluation.metrics import average_precisions, bootstrap
+from avssl.evaluation.classes import divide
+from avssl.evaluation.metrics import bootstrap
+from avssl.evaluation.precision import average_precisions
 from avssl.evaluation.readout import Bank, Floats, Ints, Scores, TooFewLabels
 from avssl.evaluation.results import Score
 from avssl.evaluation.splits import Fold, Folds
@@ -27,7 +29,9 @@ SMALL = 20_000_000  # numbers; below, BLAS threads cost more than they give
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Multinomial logistic regression with an L2 penalty on standardised features; every view is a sample.
+    """Logistic regression with an L2 penalty on standardised features; every view is a sample.
+
+    It is multinomial; with several classes per video there is one of two classes for each, all of one strength.
 
     Args:
         strengths: candidates for C, the inverse strength of the penalty; chosen by inner folds of the training videos.
@@ -59,14 +63,25 @@ class LinearProbe:
         mean, std = base.mean((0, 1)), base.std((0, 1))
         std = np.where(std > 1e-6 * (np.abs(mean) + 1e-12), std, 1)  # a dead channel stays at zero
         samples = ((x - mean) / std).reshape(-1, x.shape[-1])
-        model = LogisticRegression(C=strength, max_iter=self.iterations)
-        with warnings.catch_warnings(), threadpool_limits(1 if samples.size < SMALL else None):
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
-            model.fit(samples, np.repeat(y, x.shape[1]))
         rows = ((bank.features[list(test)] - mean) / std).reshape(-1, x.shape[-1])
         scores = np.zeros((len(rows), bank.classes), dtype=np.float32)
-        scores[:, model.classes_] = model.predict_proba(rows)
+        labels = np.repeat(y, x.shape[1], axis=0)
+        with warnings.catch_warnings(), threadpool_limits(1 if samples.size < SMALL else None):
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
+            if labels.ndim == 1:
+                model = self._fit(samples, labels, strength)
+                scores[:, model.classes_] = model.predict_proba(rows)
+            for number, marks in enumerate(labels.T if labels.ndim == 2 else ()):
+                known = marks != 0
+                if len(np.unique(marks[known])) < 2:  # nothing to tell apart: all show it, or none does
+                    scores[:, number] = (marks[known] > 0).any()
+                else:
+                    model = self._fit(samples[known], marks[known], strength)
+                    scores[:, number] = model.predict_proba(rows)[:, 1]
         return scores.reshape(len(test), -1, bank.classes)
+
+    def _fit(self, samples: Floats, labels: NDArray[np.signedinteger], strength: float) -> LogisticRegression:
+        return LogisticRegression(C=strength, max_iter=self.iterations).fit(samples, labels)
 
 
 @dataclass(frozen=True)
@@ -153,21 +168,27 @@ class NearestNeighbours:
         check_ranges("neighbours", self, ks="[1, inf)", temperature="(0, inf)", inner_folds="[2, inf)")
 
     def scores(self, bank: Bank, fold: Fold) -> Scores:
-        """Return class votes that sum to 1, and the chosen k."""
+        """Return class votes, and the chosen k."""
         chosen = _choose(self.ks, bank, fold, self.inner_folds, self.fit_predict)
         return Scores(self.fit_predict(bank, fold.train, fold.test, chosen), chosen)
 
     def fit_predict(self, bank: Bank, train: Sequence[int], test: Sequence[int], k: int) -> Floats:
-        """Return class votes ``[V_test, M, K]`` of k neighbours."""
+        """Return class votes ``[V_test, M, K]`` of k neighbours.
+
+        They sum to 1; with several classes per video each is the share, by weight, of the neighbours that show it.
+        """
         views = bank.features.shape[1]
         known = _unit(bank.features[list(train)]).reshape(-1, bank.features.shape[-1])
-        labels = np.repeat(bank.labels[list(train)], views)
+        labels = np.repeat(bank.labels[list(train)], views, axis=0)
         k = min(k, len(known))
         votes = []
         for video in test:
             cosine = _unit(bank.features[video]) @ known.T  # [M, views of training]
             nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
             weight = np.exp((np.take_along_axis(cosine, nearest, 1) - 1) / self.temperature)
+            if labels.ndim == 2:
+                votes.append(np.einsum("mn,mnk->mk", weight / weight.sum(1, keepdims=True), labels[nearest] > 0))
+                continue
             vote = np.zeros((views, bank.classes), dtype=np.float32)
             np.add.at(vote, (np.arange(views)[:, None], labels[nearest]), weight)
             votes.append(vote / vote.sum(1, keepdims=True))
@@ -222,7 +243,10 @@ def draw_labels(labels: Ints, fold: Fold, shots: int, seed: int) -> tuple[int, .
 def _choose(
     values: Sequence[Choice], bank: Bank, fold: Fold, inner_folds: int, predict: Callable[..., Floats]
 ) -> Choice:
-    """Choose the value with the best video accuracy over inner folds of the training videos; ties go to the first."""
+    """Choose the value that does best over inner folds of the training videos; ties go to the first.
+
+    Best is the highest video accuracy; with several classes per video, the highest mean average precision.
+    """
     if len(values) == 1:
         return values[0]
     train = np.asarray(fold.train)
@@ -233,17 +257,32 @@ def _choose(
             f"split {fold.name}: all {len(train)} training videos are in one group, so nothing can be chosen within "
             "training. Give a single value (linear.strengths, neighbours.ks) or finer groups"
         )
-    right = dict.fromkeys(values, 0)
+    right = dict.fromkeys(values, 0.0)
+    for inner, held in _inner(labels, groups, parts):
+        for value in values:
+            scores = predict(bank, train[inner].tolist(), train[held].tolist(), value).mean(1)
+            right[value] += _worth(labels[held], scores)
+    return max(values, key=lambda value: right[value])
+
+
+def _inner(labels: NDArray[np.signedinteger], groups: Ints, parts: int) -> list[tuple[Ints, Ints]]:
+    """Return the positions of the training and the held-out videos of each inner fold that can be used."""
+    if labels.ndim == 2:
+        places = divide(labels, np.unique(groups, return_inverse=True)[1], parts, seed=0)
+        return [(np.flatnonzero(places != part), np.flatnonzero(places == part)) for part in range(parts)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # rare classes may miss an inner fold
-        pairs = list(StratifiedGroupKFold(parts, shuffle=True, random_state=0).split(train, labels, groups))
-    for inner, held in pairs:
-        if len(np.unique(labels[inner])) < 2 or not len(held):
-            continue
-        for value in values:
-            scores = predict(bank, train[inner].tolist(), train[held].tolist(), value)
-            right[value] += int((scores.mean(1).argmax(1) == labels[held]).sum())
-    return max(values, key=lambda value: right[value])
+        pairs = StratifiedGroupKFold(parts, shuffle=True, random_state=0).split(labels, labels, groups)
+        return [(inner, held) for inner, held in pairs if len(np.unique(labels[inner])) > 1 and len(held)]
+
+
+def _worth(labels: NDArray[np.signedinteger], scores: Floats) -> float:
+    """Return the number of videos that are right; with several classes per video, their mean average precision."""
+    if labels.ndim == 1:
+        return float((scores.argmax(1) == labels).sum())
+    once = np.ones((1, len(labels)), dtype=np.int64)
+    shown = np.flatnonzero((labels > 0).any(0))
+    return float(np.mean([average_precisions(labels[:, k], scores[:, k], once)[0][0] for k in shown] or [0.0]))
 
 
 def _unit(features: Any) -> Floats:

@@ -11,14 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
+from avssl.evaluation.classes import class_numbers, one_each, presence
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, Pixels
+from avssl.evaluation.precision import chance_precision
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
-from avssl.evaluation.readout import Bank, Floats, Ints
+from avssl.evaluation.readout import (
+    Bank,
+    Floats,
+    Ints,
+    ReadOut,
+    Source,
+    cross_validate,
+    cross_validate_several,
+)
+from avssl.evaluation.results import AveragePrecision, Summary
 from avssl.evaluation.splits import Folds, Split, check_folds
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
@@ -96,6 +108,13 @@ class Protocol:
 class DownstreamTask:
     """A protocol with its videos opened and its folds checked.
 
+    Attributes:
+        several: some video in use does not show exactly one class, but several or none: results are mean average
+            precisions instead of accuracies.
+        labels: ``[V]`` classes, -1 for none; if ``several``, int8 ``[V, K]``: 1 shown, -1 not shown.
+        groups: ``[V]`` numbers of the units that must not be split.
+        rows: positions of the videos in use.
+
     Raises:
         MediaError: if the collection can't be opened.
         FileNotFoundError: if a split file is missing.
@@ -112,15 +131,23 @@ class DownstreamTask:
             )
         self.folds: Folds = check_folds(protocol.split(self.videos), self.videos)
         self.rows: list[int] = self.folds.rows
-        numbers = {name: number for number, name in enumerate(self.videos.classes)}
-        names = self.videos.column("label").to_pylist()
-        self.labels: Ints = np.array([-1 if name is None else numbers[name] for name in names])  # [V]
-        self.groups: Ints = np.unique(self.folds.groups, return_inverse=True)[1]  # [V]
+        self.several = not one_each(self.videos, self.rows)
+        self.labels: NDArray[np.signedinteger] = (presence if self.several else class_numbers)(self.videos)
+        self.groups: Ints = np.unique(self.folds.groups, return_inverse=True)[1]
         self._pixels: Pixels | None = None
 
     def bank(self, features: Floats) -> Bank:
         """Add the labels and groups to features ``[V, M, D]``."""
         return Bank(features, self.labels, self.groups, self.classes)
+
+    def measure(
+        self, read_outs: Sequence[ReadOut[Source]], banks: Sequence[Source], folds: Folds | None = None, title: str = ""
+    ) -> Summary | AveragePrecision:
+        """Cross-validate a read-out on the task's folds or some of them: accuracies, or mean average precision."""
+        folds = folds or self.folds
+        if self.several:
+            return cross_validate_several(read_outs, banks, folds, self.videos.classes, title)
+        return cross_validate(read_outs, banks, folds, title)
 
     def pixels(self, machine: Machine) -> Pixels:
         """Return the labelled clips; they are decoded once where memory allows."""
@@ -147,8 +174,10 @@ class DownstreamTask:
         return {name: plain(getattr(self.protocol, name)) for name in names} | {"seeds": list(self.protocol.seeds)}
 
     def chance(self) -> dict[str, Any]:
-        """Return the chance levels: always the largest classes, or training videos in random order."""
+        """Return the chance levels: always the largest classes, or videos in random order."""
         tested = np.concatenate([self.labels[list(fold.test)] for fold in self.folds.folds])
+        if self.several:
+            return {"mAP": chance_precision(tested)}
         share = np.sort(np.bincount(tested, minlength=self.classes) / len(tested))[::-1]
         found: dict[str, float] = {}
         for rank in self.protocol.retrieval:

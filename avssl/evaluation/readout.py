@@ -17,7 +17,8 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from avssl.evaluation.metrics import Prediction, summarise
-from avssl.evaluation.results import Summary
+from avssl.evaluation.precision import summarise_several
+from avssl.evaluation.results import AveragePrecision, Summary
 from avssl.evaluation.splits import Fold, Folds
 from avssl.runtime.progress import Tally
 
@@ -31,7 +32,7 @@ class Bank:
 
     Attributes:
         features: ``[V, M, D]``: M views of each of V videos.
-        labels: ``[V]`` classes; with several classes per image ``[V, K]``: 1 shown, -1 not shown, 0 difficult.
+        labels: ``[V]`` classes; with several classes per video ``[V, K]``: 1 shown, -1 not shown, 0 difficult.
         groups: ``[V]`` numbers of the units that must not be split, not within training either.
         classes: K.
     """
@@ -123,3 +124,13 @@ def cross_validate(
 ) -> Summary:
     """Summarise the `predictions` of a read-out over folds and seeds; takes the same arguments."""
     return summarise(predictions(read_outs, banks, folds, title), folds.groups)
+
+
+def cross_validate_several(
+    read_outs: Sequence[ReadOut[Source]], banks: Sequence[Source], folds: Folds, classes: Sequence[str], title: str = ""
+) -> AveragePrecision:
+    """Compute the mean average precision of a read-out where videos show several classes, like `cross_validate`."""
+    runs = predictions(read_outs, banks, folds, title)
+    chosen = [[one.chosen for one in run] for run in runs]
+    found = summarise_several(runs, folds.groups, classes)["mAP"]
+    return replace(found, chosen=None if chosen[0][0] is None else chosen)

@@ -14,30 +14,40 @@ from rich.console import Console
 from rich.table import Table
 
 from avssl.evaluation.metrics import gain
-from avssl.evaluation.results import Results, Score, Summary
+from avssl.evaluation.precision import precision_gain
+from avssl.evaluation.results import AveragePrecision, Results, Score, Skipped, Summary
 
 WHO = ("pretrained", "random_init", "from_scratch")
 BASELINES = ("random init", "from scratch")
 COMPARED = ("name", "data", "classes", "labels", "folds", "views")  # parts of a protocol that must be equal
 
 
-def summaries(results: Results, who: str) -> dict[str, Summary]:
+def summaries(results: Results, who: str) -> dict[str, Summary | AveragePrecision]:
     """Return the summaries of ``who``, one of `WHO`, by the read-out's name in tables."""
-    found: dict[str, Summary] = {}
+    found: dict[str, Summary | AveragePrecision] = {}
     for name, outcome in results.outcomes.get(who, {}).items():
         if isinstance(outcome, Summary):
             found[f"{name} top1"] = outcome
-        elif isinstance(outcome, Mapping):  # few labels
+        elif isinstance(outcome, AveragePrecision):
+            found[f"{name} mAP"] = outcome
+        elif isinstance(outcome, Mapping):
             words = name.replace("_", " ")
-            found |= {f"{words} {shots}": part for shots, part in outcome.items() if isinstance(part, Summary)}
+            for part, summary in outcome.items():
+                if isinstance(summary, Summary):  # few labels
+                    found[f"{words} {part}"] = summary
+                elif isinstance(summary, AveragePrecision):  # SVMs: names of their own
+                    found[part] = summary
     return found
 
 
 def scores(results: Results, who: str) -> dict[str, Score]:
     """Return the main score of every read-out of ``who``, one of `WHO`, by its name in tables."""
-    found: dict[str, Score] = {name: summary.top1 for name, summary in summaries(results, who).items()}
+    found: dict[str, Score] = {
+        name: summary.top1 if isinstance(summary, Summary) else summary
+        for name, summary in summaries(results, who).items()
+    }
     for name, outcome in results.outcomes.get(who, {}).items():
-        if isinstance(outcome, Mapping):  # retrieval, SVMs: scores with names of their own
+        if isinstance(outcome, Mapping):  # retrieval: scores with names of their own
             ordered = "_ordered" if name.endswith("_ordered") else ""
             found |= {f"{part}{ordered}": score for part, score in outcome.items() if isinstance(score, Score)}
     return found
@@ -52,14 +62,22 @@ def gains(results: Sequence[Results]) -> dict[str, Score]:
     ours = [summaries(result, "pretrained") for result in results]
     base = summaries(results[-1], "from_scratch") | summaries(results[-1], "random_init")
     names = {name: None for row in ours for name in row if name in base and all(name in other for other in ours)}
-    found = {name: gain([row[name] for row in ours], base[name]) for name in names}
+    found = {name: _gain([row[name] for row in ours], base[name]) for name in names}
     return {name: score for name, score in found.items() if score is not None}
+
+
+def _gain(ours: Sequence[Summary | AveragePrecision], base: Summary | AveragePrecision) -> Score | None:
+    if isinstance(base, Summary):
+        return gain([one for one in ours if isinstance(one, Summary)], base)
+    return precision_gain([one for one in ours if isinstance(one, AveragePrecision)], base)
 
 
 def chance_level(results: Results, name: str) -> float:
     """Return the chance level of a score named by `scores`."""
-    name = name.split("_")[0]
-    return results.chance[name if name in results.chance else "top1"]
+    for part in (name.split("_")[0], name.split()[-1]):  # R@1_ordered, linear mAP
+        if part in results.chance:
+            return results.chance[part]
+    return results.chance["top1"]
 
 
 def print_results(results: Results, console: Console | None = None) -> None:
@@ -72,7 +90,11 @@ def print_results(results: Results, console: Console | None = None) -> None:
     for name in {name: None for column in columns.values() for name in column}:
         cells = [cell(columns[who].get(name)) for who in WHO]
         table.add_row(name, *cells, f"{chance_level(results, name):.3f}", cell(gained.get(name), "+"))
-    (console or Console()).print(table)
+    console = console or Console()
+    console.print(table)
+    for name, outcome in results.outcomes["pretrained"].items():
+        if isinstance(outcome, Skipped):
+            console.print(f"{name} is left out: {outcome.skipped}")
 
 
 def collect(runs: Sequence[Path], protocol: str | None = None) -> list[Results]:

@@ -36,11 +36,21 @@ class Accuracy(Score):
 
 @dataclass(frozen=True)
 class AveragePrecision(Score):
-    """Mean average precision; ``costs`` are the C that each seed chose for each class."""
+    """Mean average precision over classes, of the test videos of all folds ranked together.
+
+    Attributes:
+        per_seed: by seed.
+        per_class: by class that any video shows.
+        costs: the C that each seed chose for each class, of SVMs.
+        draws: one string per seed with the values in 2000 draws of groups, the same for all results on the same videos.
+        chosen: hyperparameter chosen in each fold, one list per seed; None if nothing is chosen.
+    """
 
     per_seed: Sequence[float]
     per_class: Mapping[str, float]
     costs: Sequence[Sequence[float]] | None = None
+    draws: Sequence[str] | None = None
+    chosen: Sequence[Sequence[Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ from avssl.evaluation.finetune import AttentiveClassifier, Start, Supervised
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
 from avssl.evaluation.probes import FewLabels, retrieval
 from avssl.evaluation.protocol import DownstreamTask, Protocol
-from avssl.evaluation.readout import Bank, ReadOut, Source, TooFewLabels, at_rows, cross_validate
+from avssl.evaluation.readout import Bank, ReadOut, Source, TooFewLabels, at_rows
 from avssl.evaluation.record import cached_baselines, random_init, write_results
 from avssl.evaluation.results import Outcome, Outcomes, Results, Skipped, Summary
 from avssl.evaluation.splits import Folds
 from avssl.runtime.device import Machine
 
+NOT_ALIKE = Skipped("videos show several classes or none, so two of them are not simply of the same class or not")
+NOT_DRAWN = Skipped("videos show several classes or none, so no number of labels per class can be drawn")
 CONFUSIONS = ("linear", "linear_ordered", "linear_sequence", "fine_tune", "attentive")  # read-outs with a picture
 
 
@@ -45,7 +47,7 @@ def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) 
     for name, summary in results.outcomes["pretrained"].items():
         if name in CONFUSIONS and isinstance(summary, Summary):
             confusion_picture(summary.confusion, task.videos.classes, folder / f"confusion_{name}.png")
-    if protocol.low_shot is not None:
+    if protocol.low_shot is not None and not task.several:
         low_shot_picture(results, folder / "low_shot.png")
     return results
 
@@ -79,12 +81,14 @@ def run_read_outs(
         found |= {f"{name}{kind}": value for name, value in frozen(task, banks).items()}
     if protocol.linear is not None and protocol.views.clips > 1:
         sequences = [bank.in_sequence(protocol.views.crops) for bank in kinds[""]]
-        found["linear_sequence"] = cross_validate([protocol.linear], sequences, task.folds)
+        found["linear_sequence"] = task.measure([protocol.linear], sequences)
     if (few := protocol.low_shot) is not None:
-        found["low_shot"] = {
-            str(n): _if_enough([FewLabels(n, draw, few.strength) for draw in range(few.draws)], kinds[""], task.folds)
-            for n in few.shots
-        }
+        draws = {str(n): [FewLabels(n, draw, few.strength) for draw in range(few.draws)] for n in few.shots}
+        found["low_shot"] = (
+            NOT_DRAWN
+            if task.several
+            else {shots: _if_enough(task, read_outs, kinds[""], task.folds) for shots, read_outs in draws.items()}
+        )
     if (budget := protocol.attentive) is not None:
         probe = Supervised(lambda seed: encoders[seed % len(encoders)], budget, classifier=AttentiveClassifier)
         found["attentive"] = _train(task, probe, machine, "attentive")
@@ -111,11 +115,11 @@ def frozen(task: DownstreamTask, banks: Sequence[Bank]) -> dict[str, Outcome]:
     protocol = task.protocol
     found: dict[str, Outcome] = {}
     if protocol.linear is not None:
-        found["linear"] = cross_validate([protocol.linear], banks, task.folds)
+        found["linear"] = task.measure([protocol.linear], banks)
     if protocol.neighbours is not None:
-        found["neighbours"] = cross_validate([protocol.neighbours], banks, task.folds)
+        found["neighbours"] = task.measure([protocol.neighbours], banks)
     if protocol.retrieval:
-        found["retrieval"] = retrieval(banks, task.folds, protocol.retrieval)
+        found["retrieval"] = NOT_ALIKE if task.several else retrieval(banks, task.folds, protocol.retrieval)
     return found
 
 
@@ -126,23 +130,32 @@ def train_network(task: DownstreamTask, start: Start, machine: Machine, title: s
     if (budget := task.protocol.fine_tune) is not None:
         found["fine_tune"] = _train(task, Supervised(start, budget), machine, title)
     if few is not None and (budget := few.fine_tune) is not None:
-        found["low_shot_fine_tune"] = {
-            str(n): _train(task, Supervised(start, budget, shots=n), machine, f"{title}, {n} label(s) per class")
-            for n in few.fine_tune_shots
-        }
+        read_outs = {n: Supervised(start, budget, shots=n) for n in few.fine_tune_shots}
+        found["low_shot_fine_tune"] = (
+            NOT_DRAWN
+            if task.several
+            else {
+                str(n): _train(task, read_out, machine, f"{title}, {n} label(s) per class")
+                for n, read_out in read_outs.items()
+            }
+        )
     return found
 
 
-def _train(task: DownstreamTask, read_out: Supervised, machine: Machine, title: str) -> Summary | Skipped:
+def _train(task: DownstreamTask, read_out: Supervised, machine: Machine, title: str) -> Outcome:
     """Run a read-out that trains a network with every seed of its budget."""
     read_outs = [replace(read_out, seed=seed) for seed in range(read_out.budget.seeds)]
-    return _if_enough(read_outs, [task.pixels(machine)], task.folds.spread(read_out.budget.folds), title)
+    return _if_enough(task, read_outs, [task.pixels(machine)], task.folds.spread(read_out.budget.folds), title)
 
 
 def _if_enough(
-    read_outs: Sequence[ReadOut[Source]], banks: Sequence[Source], folds: Folds, title: str = ""
-) -> Summary | Skipped:
+    task: DownstreamTask,
+    read_outs: Sequence[ReadOut[Source]],
+    banks: Sequence[Source],
+    folds: Folds,
+    title: str = "",
+) -> Outcome:
     try:
-        return cross_validate(read_outs, banks, folds, title)
+        return task.measure(read_outs, banks, folds, title)
     except TooFewLabels as error:
         return Skipped(str(error))

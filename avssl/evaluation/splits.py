@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 from sklearn.model_selection import StratifiedGroupKFold
 
 from avssl.catalog.manifest import Manifest
+from avssl.evaluation.classes import divide, one_each, presence
 
 
 @dataclass(frozen=True)
@@ -127,24 +129,30 @@ class GroupFolds:
             raise ValueError(f"GroupFolds: at least 2 folds, got {self.folds}")
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        labels = videos.column("label").to_pylist()
+        labels = _labelled(videos, range(len(videos)), "split")
         groups = groups_of(videos, self.pattern)
         units: dict[str, set[str]] = defaultdict(set)
-        for name, group in zip(labels, groups, strict=True):
-            units[name].add(group)
+        for names, group in zip(labels, groups, strict=True):
+            for name in names:
+                units[name].add(group)
         poor = {name: len(found) for name, found in units.items() if len(found) < 2}
         if poor:
             name, count = next(iter(sorted(poor.items())))
+            shown = sum(name in names for names in labels)
             raise ValueError(
-                f"split: class {name!r} has {labels.count(name)} video(s) in {count} group(s): it can't be both "
+                f"split: class {name!r} has {shown} video(s) in {count} group(s): it can't be both "
                 f"trained on and tested. Add videos of another group or remove the class ({len(poor)} such class(es))"
             )
         if self.folds > len(set(groups)):
             raise ValueError(f"split: {len(set(groups))} group(s) can't make {self.folds} folds: lower split.folds")
-        splitter = StratifiedGroupKFold(self.folds, shuffle=True, random_state=self.seed)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The least populated class")  # two groups per class are enough
-            pairs = list(splitter.split(np.zeros(len(labels)), labels, groups))
+        if one_each(videos, range(len(videos))):
+            splitter = StratifiedGroupKFold(self.folds, shuffle=True, random_state=self.seed)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="The least populated class")  # two groups of it are enough
+                pairs = list(splitter.split(np.zeros(len(labels)), [name for (name,) in labels], groups))
+        else:
+            parts = divide(presence(videos), np.unique(groups, return_inverse=True)[1], self.folds, self.seed)
+            pairs = [(np.flatnonzero(parts != part), np.flatnonzero(parts == part)) for part in range(self.folds)]
         sides = [(tuple(train.tolist()), tuple(test.tolist())) for train, test in pairs]
         return Folds(tuple(Fold(f"fold{number}", *both) for number, both in enumerate(sides, start=1)), groups)
 
@@ -168,18 +176,13 @@ def check_folds(folds: Folds, videos: Manifest) -> Folds:
     """Refuse folds that test on training videos, or test a class without training videos.
 
     Raises:
-        ValueError: if a file, a group or an exact duplicate is on both sides (names both files), or a class is
-            tested without training videos (names it); gives the remedy.
+        ValueError: if a file, segments of one file, a group or an exact duplicate is on both sides (names both), a
+            class is tested without training videos (names it), or a video is not annotated; gives the remedy.
     """
-    paths, labels = videos.paths(), videos.column("label").to_pylist()
     for fold in folds.folds:
-        unlabelled = [index for index in (*fold.train, *fold.test) if labels[index] is None]
-        if unlabelled:
-            raise ValueError(
-                f"split {fold.name}: {paths[unlabelled[0]]} has no label ({len(unlabelled)} such videos). "
-                "Index the collection with the list of its classes (avssl index --labels)"
-            )
-        trained, tested = Counter(labels[i] for i in fold.train), Counter(labels[i] for i in fold.test)
+        labels = _labelled(videos, (*fold.train, *fold.test), f"split {fold.name}")
+        sides = labels[: len(fold.train)], labels[len(fold.train) :]
+        trained, tested = (Counter(name for names in side for name in names) for side in sides)
         for name in sorted(tested.keys() - trained.keys()):
             raise ValueError(
                 f"split {fold.name}: class {name!r} has {tested[name]} test video(s) and none to train on. "
@@ -188,30 +191,53 @@ def check_folds(folds: Folds, videos: Manifest) -> Folds:
     return check_apart(folds, videos)
 
 
+def _labelled(videos: Manifest, rows: Sequence[int], place: str) -> list[list[str]]:
+    """Return the class names of each of these videos, an empty list for none; refuse one that is not annotated."""
+    labels = videos.column("labels").take(pa.array(rows, pa.int64())).to_pylist()
+    missing = [row for row, names in zip(rows, labels, strict=True) if names is None]
+    if missing:
+        raise ValueError(
+            f"{place}: {videos.paths()[missing[0]]} has no label ({len(missing)} such videos). "
+            "Index the collection with the list of its classes (avssl index --labels)"
+        )
+    return labels
+
+
 def check_apart(folds: Folds, videos: Manifest) -> Folds:
     """Refuse folds that test on training videos, like `check_folds`, but without labels."""
-    paths, contents = videos.paths(), videos.column("content").to_pylist()
+    contents = [None if content and ":" in content else content for content in videos.column("content").to_pylist()]
+    same = ((videos.paths(), "are of one file"), (contents, "have the same content"))  # a prefix: no proof of equality
     duplicates: set[tuple[str, str]] = set()
     for fold in folds.folds:
         if not fold.train or not fold.test:
             raise ValueError(f"split {fold.name}: {len(fold.train)} training and {len(fold.test)} test videos")
         if shared := _shared(fold, folds.groups):
-            both = shared[0]
+            first, second = (_name(videos, row) for row in shared[0])
             raise ValueError(
-                f"split {fold.name}: group {folds.groups[both[0]]!r} is on both sides: {paths[both[0]]} in training, "
-                f"{paths[both[1]]} in test. Put the whole group on one side"
+                f"split {fold.name}: group {folds.groups[shared[0][0]]!r} is on both sides: {first} in training, "
+                f"{second} in test. Put the whole group on one side"
             )
-        for first, second in _shared(fold, contents):
-            duplicates.add((str(paths[first]), str(paths[second])))
-            if not folds.official:
-                raise ValueError(
-                    f"split {fold.name}: {paths[first]} in training and {paths[second]} in test have the same content. "
-                    "Remove one of them, or give both the same group"
-                )
+        for values, why in same:
+            for pair in _shared(fold, values):
+                first, second = (_name(videos, row) for row in pair)
+                duplicates.add((first, second))
+                if not folds.official:
+                    raise ValueError(
+                        f"split {fold.name}: {first} in training and {second} in test {why}. "
+                        "Remove one of them, or give both the same group"
+                    )
     return Folds(folds.folds, folds.groups, folds.official, tuple(sorted(duplicates)))
 
 
-def _shared(fold: Fold, values: Sequence[str | None]) -> list[tuple[int, int]]:
+def _name(videos: Manifest, row: int) -> str:
+    """Return the path of a video, and the seconds of a segment."""
+    one = videos.select([row])
+    asked, start, duration = (one.column(name)[0].as_py() for name in ("asked", "start", "duration"))
+    seconds = "" if asked is None else f" ({start or 0.0:g} to {(start or 0.0) + duration:g} s)"
+    return f"{one.paths()[0]}{seconds}"
+
+
+def _shared(fold: Fold, values: Sequence[str | Path | None]) -> list[tuple[int, int]]:
     """Return pairs of a training and a test video with the same value."""
     first = {values[index]: index for index in fold.train if values[index] is not None}
     return [(first[values[index]], index) for index in fold.test if values[index] in first]

@@ -1,4 +1,4 @@
-"""Online linear probe: accuracy on labelled videos during pretraining."""
+"""Online linear probe: what is read from an encoder of labelled videos during pretraining."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from avssl.encoders import Encoder
 from avssl.evaluation.features import Normalise, ViewDataset, check_fits, encode
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.protocol import DownstreamTask, Protocol
-from avssl.evaluation.readout import at_rows, cross_validate
+from avssl.evaluation.readout import at_rows
+from avssl.evaluation.results import Summary
 from avssl.pixels import MEAN, STD
 from avssl.runtime.device import Machine
 
@@ -18,6 +19,7 @@ PROBE = LinearProbe(strengths=(0.01,))  # C is fixed, so that a measurement take
 class OnlineProbe:
     """Linear accuracy of an encoder in training, without effect on its weights or random numbers.
 
+    ``metric`` is ``top1``, or ``mAP`` where videos show several classes or none.
     The views of all labelled videos are decoded once and kept in memory as uint8. ``encoder`` is the one before
     training, on the CPU; it is tried on one empty clip.
 
@@ -28,6 +30,7 @@ class OnlineProbe:
 
     def __init__(self, protocol: Protocol, encoder: Encoder) -> None:
         self.task = DownstreamTask(protocol)
+        self.metric = "mAP" if self.task.several else "top1"
         views = protocol.views
         check_fits(encoder.eval(), views)
         encoder.train()
@@ -35,11 +38,12 @@ class OnlineProbe:
         self.pixels = torch.stack([clips[place] for place in range(len(clips))])  # [V, M, T, 3, S, S] uint8
 
     def __call__(self, encoder: Encoder, device: torch.device) -> float:
-        """Return the top-1 video accuracy over the protocol's folds, with C fixed."""
+        """Return the video accuracy, or mean average precision, over the protocol's folds, with C fixed."""
         task, views, training = self.task, self.task.protocol.views, encoder.training
         normalise, machine = Normalise(MEAN, STD, device), Machine(device.type)
         encoder.eval()
         found = [encode(encoder, pixels, views, normalise, machine).flatten(1).cpu() for pixels in self.pixels]
         encoder.train(training)
         values = at_rows(torch.stack(found).numpy(), task.rows, len(task.videos))  # [V, M, S * D]
-        return cross_validate([PROBE], [task.bank(values)], task.folds).top1.value
+        measured = task.measure([PROBE], [task.bank(values)])
+        return measured.top1.value if isinstance(measured, Summary) else measured.value

@@ -43,8 +43,8 @@ class Metrics(L.Callback):
     """Callback that logs training and held-out metrics by the number of steps done.
 
     ``train/<metric>`` and ``val/<metric>`` are the method's, ``val/collapse/*`` those of `avssl.evaluation.collapse`,
-    ``probe/top1`` the online probe's; ``every`` is the number of steps between measurements on held-out videos. It
-    comes before `Checkpointing`, so that all steps in a checkpoint are logged.
+    ``probe/top1`` or ``probe/mAP`` the online probe's; ``every`` is the number of steps between measurements on
+    held-out videos. It comes before `Checkpointing`, so that all steps in a checkpoint are logged.
     """
 
     def __init__(self, loaders: Loaders, every: int, probe: OnlineProbe | None) -> None:
@@ -65,7 +65,7 @@ class Metrics(L.Callback):
             values |= {f"val/{name}": value.mean for name, value in measured.metrics.items()}
             values |= {f"val/collapse/{name}": value for name, value in measured.collapse.items()}
             if self.probe is not None:
-                values["probe/top1"] = self.probe(pl_module.method.encoder, pl_module.device)
+                values[f"probe/{self.probe.metric}"] = self.probe(pl_module.method.encoder, pl_module.device)
         for logger in trainer.loggers if values else []:
             logger.log_metrics(values, step)
 
