@@ -14,9 +14,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from avssl.catalog.manifest import Manifest
@@ -24,24 +26,44 @@ from avssl.catalog.table import SCHEMA, canonical, row_from_info
 from avssl.media.info import AudioInfo, VideoInfo
 
 ITEMS = 10_000
+TOGETHER = 1_000_000  # rows made at a time
 
 
 def made_up(rows: int) -> pa.Table:
     """Return a manifest table of ten-second segments in 400 classes, ten of each file."""
-    sound = AudioInfo(rate=16000, channels=1, start=0.0, duration=10.0, codec="flac")
+    sound = AudioInfo(rate=16000, channels=1, start=0.0, duration=100.0, codec="flac")
     info = VideoInfo(Path(), 10.0, 30.0, (128, 176), audio=sound, num_frames=300, codec="h264", sync_grade="exact")
     same = row_from_info(info) | {"root": "/data/kinetics", "reader": "avssl", "size_bytes": 1, "mtime_ns": 1}
-    columns = {name: pa.repeat(pa.scalar(same.get(name), SCHEMA.field(name).type), rows) for name in SCHEMA.names}
-    noise = np.random.default_rng(0).random((rows, 80), np.float32).astype(np.float16)
-    columns["path"] = pa.array([f"class_{i % 400:03d}/recording_{i // 10:09d}.mp4" for i in range(rows)])
-    columns["group"] = columns["path"]
-    columns["name"] = pa.array([f"recording_{i:09d}" for i in range(rows)])
-    columns["labels"] = pa.array([[f"class_{i % 400:03d}"] for i in range(rows)])
-    columns["content"] = pa.array([f"{i // 10:064x}" for i in range(rows)])
-    columns["start"] = pa.array(np.arange(rows) % 10 * 10.0)
-    columns["asked"] = pa.array([(i % 10 * 10.0, i % 10 * 10.0 + 10) for i in range(rows)], pa.list_(pa.float64()))
-    columns["motion"] = pa.array([row.tobytes() for row in noise], pa.large_binary())
-    return canonical(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA), Path("made up"))
+    parts = [part_of(same, start, min(rows, start + TOGETHER)) for start in range(0, rows, TOGETHER)]
+    return canonical(pa.concat_tables(parts), Path("made up"))
+
+
+def part_of(same: dict[str, Any], start: int, stop: int) -> pa.Table:
+    """Return the rows of some segments."""
+    number, file = (np.arange(start, stop) // divisor for divisor in (1, 10))
+    columns = {
+        name: pa.repeat(pa.scalar(same.get(name), SCHEMA.field(name).type), len(number)) for name in SCHEMA.names
+    }
+    label = joined("class_", number % 400)
+    noise = np.random.default_rng(start).random((len(number), 80), np.float32).astype(np.float16)
+    offsets = pa.py_buffer(np.arange(0, noise.nbytes + 1, 160, dtype=np.int64))
+    columns["motion"] = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(number), [None, offsets, pa.py_buffer(noise)]
+    )
+    columns["path"] = columns["group"] = joined("class_000/recording_", file, ".mp4")
+    columns["name"] = joined("recording_", number)
+    columns["labels"] = pa.ListArray.from_arrays(np.arange(len(number) + 1, dtype=np.int32), label)
+    columns["content"] = joined("0" * 56, file + 10_000_000)
+    begin = number % 10 * 10.0
+    asked = np.stack([begin, begin + 10], 1).reshape(-1)
+    columns["start"] = pa.array(begin)
+    columns["asked"] = pa.ListArray.from_arrays(np.arange(0, len(asked) + 1, 2, dtype=np.int32), asked)
+    return pa.table([columns[name].cast(SCHEMA.field(name).type) for name in SCHEMA.names], schema=SCHEMA)
+
+
+def joined(before: str, numbers: np.ndarray, after: str = "") -> pa.Array:
+    """Return texts that differ in a number."""
+    return pc.binary_join_element_wise(before, pa.array(numbers).cast(pa.string()), after, "")
 
 
 def resident() -> float:

@@ -39,7 +39,8 @@ from avssl.runtime.files import user_cache, write_atomically
 
 DAYS_KEPT = 7  # a current run may still use an outdated memory-mapped copy
 LARGE = 64 << 20  # bytes; pages of larger mapped files are not kept in a process
-READS_KEPT = 16  # rows read before their pages are released; a row maps a few MB at worst
+READ = [name for name in SCHEMA.names if name not in {"status", "reason", "content", "reader", "asked"}]
+READS_KEPT = 6  # rows read before their pages are released; a row maps a few MB at worst
 
 
 class Rejected(NamedTuple):
@@ -159,7 +160,8 @@ class Manifest:
         position = index if self._rows is None else int(self._rows[index])
         starts, batches = self._batches
         number = int(np.searchsorted(starts, position, "right")) - 1
-        row = batches[number].slice(position - starts[number], 1).to_pylist()[0]
+        place = position - int(starts[number])
+        row = {name: column[place].as_py() for name, column in zip(READ, batches[number], strict=True)}
         return info_from_row(row, self._base / row["root"], self._numbers)
 
     def __iter__(self) -> Iterator[VideoInfo]:
@@ -170,10 +172,10 @@ class Manifest:
         return {name: number for number, name in enumerate(self.classes)}
 
     @cached_property
-    def _batches(self) -> tuple[np.ndarray, list[pa.RecordBatch]]:
-        """The position of the first row of each record batch, and the batches."""
-        batches = self._table.to_batches()
-        return np.cumsum([0] + [batch.num_rows for batch in batches[:-1]]), batches
+    def _batches(self) -> tuple[np.ndarray, list[list[pa.Array]]]:
+        """The position of the first row of each record batch, and the columns of each that a recording has."""
+        batches = self._table.select(READ).to_batches()
+        return np.cumsum([0] + [batch.num_rows for batch in batches[:-1]]), [batch.columns for batch in batches]
 
     def _positions(self) -> np.ndarray:
         return np.arange(self._usable) if self._rows is None else self._rows
