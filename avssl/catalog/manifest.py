@@ -40,7 +40,7 @@ from avssl.runtime.files import user_cache, write_atomically
 DAYS_KEPT = 7  # a current run may still use an outdated memory-mapped copy
 LARGE = 64 << 20  # bytes; pages of larger mapped files are not kept in a process
 READ = [name for name in SCHEMA.names if name not in {"status", "reason", "content", "reader", "asked"}]
-READS_KEPT = 6  # rows read before their pages are released; a row maps a few MB at worst
+READS_KEPT = 4  # rows read before their pages are released; a row maps a few MB at worst
 
 
 class Rejected(NamedTuple):

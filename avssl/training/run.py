@@ -92,7 +92,8 @@ def pretrain(
         method: the pretext task.
         data: the videos, and how they are read.
         optimizer: factory of the optimiser; in a config, its class and arguments.
-        trainer: arguments of Lightning's Trainer; ``max_steps`` is the length of the run.
+        trainer: arguments of Lightning's Trainer. ``max_steps``, the length of the run, must be given; ``precision`` is
+            ``auto`` unless given: bfloat16 autocast if the hardware has it.
         schedule: schedule of the learning rate, cosine or constant.
         warmup: share of the steps over which the learning rate rises.
         seed: seed of the weights, of the order of the videos and of all other random draws.
@@ -111,7 +112,6 @@ def pretrain(
         ValueError: if a value is out of range, or the collection is not the one with which the run was begun.
         InUse: if another process is training in the run's folder.
     """
-    began = time.monotonic()
     check_ranges("", locals(), **RANGES)
     check_ranges("trainer", trainer, **TRAINER_RANGES)
     began = time.monotonic()
@@ -128,7 +128,7 @@ def pretrain(
         checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
         metrics = Metrics(loaders, measure_every, None if probe is None else OnlineProbe(probe, method.encoder))
         engine = L.Trainer(
-            **{**trainer, "precision": precision(trainer["precision"])},
+            **{"log_every_n_steps": 10, **trainer, "precision": precision(trainer.get("precision", "auto"))},
             max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
             limit_val_batches=0,
             use_distributed_sampler=False,
