@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from itertools import chain, islice
@@ -24,6 +24,7 @@ from avssl.catalog.known import Known
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Hashing, Row, Span, frozen, measure, reader_version, rejection, thawed
 from avssl.catalog.rows import Asked
+from avssl.catalog.streams import coded, spill, write_parts
 from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, canonical, tables_of
 from avssl.media import MediaError
 from avssl.media.places import locate
@@ -147,9 +148,8 @@ def build_index(
         if shard:
             return Manifest(canonical(_rows(name, None, parts, False), out), out.parent)
         del known
-        table = Known(files, spans, _rows(name, old, parts, retry)).wanted()
-        facts = {b"avssl": json.dumps({"inputs": inputs}).encode()}
-        Manifest(canonical(_annotated(table, files, asked).replace_schema_metadata(facts), out), out.parent).write(out)
+        known = Known(files, spans, _rows(name, old, parts, retry))
+        write_parts(out, _annotated(known, files, asked), inputs=inputs)
         for part in parts:
             part.remove()
     return Manifest.open(out)
@@ -200,33 +200,36 @@ def _digest(root: str, reader: str, files: Sequence[Found], asked: Sequence[Sequ
 
 def _rows(root: str, old: Manifest | None, journals: Sequence[Journal], retry: bool) -> pa.Table:
     """Return the rows of an earlier manifest, with ``retry`` only the usable ones, and those of journals."""
-    tables = [SCHEMA.empty_table()]
-    if old is not None:
-        tables.append(old.table(rejected=not retry))
     entries = chain.from_iterable(journal.read() for journal in journals)
-    tables += tables_of(thawed(row) for _, value in entries for row in value["rows"])
-    rows = pa.concat_tables(table.replace_schema_metadata() for table in tables).unify_dictionaries()
-    return rows.filter(pc.equal(rows.column("root"), root))
+    measured = tables_of(thawed(row) for _, value in entries for row in value["rows"])
+    rows = spill(measured, journals[0].path.parent)
+    if old is not None:
+        before = old.table(rejected=not retry).replace_schema_metadata()
+        rows = pa.concat_tables([before.cast(rows.schema), rows])
+    here = pc.equal(rows.column("root"), root)
+    return rows if pc.all(here).as_py() is not False else rows.filter(here)
 
 
-def _annotated(table: pa.Table, files: Sequence[Found], asked: Sequence[Sequence[Asked]]) -> pa.Table:
-    """Return a table with the annotations of its rows; a segment's group is its file unless it has another."""
-    every = ((file, own) for file, its in zip(files, asked, strict=True) for own in its)
+def _annotated(known: Known, files: Sequence[Found], asked: Sequence[Sequence[Asked]]) -> Iterator[pa.Table]:
+    """Yield the rows with their annotations, usable ones first; a segment's group is its file unless it has another."""
+    ok = known.usable()
     names = ("labels", "group", "view", "name")
-    parts = []
-    while together := list(islice(every, ROWS_TOGETHER)):
-        values = [
-            [None if own.labels is None else sorted(set(own.labels)) for _, own in together],
-            [own.group or (None if _span(own) is None else file.key) for file, own in together],
-            [own.view for _, own in together],
-            [own.name for _, own in together],
-        ]
-        types = [SCHEMA.field(name).type for name in names]
-        parts.append(pa.table([pa.array(*pair) for pair in zip(values, types, strict=True)], names=names))
-    for name in names if parts else ():
-        column = pa.chunked_array([chunk for part in parts for chunk in part.column(name).chunks])
-        table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), column)
-    return table
+    for wanted in (True, False):
+        every = ((file, own) for file, its in zip(files, asked, strict=True) for own in its)
+        chosen = ((place, *pair) for place, pair in enumerate(every) if ok[place] == wanted)
+        while together := list(islice(chosen, ROWS_TOGETHER)):
+            places, of, said = zip(*together, strict=True)
+            part = known.take(places)
+            values = [
+                [None if own.labels is None else sorted(set(own.labels)) for own in said],
+                [own.group or (None if _span(own) is None else file.key) for file, own in zip(of, said, strict=True)],
+                [own.view for own in said],
+                [own.name for own in said],
+            ]
+            for name, value in zip(names, values, strict=True):
+                field = SCHEMA.field(name)
+                part = part.set_column(SCHEMA.names.index(name), field, pa.array(value, field.type))
+            yield coded(part)
 
 
 def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:

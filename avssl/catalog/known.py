@@ -57,9 +57,13 @@ class Known:
         known &= pc.fill_null(pc.equal(self.rows.column("reader").take(at), reader), False).to_numpy()
         return np.bincount(self._owner[~known], minlength=len(files)) == 0
 
-    def wanted(self) -> pa.Table:
-        """Return the rows of all segments, in order; every one must be known."""
-        return self.rows.take(pa.array(self._places))
+    def usable(self) -> NDArray[np.bool_]:
+        """Return which segments can be used, ``[R]``; every one must be known."""
+        return pc.equal(self.rows.column("status"), "ok").to_numpy()[self._places]
+
+    def take(self, numbers: Sequence[int]) -> pa.Table:
+        """Return the rows of some segments, by their numbers among all."""
+        return self.rows.take(pa.array(self._places[list(numbers)]))
 
 
 def _same(one: pa.ChunkedArray, other: pa.Array) -> NDArray[np.bool_]:

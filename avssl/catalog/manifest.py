@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from avssl.catalog.streams import convert
 from avssl.catalog.table import (
     FURTHER,
     IDENTITY,
@@ -91,11 +92,10 @@ class Manifest:
         copy = user_cache() / "manifests" / f"{stem}-{facts.st_size}-{facts.st_mtime_ns}.2.arrow"  # 2: the schema
         if not copy.exists():
             try:
-                table = canonical(pq.read_table(path), path)
+                write_atomically(copy, lambda file: _converted(path, file))
             except pa.ArrowInvalid as error:
                 why = f"not a complete Parquet file ({error})"
                 raise MediaError(path, "manifest", why, "Make it again with `avssl index`.") from error
-            write_atomically(copy, lambda file: write_arrow(table, file))
             for other in copy.parent.glob(f"{stem}-*.arrow"):
                 if other != copy and other.stat().st_mtime < time.time() - DAYS_KEPT * 86400:
                     other.unlink()
@@ -301,3 +301,14 @@ class Manifest:
         facts = {**facts, "usable": len(self), "classes": self.classes, "fingerprint": self.fingerprint}
         table = self._chosen().replace_schema_metadata({b"avssl": json.dumps(facts).encode()})
         write_atomically(Path(path), lambda file: pq.write_table(table, file, compression="zstd"))
+
+
+def _converted(path: Path, file: IO[bytes]) -> None:
+    """Write a Parquet manifest for memory mapping; one that isn't in order is put in order in memory."""
+    if not convert(path, file):
+        table = pq.read_table(path)
+        facts = (pq.read_metadata(path).metadata or {}).get(b"avssl")
+        table = table.replace_schema_metadata(facts and {b"avssl": facts})
+        file.seek(0)
+        file.truncate()
+        write_arrow(canonical(table, path), file)

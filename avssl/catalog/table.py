@@ -79,7 +79,6 @@ IDENTITY = (
 FURTHER = ("store", "member", "offset", "start", "duration", "labels")
 
 ROWS_TOGETHER = 65_536
-HASHED_TOGETHER = 1 << 20
 
 
 def row_from_info(info: VideoInfo) -> dict[str, Any]:
@@ -235,16 +234,20 @@ def canonical(table: pa.Table, source: Path) -> pa.Table:
 def fingerprint(table: pa.Table) -> str:
     """Hash what the rows of a table are and how they are annotated, in order, independent of their layout in memory."""
     digest = hashlib.sha256()
-    for start in range(0, len(table), HASHED_TOGETHER):
-        part = table.slice(start, HASHED_TOGETHER)
-        columns = [only_label(part.column("labels")) if name == "label" else part.column(name) for name in IDENTITY]
-        texts = [pa.chunked_array(column).combine_chunks().cast(pa.large_string()) for column in map(_chunks, columns)]
-        ends, separator = (pa.scalar(mark, pa.large_string()) for mark in "\x1e\x1f")
-        joined = pc.binary_join_element_wise(*texts, ends, separator, null_handling="replace", null_replacement="\x00")
-        joined = pc.binary_join_element_wise(joined, *_further(part), pa.scalar("", pa.large_string()))
-        start, stop = np.frombuffer(joined.buffers()[1], np.int64)[[joined.offset, joined.offset + len(joined)]]
-        digest.update(joined.buffers()[2].slice(start, stop - start))
+    for start in range(0, len(table), ROWS_TOGETHER):
+        hash_rows(digest, table.slice(start, ROWS_TOGETHER))
     return digest.hexdigest()
+
+
+def hash_rows(digest: hashlib._Hash, part: pa.Table) -> None:
+    """Add some rows to a fingerprint."""
+    columns = [only_label(part.column("labels")) if name == "label" else part.column(name) for name in IDENTITY]
+    texts = [pa.chunked_array(column).combine_chunks().cast(pa.large_string()) for column in map(_chunks, columns)]
+    ends, separator = (pa.scalar(mark, pa.large_string()) for mark in "\x1e\x1f")
+    joined = pc.binary_join_element_wise(*texts, ends, separator, null_handling="replace", null_replacement="\x00")
+    joined = pc.binary_join_element_wise(joined, *_further(part), pa.scalar("", pa.large_string()))
+    start, stop = np.frombuffer(joined.buffers()[1], np.int64)[[joined.offset, joined.offset + len(joined)]]
+    digest.update(joined.buffers()[2].slice(start, stop - start))
 
 
 def _chunks(column: pa.ChunkedArray) -> list[pa.Array]:
