@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from avssl.media.info import AudioInfo, MediaError, VideoInfo
+from avssl.media.errors import MediaError
+from avssl.media.info import AudioInfo, VideoInfo
 from avssl.media.source import Source
 
 SCHEMA = pa.schema(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from avssl.media.info import MediaError
+from avssl.media.errors import MediaError
 
 
 @dataclass(frozen=True)

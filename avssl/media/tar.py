@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from avssl.media.info import MediaError
+from avssl.media.errors import MediaError
 from avssl.media.source import Source
 from avssl.media.tarheader import BLOCK, Header, parse_header, parse_pax, pax_size
 from avssl.media.window import Range
