@@ -20,6 +20,7 @@ from avssl.catalog.index import PREPARING
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Row, frozen, measure_file, reader_version, rejection, thawed
 from avssl.media import MediaError, VideoInfo
+from avssl.media.source import names_inside
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import FULL, Journal, disk_full, settle
 from avssl.runtime.progress import Tally
@@ -192,9 +193,12 @@ def _targets(parts: Sequence[tuple[str, str | None]]) -> list[str]:
     A path's suffix becomes .mp4, or .mp4 is appended if two paths would become one; a segment's seconds come before it.
 
     Raises:
-        ValueError: if two copies would be one file.
+        ValueError: if two copies would be one file, or one would lie outside of the folder.
     """
     paths = dict.fromkeys(path for path, _ in parts)
+    outside = [path for path in paths if not names_inside(path)]
+    if outside:
+        raise ValueError(f"a copy of {outside[0]!a} would lead out of the folder of copies: index the collection again")
     plain = {path: PurePosixPath(path).with_suffix("").as_posix() for path in paths}
     counts = Counter(name.casefold() for name in plain.values())
     targets = []

@@ -14,7 +14,7 @@ from avssl.catalog.rows import Asked
 from avssl.media import MediaError
 from avssl.media.image import EXTENSIONS as IMAGES
 from avssl.media.places import Place
-from avssl.media.source import Source, SourceError
+from avssl.media.source import Source, SourceError, below
 
 VIDEOS = frozenset({".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2t", ".m2ts", ".m4v", ".mkv", ".mod"})
 VIDEOS |= {".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mts", ".ogv", ".qt", ".tod", ".ts", ".vob", ".webm"}
@@ -44,12 +44,16 @@ class Found(NamedTuple):
         return self.path if self.member is None else f"{self.path}/{self.member}"
 
     def place(self, root: Path | Place) -> Path | Source:
-        """Return the file below a local folder, or where its bytes are."""
+        """Return the file below a local folder, or where its bytes are.
+
+        Raises:
+            SourceError: ``key`` for an archive that a link leads out of the folder.
+        """
         whole = self.member is None and _suffix(self) not in ARCHIVES
         if isinstance(root, Path) and whole:
             return root / self.path
         return Source(
-            path=os.fspath(root / self.path) if isinstance(root, Path) else self.path,
+            path=below(root, self.path) if isinstance(root, Path) else self.path,
             store=self.store or "",
             member=self.member or "",
             offset=self.offset or 0,

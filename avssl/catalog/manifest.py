@@ -35,7 +35,8 @@ from avssl.catalog.table import (
     tables_of,
     write_arrow,
 )
-from avssl.media.info import MediaError, VideoInfo
+from avssl.media.errors import MediaError
+from avssl.media.info import VideoInfo
 from avssl.runtime.files import user_cache, write_atomically
 
 DAYS_KEPT = 7  # a current run may still use an outdated memory-mapped copy

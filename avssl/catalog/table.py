@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from avssl.media.info import AudioInfo, MediaError, VideoInfo
-from avssl.media.source import Source
+from avssl.media.errors import MediaError
+from avssl.media.info import AudioInfo, VideoInfo
+from avssl.media.places import check_key
+from avssl.media.source import Source, SourceError, below, names_inside
 
 SCHEMA = pa.schema(
     [
@@ -101,6 +103,9 @@ def info_from_row(row: Mapping[str, Any], root: Path, classes: Mapping[str, int]
         row: all columns of ``SCHEMA``; the optional ones may be missing.
         root: folder that the row's path is relative to.
         classes: class number by class name.
+
+    Raises:
+        SourceError: see `source_of`.
     """
     sound = {name: row[f"audio_{name}"] for name in SOUND}
     motion, source = row["motion"], source_of(row, root)
@@ -133,18 +138,32 @@ def path_of(row: Mapping[str, Any], root: Path) -> Path:
 
 
 def source_of(row: Mapping[str, Any], root: Path) -> Source | None:
-    """Return where a row's bytes are; None for a whole local file."""
-    store, length = row.get("store"), row.get("bytes")
-    if not store and length is None:
+    """Return where a row's bytes are; None for a whole local file.
+
+    A manifest may come from anyone: of what a row says, nothing but a part of the file that it names is ever read.
+
+    Raises:
+        SourceError: ``key`` if a name could lead out of the root, ``outside`` if the bytes aren't the file's.
+    """
+    store, member, length = row.get("store"), row.get("member") or "", row.get("bytes")
+    if not (store or member) and length is None:
         return None
+    if member and not names_inside(member):
+        why = f"{member!a} is no name of a member: it is absolute, or has an empty part, '.' or '..'"
+        raise SourceError(f"{store or root}:{row['path']}", "key", why, "Index the collection again")
+    path = check_key(store, row["path"]) if store else below(root, row["path"])
+    offset, size = row.get("offset") or 0, row["size_bytes"]
+    if (length is not None or member or offset) and not 0 <= offset < offset + (length or 0) <= (size or 0):
+        why = f"its row names {length} bytes from byte {offset} of {size}"
+        raise SourceError(path_of(row, root), "outside", why, "Index the collection again")
     return Source(
-        path=row["path"] if store else str(root / row["path"]),
+        path=path,
         store=store or "",
-        member=row.get("member") or "",
-        offset=row.get("offset") or 0,
-        num_bytes=row["size_bytes"] if length is None else length,
-        size_bytes=row["size_bytes"],
-        mtime_ns=None if row.get("member") else row.get("mtime_ns"),
+        member=member,
+        offset=offset,
+        num_bytes=size if length is None else length,
+        size_bytes=size,
+        mtime_ns=None if member else row.get("mtime_ns"),
         etag=row.get("etag") or "",
     )
 

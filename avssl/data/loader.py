@@ -9,13 +9,15 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from avssl.clips import Clips
-from avssl.data.dataset import ClipDataset, collate
+from avssl.data.dataset import ClipDataset, Item, collate
 from avssl.data.quarantine import Unreadable
+from avssl.media.source import SourceError
 from avssl.runtime.seeds import key
 from avssl.runtime.workers import start_worker
 
@@ -99,11 +101,29 @@ class InOrder:
             yield [divmod(place, self.videos) for place in own[begin : begin + size]]
 
 
+class _Fetched(Dataset[Any]):
+    """The items of a batch at once, or the error that stops the run: torch makes another of one raised in a worker."""
+
+    def __init__(self, dataset: ClipDataset) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, items: list[tuple[int, int]]) -> list[Item] | SourceError:
+        try:
+            return [self.dataset[item] for item in items]
+        except SourceError as error:
+            return error
+
+
+def _join(fetched: list[Item] | SourceError) -> tuple[Clips, list[Unreadable]] | SourceError:
+    return fetched if isinstance(fetched, SourceError) else collate(fetched)
+
+
 class ClipLoader:
     """Data loader that survives its workers.
 
     If a worker hangs or dies, the file it was reading is named, quarantined and replaced, and the loader continues with
-    the same batch. Above a fraction ``max_bad`` of unreadable videos the run stops.
+    the same batch. Above a fraction ``max_bad`` of unreadable videos the run stops. So it does, by a `SourceError`,
+    where the bytes of one can't be had now.
 
     Args:
         dataset: the items.
@@ -144,7 +164,10 @@ class ClipLoader:
         while True:
             loader = self._loader(replace(self.batches, start=self.position))
             try:
-                for clips, failures in loader:
+                for fetched in loader:
+                    if isinstance(fetched, SourceError):
+                        raise fetched
+                    clips, failures = fetched
                     self._count(failures)
                     self.position += 1
                     yield clips
@@ -165,13 +188,13 @@ class ClipLoader:
 
     def _loader(self, batches: Steps | InOrder) -> DataLoader:
         if not self.workers:
-            return DataLoader(self.dataset, batch_sampler=batches, collate_fn=collate)
+            return DataLoader(_Fetched(self.dataset), batch_sampler=batches, collate_fn=_join)
         self.dataset.quarantine.watch(self.workers)
         return DataLoader(
-            self.dataset,
+            _Fetched(self.dataset),
             batch_sampler=batches,
             num_workers=self.workers,
-            collate_fn=collate,
+            collate_fn=_join,
             timeout=self.timeout,
             worker_init_fn=start_worker,
             multiprocessing_context=_context(),

@@ -16,7 +16,9 @@ from torch.utils.data import get_worker_info
 
 from avssl.data.collection import Collection
 from avssl.media import VideoInfo
+from avssl.media.source import SourceError
 
+SLOW = "Check the network and the store, or raise data.timeout above its deadline; run it again to go on from here"
 EXIT_SECONDS = 5.0  # a worker's pipes close up to this long before its death is known
 
 
@@ -85,22 +87,33 @@ class Quarantine:
             self.in_flight[worker.id] = torch.tensor([row, os.getpid(), time.monotonic_ns()])
 
     def culprits(self, error: BaseException, timeout: float) -> list[Unreadable]:
-        """Return what dead workers, and those near ``timeout`` seconds, were reading at an error; kill the latter."""
+        """Return what dead workers, and those near ``timeout`` seconds, were reading at an error; kill the latter.
+
+        Raises:
+            SourceError: ``timeout`` if objects of a store were waited for: nothing is said against these.
+        """
         if self.in_flight is None:
             return []
         if isinstance(error, (EOFError, OSError)):
             wait([child.sentinel for child in multiprocessing.active_children()], EXIT_SECONDS)
         alive = {child.pid: child for child in multiprocessing.active_children()}
-        failures = []
+        failures, awaited = [], []
         for row, pid, started in self.in_flight.tolist():
             if row < 0:
                 continue
-            path, seconds = self.videos[row].place, (time.monotonic_ns() - started) / 1e9
+            info, seconds = self.videos[row], (time.monotonic_ns() - started) / 1e9
+            path = info.place
             if pid not in alive:
                 failures.append(Unreadable(row, path, "crashed", f"{path}: the worker died while reading it"))
+            elif info.source is not None and info.source.store:
+                awaited.append(
+                    SourceError(path, "timeout", f"no batch in {timeout:g} s, {seconds:.0f} s of it here", SLOW)
+                )
             elif seconds >= 0.9 * timeout:
                 alive[pid].kill()
                 failures.append(Unreadable(row, path, "timeout", f"{path}: not read after {seconds:.0f} s"))
+        if awaited and not failures and str(error).startswith("DataLoader timed out"):
+            raise awaited[0] from error
         return failures
 
 

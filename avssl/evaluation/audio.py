@@ -17,8 +17,8 @@ from avssl.evaluation.readout import Bank, Floats, cross_validate
 from avssl.evaluation.results import Summary
 from avssl.evaluation.splits import Fold, Folds
 from avssl.media.audio import mono
+from avssl.media.errors import MediaError
 from avssl.media.files import open_container
-from avssl.media.info import MediaError
 from avssl.media.resample import resample
 from avssl.media.timeline import audio_stream
 

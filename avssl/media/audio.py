@@ -13,8 +13,9 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from avssl.media.errors import MediaError
 from avssl.media.files import DECODE_ERRORS, open_container, place_of
-from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.info import AudioClip, VideoInfo
 from avssl.media.joins import WHOLE, Joins, Part
 from avssl.media.resample import resample
 from avssl.media.timeline import audio_stream, video_stream

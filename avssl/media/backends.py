@@ -7,7 +7,8 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
-from avssl.media.info import MediaError, VideoInfo, VideoReader
+from avssl.media.errors import MediaError
+from avssl.media.info import VideoInfo, VideoReader
 from avssl.media.probing import probe
 from avssl.media.source import Source
 

@@ -8,7 +8,8 @@ from torch import Tensor
 # isort: split
 import decord
 
-from avssl.media.info import MediaError, VideoInfo
+from avssl.media.errors import MediaError
+from avssl.media.info import VideoInfo
 from avssl.media.reading import IndexedReader
 
 

@@ -10,7 +10,8 @@ from typing import cast
 import av
 from av.container import InputContainer
 
-from avssl.media.info import MediaError, VideoInfo
+from avssl.media.errors import MediaError
+from avssl.media.info import VideoInfo
 from avssl.media.source import Source
 from avssl.media.window import Window, open_range, reading
 from avssl.media.windowed import Feed, Windowed

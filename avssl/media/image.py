@@ -10,8 +10,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from avssl.media.errors import MediaError
 from avssl.media.files import path_of, place_of, sniff
-from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.info import AudioClip, VideoInfo
 from avssl.media.reading import Reader
 from avssl.media.source import Source
 from avssl.media.window import reading

@@ -14,24 +14,6 @@ if TYPE_CHECKING:
 MOTION_RATE = 8  # values of VideoInfo.motion per second
 
 
-class MediaError(Exception):
-    """A file that can't be used, and what to do about it.
-
-    Attributes:
-        path: the file; of a source, what ``VideoInfo.path`` would be.
-        code: a stable lower-case word such as ``"truncated"``, for counting and for tests.
-        why: the problem, with the values that show it.
-        remedy: what the user can do about it.
-    """
-
-    def __init__(self, path: str | Path | Source, code: str, why: str, remedy: str) -> None:
-        super().__init__(str(path), code, why, remedy)
-        self.path, self.code, self.why, self.remedy = Path(str(path)), code, why, remedy
-
-    def __str__(self) -> str:
-        return f"{self.args[0]}: {self.why} [{self.code}]. {self.remedy}"  # as given: a `Path` shortens addresses
-
-
 @dataclass(frozen=True)
 class AudioInfo:
     """The audio stream of a recording.

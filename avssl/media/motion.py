@@ -13,8 +13,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
+from avssl.media.errors import MediaError
 from avssl.media.files import DECODE_ERRORS, path_of
-from avssl.media.info import MOTION_RATE, MediaError, VideoInfo
+from avssl.media.info import MOTION_RATE, VideoInfo
 from avssl.media.pyav import PyAVReader
 from avssl.media.source import Source, SourceError
 from avssl.media.timeline import spacing

@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
 from avssl.media.client import Client, client_of
-from avssl.media.info import MediaError
+from avssl.media.errors import MediaError
 from avssl.media.places import check_key
 from avssl.media.signing import cloud_store, join
 from avssl.media.source import SourceError

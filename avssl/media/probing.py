@@ -17,9 +17,10 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from avssl.media.audio import mono
+from avssl.media.errors import MediaError
 from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, open_container, path_of, sniff
 from avssl.media.image import EXTENSIONS, probe_image
-from avssl.media.info import AudioInfo, MediaError, VideoInfo
+from avssl.media.info import AudioInfo, VideoInfo
 from avssl.media.joins import Joins, decode_pictures
 from avssl.media.packets import is_gradual, is_hidden
 from avssl.media.source import Source

@@ -17,8 +17,9 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
 from avssl.media.audio import read_audio
+from avssl.media.errors import MediaError
 from avssl.media.files import DECODE_ERRORS, open_container, place_of
-from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.info import AudioClip, VideoInfo
 from avssl.media.joins import Joins
 from avssl.media.reading import Reader
 from avssl.media.timeline import Clock, Restarts, video_stream

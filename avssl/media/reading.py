@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from avssl.media.audio import read_audio
+from avssl.media.errors import MediaError
 from avssl.media.files import DECODE_ERRORS, open_container, place_of, sniff
-from avssl.media.info import AudioClip, MediaError, VideoInfo
+from avssl.media.info import AudioClip, VideoInfo
 from avssl.media.joins import decode_pictures
 from avssl.media.timeline import Clock, shown_ticks, tick_at, video_stream
 

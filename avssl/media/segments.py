@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from avssl.media.info import MediaError, VideoInfo
+from avssl.media.errors import MediaError
+from avssl.media.info import VideoInfo
 from avssl.media.motion import profile
 
 BEYOND = 2.0  # seconds by which a segment may begin before or end after the recording, and is then cut

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
-from avssl.media.info import MediaError
+from avssl.media.errors import MediaError
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,27 @@ class SourceError(MediaError):
     """Bytes that can't be had now, though the recording may be good: the work stops and can be resumed.
 
     Codes: ``store_unknown``, ``key``, ``denied``, ``not_found``, ``changed``, ``throttled``, ``timeout``, ``short``,
-    ``offline``, ``no_range``, ``redirect``, ``fragmented``; for local files also ``not_file`` and ``unreadable``. No
-    other recording takes the place of such a one: an item would depend on the network.
+    ``offline``, ``no_range``, ``redirect``, ``fragmented``, ``outside``; for local files also ``not_file`` and
+    ``unreadable``. No other recording takes the place of such a one: an item would depend on the network.
     """
 
     stops = True  # see `avssl.runtime.workers.Failure`
+
+
+def names_inside(name: str) -> bool:
+    """Return True if a name with forward slashes can only mean something below the folder that it starts from."""
+    return not {"", ".", ".."} & set(name.split("/"))
+
+
+def below(root: Path, name: str) -> str:
+    """Return the path of a file in a folder.
+
+    Raises:
+        SourceError: ``key`` if the name, or a link on its way, leads out of the folder.
+    """
+    path = os.path.join(root, name)
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(os.path.realpath(root)):
+        why = f"it lies outside of {root}, at {real}: parts of files are read from below their root only"
+        raise SourceError(path, "key", why, f"Index {real.parent}, or copy the file")
+    return path

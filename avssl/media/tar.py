@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from avssl.media.info import MediaError
-from avssl.media.source import Source
+from avssl.media.errors import MediaError
+from avssl.media.source import Source, names_inside
 from avssl.media.tarheader import BLOCK, Header, parse_header, parse_pax, pax_size
 from avssl.media.window import Range
 
@@ -195,7 +195,7 @@ def _named(raw: bytes) -> str | None:
         name = raw.decode().removeprefix("./")
     except UnicodeDecodeError:
         return None
-    return None if _CONTROL.search(name) or {"", ".", ".."} & set(name.split("/")) else name
+    return None if _CONTROL.search(name) or not names_inside(name) else name
 
 
 def samples(found: Iterable[Member]) -> Iterator[Sample]:

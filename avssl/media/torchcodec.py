@@ -6,7 +6,8 @@ from torch import Tensor
 from torchcodec.decoders import VideoDecoder
 from torchcodec.transforms import Resize
 
-from avssl.media.info import MediaError, VideoInfo
+from avssl.media.errors import MediaError
+from avssl.media.info import VideoInfo
 from avssl.media.reading import IndexedReader
 
 

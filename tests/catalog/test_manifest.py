@@ -13,7 +13,8 @@ import torch
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.summary import summarise
 from avssl.catalog.table import SCHEMA, row_from_info
-from avssl.media.info import AudioInfo, MediaError, VideoInfo
+from avssl.media.errors import MediaError
+from avssl.media.info import AudioInfo, VideoInfo
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,9 @@
 import json
 import multiprocessing
 import os
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avssl.catalog.index import open_manifest
+from avssl.catalog.manifest import Manifest
 from avssl.data.dataset import ClipDataset
 from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.quarantine import Quarantine
 from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Squash
+from avssl.media import Store, stores
+from avssl.media.source import SourceError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
+from servers import serving
 
 
 @given(st.integers(4, 40), st.sampled_from([1, 2, 4]), st.integers(0, 9), st.integers(0, 99))
@@ -132,3 +140,26 @@ def test_too_many_unreadable_files_stop_the_run(world, tmp_path):
     dataset = ClipDataset(videos, RandomClips(1, 2, 0.1), Squash(32))
     with pytest.raises(ValueError, match=r"2 of 8 videos can't be read, more than data\.max_bad=1%"):
         list(ClipLoader(dataset, Steps(8, 4, 4), workers=0))
+
+
+@pytest.mark.parametrize(("fault", "why"), [("trickle", "timeout"), ("403", "denied")])
+def test_a_store_that_stalls_or_refuses_stops_the_run_and_says_nothing_against_a_file(
+    world, tmp_path, monkeypatch, fault, why
+):
+    monkeypatch.setattr(stores, "_current", [])
+    monkeypatch.setenv(stores.ENVIRONMENT, '{"stores": {}}')
+    rows = open_manifest(world).to_rows()[:8]
+    with serving() as server:
+        server.fault = lambda number: fault if number > 9 else None
+        stores.name_stores({"web": Store(server.url, allow_http=True, deadline=900.0)})  # longer than the loader waits
+        for row in rows:
+            server.objects[f"/{row['path']}"] = (Path(row["root"]) / row["path"]).read_bytes()
+            row |= {"store": "web", "mtime_ns": None}
+        dataset = ClipDataset(Manifest.from_rows(rows), RandomClips(1, 2, 0.1), Squash(32))
+        dataset.quarantine.keep_in(tmp_path / "quarantine.jsonl")
+        loader = ClipLoader(dataset, Steps(8, 4, 8), workers=1, timeout=8.0)
+        with pytest.raises(SourceError, match=rf"^web:.*\.mp4: .*\[{why}\]"):
+            list(loader)
+    assert loader.position == 2
+    assert len(dataset.quarantine) == 0
+    assert not (tmp_path / "quarantine.jsonl").exists()

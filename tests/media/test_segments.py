@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from av.video.frame import VideoFrame
+from flashclick import Recipe, number, write
 
+from avssl.catalog import measuring
+from avssl.catalog.index import build_index
 from avssl.media import MediaError, VideoInfo, open_video
 from avssl.media.motion import profile, scan_frames
 from avssl.media.probing import probe_frames
+from avssl.media.pyav import PyAVReader
 from avssl.media.segments import cut
+
+LONG = Recipe("long.mp4", fps=Fraction(2), frames=1200, gop=12, size=(32, 64), audio=None)  # ten minutes
 
 
 def test_a_segment_is_read_as_if_it_were_a_file(films: dict[str, Path]) -> None:
@@ -77,3 +87,52 @@ def test_motion_of_a_segment_is_that_of_its_frames(films: dict[str, Path]) -> No
     assert len(part.motion) == int(np.ceil(8 * part.duration))
     inside = slice(first, first + part.num_frames)
     assert torch.equal(part.motion, profile(times[inside] - part.start, moved[inside], part.duration))
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(LONG, tmp_path_factory.mktemp("long"))
+
+
+def test_a_thousand_segments_cost_one_decode(long: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dates = [f"{600 * part / 1000:.2f}" for part in range(1001)]
+    rows = [f"long.mp4,{start},{stop},{'xy'[place % 2]}" for place, (start, stop) in enumerate(pairwise(dates))]
+    (tmp_path / "list.csv").write_text("\n".join(["path,start,stop,label", *rows]))
+    decoded: list[object] = []
+    monkeypatch.setattr(measuring, "scan_frames", lambda place, info: decoded.append(place) or scan_frames(place, info))
+    with ThreadPoolExecutor(1) as here:
+        videos = build_index(long.parent, tmp_path / "videos.parquet", labels=tmp_path / "list.csv", executor=here)
+    assert decoded == [long]
+    assert len(videos) == 1000
+    firsts = np.rint([2 * info.start for info in videos]).astype(int)
+    assert firsts.tolist() == [round(float(date) * 2) for date in dates[:-1]]
+    assert np.cumsum(videos.column("frames").to_numpy()).tolist() == [*firsts[1:], LONG.frames]  # they tile the film
+    for place in (0, 1, 499, 999):
+        with open_video(long, info=videos[place]) as reader:
+            assert number(reader.frames(torch.tensor([0.0]))[0]) == firsts[place] % 256
+
+
+def test_a_clip_deep_in_a_long_film_costs_its_distance_from_a_keyframe(
+    long: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, decoded = PyAVReader._decode, 0
+
+    def counted(reader: PyAVReader, *how: object) -> Iterator[tuple[int, VideoFrame]]:
+        nonlocal decoded
+        for shown in decode(reader, *how):  # type: ignore[arg-type]
+            decoded += 1
+            yield shown
+
+    def cost(info: VideoInfo) -> int:
+        nonlocal decoded
+        decoded = 0
+        with open_video(info.path, info=info) as reader:
+            reader.frames(torch.arange(16, dtype=torch.float64) / 2)
+        return decoded
+
+    monkeypatch.setattr(PyAVReader, "_decode", counted)
+    own, _ = probe_frames(write(Recipe("own.mp4", fps=Fraction(2), frames=16, size=(32, 64), audio=None), tmp_path))
+    info, times = probe_frames(long)
+    for first in (0, 12, 600, 611, 1175):
+        extra = cost(cut(info, times, None, first / 2, first / 2 + 8)) - cost(own)
+        assert 0 <= extra <= first % 12 + 1  # and one to see that the last frame was reached
