@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,19 +22,39 @@ def parser() -> Parser:
         examples=[
             "avssl prepare VIDEOS -o prepared",
             "avssl train CONFIG --data.root=prepared",
+            "avssl prepare s3://bucket/videos -o prepared --shard-size=1GB --stores s3://bucket",
         ],
     )
-    made.add_argument("source", type=Path, help="a manifest or a folder of videos; nothing is written there")
+    made.add_argument("source", type=Path, help="a manifest or a folder of videos, also in a store; not changed")
     made.add_argument("-o", "--out", type=Path, required=True, help="folder for the copies and their manifest")
     made.add_class_arguments(CopyOptions)
     made.add_argument("--workers", type=int | None, help="number of processes (default: one per core)")
     made.add_argument("--timeout", type=float, default=1800.0, help="seconds after which a video is given up")
+    made.add_argument(
+        "--shard-size",
+        type=str | None,
+        help="write tar archives of at most this size, such as 500MB or 2GB, instead of a file per copy",
+    )
     return made
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as ``500MB``; a kB is 1000 bytes.
+
+    Raises:
+        ValueError: if it isn't a positive number, with kB, MB, GB or TB or without.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?", text.strip(), re.IGNORECASE)
+    size = round(float(found[1]) * 1000 ** " kmgt".index(found[2].lower() or " ")) if found else 0
+    if size < 1:
+        raise ValueError(f"{text!r}: expected a size such as 500MB or 2GB")
+    return size
 
 
 def run(words: Sequence[str]) -> None:
     """Make the copies, and print the summary."""
     args = parser().parse_args(words)
     options = CopyOptions(**{name: args[name] for name in CopyOptions.__dataclass_fields__})
-    prepared = prepare(open_manifest(args.source), args.out, options, args.workers, args.timeout)
+    size = None if args.shard_size is None else parse_size(args.shard_size)
+    prepared = prepare(open_manifest(args.source), args.out, options, args.workers, args.timeout, size)
     print(f"{prepared}\n{summarise(prepared.manifest)}\nwritten to {args.out}")
