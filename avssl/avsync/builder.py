@@ -17,7 +17,7 @@ from avssl.avsync.pack import WORK, Packed, pack
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.score import Scorer, make_scorer
 from avssl.avsync.source import Job, process
-from avssl.avsync.sources import Source, check_apart, identify, scan
+from avssl.avsync.sources import Source, check_apart, identify, identity_of, scan
 from avssl.avsync.store import Record, Store
 from avssl.runtime.executors import in_share
 from avssl.runtime.files import FULL, disk_full
@@ -61,7 +61,7 @@ def build(
     changed option redoes only the stages that depend on it.
 
     Args:
-        roots: folders, files or manifests.
+        roots: folders, also in stores, files or manifests.
         out: the dataset's folder.
         options: properties of the dataset.
         execution: where and how the work is done.
@@ -71,6 +71,7 @@ def build(
 
     Raises:
         MediaError: for a folder without media files.
+        SourceError: if bytes in a store or an archive can't be had now; run it again to go on from there.
         ValueError: if ``out`` and the sources lie within one another, or options don't fit.
         OSError: if the disk is full or can't be written.
     """
@@ -89,7 +90,7 @@ def build(
     outcomes = _without_duplicates(sources, contents)
     todo = [place for place, outcome in enumerate(outcomes) if outcome is None]
     common = (out / WORK, options, scorer, execution.retry)
-    jobs = [Job(sources[place].path, contents[place]["content"], *common) for place in todo]
+    jobs = [Job(sources[place].place, contents[place]["content"], *common, sources[place].span) for place in todo]
     for place, outcome in zip(todo, stages.process(jobs), strict=True):
         outcomes[place] = outcome
     done: list[Record] = [outcome or {} for outcome in outcomes]
@@ -108,15 +109,17 @@ class _Stages:
     made: Counter[str] = field(default_factory=Counter)
 
     def identify(self, sources: Sequence[Source]) -> list[Record]:
-        """Return the content hash of every source, in order."""
-        items = [(source.path, self.out / WORK, self.execution.retry) for source in sources]
+        """Return the content hash of every source, in order; of a segment, one that covers its seconds."""
+        places = list(dict.fromkeys(source.place for source in sources))
+        items = [(place, self.out / WORK, self.execution.retry) for place in places]
         found: dict[int, Record] = {}
         threads = ThreadPoolExecutor(self.execution.workers or usable_cores())  # reading and hashing release the GIL
         with threads, Tally(f"Hashing for {self.out.name}", len(items)) as tally:
             for place, result in run_parallel(identify, items, executor=self.execution.executor or threads):
                 found[place] = self._record(result)
                 tally.add("failed" if "reason" in found[place] else "hashed")
-        return [found[place] for place in range(len(items))]
+        records = {places[number]: record for number, record in found.items()}
+        return [_of_segment(records[source.place], source) for source in sources]
 
     def process(self, jobs: Sequence[Job]) -> list[Record]:
         """Return the outcome of each job, in order; earlier failures stand unless they are to be retried."""
@@ -139,9 +142,15 @@ class _Stages:
     def _record(self, result: Record | Failure) -> Record:
         if not isinstance(result, Failure):
             return result
+        if result.stops is not None:
+            raise result.stops
         if result.errno in FULL:
             raise disk_full(result.errno, self.out)
         return Rejection(result.code, result.why)._asdict()
+
+
+def _of_segment(content: Record, source: Source) -> Record:
+    return content if "reason" in content else {"content": identity_of(content["content"], source.span)}
 
 
 def _without_duplicates(sources: Sequence[Source], contents: Sequence[Record]) -> list[Record | None]:

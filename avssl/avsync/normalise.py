@@ -20,6 +20,7 @@ from avssl.catalog.encode import ROUNDING, Movie, copy_rate, copy_size, sound_fr
 from avssl.media import MediaError, VideoInfo
 from avssl.media.motion import Difference
 from avssl.media.pyav import PyAVReader
+from avssl.media.source import SourceError
 
 X264 = {"tune": "fastdecode", "keyint_min": "1"}  # keyframes anywhere, so that each shot begins with one
 
@@ -37,16 +38,20 @@ class _Sweep:
     motion: list[float] = field(default_factory=list)
 
 
-def normalise(info: VideoInfo, target: Path, options: Normal, whole: bool) -> Record:
+def normalise(info: VideoInfo, target: Path, options: Normal, whole: bool, segment: bool = False) -> Record:
     """Write the normalised recording, decoding the source once.
 
     Frame k is the source's frame nearest to ``k / fps`` in time, so that events in the picture are on average neither
     early nor late, and by at most half a frame; sources of the same rate keep their frames. Sound stays in place, to
-    the sample. If ``whole``, a source that stops decoding before its end is refused.
+    the sample. If ``whole``, a source that stops decoding before its end is refused. Of a ``segment``, only its own
+    part of the recording is decoded.
 
     Returns:
         A record with ``seconds``, ``fps`` (a fraction), ``size`` and ``motion`` (float32 in base 64, see
         :class:`_Sweep`); or a rejection (``broken``).
+
+    Raises:
+        SourceError: if the source's bytes can't be had now.
     """
     rate, size = copy_rate(info.fps, options.fps), copy_size(info.size, options.short_side)
     movie = Movie(rate, size, options.gop, options.audio_rate)
@@ -54,7 +59,9 @@ def normalise(info: VideoInfo, target: Path, options: Normal, whole: bool) -> Re
     x264 = {**X264, "crf": str(options.crf), "preset": options.preset}
     sound = sound_frames(replace(info, motion=None), info.duration, options.audio_rate)
     try:
-        write_movie(target, _pictures(info, rate, size, sweep), sound, movie, x264)
+        write_movie(target, _pictures(info, rate, size, sweep, segment), sound, movie, x264)
+    except SourceError:
+        raise
     except MediaError as error:
         return Rejection.of(error)._asdict()
     if whole and sweep.failed is not None:
@@ -66,11 +73,13 @@ def normalise(info: VideoInfo, target: Path, options: Normal, whole: bool) -> Re
     return {"seconds": sweep.seconds, "motion": motion, "fps": [rate.numerator, rate.denominator], "size": list(size)}
 
 
-def _pictures(info: VideoInfo, rate: Fraction, size: tuple[int, int], sweep: _Sweep) -> Iterator[VideoFrame]:
+def _pictures(
+    info: VideoInfo, rate: Fraction, size: tuple[int, int], sweep: _Sweep, segment: bool
+) -> Iterator[VideoFrame]:
     """Yield the frames to write, decoded in one sweep."""
     scaler, difference = VideoReformatter(), Difference()
     shift, number = 1 / (2 * float(rate)) - ROUNDING, 0
-    for frame, stop, last in _shown(info, sweep):
+    for frame, stop, last in _shown(info, sweep, segment):
         scaled: VideoFrame | None = None
         while number / rate + shift < stop - 1e-9 or (last and number == 0):
             scaled = scaled or _scaled(frame, scaler, size, info)
@@ -81,13 +90,13 @@ def _pictures(info: VideoInfo, rate: Fraction, size: tuple[int, int], sweep: _Sw
             number += 1
 
 
-def _shown(info: VideoInfo, sweep: _Sweep) -> Iterator[tuple[VideoFrame, float, bool]]:
+def _shown(info: VideoInfo, sweep: _Sweep, segment: bool) -> Iterator[tuple[VideoFrame, float, bool]]:
     """Yield each frame, the second at which the next one replaces it, and whether it is the last."""
     with PyAVReader(info) as reader:
         origin: int | None = None
         held: VideoFrame | None = None
         second = before = 0.0
-        for tick, frame in reader.sequence():
+        for tick, frame in reader.part() if segment else reader.sequence():
             origin = tick if origin is None else origin
             before, second = second, (tick - origin) * float(reader.base)
             if held is not None:
@@ -95,6 +104,8 @@ def _shown(info: VideoInfo, sweep: _Sweep) -> Iterator[tuple[VideoFrame, float, 
             held = frame
         if held is not None:
             last = (second - before or 1 / info.fps) if info.vfr else 1 / info.fps  # duration of the last frame
+            if segment and not reader.failed:
+                last = info.duration - second
             sweep.seconds = second + last
             sweep.failed = reader.failed[1] if reader.failed else None
             yield held, sweep.seconds, True

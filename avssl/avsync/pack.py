@@ -43,7 +43,7 @@ CLIPS = pa.schema(
         ("why", pa.string()),
     ]
 )
-SOURCES = pa.schema(  # status is "kept" or "rejected", content the SHA-256
+SOURCES = pa.schema(  # status is "kept" or "rejected"; content: `identity_of`
     [(name, pa.string()) for name in ("source", "status", "reason", "why", "content", "label", "group", "split")]
     + [("clips", pa.int64()), ("duration", pa.float64()), ("fps", pa.float64()), ("vfr", pa.bool_())]
     + [("height", pa.int32()), ("width", pa.int32()), ("codec", pa.string()), ("container", pa.string())]

@@ -11,6 +11,7 @@ REASONS = {
     "broken": "damaged: cut off, or it can't be decoded to its end",
     "unreadable": "the file can't be read",
     "too_large": "its pictures are larger than is safe to decode",
+    "outside": "the segment doesn't lie within its recording",
     "no_video": "there is no video stream",
     "no_audio": "there is no audio stream",
     "silent": "no sound is loud enough to be heard",

@@ -18,6 +18,7 @@ from avssl.avsync.options import Pack
 from avssl.avsync.splits import SPLITS
 from avssl.avsync.store import Record, key_of
 from avssl.catalog.encode import pieces
+from avssl.catalog.packing import add_member
 from avssl.catalog.table import info_from_row
 from avssl.media import open_video
 from avssl.runtime.files import digest_of, write_atomically, write_text
@@ -68,9 +69,10 @@ def _write_shard(path: Path, out: Path, clips: Sequence[Record], rows: Mapping[s
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for clip, note in zip(clips, notes, strict=True):
                 media = out / clip["clip"]
-                _add(tar, media.name, media.read_bytes())
-                _add(tar, f"{media.stem}.{sound}", _sound(media, rows[clip["clip"]], sound))
-                _add(tar, f"{media.stem}.json", json.dumps(note, sort_keys=True).encode())
+                parts = {"mp4": media.read_bytes(), sound: _sound(media, rows[clip["clip"]], sound)}
+                parts["json"] = json.dumps(note, sort_keys=True).encode()
+                for kind, content in parts.items():
+                    add_member(tar, f"{media.stem}.{kind}", io.BytesIO(content), len(content))
 
     write_atomically(path, write)
     facts = {"made_of": made_of, "bytes": path.stat().st_size, **_statistics(notes), "sha256": digest_of(path)}
@@ -92,12 +94,6 @@ def _statistics(notes: Sequence[Record]) -> Record:
         "realigned": sum(note["shift"] != 0 for note in notes),
         "offset_median": float(np.median(offsets)) if offsets else None,
     }
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)  # user 0, year 1970: the same bytes whoever packs it, and when
-    member.size, member.mode = len(content), 0o644
-    tar.addfile(member, io.BytesIO(content))
 
 
 def _sound(media: Path, row: Record, form: str) -> bytes:

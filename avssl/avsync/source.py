@@ -20,10 +20,16 @@ from avssl.avsync.options import Options
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.score import Score, Scorer, ScorerInput, decide
 from avssl.avsync.store import Record, Store, key_of
-from avssl.catalog.measuring import frozen, reader_version
+from avssl.catalog.measuring import Span as Segment
+from avssl.catalog.measuring import check_archive, frozen, reader_version
 from avssl.catalog.table import info_from_row, row_from_info
 from avssl.media import MediaError, VideoInfo, probe
+from avssl.media.files import path_of
 from avssl.media.motion import profile
+from avssl.media.probing import probe_frames
+from avssl.media.segments import cut
+from avssl.media.source import Source as Stretch
+from avssl.media.source import SourceError
 from avssl.runtime.files import digest_of
 
 # Raise a stage's version when a change of the modules beside it changes its results. That redoes the stage and those
@@ -42,12 +48,13 @@ FACTS = ("duration", "fps", "vfr", "height", "width", "codec", "container", "aud
 class Job:
     """A source to work on. It is only read; all workers reach the folder ``store``."""
 
-    path: Path
-    content: str  # SHA-256
+    place: Path | Stretch
+    content: str  # what stands for it, see `avssl.avsync.sources.identity_of`
     store: Path
     options: Options
     scorer: Scorer
     retry: bool = False  # process again what was rejected before
+    span: Segment = None  # seconds of a segment
 
 
 def process(job: Job) -> Record:
@@ -58,6 +65,9 @@ def process(job: Job) -> Record:
         ``stop`` (frames of the normalised recording), ``offset``, ``confidence``, ``shift`` (seconds), and ``reason``
         and ``why`` if it is dropped or ``key`` and ``row`` (of the manifest) if it is kept; ``made``, the number of new
         records per stage.
+
+    Raises:
+        SourceError: if the source's bytes can't be had now.
     """
     store = Store(job.store, job.retry)
     outcome = _stages(job, store)
@@ -78,17 +88,17 @@ class _Recording:
 
 def _stages(job: Job, store: Store) -> Record:
     options, reader = job.options, reader_version(False)
-    probed = store.record("probe", key_of(job.content, reader), lambda: _probe(job.path))
+    probed = store.record("probe", key_of(job.content, reader), lambda: _probe(job.place, job.span))
     if "reason" in probed:
         return probed
-    info = _info(probed, job.path)
+    info, segment = _info(probed, job.place), job.span is not None
     facts = {name: probed[name] for name in FACTS}
-    rejection = _unfit(info, options)
+    rejection = _unfit(info, options, segment)
     if rejection is not None:
         return {"facts": facts, **rejection._asdict()}
 
     key = key_of(job.content, reader, VERSIONS["normal"], asdict(options.normal), options.accept.broken)
-    normal = store.record("normal", key, lambda: _normalise(info, store, key, options), ".mp4")
+    normal = store.record("normal", key, lambda: _normalise(info, store, key, options, segment), ".mp4")
     if "reason" in normal:
         return {"facts": facts, **normal}
     copy = _info(normal["row"], store.path("normal", key, ".mp4"))
@@ -143,7 +153,7 @@ def _verdict(clips: list[Record], copy: VideoInfo, options: Options) -> Record:
     return Rejection(reason, f"{count} of {len(clips)} clips: {example}")._asdict()
 
 
-def _unfit(info: VideoInfo, options: Options) -> Rejection | None:
+def _unfit(info: VideoInfo, options: Options, segment: bool) -> Rejection | None:
     """Return the rejection that follows from the packets alone, else None."""
     audio = info.audio
     if audio is None:
@@ -156,28 +166,34 @@ def _unfit(info: VideoInfo, options: Options) -> Rejection | None:
     both = min(info.duration, audio.start + audio.duration) - max(0.0, audio.start)
     if both < shortest - 0.5 / options.normal.fps:
         return Rejection("too_short", f"sound and picture together last {both:.2f} s, a clip {shortest:g} s")
-    apart = audio.duration - info.duration
+    apart = (both if segment else audio.duration) - info.duration
     if abs(apart) > options.accept.length_tolerance:
         longer = "longer" if apart > 0 else "shorter"
         return Rejection("length_mismatch", f"the sound is {abs(apart):.2f} s {longer} than the picture")
     return None
 
 
-def _probe(path: Path) -> Record:
+def _probe(place: Path | Stretch, span: Segment) -> Record:
     try:
-        return row_from_info(probe(path))
+        check_archive(place)
+        info, times = probe_frames(place)
+        return row_from_info(info if span is None else cut(info, times, None, *span))
+    except SourceError:
+        raise
     except MediaError as error:
         return Rejection.of(error)._asdict()
 
 
-def _info(row: Record, path: Path) -> VideoInfo:
+def _info(row: Record, place: Path | Stretch) -> VideoInfo:
+    path = path_of(place)
     blank = {"path": path.name, "label": None, "group": None, "view": None}
-    return info_from_row({**row, **blank}, path.parent, {})
+    info = info_from_row({**row, **blank}, path.parent, {})
+    return replace(info, source=place) if isinstance(place, Stretch) else info
 
 
-def _normalise(info: VideoInfo, store: Store, key: str, options: Options) -> Record:
+def _normalise(info: VideoInfo, store: Store, key: str, options: Options, segment: bool) -> Record:
     with store.growing("normal", key, ".mp4") as partial:
-        record = normalise(info, partial, options.normal, whole=not options.accept.broken)
+        record = normalise(info, partial, options.normal, not options.accept.broken, segment)
         if "reason" in record:
             partial.unlink(missing_ok=True)
             return record

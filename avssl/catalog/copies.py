@@ -6,10 +6,8 @@ import hashlib
 import json
 import os
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
@@ -19,14 +17,14 @@ from avssl.catalog.encode import VERSION, CopyOptions, write_copy
 from avssl.catalog.index import PREPARING
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Row, frozen, measure_file, reader_version, rejection, thawed
+from avssl.catalog.naming import name_copies, short_hash
+from avssl.catalog.packing import UNPACKED, Held, Shards, packed
 from avssl.media import MediaError, VideoInfo
-from avssl.media.source import names_inside
+from avssl.media.source import SourceError
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import FULL, Journal, disk_full, settle
 from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
-
-LONGEST = 255  # bytes of a file name
 
 
 class Job(NamedTuple):
@@ -38,6 +36,11 @@ class Job(NamedTuple):
     target: Path
     options: CopyOptions
     span: str | None = None  # seconds of a segment
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of the source: of the member, if it is one."""
+        return self.info.source.num_bytes if self.info.source else self.size_bytes
 
     @property
     def key(self) -> str:
@@ -94,6 +97,7 @@ def prepare(
     options: CopyOptions | None = None,
     workers: int | None = None,
     timeout: float = 1800.0,
+    shard_size: int | None = None,
 ) -> Prepared:
     """Make a training-ready copy of every usable video, see :func:`avssl.catalog.encode.write_copy`.
 
@@ -103,18 +107,24 @@ def prepare(
     from the same source with the same options is kept, so a killed run resumes when it is run again. Sources are never
     changed.
 
+    With ``shard_size``, the copies lie in ``out/shards/NNNNN.tar``, as webdataset has them: ``KEY.mp4``, and
+    ``KEY.json`` with its label, labels, group, view and name. The manifest's rows are their members.
+
     Args:
         source: the videos.
         out: folder for the copies; created if needed.
         options: format of the copies.
         workers: number of processes; None for one per core.
         timeout: seconds after which a video is given up.
+        shard_size: most bytes of an archive, see `avssl.catalog.packing.Shards`; None for one file per copy.
 
     Raises:
+        SourceError: if bytes in a store or an archive can't be had now; run it again to go on from there.
         ValueError: if ``out`` is inside the sources' folder, two sources would become one file, or one is an image.
         DiskFull: if nothing more can be written.
     """
-    check_ranges("", {"workers": workers, "timeout": timeout}, workers="[1, inf)", timeout="(0, inf)")
+    given = {"workers": workers, "timeout": timeout, "shard_size": shard_size}
+    check_ranges("", given, workers="[1, inf)", timeout="(0, inf)", shard_size="[1, inf)")
     out = Path(os.path.abspath(out))
     for root in source.roots:
         if out.resolve().is_relative_to(root.resolve()):
@@ -122,15 +132,24 @@ def prepare(
     if "image" in source.column("container").to_pylist():
         raise ValueError("some sources are images, which are read as they are: prepare only videos")
     started = time.monotonic()
-    jobs, notes = _jobs(source, out, options or CopyOptions())
+    folder = out / UNPACKED if shard_size else out
+    jobs, notes = _jobs(source, folder, options or CopyOptions())
     with Journal(out / PREPARING) as journal:
-        todo = [job for job in jobs if not _is_current(job, journal.entries.get(os.fspath(job.target)))]
+        shards = Shards(out, shard_size, journal) if shard_size else None
+        held = shards.held() if shards else {}
+        todo = [
+            job
+            for job in jobs
+            if not _is_current(job, journal.entries.get(os.fspath(job.target)), held.get(_path(job, folder)))
+        ]
         failures: dict[Path, str] = {}  # by target
         with Tally(f"Preparing {out.name}", len(todo)) as tally:
             for position, result in run_parallel(_copy, todo, workers, timeout):
                 job = todo[position]
                 if isinstance(result, Failure):
                     job.partial.unlink(missing_ok=True)
+                    if result.stops is not None:
+                        raise result.stops
                     if result.errno in FULL:
                         raise disk_full(result.errno, job.target.parent)
                     result = rejection(f"{result.code}: {result.why}")
@@ -139,13 +158,17 @@ def prepare(
                 else:
                     failures[job.target] = result["reason"]
                 tally.add("made" if result["status"] == "ok" else "failed")
-        rows = [
-            {**thawed(journal.entries[os.fspath(out / note["path"])]["row"]), **note}
+        made_of = {
+            note["path"]: journal.entries[os.fspath(folder / note["path"])]["row"]
             for note in notes
-            if out / note["path"] not in failures
-        ]
+            if folder / note["path"] not in failures
+        }
+        rows = [{**thawed(made_of[note["path"]]), **note} for note in notes if note["path"] in made_of]
+        bytes_after = sum(row["size_bytes"] for row in made_of.values())
+        if shards:
+            rows = packed(rows, shards)
         lost = [*source.rejected, *((job.info.path, failures[job.target]) for job in jobs if job.target in failures)]
-        rejected = [{"root": os.fspath(path.parent), "path": path.name, **rejection(reason)} for path, reason in lost]
+        rejected = [{**_where(path), **rejection(reason)} for path, reason in lost]
         Manifest.from_rows(rows + rejected, base=out).write(out / "videos.parquet")
     manifest = Manifest.open(out / "videos.parquet")
     made = [job for job in todo if job.target not in failures]
@@ -156,8 +179,8 @@ def prepare(
         failed=len(failures),
         seconds=time.monotonic() - started,
         media_seconds=sum(job.info.duration for job in made),
-        bytes_before=sum(job.size_bytes for job in jobs if job.target not in failures),
-        bytes_after=sum({row["path"]: row["size_bytes"] for row in rows}.values()),
+        bytes_before=sum({job.info.path: job.num_bytes for job in jobs if job.target not in failures}.values()),
+        bytes_after=bytes_after,
     )
 
 
@@ -174,7 +197,7 @@ def _jobs(source: Manifest, out: Path, options: CopyOptions) -> tuple[list[Job],
     rows = {recording: row for row, recording in reversed([*enumerate(same)])}  # the first of them
     firsts = sorted(rows.values())
     parts = [(f"{columns['path'][row]}/{columns['member'][row] or ''}".rstrip("/"), spans[row]) for row in firsts]
-    targets = dict(zip(firsts, _targets(parts), strict=True))
+    targets = dict(zip(firsts, name_copies(parts), strict=True))
     jobs = [
         Job(infos[row], columns["size_bytes"][row], columns["mtime_ns"][row], out / target, options, spans[row])
         for row, target in targets.items()
@@ -187,60 +210,44 @@ def _jobs(source: Manifest, out: Path, options: CopyOptions) -> tuple[list[Job],
     return jobs, notes
 
 
-def _targets(parts: Sequence[tuple[str, str | None]]) -> list[str]:
-    """Name the copies of some recordings or segments of them.
-
-    A path's suffix becomes .mp4, or .mp4 is appended if two paths would become one; a segment's seconds come before it.
-
-    Raises:
-        ValueError: if two copies would be one file, or one would lie outside of the folder.
-    """
-    paths = dict.fromkeys(path for path, _ in parts)
-    outside = [path for path in paths if not names_inside(path)]
-    if outside:
-        raise ValueError(f"a copy of {outside[0]!a} would lead out of the folder of copies: index the collection again")
-    plain = {path: PurePosixPath(path).with_suffix("").as_posix() for path in paths}
-    counts = Counter(name.casefold() for name in plain.values())
-    targets = []
-    for path, span in parts:
-        stem = path if counts[plain[path].casefold()] > 1 else plain[path]
-        targets.append(f"{stem}.mp4" if span is None else f"{stem}_{span}.mp4")
-    same = [target for target, count in Counter(map(str.casefold, targets)).items() if count > 1]
-    if same:
-        why = f"{len(same)} copies would each have several sources, such as {same[0]}"
-        raise ValueError(f"{why}: prepare each collection into its own folder")
-    return [_fitting(target) for target in targets]
+def _path(job: Job, folder: Path) -> str:
+    return job.target.relative_to(folder).as_posix()
 
 
-def _fitting(target: str) -> str:
-    """Return a path whose last part is no longer than a file system allows; a hash keeps shortened names apart."""
-    folder, slash, name = target.rpartition("/")
-    if len(name.encode()) <= LONGEST:
-        return target
-    end = f"-{short_hash(name)}.mp4"
-    return folder + slash + name.encode()[: LONGEST - len(end)].decode(errors="ignore") + end
+def _where(path: Path) -> Row:
+    """Return the columns of a manifest that say where a file, a member or an object is."""
+    if path.is_absolute():
+        return {"root": os.fspath(path.parent), "path": path.name}
+    store, _, key = path.as_posix().partition(":")
+    return {"root": ".", "store": store, "path": key}
 
 
-def short_hash(name: str) -> str:
-    """Return 16 characters that stand for a file name."""
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-
-
-def _is_current(job: Job, entry: dict[str, Any] | None) -> bool:
-    if entry is None or entry["key"] != job.key or not job.target.is_file():
+def _is_current(job: Job, entry: dict[str, Any] | None, held: Held | None) -> bool:
+    """Return whether a copy exists, as a file or in an archive, and is what its source and options give."""
+    if entry is None or entry["key"] != job.key:
+        return False
+    if held is not None and held.content == entry["row"]["content"]:
+        return True
+    if not job.target.is_file():
         return False
     facts = job.target.stat()
     return (facts.st_size, facts.st_mtime_ns) == (entry["row"]["size_bytes"], entry["row"]["mtime_ns"])
 
 
 def _copy(job: Job) -> Row:
-    """Make one copy and measure it."""
+    """Make one copy and measure it.
+
+    Raises:
+        SourceError: if the source's bytes can't be had now.
+    """
     facts = None if job.info.source else job.info.path.stat()  # windows check theirs
     if facts is not None and (facts.st_size, facts.st_mtime_ns) != (job.size_bytes, job.mtime_ns):
         return rejection("changed: the file has changed since it was indexed; index it again")
     job.target.parent.mkdir(parents=True, exist_ok=True)
     try:
         write_copy(job.info, job.partial, job.options)
+    except SourceError:
+        raise
     except MediaError as error:
         job.partial.unlink(missing_ok=True)
         return rejection(f"{error.code}: {error.why}")

@@ -108,7 +108,7 @@ def build_index(
     _tell([*notes, *annotated.notes], annotated.missing, out)
     asked = annotated.asked
     if labels == "auto" and format is None:
-        asked = [_merged(rows, own) for rows, own in zip(asked, said, strict=True)]
+        asked = [merged(rows, own) for rows, own in zip(asked, said, strict=True)]
     reader = f"{reader_version(motion)}{', quick' if hashing == 'quick' else ''}"
     inputs = _digest(name, reader, files, asked)
     suffix = ".journal" + (f".{shard[0]}of{shard[1]}" if shard else "")
@@ -168,7 +168,7 @@ def _tell(notes: Sequence[str], missing: Sequence[str], out: Path) -> None:
         listing.unlink(missing_ok=True)
 
 
-def _merged(rows: list[Asked], said: Asked | None) -> list[Asked]:
+def merged(rows: list[Asked], said: Asked | None) -> list[Asked]:
     """Complete what folders say by what an archive says of its recording, which counts more."""
     if said is None:
         return rows

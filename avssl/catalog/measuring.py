@@ -47,10 +47,7 @@ def measure(
         SourceError: if bytes can't be had now.
     """
     try:
-        if isinstance(place, Source) and not place.member and path_of(place).suffix.lower() == ".tar":
-            with closing(open_range(place)) as archive:
-                for _ in members(archive, str(place)):
-                    pass
+        check_archive(place)
         content = mark_of(place, hashing)
         info, times = probe_frames(place)
         moved = None
@@ -77,6 +74,19 @@ def measure(
 def measure_file(path: str, motion: bool) -> Row:
     """Return the columns of a whole file's row that depend on its content alone, see :func:`measure`."""
     return measure(Path(path), motion)[0]
+
+
+def check_archive(place: Path | Source) -> None:
+    """Read through a whole tar archive that is to be measured as if it were a recording.
+
+    Raises:
+        MediaError: saying what is wrong with its layout.
+        SourceError: if bytes can't be had now.
+    """
+    if isinstance(place, Source) and not place.member and path_of(place).suffix.lower() == ".tar":
+        with closing(open_range(place)) as archive:
+            for _ in members(archive, str(place)):
+                pass
 
 
 def mark_of(place: Path | Source, hashing: Hashing) -> str:

@@ -203,9 +203,9 @@ def identify(
 
     ``split`` describes the split for readers; ``labels`` is a digest of labels that are not the collection's own.
     """
-    paths = videos.column("path").to_pylist()
+    names = _names(videos)
     listed = [
-        [fold.name, fold.part, *([paths[i] for i in side] for side in (fold.train, fold.test))] for fold in folds.folds
+        [fold.name, fold.part, *([names[i] for i in side] for side in (fold.train, fold.test))] for fold in folds.folds
     ]
     compared = {
         "name": name,
@@ -227,6 +227,15 @@ def identify(
         ],
         "duplicates": [list(pair) for pair in folds.duplicates],
     }
+
+
+def _names(videos: Manifest) -> list[str]:
+    """Return what tells the rows apart: the path of each below its root, and of a segment also where it lies."""
+    columns = (videos.column(name).to_pylist() for name in ("asked", "start", "duration"))
+    return [
+        key if asked is None else f"{key}@{start or 0.0}+{duration}"
+        for key, asked, start, duration in zip(videos.keys.to_pylist(), *columns, strict=True)
+    ]
 
 
 def plain(value: Any) -> Any:

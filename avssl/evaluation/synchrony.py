@@ -48,7 +48,7 @@ class SynchronyResults:
     left_out: int  # recordings that are too short or silent
     auc: Rate  # a pair in sync against pairs at least 0.2 s out of sync, pooled over recordings
     accuracy: Rate  # share of such pairs of one recording in which the one in sync is nearer
-    auc_other_video: Rate  # in sync against the sound of the next recording (easy negatives)
+    auc_other_video: Rate  # in sync against the sound of the next other recording (easy negatives)
     within_a_frame: Rate  # share of errors of at most one frame; chance draws offsets evenly from the curve
     within_200_ms: Rate  # the same for 0.2 s
     error_ms: Errors
@@ -113,11 +113,12 @@ def measure_synchrony(
     grid = offset_grid(reach, resolution)
     inner = grid[grid.abs() <= reach / 2 + 1e-9]
     drawn = inner[torch.from_numpy(rng.integers(len(inner), size=len(videos)))].tolist()
+    others = _others(videos)
     rows: list[Measurement] = []
     groups: list[str] = []
     with Tally("synchrony", len(videos)) as tally:
         for index, late in enumerate(drawn):
-            info, other = videos[index], videos[(index + 1) % len(videos)]
+            info, other = videos[index], videos[others[index]]
             if (row := _measure(info, other, late, network, grid)) is not None:
                 rows.append(row)
                 groups.append(info.group or str(info.path))
@@ -125,6 +126,17 @@ def measure_synchrony(
     if not rows:
         raise ValueError(f"none of {len(videos)} recordings is long enough to be measured over +-{reach} s")
     return _summary(rows, groups, len(videos) - len(rows), seed)
+
+
+def _others(videos: Manifest) -> list[int]:
+    """Return the next row of another recording for each row; where all are of one recording, the next row."""
+    names, count = videos.keys.to_pylist(), len(videos)
+    found = [(row + 1) % count for row in range(count)]
+    if len(set(names)) > 1:
+        for row in reversed(range(2 * count)):  # twice, as the last rows continue with the first
+            here, after = row % count, (row + 1) % count
+            found[here] = found[after] if names[after] == names[here] else after
+    return found
 
 
 def _measure(info: VideoInfo, other: VideoInfo, late: float, network: Synchroniser, grid: Tensor) -> Measurement | None:

@@ -53,7 +53,10 @@ class EgoMotionFromPoses:
         path = self._path(Path(info.path))
         seconds, poses = _poses(path, path.stat().st_mtime_ns)
         ends = times[:, [0, -1]].numpy()
-        rows = shown_frames(ends, info) if seconds is None else np.searchsorted(seconds, ends + 1e-6, side="right") - 1
+        if seconds is None:
+            rows = shown_frames(ends, info)
+        else:
+            rows = np.searchsorted(seconds, ends + info.start + 1e-6, side="right") - 1
         if rows.max() >= len(poses):
             raise ValueError(f"{path}: {len(poses)} poses, but the clip ends at {ends.max():.2f} s, row {rows.max()}")
         motions = np.stack([relative_motion(poses[first], poses[last]) for first, last in rows])

@@ -67,8 +67,8 @@ class RecordedDepth:
 
 
 def shown_frames(seconds: NDArray[np.float64], info: VideoInfo) -> NDArray[np.int64]:
-    """Return the number of the frame shown at each time, counted from 0 at the video's frame rate."""
-    return np.floor(seconds * info.fps + 1e-3).astype(np.int64)
+    """Return the file's number of the frame shown at each time, counted from 0 at the video's frame rate."""
+    return np.floor((seconds + info.start) * info.fps + 1e-3).astype(np.int64)
 
 
 @lru_cache(maxsize=1024)

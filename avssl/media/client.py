@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from avssl.media.answers import Passing, matching, part_of, passing, reason, seconds, version_of
 from avssl.media.connections import make_pool
 from avssl.media.signing import make_signer
 from avssl.media.source import SourceError
@@ -46,14 +46,6 @@ class Part(NamedTuple):
     etag: str
 
 
-class Passing(Exception):
-    """A failure that may pass: its code, what happened, and seconds that the server asks to wait."""
-
-    def __init__(self, code: str, why: str, pause: float = 0.0) -> None:
-        super().__init__(code, why, pause)
-        self.code, self.why, self.pause = code, why, pause
-
-
 class Client:
     """The connections of this process to one store."""
 
@@ -83,7 +75,7 @@ class Client:
         """
 
         def take(response: Any, deadline: float) -> Part:
-            found = _part_of(response.headers, first, count) if response.status == 206 else None
+            found = part_of(response.headers, first, count) if response.status == 206 else None
             if found is None:
                 whole = response.headers.get("Content-Length", "")
                 if response.status == 206 or first or not whole.isdigit() or int(whole) > count:
@@ -94,7 +86,7 @@ class Client:
             self._check_same(key, (total, version), (size, etag))
             return Part(b"".join(self._chunks(response, length, deadline)), total, version)
 
-        return self._repeat(key, {}, {"Range": f"bytes={first}-{first + count - 1}", **_matching(etag)}, take)
+        return self.request(key, {}, {"Range": f"bytes={first}-{first + count - 1}", **matching(etag)}, take)
 
     def download(self, key: str, file: IO[bytes], size: int, etag: str = "") -> None:
         """Write a whole object to a file in one request, for servers that serve no ranges; arguments as in `read`."""
@@ -108,7 +100,7 @@ class Client:
             for chunk in self._chunks(response, size, deadline):
                 file.write(chunk)
 
-        self._repeat(key, {}, _matching(etag), take, patience=1 + size / EXPECTED)
+        self.request(key, {}, matching(etag), take, patience=1 + size / EXPECTED)
 
     def listing(self, query: Mapping[str, str]) -> bytes:
         """Return the answer to a request about the store as a whole."""
@@ -117,7 +109,7 @@ class Client:
             length = response.headers.get("Content-Length", "")
             return b"".join(self._chunks(response, int(length) if length.isdigit() else None, deadline))
 
-        return self._repeat("", query, {}, take)
+        return self.request("", query, {}, take)
 
     def failure(self, key: str, code: str, why: str) -> SourceError:
         """Return the error of an object."""
@@ -130,18 +122,34 @@ class Client:
         if before[1] and now[1] != before[1]:
             raise self.failure(key, "changed", f"its version is {now[1] or 'not told'}, and was {before[1]}")
 
-    def _repeat(
+    def request(
         self,
         key: str,
         query: Mapping[str, str],
         headers: dict[str, str],
         take: Callable[[Any, float], Result],
         patience: float = 1.0,
+        method: str = "GET",
+        body: bytes = b"",
     ) -> Result:
+        """Send a request, repeat it where that may help, and return what ``take`` makes of the answer.
+
+        Args:
+            key: key of the object; empty for the store as a whole.
+            query: what follows the ``?``.
+            headers: further headers.
+            take: called with the answer and the time at which it must have been read.
+            patience: deadlines of the store that it may take.
+            method: what is done with the object.
+            body: bytes sent along.
+
+        Raises:
+            SourceError: with the reason.
+        """
         deadline, attempt = time.monotonic() + patience * self.store.deadline, 0
         while True:
             try:
-                return self._once(key, query, headers, take, deadline)
+                return self._once(key, query, headers, take, deadline, method, body)
             except Passing as problem:
                 failure = problem
             pause = max(failure.pause, self.draw.uniform(0, min(LONGEST_PAUSE, PAUSE * 2**attempt)))
@@ -158,11 +166,13 @@ class Client:
         headers: dict[str, str],
         take: Callable[[Any, float], Result],
         deadline: float,
+        method: str,
+        body: bytes,
     ) -> Result:
         import urllib3
 
         self._wait_for_turn()
-        signed = self.sign(key, query, headers)
+        signed = self.sign(key, query, headers, method, body)
         parts = urlsplit(signed.url)
         if parts[:2] != self.origin:
             raise self.failure(key, "redirect", f"its signed address is at {parts.hostname}")
@@ -170,8 +180,9 @@ class Client:
         response = None
         try:
             response = self.pool.urlopen(
-                "GET",
+                method,
                 parts._replace(scheme="", netloc="").geturl(),
+                body=None if method == "GET" else body,
                 headers={**signed.headers, "Accept-Encoding": "identity", "User-Agent": "avssl"},
                 redirect=False,
                 retries=False,
@@ -183,7 +194,7 @@ class Client:
                 return take(response, deadline)
             raise self._refusal(key, response)
         except urllib3.exceptions.HTTPError as error:  # its text may show a signed address: only its kind is told
-            raise _passing(error) from None
+            raise passing(error) from None
         finally:
             if response is not None:
                 response.close()  # returns a connection whose answer was read to the end, and closes any other
@@ -212,7 +223,7 @@ class Client:
 
     def _refusal(self, key: str, response: Any) -> Exception:
         status = response.status
-        what = f"the server answers {status}{_reason(response)}"
+        what = f"the server answers {status}{reason(response)}"
         if 300 <= status < 400:
             host = urlsplit(response.headers.get("Location") or "").hostname
             region = response.headers.get("x-amz-bucket-region")
@@ -221,7 +232,7 @@ class Client:
         if status == 416:
             return self.failure(key, "changed", "it ends before the bytes that are asked for")
         if status in AGAIN:
-            return Passing(AGAIN[status], what, _seconds(response.headers.get("Retry-After")))
+            return Passing(AGAIN[status], what, seconds(response.headers.get("Retry-After")))
         return self.failure(key, FINAL.get(status, "offline"), what)
 
     def _wait_for_turn(self) -> None:
@@ -252,46 +263,3 @@ def client_of(name: str) -> Client:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_clients.clear)  # two processes on one connection would mix their answers
-
-
-def version_of(headers: Mapping[str, str]) -> str:
-    """Return the version of an object by the headers of an answer: its ETag, or when it was modified."""
-    modified = headers.get("Last-Modified")
-    return headers.get("ETag") or (f"modified {modified}" if modified else "")
-
-
-def _matching(etag: str) -> dict[str, str]:
-    return {"If-Match": etag} if etag.startswith('"') else {}  # weak versions never match; answers are compared anyway
-
-
-def _part_of(headers: Mapping[str, str], first: int, count: int) -> tuple[int, int] | None:
-    """Return (bytes in this answer, bytes of the object), or None if it isn't the range that was asked for."""
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
-    if not found or headers.get("Content-Encoding", "identity") != "identity":
-        return None
-    begin, end, total = map(int, found.groups())
-    return (end + 1 - begin, total) if begin == first and end + 1 == min(first + count, total) else None
-
-
-def _passing(error: Exception) -> Exception:
-    from urllib3 import exceptions
-
-    if isinstance(error, exceptions.TimeoutError):
-        return Passing("timeout", "no answer in time")
-    if isinstance(error, exceptions.NameResolutionError):
-        return Passing("offline", "the host's name has no address")
-    if isinstance(error, exceptions.NewConnectionError):
-        return Passing("offline", "no connection")
-    if isinstance(error, exceptions.SSLError):
-        return Passing("offline", "no encrypted connection, or its certificate isn't trusted")
-    return Passing("offline", f"the connection broke ({type(error).__name__})")
-
-
-def _reason(response: Any) -> str:
-    """Return the code that S3, Google and Azure put into the body of a refusal."""
-    found = re.search(rb"<Code>([A-Za-z0-9.]{1,64})</Code>", response.read1(4096))
-    return f" {found[1].decode()}" if found else ""
-
-
-def _seconds(text: str | None) -> float:
-    return float(text) if text and text.isdigit() else 0.0

@@ -92,6 +92,19 @@ class PyAVReader(Reader):
         self._open()
         yield from self._shown
 
+    def part(self) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield the frames of a segment, from its first to its last that decodes, each with its tick.
+
+        Raises:
+            MediaError: if the first can't be decoded.
+        """
+        stop = self._clock.ticks(self.info.origin + self.info.duration)
+        self.frame(self._origin)
+        while self._held is not None and self._held[0] < stop:
+            yield self._held
+            self._held, self._ahead = self._ahead or next(self._shown, None), None
+        self._at = None
+
     @property
     def base(self) -> Fraction:
         """Seconds of one tick."""

@@ -12,8 +12,8 @@ import datetime
 import logging
 import netrc
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
 from avssl.media.source import SourceError
@@ -25,17 +25,23 @@ TALKATIVE = ("botocore.auth", "botocore.credentials", "urllib3.connectionpool") 
 
 
 class Signed(NamedTuple):
-    """A GET request: the address, and its headers."""
+    """A request: the address, and its headers."""
 
     url: str
     headers: dict[str, str]
 
 
-Signer = Callable[[str, Mapping[str, str], Mapping[str, str]], Signed]
+class Signer(Protocol):
+    """Signs requests to a store."""
+
+    def __call__(
+        self, key: str, query: Mapping[str, str], headers: Mapping[str, str], method: str = "GET", body: bytes = b""
+    ) -> Signed:
+        """Return the request that reads or (of S3 only) writes an object."""
 
 
 def make_signer(name: str, store: Store) -> Signer:
-    """Return the function that signs requests to a store: (key, query, headers) to `Signed`.
+    """Return the function that signs requests to a store.
 
     Raises:
         SourceError: ``denied`` if there are no credentials.
@@ -72,13 +78,15 @@ def _s3(name: str, store: Store) -> Signer:
     if store.endpoint or "." in store.bucket:
         base += "/" + store.bucket
 
-    def sign(key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Signed:
+    def sign(
+        key: str, query: Mapping[str, str], headers: Mapping[str, str], method: str = "GET", body: bytes = b""
+    ) -> Signed:
         url = f"{base}/{quote(join(store.prefix, key) if key else '', safe=SAFE)}"
         if query:
             url += "?" + "&".join(f"{name}={quote(query[name], safe='~')}" for name in sorted(query))
         if credentials is None:
             return Signed(url, dict(headers))
-        request = AWSRequest("GET", url, headers=dict(headers))
+        request = AWSRequest(method, url, headers=dict(headers), data=body)
         try:
             S3SigV4Auth(credentials.get_frozen_credentials(), "s3", region).add_auth(request)
         except BotoCoreError as error:  # they have expired, and new ones can't be had
@@ -104,7 +112,9 @@ def _http(store: Store) -> Signer:
             extra["Authorization"] = "Basic " + base64.b64encode(f"{entry[0]}:{entry[2]}".encode()).decode()
     base = f"{parts.scheme}://{parts.netloc}"
 
-    def sign(key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Signed:
+    def sign(
+        key: str, query: Mapping[str, str], headers: Mapping[str, str], method: str = "GET", body: bytes = b""
+    ) -> Signed:
         return Signed(f"{base}/{quote(join(store.prefix, key), safe=SAFE)}", {**headers, **extra})
 
     return sign
@@ -114,7 +124,9 @@ def _cloud(name: str, store: Store) -> Signer:
     """Signed addresses of Google's or Azure's stores."""
     made = cloud_store(name, store)
 
-    def sign(key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Signed:
+    def sign(
+        key: str, query: Mapping[str, str], headers: Mapping[str, str], method: str = "GET", body: bytes = b""
+    ) -> Signed:
         import obstore
         from obstore.exceptions import BaseError
 

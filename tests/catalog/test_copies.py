@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from films import film
 
-from avssl.catalog.copies import _targets, prepare
+from avssl.catalog.copies import prepare
 from avssl.catalog.encode import CopyOptions
 from avssl.catalog.finding import find_media
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import measure_file
+from avssl.catalog.naming import name_copies
 from avssl.media import MediaError, probe
 
 TOOL = Path(__file__).parents[2] / "tools" / "prepare.py"
@@ -108,14 +109,14 @@ def test_copies_never_land_on_originals(tmp_path):
 
 def test_two_sources_never_share_a_copy():
     names = ("a.avi", "a.mov", "b.mkv", "c/a.avi")
-    assert _targets([(path, None) for path in names]) == [
+    assert name_copies([(path, None) for path in names]) == [
         "a.avi.mp4",
         "a.mov.mp4",
         "b.mp4",
         "c/a.mp4",
     ]
     with pytest.raises(ValueError, match=r"such as a\.mp4"):
-        _targets([("a.mp4", None), ("a.mp4", None)])
+        name_copies([("a.mp4", None), ("a.mp4", None)])
 
 
 def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
@@ -153,8 +154,8 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
 def test_a_name_of_any_length_gets_a_copy(tmp_path):
     names = ["x" * 251 + ".mp4", "ü" * 126 + ".ts", "x" * 250 + ".mkv"]  # of 255 and 254 bytes
     parts = [(name, None) for name in names]
-    assert _targets(parts[::2]) == [names[0], "x" * 250 + ".mp4"]
-    short = _targets(parts[1:2])[0]
+    assert name_copies(parts[::2]) == [names[0], "x" * 250 + ".mp4"]
+    short = name_copies(parts[1:2])[0]
     assert re.fullmatch(r"ü+-[0-9a-f]{16}\.mp4", short)
     assert 254 <= len(short.encode()) <= 255
     film(tmp_path / "films" / "short.mp4", 10)
