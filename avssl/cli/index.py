@@ -43,7 +43,7 @@ def parser() -> Parser:
     made.add_argument("--view", type=str | None, help="regular expression that finds the camera in the relative path")
     made.add_argument("--workers", type=int | None, help="number of processes (default: one per core)")
     made.add_argument("--timeout", type=float, default=300.0, help="seconds after which a file is given up")
-    made.add_argument("--hash", type=Hashing | None, help="full (default) reads every byte, quick the size and both ends")
+    made.add_argument("--hash", type=Hashing | None, help="full (default): every byte; quick: size and both ends")
     made.add_argument(
         "--shard", type=str | None, help="I/N: measure share I of N and write no manifest; run once more without it"
     )
