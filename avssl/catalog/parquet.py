@@ -29,7 +29,7 @@ from avssl.runtime.files import disk_full, room_in, user_cache, write_atomically
 
 FREE = 0.1  # part of the disk that unpacking leaves free
 ROWS = 8  # read at a time: a recording may be long
-KINDS = {b"\x1a\x45\xdf\xa3": ".mkv", b"RIFF": ".avi", b"\x89PNG": ".png", b"\xff\xd8": ".jpg"}
+KINDS = {b"\x1a\x45\xdf\xa3": ".mkv", b"RIFF": ".avi", b"WEBP": ".webp", b"\x89PNG": ".png", b"\xff\xd8": ".jpg"}
 
 
 def media_column(path: Path) -> str | None:
@@ -163,8 +163,9 @@ def _name(value: Mapping[str, Any], number: int, used: set[str]) -> str:
     name = re.split(r"[/\\]", clean(value.get("path") or ""))[-1]
     name = "".join(mark for mark in name if mark.isprintable())
     if not os.path.splitext(name)[1]:
-        head = value["bytes"][:4]
-        name = f"{name or f'{number:06d}'}{KINDS.get(head) or KINDS.get(head[:2]) or '.mp4'}"
+        content = value["bytes"]
+        kinds = (KINDS.get(mark) for mark in (content[8:12], content[:4], content[:2]))
+        name = f"{name or f'{number:06d}'}{next(filter(None, kinds), '.mp4')}"
     if name in used:
         name = f"{number:06d}_{name}"
     used.add(name)

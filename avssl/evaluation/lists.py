@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from avssl.catalog.formats import shards
 from avssl.catalog.index import open_manifest
 from avssl.catalog.listing import Listed, read_list
 from avssl.catalog.manifest import Manifest
@@ -18,6 +19,8 @@ from avssl.catalog.records import columns_of
 from avssl.catalog.rows import Entry, Place, Settings
 from avssl.catalog.texts import text_lines
 from avssl.evaluation.splits import Fold, Folds, TrainTest, check_apart, groups_of, search_group
+
+OWN = {"table", *shards.FORMATS}  # lists of data sets that anybody makes
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class CSVLists:
         missing, published = 0, True
         for file in self.files:
             listed = self._open(file)
-            published &= listed.format != "table"
+            published &= listed.format not in OWN
             positions, absent, num_rows = [], [], 0
             for _, entry in listed:
                 num_rows += 1

@@ -21,6 +21,7 @@ _MOVING = threading.Lock()  # held where the system (Windows) can't read without
 # As far as the system has them. Opening a pipe must not wait for its writer.
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 UNPACKED = "unpacked:"
+_MARK = re.compile(UNPACKED + "[0-9a-f]{64}")
 _REBUILD = "Restore the file as it was, or rebuild the manifest"
 
 
@@ -67,7 +68,9 @@ def open_range(source: Source) -> Range:
     if source.store:
         remote: Range = importlib.import_module("avssl.media.remote").open_remote(source)
         return remote
-    if source.etag.startswith(UNPACKED):
+    if source.etag:
+        if not _MARK.fullmatch(source.etag):
+            raise SourceError(source, "changed", f"{source.etag!a} marks no copy of it", _REBUILD)
         copy = copy_of(source.etag)
         if not copy.is_file():
             why = f"its copy {copy} is gone"
@@ -82,13 +85,8 @@ def copy_of(mark: str) -> Path:
 
     Args:
         mark: ``"unpacked:"`` and the SHA-256 of the recording.
-
-    Raises:
-        ValueError: if it isn't.
     """
     digest = mark.removeprefix(UNPACKED)
-    if not re.fullmatch("[0-9a-f]{64}", digest):
-        raise ValueError(f"{mark!a} is no SHA-256 after {UNPACKED!r}")
     return user_cache() / "unpacked" / digest[:2] / digest
 
 
