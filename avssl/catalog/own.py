@@ -29,7 +29,7 @@ def own_format(root: Path, paths: Sequence[str]) -> str | None:
     if _lerobot_version(root).startswith("v3"):
         return "lerobot_v3"
     shards = {found[1] for path in paths if (found := SHARD.match(path))}
-    if any(_has(root / f"{name}.parquet", {"key", "status"}) for name in sorted(shards)[:1]):
+    if any(_has(root / f"{name}.parquet", {"key", "status"}) for name in sorted(shards)):
         return "video2dataset"
     if metadata_of(root, paths):
         return "hf_videofolder"
@@ -75,10 +75,13 @@ def _lerobot_version(root: Path) -> str:
 
 
 def _has(table: Path, columns: set[str]) -> bool:
-    """Return whether a table exists and has these columns."""
+    """Return whether a table exists and has these columns; what can't be read as a table is something else."""
     if not table.is_file():
         return False
-    there = columns_of(table, Settings())
-    if there is None:
-        there = next((list(record) for _, record in records(table, Settings())), [])
+    try:
+        there = columns_of(table, Settings())
+        if there is None:
+            there = next((list(record) for _, record in records(table, Settings())), [])
+    except ValueError:
+        return False
     return columns <= set(there)

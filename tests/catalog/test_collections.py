@@ -9,6 +9,7 @@ import tarfile
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +29,7 @@ from avssl.catalog.summary import summarise
 from avssl.cli.index import run as index
 from avssl.media import MediaError
 from avssl.media.source import SourceError
-from avssl.media.window import reading
+from avssl.media.window import open_range, reading
 
 SAMPLES = Path(os.environ.get("AVSSL_TEST_DATA", "nowhere")) / "annotations"
 SECONDS, FPS = 20, 4  # dates of frames without rounding
@@ -253,6 +254,10 @@ def test_metadata_beside_files_is_recognised(made, tmp_path, capsys):
     assert videos.column("labels").to_pylist() == [["of train"], ["of val"]]
     assert "format hf_videofolder" in capsys.readouterr().err
     assert (tmp_path / "out.parquet.missing.txt").read_text() == "gone.mp4\n"
+    for side in ("train", "val"):  # other tables of this name, and what is none
+        text = "file,what\n1.mp4,x\n" if side == "train" else '"file_name\n1.mp4\n'
+        (tmp_path / "set" / side / "metadata.csv").write_text(text)
+    assert built(tmp_path / "set", tmp_path / "out.parquet").classes == []
 
 
 def packed(path, values, compression, **labels):
@@ -291,6 +296,8 @@ def test_videos_within_parquet_files(compression, made, tmp_path, capsys):
         with avssl.media.open_video(video.path, info=video) as opened:
             shown = opened.frames(torch.ones(1, dtype=torch.float64))[0]
         assert shown.float().mean().item() == pytest.approx(grey(FPS), abs=3)
+    with pytest.raises(SourceError, match="marks no copy of it"):
+        open_range(replace(videos[0].source, etag="unpacked:../../secret"))
     for copy in copies:
         copy.unlink()
     if copies:
