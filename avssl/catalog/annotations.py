@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from avssl.catalog.formats import FORMATS
+from avssl.catalog.finding import ARCHIVES, TABLES
 from avssl.catalog.listing import SHOWN, read_list
+from avssl.catalog.own import own_format, own_lists
 from avssl.catalog.rows import Asked
 
 SPLITS = frozenset({"dev", "eval", "evaluation", "holdout", "pretrain", "test", "testing", "train", "training"})
@@ -45,9 +46,10 @@ def annotate(
     Args:
         root: folder of the collection.
         paths: files relative to ``root``, with forward slashes.
-        labels: ``"folders"`` (the class is the file's folder), ``"none"``, ``"auto"`` (folders, if every file is in
-            a subfolder, there are at least two, and they aren't all the sides of a split, such as ``train`` and
-            ``val``), or annotation lists. A table has the columns ``path`` (as in ``paths``, or absolute) and
+        labels: ``"folders"`` (the class is the file's folder), ``"none"``, ``"auto"`` (the lists that the collection
+            brings with it, see :func:`avssl.catalog.own.own_format`; else folders, if every file is in a subfolder,
+            there are at least two, and they aren't all the sides of a split, such as ``train`` and ``val``), or
+            annotation lists. A table has the columns ``path`` (as in ``paths``, or absolute) and
             ``label``, optionally ``group``, ``view``, ``start``, ``stop`` and ``name``, unless ``format`` or
             ``columns`` say otherwise.
         group: regular expression searched for in each path; its first capture group counts, or the whole match.
@@ -60,6 +62,10 @@ def annotate(
         FileNotFoundError: if a list doesn't exist.
         ValueError: if one is malformed or names no file of the collection, or an expression doesn't match every path.
     """
+    notes = []
+    if isinstance(labels, str) and labels == "auto" and format is None and not columns:
+        format = own_format(root, paths)
+        notes = [f"{root}: a data set of the format {format}, whose own lists are used"] if format else []
     if isinstance(labels, str) and labels in ("auto", "folders", "none") and format is None and not columns:
         found, mine = _by_folder(root, paths, labels), False
     else:
@@ -77,11 +83,11 @@ def annotate(
                 for path, rows in zip(paths, found.asked, strict=True)
             ]
             found = found._replace(asked=asked)
-    return found
+    return found._replace(notes=[*notes, *found.notes])
 
 
 def _by_folder(root: Path, paths: Sequence[str], labels: str) -> Annotated:
-    folders = [PurePosixPath(path).parent.name for path in paths]
+    folders = [_folder(path) for path in paths]
     names, notes = set(folders), []
     if labels == "folders" and "" in names:
         loose = [path for path, folder in zip(paths, folders, strict=True) if not folder]
@@ -99,6 +105,12 @@ def _by_folder(root: Path, paths: Sequence[str], labels: str) -> Annotated:
     return Annotated([[Asked(labels=(folder,) if named else None)] for folder in folders], [], notes)
 
 
+def _folder(path: str) -> str:
+    """Return the name of a file's folder; an archive is none."""
+    parent = PurePosixPath(path).parent
+    return "" if parent.suffix.lower() in ARCHIVES | TABLES else parent.name
+
+
 def _listed(
     root: Path,
     paths: Sequence[str],
@@ -107,7 +119,7 @@ def _listed(
     columns: Mapping[str, str | Sequence[str]] | None,
 ) -> tuple[Annotated, bool]:
     """Return also whether the lists are a table of the user's own, whose groups and views are meant."""
-    lists = _default_lists(root, format) if isinstance(labels, str) and labels == "auto" else labels
+    lists = own_lists(root, paths, format) if isinstance(labels, str) and labels == "auto" else labels
     if isinstance(lists, str) and lists in ("folders", "none"):
         raise ValueError(f"labels={lists}: format and columns are about lists; give the lists as labels")
     each = [lists] if isinstance(lists, str | Path) else list(lists)
@@ -128,20 +140,6 @@ def _listed(
     rest: list[Asked] = [] if matched.segments else [Asked()]
     asked = [matched.asked.get(index, rest) for index in range(len(paths))]
     return Annotated(asked, matched.missing, notes), listed.format == "table"
-
-
-def _default_lists(root: Path, format: str | None) -> list[Path]:
-    """Return the lists that a format keeps with a collection."""
-    name = (format or "").partition(":")[0]
-    pattern = FORMATS[name].default if name in FORMATS else ""
-    if not name or (name in FORMATS and not pattern):
-        raise ValueError(f"labels=auto: give the lists themselves{f' of {name}' if name else ''} as labels")
-    if name not in FORMATS:
-        raise ValueError(f"format={format}: there is no such format; there are {', '.join(sorted(FORMATS))}")
-    found = sorted(root.glob(pattern))
-    if not found:
-        raise FileNotFoundError(f"{root}: no list of {name} ({pattern}). Give its lists as labels")
-    return found
 
 
 def _search(name: str, expression: str, paths: Sequence[str]) -> dict[str, str]:

@@ -6,25 +6,30 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from avssl.catalog.rows import Asked
 from avssl.media import MediaError
 from avssl.media.source import Source, SourceError
 from avssl.media.tar import Sample, members, samples, sidecars
-from avssl.media.window import open_range
+from avssl.media.window import copy_of, open_range
 from avssl.runtime.files import user_cache, write_text
 
-VERSION = 1  # of the kept lists
+VERSION = 2  # of the kept lists
 
 
 class Packed(NamedTuple):
-    """A recording in an archive, and what its sample says of it: class, group and name."""
+    """A recording in an archive, and what its sample says of it: class, group and name.
+
+    ``etag`` marks one that lies compressed in it, see `avssl.media.source.Source`.
+    """
 
     member: str
     offset: int
     bytes: int
     asked: Asked
+    etag: str | None = None
 
 
 class Contents(NamedTuple):
@@ -50,11 +55,26 @@ def contents_of(archive: Source, suffixes: frozenset[str]) -> Contents:
         MediaError: ``tar``, with the byte, if its layout is doubtful.
         SourceError: if it can't be read now.
     """
+    return kept_contents(archive, suffixes, _read)
+
+
+def kept_contents(
+    archive: Source, suffixes: frozenset[str], read: Callable[[Source, frozenset[str]], Contents]
+) -> Contents:
+    """Return what ``read`` says of an archive, or what it said when the archive was the same."""
     facts = [VERSION, *(getattr(archive, name) for name in archive.__dataclass_fields__), sorted(suffixes)]
     path = user_cache() / "archives" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
     if path.exists():
         kept = json.loads(path.read_text())
-        return Contents([_thawed(each) for each in kept["recordings"]], kept["notes"])
+        contents = Contents([_thawed(each) for each in kept["recordings"]], kept["notes"])
+        if all(packed.etag is None or copy_of(packed.etag).is_file() for packed in contents.recordings):
+            return contents
+    contents = read(archive, suffixes)
+    write_text(path, json.dumps(contents._asdict()))
+    return contents
+
+
+def _read(archive: Source, suffixes: frozenset[str]) -> Contents:
     place = str(archive)
     passed: Counter[str] = Counter()
     found: list[Packed] = []
@@ -80,7 +100,6 @@ def contents_of(archive: Source, suffixes: frozenset[str]) -> Contents:
         notes.append(f"{place}: passed over {', '.join(f'{count} x {why}' for why, count in sorted(passed.items()))}")
     if spoilt:
         notes.append(f"{place}: {len(spoilt)} notes beside recordings can't be read, such as {spoilt[0]}")
-    write_text(path, json.dumps({"recordings": found, "notes": notes}))
     return Contents(found, notes)
 
 
@@ -98,6 +117,6 @@ def _said(beside: dict[str, Any], sample: Sample) -> Asked:
 
 
 def _thawed(kept: list[Any]) -> Packed:
-    member, offset, length, (name, start, stop, labels, group, view) = kept
+    member, offset, length, (name, start, stop, labels, group, view), etag = kept
     asked = Asked(name, start, stop, None if labels is None else tuple(labels), group, view)
-    return Packed(member, offset, length, asked)
+    return Packed(member, offset, length, asked, etag)

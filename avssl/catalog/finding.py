@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from avssl.catalog.archives import contents_of
+from avssl.catalog.parquet import contents_of as in_parquet
+from avssl.catalog.parquet import media_column
 from avssl.catalog.rows import Asked
 from avssl.media import MediaError
 from avssl.media.image import EXTENSIONS as IMAGES
@@ -21,6 +23,7 @@ VIDEOS |= {".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mts", ".ogv", ".q
 VIDEOS |= {".wmv"}
 AMBIGUOUS = frozenset({".dat", ".gif"})  # videos, or a picture or any data
 ARCHIVES = frozenset({".tar"})
+TABLES = frozenset({".parquet"})  # which may hold recordings
 
 
 class Found(NamedTuple):
@@ -49,7 +52,7 @@ class Found(NamedTuple):
         Raises:
             SourceError: ``key`` for an archive that a link leads out of the folder.
         """
-        whole = self.member is None and _suffix(self) not in ARCHIVES
+        whole = self.member is None and _suffix(self) not in ARCHIVES | TABLES
         if isinstance(root, Path) and whole:
             return root / self.path
         return Source(
@@ -59,7 +62,7 @@ class Found(NamedTuple):
             offset=self.offset or 0,
             num_bytes=self.size_bytes if self.bytes is None else self.bytes,
             size_bytes=self.size_bytes,
-            mtime_ns=None if self.member else self.mtime_ns,
+            mtime_ns=None if self.member and _suffix(self) in ARCHIVES else self.mtime_ns,
             etag=self.etag or "",
         )
 
@@ -83,11 +86,12 @@ def find_media(root: Path) -> list[Found]:
         MediaError: if there is no such folder (``missing``) or no media file in it (``empty``).
         OSError: if ``root`` may not be listed, or a folder can't be for another reason.
     """
-    return _chosen([each for each in _local(root) if _suffix(each) not in ARCHIVES], root)[0]
+    return _chosen([each for each in _local(root) if _suffix(each) not in ARCHIVES | TABLES], root)[0]
 
 
 def find_recordings(root: Path | Place) -> Finding:
-    """Find what `find_media` finds, also in a store; where there are no videos, the members of tar archives.
+    """Find what `find_media` finds, also in a store; where there are no videos, the members of tar archives,
+    and where there are no images either, the recordings in Parquet files.
 
     An archive of doubtful layout is among the files itself, to be rejected with its reason.
 
@@ -109,16 +113,18 @@ def find_recordings(root: Path | Place) -> Finding:
             source = archive.place(root)
             assert isinstance(source, Source)
             try:
-                inside = contents_of(source, suffixes)
+                inside = (contents_of if _suffix(archive) in ARCHIVES else in_parquet)(source, suffixes)
             except SourceError:
                 raise
-            except MediaError:
+            except MediaError as error:
+                finding.notes.append(str(error))
                 finding.files.append(archive)
                 finding.said.append(None)
                 continue
             finding.notes.extend(inside.notes)
             for packed in inside.recordings:
-                finding.files.append(archive._replace(member=packed.member, offset=packed.offset, bytes=packed.bytes))
+                where = archive._replace(member=packed.member, offset=packed.offset, bytes=packed.bytes)
+                finding.files.append(where if packed.etag is None else where._replace(etag=packed.etag))
                 finding.said.append(packed.asked)
         if any(file.member is not None for file in finding.files):
             break
@@ -135,7 +141,12 @@ def _chosen(found: Sequence[Found], root: Path) -> tuple[list[Found], list[Found
         return videos, []
     if archives:
         return [], archives
-    files = [each for each in found if _suffix(each) in IMAGES] or videos
+    files = [each for each in found if _suffix(each) in IMAGES]
+    tables = [] if files else [each for each in found if _suffix(each) in TABLES]
+    tables = [each for each in tables if media_column(root / each.path) is not None]
+    if tables:
+        return [], tables
+    files = files or videos
     if not files:
         raise _empty(root)
     return files, []
@@ -157,10 +168,14 @@ def _stored(place: Place) -> list[Found]:
 
 
 def _local(root: Path) -> list[Found]:
+    if root.is_file():
+        why = "this is a file, not a folder of videos"
+        raise MediaError(root, "not_folder", why, f"If it lists videos: avssl index FOLDER --labels {root.name}")
     if not root.is_dir():
         raise MediaError(root, "missing", "no such folder", "Give a folder of videos or a manifest (.parquet, .arrow).")
     closed: list[str] = []
-    found = sorted(_walk(root, "", VIDEOS | AMBIGUOUS | IMAGES | ARCHIVES, set(), closed), key=lambda each: each.path)
+    suffixes = VIDEOS | AMBIGUOUS | IMAGES | ARCHIVES | TABLES
+    found = sorted(_walk(root, "", suffixes, set(), closed), key=lambda each: each.path)
     if closed:
         named = ", ".join(closed[:3]) + (", ..." if len(closed) > 3 else "")
         print(f"{root}: {len(closed)} folders may not be read and are left out: {named}", file=sys.stderr)

@@ -107,7 +107,7 @@ def build_index(
     annotated = annotate(Path(name), [file.key for file in files], labels, group, view, format, columns)
     _tell([*notes, *annotated.notes], annotated.missing, out)
     asked = annotated.asked
-    if labels == "auto" and format is None:
+    if labels == "auto" and not columns:
         asked = [merged(rows, own) for rows, own in zip(asked, said, strict=True)]
     reader = f"{reader_version(motion)}{', quick' if hashing == 'quick' else ''}"
     inputs = _digest(name, reader, files, asked)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from avssl.catalog.manifest import Manifest
 
 EXAMPLES = 3
+LASTING = re.compile(r"the recording of ([0-9.]+) s")  # in the reason of a rejected segment
 
 
 def summarise(manifest: Manifest) -> str:
@@ -34,7 +37,7 @@ def summarise(manifest: Manifest) -> str:
             f"sound: {with_sound} of {len(manifest)} ({100 * with_sound / len(manifest):.0f} %), {silent} silent; "
             f"alignment: {_counted(manifest.column('sync_grade').to_pylist())}"
         )
-        lines += _classes(manifest)
+        lines += [*_segments(manifest), *_classes(manifest)]
         for name, plural in (("group", "groups"), ("view", "views")):
             column = manifest.column(name)
             if column.null_count < len(column):
@@ -43,12 +46,45 @@ def summarise(manifest: Manifest) -> str:
                     f"{_counted(column.drop_null().to_pylist())}"
                 )
     by_reason = defaultdict(list)
-    for path, reason in rejected:
-        by_reason[reason.partition(":")[0]].append(f"{path.name} ({reason.partition(': ')[2]})")
+    for (path, reason), beyond in zip(rejected, _beyond(manifest), strict=True):
+        by_reason[reason.partition(":")[0]].append((beyond, f"{path.name} ({reason.partition(': ')[2]})"))
     for code, files in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-        lines.append(f"rejected, {code}: {len(files)}, such as {'; '.join(files[:EXAMPLES])}")
+        worst = sorted(files, key=lambda file: -file[0])[:EXAMPLES]
+        lines.append(f"rejected, {code}: {len(files)}, such as {'; '.join(text for _, text in worst)}")
     lines += _duplicates(manifest)
     return "\n".join(lines)
+
+
+def _beyond(manifest: Manifest) -> Iterator[float]:
+    """Yield the seconds by which each rejected segment reaches out of its recording; 0 for what isn't one."""
+    asked = manifest.column("asked", rejected=True).slice(len(manifest)).to_pylist()
+    for (_, reason), span in zip(manifest.rejected, asked, strict=True):
+        lasts = LASTING.search(reason)
+        stop = None if span is None or lasts is None else span[1]
+        yield 0.0 if stop is None or lasts is None else stop - float(lasts[1])
+
+
+def _segments(manifest: Manifest) -> list[str]:
+    """Say how many rows are segments, and which lack more than a frame of what was asked for."""
+    names = ("asked", "start", "duration", "fps")
+    asked, start, duration, fps = (manifest.column(name) for name in names)
+    of = np.flatnonzero(asked.is_valid())
+    if not len(of):
+        return []
+    rows = pa.array(of)
+    files = len(manifest.keys.take(rows).unique())
+    frame = 1 / fps.to_numpy()[of]
+    begin = pc.fill_null(start, 0.0).to_numpy()[of]
+    end = begin + duration.to_numpy()[of]
+    bounds = np.array([[np.nan if bound is None else bound for bound in span] for span in asked.take(rows).to_pylist()])
+    lacking = np.fmax(0.0, np.fmax(begin - bounds[:, 0] - frame, bounds[:, 1] - end - frame))
+    line = f"segments: {len(of)} of {files} files"
+    if (cut := int((lacking > 0).sum())) == 0:
+        return [line]
+    worst = int(lacking.argmax())
+    path = manifest.select([of[worst]]).paths()[0]
+    by = lacking[worst] + frame[worst]
+    return [f"{line}; {cut} cut where their file ends (or begins), at most by {by:.2f} s ({path.name})"]
 
 
 def _classes(manifest: Manifest) -> list[str]:

@@ -56,10 +56,10 @@ SCHEMA = pa.schema(
         # Null, or absent from older manifests, where the ordinary holds:
         ("mirrored", pa.bool_()),  # false
         ("store", pa.dictionary(pa.int32(), pa.string())),  # local
-        ("member", pa.string()),  # name in the tar at ``path``: not a member
+        ("member", pa.string()),  # name in the tar or Parquet file at ``path``: not a member
         ("offset", pa.int64()),  # first byte of the recording, and the number of its bytes: the whole file
         ("bytes", pa.int64()),
-        ("etag", pa.string()),  # version of an object
+        ("etag", pa.string()),  # version of an object; mark of what lies compressed in a local file
         ("start", pa.float64()),  # seconds from the file's first shown frame to the row's: 0
         ("asked", pa.list_(pa.float64())),  # start and stop of the segment as annotated: the whole recording
         ("name", pa.string()),  # the annotation's own
@@ -163,7 +163,7 @@ def source_of(row: Mapping[str, Any], root: Path) -> Source | None:
         offset=offset,
         num_bytes=size if length is None else length,
         size_bytes=size,
-        mtime_ns=None if member else row.get("mtime_ns"),
+        mtime_ns=None if member and row["path"].lower().endswith(".tar") else row.get("mtime_ns"),
         etag=row.get("etag") or "",
     )
 
@@ -225,7 +225,7 @@ def canonical(table: pa.Table, source: Path) -> pa.Table:
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         why = f"not a manifest: columns {missing} are missing"
-        raise MediaError(source, "manifest", why, "Make one with `avssl index`.")
+        raise MediaError(source, "manifest", why, "If it lists videos: `avssl index FOLDER -o OUT --labels THIS`.")
     stored = json.loads((table.schema.metadata or {}).get(b"avssl", b"{}"))
     columns = []
     for field in SCHEMA:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from avssl.catalog.formats import FORMATS
 from avssl.catalog.index import build_index
+from avssl.catalog.measuring import Hashing
 from avssl.catalog.summary import summarise
+from avssl.runtime.executors import open_executor, parse_share
 from avssl.runtime.parser import Parser
 
 
@@ -41,6 +43,11 @@ def parser() -> Parser:
     made.add_argument("--view", type=str | None, help="regular expression that finds the camera in the relative path")
     made.add_argument("--workers", type=int | None, help="number of processes (default: one per core)")
     made.add_argument("--timeout", type=float, default=300.0, help="seconds after which a file is given up")
+    made.add_argument("--hash", type=Hashing | None, help="full (default): every byte; quick: size and both ends")
+    made.add_argument(
+        "--shard", type=str | None, help="I/N: measure share I of N and write no manifest; run once more without it"
+    )
+    made.add_argument("--executor", type=str | None, help="dask://HOST:PORT, to measure on a Dask cluster")
     made.add_argument("--no-motion", action="store_true", help="read packets only, decode nothing: no motion profile")
     made.add_argument("--retry", action="store_true", help="measure rejected files again")
     return made
@@ -74,4 +81,9 @@ def run(words: Sequence[str]) -> None:
     given = options["labels"] or ["auto"]
     options["labels"] = given[0] if len(given) == 1 else given
     options["columns"] = parse_columns(options["columns"] or "")
-    print(f"{summarise(build_index(root, out, motion=motion, **options))}\nwritten to {out}")
+    options["hashing"], share = options.pop("hash"), options.pop("shard")
+    shard = parse_share(share)
+    with open_executor(options.pop("executor")) as executor:
+        indexed = build_index(root, out, motion=motion, shard=shard, executor=executor, **options)
+    print(summarise(indexed))
+    print(f"written to {out}" if shard is None else f"share {share} is measured; all shares make {out} without --shard")

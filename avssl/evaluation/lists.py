@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from avssl.catalog.formats import shards
 from avssl.catalog.index import open_manifest
 from avssl.catalog.listing import Listed, read_list
 from avssl.catalog.manifest import Manifest
@@ -17,6 +19,8 @@ from avssl.catalog.records import columns_of
 from avssl.catalog.rows import Entry, Place, Settings
 from avssl.catalog.texts import text_lines
 from avssl.evaluation.splits import Fold, Folds, TrainTest, check_apart, groups_of, search_group
+
+OWN = {"table", *shards.FORMATS}  # lists of data sets that anybody makes
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,12 @@ class UCF101Lists:
     splits: tuple[int, ...] = (1, 2, 3)
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        places = _places(videos)
+        rows = _Rows(videos)
         groups = [f"{path.parent.name}/{search_group(r'_g(?P<group>[0-9]+)_', path)[1]}" for path in videos.paths()]
         folds = []
         for number in self.splits:
             files = [self.lists / f"{side}list{number:02d}.txt" for side in ("train", "test")]
-            train, test = (_positions(file, _entries(file, "ucf101"), places) for file in files)
+            train, test = (_positions(file, _entries(file, "ucf101"), rows) for file in files)
             folds.append(Fold(f"split{number}", train, test))
         return Folds(tuple(folds), tuple(groups), official=True)
 
@@ -55,14 +59,14 @@ class HMDB51Lists:
     splits: tuple[int, ...] = (1, 2, 3)
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        places, folds = _places(videos), []
+        rows, folds = _Rows(videos), []
         for number in self.splits:
             sides: dict[str, list[int]] = {"1": [], "2": []}
             for name in videos.classes:
                 file = self.lists / f"{name}_test_split{number}.txt"
                 entries = _entries(file, "hmdb51")
                 for side, kept in sides.items():
-                    kept += _positions(file, [entry for entry in entries if entry.side == side], places)
+                    kept += _positions(file, [entry for entry in entries if entry.side == side], rows)
             folds.append(Fold(f"split{number}", tuple(sides["1"]), tuple(sides["2"])))
         return Folds(tuple(folds), groups_of(videos, None), official=True)
 
@@ -71,7 +75,9 @@ class CSVLists:
     """One split from two lists, as published with Kinetics.
 
     They say which videos, not which classes: these are the collection's, from its folders or from the lists that it was
-    indexed with (``avssl index ROOT --labels train.csv --labels val.csv``).
+    indexed with (``avssl index ROOT --labels train.csv --labels val.csv``). Rows are found by the list's own id, as it
+    was indexed, else by file and seconds. A published split stands as it is: recordings and groups on both sides, as
+    VGGSound has them, are reported; those of a table of your own are refused.
 
     Args:
         train: list of the training videos: a table with the column ``path`` (the path, or its last parts) and
@@ -87,20 +93,20 @@ class CSVLists:
         self.format = format
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        groups, places = list(groups_of(videos, None)), _places(videos)
+        groups, rows = list(groups_of(videos, None)), _Rows(videos)
         sides: list[tuple[int, ...]] = []
-        missing = 0
+        missing, published = 0, True
         for file in self.files:
             listed = self._open(file)
+            published &= listed.format not in OWN
             positions, absent, num_rows = [], [], 0
             for _, entry in listed:
                 num_rows += 1
-                place = _position(file, entry, places)
-                if place is None:
+                found = rows.find(file, entry)
+                if not found:
                     absent.append(entry.places[-1].name)
-                    continue
-                positions.append(place)
-                if listed.format == "table":  # a published split stands, whatever videos its clips are from
+                positions += found
+                for place in found:
                     groups[place] = entry.group or groups[place]
             if len(absent) > self.allow_missing * num_rows:
                 raise ValueError(
@@ -109,7 +115,8 @@ class CSVLists:
                 )
             missing += len(absent)
             sides.append(tuple(dict.fromkeys(positions)))
-        return Folds((Fold("split1", sides[0], sides[1], missing=missing),), tuple(groups))
+        fold = Fold("split1", sides[0], sides[1], missing=missing)
+        return Folds((fold,), tuple(groups), official=published)
 
     def _open(self, file: Path) -> Listed:
         if self.format is not None:
@@ -180,7 +187,7 @@ def _voc_side(folder: Path, name: str, images: Manifest) -> tuple[tuple[str, ...
         if differing:
             raise ValueError(f"{files[0]} and {file} list different images, such as {differing[:3]}")
     listed = [Entry(0, (Place(f"JPEGImages/{image}.jpg"),)) for image in columns[0]]
-    rows = _positions(files[0], listed, _places(images))
+    rows = _positions(files[0], listed, _Rows(images))
     present = np.array([[column[image] for column in columns] for image in columns[0]], dtype=np.int8)
     return tuple(file.name.removesuffix(f"_{name}.txt") for file in files), rows, present
 
@@ -234,26 +241,48 @@ def _entries(file: Path, format: str) -> list[Entry]:
     return [entry for _, entry in read_list(_split_file(file), format)]
 
 
-def _places(videos: Manifest) -> Places:
-    return Places([path.as_posix() for path in videos.paths()])
+class _Rows:
+    """The rows of a collection, found by what a list says: its own id of the row, else its file and seconds."""
+
+    def __init__(self, videos: Manifest) -> None:
+        named, asked = videos.column("name").to_pylist(), videos.column("asked").to_pylist()
+        self._named: dict[str, list[int]] = defaultdict(list)
+        self._of: dict[str, list[int]] = defaultdict(list)
+        for row, (name, path) in enumerate(zip(named, videos.paths(), strict=True)):
+            self._of[path.as_posix()].append(row)
+            if name is not None:
+                self._named[name].append(row)
+        self._asked = asked
+        self._rows = list(self._of.values())
+        self._places = Places(list(self._of))
+
+    def find(self, file: Path, entry: Entry) -> list[int]:
+        """Return the rows that an entry names: of a whole file all of its segments; none if there is no such row."""
+        named = self._named.get(entry.name or "", [])
+        if len(named) == 1:  # data sets may use one id for different rows
+            return named
+        try:
+            found = self._places.find(entry)
+        except ValueError as error:
+            raise ValueError(f"{file}, line {entry.line}: {error}") from error
+        if found is None:
+            return []
+        place, files = found
+        return [row for number in files for row in self._rows[number] if self._within(row, place)]
+
+    def _within(self, row: int, place: Place) -> bool:
+        """Return whether a row is the segment that a name means."""
+        asked = self._asked[row]
+        return place.start is None or asked is None or asked == [place.start, place.stop]
 
 
-def _position(file: Path, entry: Entry, places: Places) -> int | None:
-    """Return the position of an entry's video; None if there is no such video."""
-    try:
-        found = places.find(entry)
-    except ValueError as error:
-        raise ValueError(f"{file}, line {entry.line}: {error}") from error
-    return None if found is None else found[1][0]
-
-
-def _positions(file: Path, entries: Sequence[Entry], places: Places) -> tuple[int, ...]:
+def _positions(file: Path, entries: Sequence[Entry], rows: _Rows) -> tuple[int, ...]:
     """Return the positions of the videos of all entries."""
-    found = [(entry.places[0].name, _position(file, entry, places)) for entry in entries]
-    missing = [name for name, position in found if position is None]
+    found = [(entry.places[0].name, rows.find(file, entry)) for entry in entries]
+    missing = [name for name, positions in found if not positions]
     if missing:
         raise ValueError(
             f"{file}: {len(missing)} of {len(entries)} listed videos are not in the collection (or were rejected by "
             f"the index), first {missing[:3]}"
         )
-    return tuple(position for _, position in found if position is not None)
+    return tuple(position for _, positions in found for position in positions)

@@ -47,8 +47,9 @@ class Folds:
     Attributes:
         folds: at least one.
         groups: unit of each video that must not be split (its source, its sequence).
-        official: the folds come from a published list, so exact duplicates are reported, not refused.
-        duplicates: pairs of files with equal content on both sides of a fold; filled by `check_folds`.
+        official: the folds come from a published list, so what is on both sides of one is reported, not refused.
+        duplicates: pairs of videos on both sides of a fold that are of one group or file, or have the same content;
+            filled by `check_folds`.
     """
 
     folds: tuple[Fold, ...]
@@ -211,7 +212,10 @@ def check_apart(folds: Folds, videos: Manifest) -> Folds:
     for fold in folds.folds:
         if not fold.train or not fold.test:
             raise ValueError(f"split {fold.name}: {len(fold.train)} training and {len(fold.test)} test videos")
-        if shared := _shared(fold, folds.groups):
+        shared = _shared(fold, folds.groups)
+        if folds.official:
+            duplicates |= {(_name(videos, first), _name(videos, second)) for first, second in shared}
+        elif shared:
             first, second = (_name(videos, row) for row in shared[0])
             raise ValueError(
                 f"split {fold.name}: group {folds.groups[shared[0][0]]!r} is on both sides: {first} in training, "

@@ -16,13 +16,14 @@ class Source:
     Attributes:
         path: absolute path of the file, or key of the object.
         store: name of a configured store; empty for a local file.
-        member: name within a tar archive; empty if the range is not a member. Never used as a path.
+        member: name within a tar archive or a Parquet file; empty if the range is not a member. Never used as a path.
         offset: first byte of the recording.
         num_bytes: length of the recording.
         size_bytes: size of the whole file or object; another size means that it has changed.
         mtime_ns: modification time of a local file; None if it isn't known. A tar may be copied, which changes it: its
             member's header is checked instead.
-        etag: version of an object; empty for a local file.
+        etag: version of an object; for a recording that lies compressed in a local file, its SHA-256 after
+            ``unpacked:``: it is read from a copy in the user's cache, see `avssl.media.window.copy_of`. Else empty.
     """
 
     path: str
@@ -33,6 +34,11 @@ class Source:
     size_bytes: int = 0
     mtime_ns: int | None = None
     etag: str = ""
+
+    @property
+    def in_tar(self) -> bool:
+        """Whether it is a member of a local tar archive."""
+        return bool(self.member) and not self.store and self.path.lower().endswith(".tar")
 
     def __str__(self) -> str:
         place = f"{self.store}:{self.path}" if self.store else self.path

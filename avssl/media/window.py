@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -14,10 +15,13 @@ from typing import Any, Protocol
 
 from avssl.media.source import Source, SourceError
 from avssl.media.tarheader import BLOCK, LARGE, parse_header
+from avssl.runtime.files import user_cache
 
 _MOVING = threading.Lock()  # held where the system (Windows) can't read without moving a file's position
 # As far as the system has them. Opening a pipe must not wait for its writer.
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+UNPACKED = "unpacked:"
+_MARK = re.compile(UNPACKED + "[0-9a-f]{64}")
 _REBUILD = "Restore the file as it was, or rebuild the manifest"
 
 
@@ -64,7 +68,26 @@ def open_range(source: Source) -> Range:
     if source.store:
         remote: Range = importlib.import_module("avssl.media.remote").open_remote(source)
         return remote
+    if source.etag:
+        if not _MARK.fullmatch(source.etag):
+            raise SourceError(source, "changed", f"{source.etag!a} marks no copy of it", _REBUILD)
+        copy = copy_of(source.etag)
+        if not copy.is_file():
+            why = f"its copy {copy} is gone"
+            raise SourceError(source, "not_found", why, "Index the collection again, which unpacks it")
+        size = source.num_bytes
+        return LocalRange(Source(str(copy), num_bytes=size, size_bytes=size))
     return LocalRange(source)
+
+
+def copy_of(mark: str) -> Path:
+    """Return the copy in the user's cache of a recording that lies compressed in its file.
+
+    Args:
+        mark: ``"unpacked:"`` and the SHA-256 of the recording.
+    """
+    digest = mark.removeprefix(UNPACKED)
+    return user_cache() / "unpacked" / digest[:2] / digest
 
 
 class LocalRange:
@@ -99,7 +122,7 @@ class LocalRange:
             raise self._changed(f"the file has {facts.st_size} bytes, expected {source.size_bytes}")
         if not 0 <= source.offset <= source.offset + source.num_bytes <= facts.st_size:
             raise self._changed(f"{source.num_bytes} bytes from byte {source.offset} don't lie in {facts.st_size}")
-        if source.member:
+        if source.in_tar:
             self._check_member()
         elif source.mtime_ns is not None and facts.st_mtime_ns != source.mtime_ns:
             raise self._changed("the file was written to since it was indexed")

@@ -180,3 +180,28 @@ def test_kinetics_as_it_is_distributed(tmp_path):
     index([str(tmp_path / "videos"), "-o", str(out), "--no-motion", "--workers=1"])  # without lists: no classes
     with pytest.raises(ValueError, match=r"has no label \(4 such videos\).*avssl index --labels"):
         check_folds(CSVLists(Path(files[0]), Path(files[1]), allow_missing=0.4)(Manifest.open(out)), Manifest.open(out))
+
+
+def test_published_lists_of_segments(tmp_path):
+    """Segments are found by the list's id, else by file and seconds; a recording on both sides is reported."""
+    common = {"root": "/videos", "status": "ok", "content": "x", "group": "aaa", "duration": 10.0}
+    rows = [
+        {**common, "path": "aaa.mp4", "asked": [0.0, 10.0], "name": "aaa_000000", "labels": ["run"]},
+        {**common, "path": "aaa.mp4", "asked": [30.0, 40.0], "start": 30.0, "labels": ["run"]},
+        {**common, "path": "copy.mp4", "name": "bbb_000005", "group": "bbb", "content": "y", "labels": ["run"]},
+        {**common, "path": "aaa.mp4", "asked": [50.0, 60.0], "start": 50.0, "labels": ["run"]},  # in neither list
+    ]
+    videos = Manifest.from_rows(rows)
+    (tmp_path / "train.csv").write_text("aaa,0,run,train\nbbb,5,run,train\n")
+    (tmp_path / "test.csv").write_text("aaa_000030.mp4,run\n")
+    lists = tmp_path / "train.csv", tmp_path / "test.csv"
+    folds = check_folds(CSVLists(*lists, format="vggsound")(videos), videos)
+    assert (folds.folds[0].train, folds.folds[0].test) == ((0, 2), (1,))
+    assert folds.groups == ("aaa", "aaa", "bbb", "aaa")
+    assert folds.duplicates == (("/videos/aaa.mp4 (0 to 10 s)", "/videos/aaa.mp4 (30 to 40 s)"),)
+    twice = Manifest.from_rows([*rows, {**rows[2], "path": "bbb.mp4", "asked": [5.0, 15.0]}])  # another's id
+    assert CSVLists(*lists, format="vggsound")(twice).folds[0].train == (0, 4)
+    for side, name in (("train", "copy.mp4"), ("test", "aaa.mp4")):
+        (tmp_path / f"{side}.csv").write_text(f"path\n{name}\n")
+    (fold,) = check_folds(CSVLists(*lists)(videos), videos).folds  # a whole file: all of its segments
+    assert (fold.train, fold.test) == ((2,), (0, 1, 3))
