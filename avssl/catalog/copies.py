@@ -49,7 +49,7 @@ class Job(NamedTuple):
         if self.span is not None:
             facts += [self.info.start, self.info.duration]
         if self.info.source is not None:
-            facts.append(str(self.info.source))
+            facts += [str(self.info.source), self.info.source.offset, self.info.source.etag]
         facts += [asdict(self.options), VERSION, avssl.__version__, av.__version__]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -139,6 +139,12 @@ def test_shards_of_a_dataset_are_a_collection(root: Path, tmp_path: Path, machin
         )
         assert mine == theirs
     assert shards.classes == ["a", "b"]
+    whole = dict(zip(clips_of.column("content").to_pylist(), clips_of, strict=True))
+    for content, info in zip(shards.column("content").to_pylist(), shards, strict=True):
+        with open_video(info.path, info=info) as packed, open_video(whole[content].path) as file:
+            times = torch.arange(info.num_frames, dtype=torch.float64) / 25
+            assert torch.equal(packed.frames(times), file.frames(times))
+            assert torch.equal(packed.audio(0, 1, 16000).samples, file.audio(0, 1, 16000).samples)
     assert not [name for name in contents(tmp_path / "out") if "partial" in name]
 
 

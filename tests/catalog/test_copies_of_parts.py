@@ -125,6 +125,9 @@ def test_segments_of_files_members_and_objects(long: Path, tmp_path: Path) -> No
         assert make(source, tmp_path / "objects").failed == 0
         check(open_manifest(tmp_path / "objects"), long)
         assert make(source, tmp_path / "objects").made == 0
+        server.etag = lambda path: '"another"'  # type: ignore[method-assign]
+        with pytest.raises(SourceError, match="changed"):
+            make(segments(long, **{**where, "etag": '"2"'}, size_bytes=long.stat().st_size), tmp_path / "objects")
     same = [
         {path.name: path.read_bytes() for path in (tmp_path / kind).rglob("*.mp4")}
         for kind in ("files", "members", "objects")
