@@ -41,7 +41,7 @@ class LabelledVideos:
     """The labelled videos.
 
     Args:
-        root: a folder of class folders, a manifest made by ``tools/index.py``, or several of these one after the other.
+        root: a folder of class folders, a manifest made by ``avssl index``, or several of these one after the other.
     """
 
     root: tuple[Path, ...] | Path
@@ -127,7 +127,7 @@ class DownstreamTask:
         if len(self.videos.classes) < 2:
             raise ValueError(
                 f"{protocol.data.root}: {len(self.videos.classes)} class(es) found ({self.videos.classes}): a labelled "
-                "collection has one folder per class, or a manifest with labels (tools/index.py --labels)"
+                "collection has one folder per class, or a manifest with labels (avssl index --labels)"
             )
         self.folds: Folds = check_folds(protocol.split(self.videos), self.videos)
         self.rows: list[int] = self.folds.rows

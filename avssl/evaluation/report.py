@@ -109,7 +109,7 @@ def collect(runs: Sequence[Path], protocol: str | None = None) -> list[Results]:
     for run in runs:
         found = sorted(run.glob(f"eval/{protocol or '*'}/results.json"))
         if not found:
-            raise FileNotFoundError(f"{run}: no eval/{protocol or '*'}/results.json. Run tools/evaluate.py first")
+            raise FileNotFoundError(f"{run}: no eval/{protocol or '*'}/results.json. Run `avssl evaluate` first")
         files += found
     loaded = [Results.read(file) for file in files]
     first = loaded[0]

@@ -77,7 +77,7 @@ def test_wrong_input_is_one_line_and_status_2(words, message, capsys):
     assert said.count("\n") == 1
 
 
-def test_ctrl_c_is_one_line_and_status_130(world, tmp_path):
+def test_ctrl_c_saves_the_training_and_has_status_130(world, tmp_path):
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "avssl", "train", "shuffle_learn", f"--data.root={world}", f"--runs={tmp_path}"),
@@ -96,9 +96,10 @@ def test_ctrl_c_is_one_line_and_status_130(world, tmp_path):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
-    _, said = process.communicate(timeout=60)
+    told, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.strip().splitlines()[-1] == "interrupted"
+    assert told.splitlines()[-1].endswith("the same command resumes from there")
+    assert said.strip().splitlines()[-1].startswith("stopping after this step")
     assert "Traceback" not in said
 
 
