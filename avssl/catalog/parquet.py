@@ -25,7 +25,7 @@ from avssl.catalog.rows import Asked, clean
 from avssl.media import MediaError
 from avssl.media.source import Source
 from avssl.media.window import UNPACKED, copy_of
-from avssl.runtime.files import disk_full, room_in, user_cache, write_atomically
+from avssl.runtime.files import disk_full, user_cache, write_atomically
 
 FREE = 0.1  # part of the disk that unpacking leaves free
 ROWS = 8  # read at a time: a recording may be long
@@ -33,17 +33,21 @@ KINDS = {b"\x1a\x45\xdf\xa3": ".mkv", b"RIFF": ".avi", b"WEBP": ".webp", b"\x89P
 
 
 def media_column(path: Path) -> str | None:
-    """Return the name of the column that holds recordings; None if there is none, or this isn't a Parquet file."""
+    """Return the name of the column that holds recordings; None if there is none, or this isn't a Parquet file.
+
+    Sound and pictures are kept in the same way: a column that is called a video comes first.
+    """
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError):
         return None
+    found = []
     for field in schema:
         if pa.types.is_struct(field.type) and {"bytes", "path"} <= {child.name for child in field.type}:
             kind = field.type.field("bytes").type
             if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-                return str(field.name)
-    return None
+                found.append(str(field.name))
+    return min(found, key=lambda name: "video" not in name.lower(), default=None)
 
 
 def contents_of(file: Source, suffixes: frozenset[str]) -> Contents:
@@ -152,9 +156,7 @@ def _unpack(value: bytes) -> str:
     mark = UNPACKED + hashlib.sha256(value).hexdigest()
     copy = copy_of(mark)
     if not copy.is_file():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with room_in(copy.parent):
-            write_atomically(copy, lambda file: file.write(value))
+        write_atomically(copy, lambda file: file.write(value))
     return mark
 
 

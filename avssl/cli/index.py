@@ -23,14 +23,17 @@ def parser() -> Parser:
             r"avssl index VIDEOS -o videos.parquet --group 'seq\d+'",
             "avssl index EPIC -o epic.parquet --labels EPIC_100_train.csv --format epic_kitchens:noun",
             "avssl index VIDEOS -o videos.parquet --labels list.csv --columns path=file,start=t0,stop=t1,label=class",
+            "avssl index LEROBOT_V3 -o episodes.parquet",
+            "avssl index VIDEOS -o videos.parquet --shard=1/8",
         ],
     )
-    made.add_argument("root", type=Path, help="folder of videos; nothing is written there")
+    made.add_argument("root", type=Path, help="folder of videos or archives; nothing is written there")
     made.add_argument("-o", "--out", type=Path, required=True, help="manifest to write, a .parquet file")
     made.add_argument(
         "--labels",
         action="append",
-        help="auto (default), folders, none, or a list: a table with the columns path,label[,group,view,start,stop], "
+        help="auto (default: the data set's own lists, or folders), folders, none, or a list: a table with the columns "
+        "path,label[,group,view,start,stop], "
         "or of the format or the columns given; may be given several times",
     )
     made.add_argument("--format", type=str | None, help=f"format of the lists: {', '.join(sorted(FORMATS))}")

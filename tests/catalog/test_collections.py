@@ -265,7 +265,10 @@ def packed(path, values, compression, **labels):
     path.parent.mkdir(parents=True, exist_ok=True)
     column = pa.array(values, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
     names = {"info": {"features": {"label": {"names": ["dive", "run"], "_type": "ClassLabel"}}}}
-    table = pa.table({"video": column, **labels}).replace_schema_metadata({"huggingface": json.dumps(names)})
+    sound = pa.array([{"bytes": b"RIFF", "path": "a.wav"}] * len(values), column.type)
+    table = pa.table({"audio": sound, "video": column, **labels}).replace_schema_metadata(
+        {"huggingface": json.dumps(names)}
+    )
     pq.write_table(table, path, compression=compression, row_group_size=2)
 
 
