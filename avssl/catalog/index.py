@@ -80,7 +80,7 @@ def build_index(
         group: regular expression for the group in the relative path.
         view: regular expression for the view in the relative path.
         workers: number of processes; None for one per core.
-        timeout: seconds after which a file is given up; for each of its hours, if it is longer.
+        timeout: seconds after which a file is given up.
         motion: decode every file, for its motion profile and to find damage; otherwise only packets are read.
         retry: measure rejected files again even if they haven't changed.
         hashing: how a file's content is identified, see `avssl.catalog.measuring.measure`; by default ``full``, but
