@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as L
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from avssl.clips import Clips
 from avssl.data.loader import ClipLoader
+from avssl.encoders import Encoder
 from avssl.evaluation.collapse import monitors
 from avssl.methods import Method
 from avssl.pixels import MEAN, STD
@@ -19,6 +20,14 @@ from avssl.runtime.seeds import key
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Schedule = Literal["cosine", "constant"]
+
+
+def statistics(encoder: Encoder) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the mean and standard deviation of the pixels that an encoder expects, per channel.
+
+    They are those on its card if it was loaded; for a new network, those of Kinetics-400.
+    """
+    return encoder.card.get("mean", MEAN), encoder.card.get("std", STD)
 
 
 class Pretraining(L.LightningModule):
@@ -42,12 +51,17 @@ class Pretraining(L.LightningModule):
         super().__init__()
         self.method, self.optimizer, self.schedule, self.warmup, self.seed = method, optimizer, schedule, warmup, seed
         self.latest: dict[str, Tensor] = {}  # of the last step, for the logs
-        self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
-        self.register_buffer("std", torch.tensor(STD), persistent=False)
+        mean, std = statistics(method.encoder)
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return the method's loss and metrics for a batch of uint8 clips on this device."""
         return self.method(clips.normalised(self.mean, self.std))
+
+    def on_fit_start(self) -> None:
+        """Set training mode: an encoder that was loaded comes in eval mode, in which Lightning would leave it."""
+        self.train()
 
     def training_step(self, clips: Clips, batch_index: int) -> Tensor:
         """Return the loss; its random numbers do not depend on earlier steps, so that a resumed run is exact."""

@@ -10,8 +10,8 @@ from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.protocol import DownstreamTask, Protocol
 from avssl.evaluation.readout import at_rows
 from avssl.evaluation.results import Summary
-from avssl.pixels import MEAN, STD
 from avssl.runtime.device import Machine
+from avssl.training.module import statistics
 
 PROBE = LinearProbe(strengths=(0.01,))  # C is fixed, so that a measurement takes seconds
 
@@ -40,7 +40,7 @@ class OnlineProbe:
     def __call__(self, encoder: Encoder, device: torch.device) -> float:
         """Return the video accuracy, or mean average precision, over the protocol's folds, with C fixed."""
         task, views, training = self.task, self.task.protocol.views, encoder.training
-        normalise, machine = Normalise(MEAN, STD, device), Machine(device.type)
+        normalise, machine = Normalise(*statistics(encoder), device), Machine(device.type)
         encoder.eval()
         found = [encode(encoder, pixels, views, normalise, machine).flatten(1).cpu() for pixels in self.pixels]
         encoder.train(training)

@@ -17,7 +17,6 @@ from rich.table import Table
 from avssl.encoders import save_encoder
 from avssl.evaluation.protocol import Protocol
 from avssl.methods import Method
-from avssl.pixels import MEAN, STD
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
 from avssl.runtime.files import write_text
@@ -27,7 +26,7 @@ from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, lates
 from avssl.training.data import Data, Loaders
 from avssl.training.loggers import Forwarding
 from avssl.training.logs import MetricsCSV, progress, quiet_lightning
-from avssl.training.module import HeldOut, Measured, OptimizerFactory, Pretraining, Schedule, held_out
+from avssl.training.module import HeldOut, Measured, OptimizerFactory, Pretraining, Schedule, held_out, statistics
 from avssl.training.probe import OnlineProbe
 
 RANGES = {  # of the arguments of `pretrain`
@@ -167,7 +166,8 @@ def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path) -> He
     measured = held_out(module, loaders.measuring(loaders.data.rounds))
     size, method = loaders.data.transform.size, module.method
     card = {"run": name, "method": type(method).__name__, "steps": loaders.steps, "seed": module.seed}
-    card |= {"data": loaders.datasets.videos.fingerprint, "mean": MEAN, "std": STD, "size": (size, size)}
+    mean, std = statistics(method.encoder)
+    card |= {"data": loaders.datasets.videos.fingerprint, "mean": mean, "std": std, "size": (size, size)}
     for part, network in method.exports().items():
         save_encoder(network, folder / part, card)
     metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}

@@ -13,11 +13,11 @@ from torch import Tensor
 from avssl.clips import Clips
 from avssl.data.dataset import collate
 from avssl.methods import Method
-from avssl.pixels import MEAN, STD
 from avssl.runtime.files import room_in
 from avssl.training.checkpoints import VerifiedCheckpoints, latest
 from avssl.training.config import parse
 from avssl.training.data import Data
+from avssl.training.module import statistics
 
 COLUMNS = 12  # most frames drawn per clip
 LETTERS = 24  # of a target's description per column
@@ -51,7 +51,7 @@ def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None 
     clips, _ = collate([dataset[0, index] for index in order.tolist()])
     with torch.no_grad():
         torch.manual_seed(config.seed)
-        pictures = method.eval().pictures(clips.normalised(torch.tensor(MEAN), torch.tensor(STD)))
+        pictures = method.eval().pictures(clips.normalised(*map(torch.tensor, statistics(method.encoder))))
     draw(clips, method.describe(clips), pictures, out, f"{type(method).__name__}: {config.name}")
     return out
 
