@@ -212,6 +212,9 @@ def check_apart(folds: Folds, videos: Manifest) -> Folds:
     for fold in folds.folds:
         if not fold.train or not fold.test:
             raise ValueError(f"split {fold.name}: {len(fold.train)} training and {len(fold.test)} test videos")
+        if twice := sorted({*fold.train} & {*fold.test}):
+            why = f"{_name(videos, twice[0])} is on both sides ({len(twice)} such videos)"
+            raise ValueError(f"split {fold.name}: {why}. Correct the lists")
         shared = _shared(fold, folds.groups)
         if folds.official:
             duplicates |= {(_name(videos, first), _name(videos, second)) for first, second in shared}
