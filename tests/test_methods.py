@@ -149,14 +149,14 @@ def test_noise_leaves_a_trained_method_at_chance(config, world):
         return normal(collate([item(dataset.videos[int(dataset.kept[row])]) for row in rows])[0])
 
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3)
-    for step in range(12):
+    for step in range(8):
         optimizer.zero_grad()
         method(noise(16))["loss"].backward()
         optimizer.step()
-        method.after_step((step + 1) / 12)
+        method.after_step((step + 1) / 8)
     method.eval()
     with torch.no_grad():
-        outputs = [method(noise(32)) for _ in range(8)]
+        outputs = [method(noise(32)) for _ in range(6)]
     for name in outputs[0]:
         if f"chance/{name}" in outputs[0]:
             values = torch.cat([out[name] for out in outputs])

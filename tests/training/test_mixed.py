@@ -11,12 +11,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-import torch
 from test_run import command, outcome
 
 from avssl.catalog.index import build_index
 from avssl.catalog.manifest import Manifest
-from avssl.training.checkpoints import latest, steps_saved
+from avssl.training.checkpoints import steps_saved
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
 from flashclick import Recipe, write
@@ -56,10 +55,8 @@ def mixed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "videos.parquet"
 
 
-def test_killed_and_resumed_with_workers_and_in_two_processes_it_gives_the_same_weights(
-    mixed: Path, tmp_path: Path
-) -> None:
-    whole, killed, double = (tmp_path / name for name in ("whole", "killed", "double"))
+def test_killed_and_resumed_with_workers_it_gives_the_same_weights(mixed: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(mixed, whole, "--data.workers=0")
     expected = outcome(whole / "rotnet")
 
@@ -73,11 +70,4 @@ def test_killed_and_resumed_with_workers_and_in_two_processes_it_gives_the_same_
     assert " 0 of 8 steps done" not in run(mixed, killed, "--data.workers=2")
     assert outcome(killed / "rotnet") == expected
 
-    two = ("--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.strategy=ddp")
-    run(mixed, double, "--data.workers=1", *two)
-    one, other = (
-        torch.load(latest(runs / "rotnet" / "checkpoints"), weights_only=True)["state_dict"] for runs in (whole, double)
-    )
-    for name, tensor in one.items():
-        assert torch.allclose(tensor, other[name], atol=1e-6), name
     assert not list(tmp_path.glob("*/*/quarantine*"))
