@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -207,14 +207,16 @@ def _labelled(videos: Manifest, rows: Sequence[int], place: str) -> list[list[st
 def check_apart(folds: Folds, videos: Manifest) -> Folds:
     """Refuse folds that test on training videos, like `check_folds`, but without labels."""
     contents = [None if content and ":" in content else content for content in videos.column("content").to_pylist()]
-    same = ((videos.paths(), "are of one file"), (contents, "have the same content"))  # a prefix: no proof of equality
+    paths = videos.paths()
+    same = ((paths, "are of one file"), (contents, "have the same content"))  # a prefix: no proof of equality
+    itself = [*zip(paths, videos.column("start").to_pylist(), strict=True)]
     duplicates: set[tuple[str, str]] = set()
     for fold in folds.folds:
         if not fold.train or not fold.test:
             raise ValueError(f"split {fold.name}: {len(fold.train)} training and {len(fold.test)} test videos")
-        if twice := sorted({*fold.train} & {*fold.test}):
-            why = f"{_name(videos, twice[0])} is on both sides ({len(twice)} such videos)"
-            raise ValueError(f"split {fold.name}: {why}. Correct the lists")
+        if twice := _shared(fold, itself):
+            why = f"{_name(videos, twice[0][0])} is on both sides ({len(twice)} such videos)"
+            raise ValueError(f"split {fold.name}: {why}. Put it on one side")
         shared = _shared(fold, folds.groups)
         if folds.official:
             duplicates |= {(_name(videos, first), _name(videos, second)) for first, second in shared}
@@ -244,7 +246,7 @@ def _name(videos: Manifest, row: int) -> str:
     return f"{one.paths()[0]}{seconds}"
 
 
-def _shared(fold: Fold, values: Sequence[str | Path | None]) -> list[tuple[int, int]]:
+def _shared(fold: Fold, values: Sequence[Any]) -> list[tuple[int, int]]:
     """Return pairs of a training and a test video with the same value."""
     first = {values[index]: index for index in fold.train if values[index] is not None}
     return [(first[values[index]], index) for index in fold.test if values[index] in first]

@@ -322,7 +322,7 @@ def test_segments_of_one_file_are_never_on_both_sides():
     members = segments([("x.tar", 0.0, 2.0, "x", "g"), ("x.tar", 0.0, 2.0, "y", "h")]).to_rows()
     same = [{**row, "member": name} for row, name in zip(members, ("1.mp4", "2.mp4"), strict=True)]
     check_folds(folds, Manifest.from_rows(same))
-    with pytest.raises(ValueError, match=r"x\.tar/1\.mp4 .* are of one file"):
+    with pytest.raises(ValueError, match=r"x\.tar/1\.mp4 .* is on both sides"):
         check_folds(folds, Manifest.from_rows([{**row, "member": "1.mp4"} for row in same]))
 
 
