@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import tempfile
@@ -14,41 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, hash_rows
+from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, Facts
 from avssl.runtime.files import growing
 
 PLAIN = pa.schema([(field.name, pa.string() if pa.types.is_dictionary(field.type) else field.type) for field in SCHEMA])
 CODED = [field.name for field in SCHEMA if pa.types.is_dictionary(field.type)]
-
-
-class Facts:
-    """Sums up a manifest, part by part: number of usable rows, classes, fingerprint.
-
-    Attributes:
-        ordered: no usable row comes after a rejected one.
-    """
-
-    def __init__(self, stored: dict[str, Any] | None = None) -> None:
-        self._stored = stored or {}
-        self._classes, self._digest = set(self._stored.get("classes", ())), hashlib.sha256()
-        self.usable, self.rows, self.ordered = 0, 0, True
-
-    def add(self, part: pa.Table) -> None:
-        """Take the next rows."""
-        ok = pc.equal(part.column("status"), "ok")
-        usable = pc.sum(ok).as_py() or 0
-        first = pc.sum(ok.slice(0, usable)).as_py() or 0
-        self.ordered &= first == usable and (not usable or self.usable == self.rows)
-        used = part.slice(0, usable)
-        for chunk in used.column("labels").chunks:
-            self._classes.update(chunk.flatten().unique().to_pylist())
-        hash_rows(self._digest, used)
-        self.usable, self.rows = self.usable + usable, self.rows + len(part)
-
-    def to_json(self) -> bytes:
-        """Return what is stored with the table."""
-        mine = {"usable": self.usable, "classes": sorted(self._classes), "fingerprint": self._digest.hexdigest()}
-        return json.dumps({**self._stored, **mine}).encode()
 
 
 def convert(path: Path, file: IO[bytes]) -> bool:

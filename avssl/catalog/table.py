@@ -239,15 +239,40 @@ def canonical(table: pa.Table, source: Path) -> pa.Table:
     if pc.sum(ok.slice(0, usable)).as_py() not in (usable, None):
         table = pa.concat_tables([table.filter(ok), table.filter(pc.invert(ok))])
     table = table.unify_dictionaries()
-    used = table.slice(0, usable)
-    shown = (chunk.flatten().unique() for chunk in used.column("labels").chunks)
-    facts = {
-        **stored,
-        "usable": usable,
-        "classes": sorted({*stored.get("classes", []), *(name for names in shown for name in names.to_pylist())}),
-        "fingerprint": fingerprint(used),
-    }
-    return table.replace_schema_metadata({b"avssl": json.dumps(facts).encode()})
+    facts = Facts(stored)
+    for start in range(0, len(table), ROWS_TOGETHER):
+        facts.add(table.slice(start, ROWS_TOGETHER))
+    return table.replace_schema_metadata({b"avssl": facts.to_json()})
+
+
+class Facts:
+    """Sums up a manifest, part by part: number of usable rows, classes, fingerprint.
+
+    Attributes:
+        ordered: no usable row comes after a rejected one.
+    """
+
+    def __init__(self, stored: dict[str, Any] | None = None) -> None:
+        self._stored = stored or {}
+        self._classes, self._digest = set(self._stored.get("classes", ())), hashlib.sha256()
+        self.usable, self.rows, self.ordered = 0, 0, True
+
+    def add(self, part: pa.Table) -> None:
+        """Take the next rows."""
+        ok = pc.equal(part.column("status"), "ok")
+        usable = pc.sum(ok).as_py() or 0
+        first = pc.sum(ok.slice(0, usable)).as_py() or 0
+        self.ordered &= first == usable and (not usable or self.usable == self.rows)
+        used = part.slice(0, usable)
+        for chunk in used.column("labels").chunks:
+            self._classes.update(chunk.flatten().unique().to_pylist())
+        hash_rows(self._digest, used)
+        self.usable, self.rows = self.usable + usable, self.rows + len(part)
+
+    def to_json(self) -> bytes:
+        """Return what is stored with the table."""
+        mine = {"usable": self.usable, "classes": sorted(self._classes), "fingerprint": self._digest.hexdigest()}
+        return json.dumps({**self._stored, **mine}).encode()
 
 
 def fingerprint(table: pa.Table) -> str:
