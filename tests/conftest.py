@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from avssl.catalog.index import build_index
+from avssl.media import stores
 from avssl.synthetic import GROUP, VIEW, World, write_world
 
 
@@ -34,6 +35,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def own_stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No store is known but those that the test names, and caches and settings lie in its folder."""
+    monkeypatch.setattr(stores, "_current", [])
+    monkeypatch.delenv(stores.ENVIRONMENT, raising=False)
+    for name in ("CONFIG", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
+    yield
+    os.environ.pop(stores.ENVIRONMENT, None)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,20 +17,12 @@ from avssl.avsync.sources import Source, scan
 from avssl.catalog.index import build_index, open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import measure
-from avssl.media import open_video, probe, stores
+from avssl.media import open_video, probe
 from avssl.media.source import SourceError
 from avssl.media.stores import Store, name_stores
 from avssl.synthetic.clapper import write_clapper
 
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setattr(stores, "_current", [])
-    monkeypatch.delenv(stores.ENVIRONMENT, raising=False)
-    for name in ("CONFIG", "CACHE"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
-    yield
-    os.environ.pop(stores.ENVIRONMENT, None)
+pytestmark = pytest.mark.usefixtures("own_stores")
 
 
 @pytest.fixture(scope="module")

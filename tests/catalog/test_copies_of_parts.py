@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Span, measure
 from avssl.cli.prepare import parse_size
-from avssl.media import open_video, probe, stores
+from avssl.media import open_video, probe
 from avssl.media.source import Source, SourceError
 from avssl.media.stores import Store, name_stores
 from avssl.media.window import whole
@@ -36,14 +34,7 @@ RATE = 16000
 SPANS: list[Span] = [(0.0, 0.8), (0.8, 1.79), (0.8, 1.79), (1.8, 2.4)]
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setattr(stores, "_current", [])
-    monkeypatch.delenv(stores.ENVIRONMENT, raising=False)
-    for name in ("CONFIG", "CACHE"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
-    yield
-    os.environ.pop(stores.ENVIRONMENT, None)
+pytestmark = pytest.mark.usefixtures("own_stores")
 
 
 @pytest.fixture(scope="module")

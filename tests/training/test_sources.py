@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tarfile
 from functools import partial
@@ -15,7 +14,6 @@ from avssl.catalog.index import build_index
 from avssl.catalog.manifest import Manifest
 from avssl.data import Augment
 from avssl.encoders import R3D, VGG, load_encoder, weights_hash
-from avssl.media import stores
 from avssl.media.source import SourceError
 from avssl.methods import AVTS
 from avssl.training import Data, pretrain
@@ -26,13 +24,7 @@ from servers import RangeServer, serving, serving_s3
 STEPS = 5
 
 
-@pytest.fixture(autouse=True)
-def _no_stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(stores, "_current", [])
-    monkeypatch.delenv(stores.ENVIRONMENT, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    yield
-    os.environ.pop(stores.ENVIRONMENT, None)
+pytestmark = pytest.mark.usefixtures("own_stores")
 
 
 def trained(root: str | Path, runs: Path, workers: int = 0, steps: int = STEPS, **data: object) -> str:
