@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 from torch import nn
 from torch.nn import functional as F
 
-from avssl.catalog.index import open_manifest
+from avssl.catalog.index import build_index
 from avssl.data.dataset import ClipDataset, collate
 from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Squash
@@ -27,6 +27,7 @@ from avssl.methods.losses import (
 )
 from avssl.methods.momentum import MomentumCopy, momentum_schedule, unbiased_statistics
 from avssl.methods.temporal.tcn import Moments, kendall, relations
+from avssl.synthetic import GROUP, VIEW, World, write_world
 
 
 def test_a_copy_is_first_the_mean_of_all_weights_and_then_their_moving_average():
@@ -306,13 +307,15 @@ def test_alignment_and_order_are_one_for_a_clock_and_a_half_for_a_stopped_one():
     assert (out["aligned"] < out["chance/aligned"]).all()  # always the first frame is worse than a random one
 
 
-def test_two_cameras_are_not_aligned_by_their_pixels(views):
+def test_two_cameras_are_not_aligned_by_their_pixels(tmp_path):
     """Shortcut: if nearest pixels were aligned, there would be nothing to learn."""
-    dataset = ClipDataset(open_manifest(views), Moments(12, 0.2, 0.0, 0.0, views=2), Squash(16))
-    clips = collate([dataset[0, index] for index in range(16)])[0]
-    frames = clips.video.float().flatten(3)  # [16, 2, 12, 768]
+    root = write_world(World(videos=64, seconds=3.0, size=64, views=2), tmp_path)  # a few scenes differ too much
+    views = build_index(root, tmp_path / "videos.parquet", group=GROUP, view=VIEW, motion=False)
+    dataset = ClipDataset(views, Moments(12, 0.2, 0.0, 0.0, views=2), Squash(16))
+    clips = collate([dataset[0, index] for index in range(64)])[0]
+    frames = clips.video.float().flatten(3)  # [64, 2, 12, 768]
     nearest = squared_distances(frames[:, 0], frames[:, 1]).argmin(2)
     order = kendall(clips.times[:, 0], clips.times[:, 1].gather(1, nearest))
     same = squared_distances(frames[:, 0], frames[:, 0] + torch.randn_like(frames[:, 0])).argmin(2)
     assert kendall(clips.times[:, 0], clips.times[:, 0].gather(1, same)).mean() > 0.9  # as with a single camera
-    assert order.mean() < 0.45  # 0.32 ± 0.04 over six draws
+    assert order.mean() < 0.3
