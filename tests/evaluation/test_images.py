@@ -288,4 +288,4 @@ def test_one_command_prints_the_table_and_refuses_in_one_line(folders, tmp_path,
     assert "linear_stage4" in printed
     assert "results.json" in printed.replace("\n", "")
     assert call(folders[0], folders[0]) == 2
-    assert re.match(r"error: split test: group .* is on both sides", capsys.readouterr().err)
+    assert re.match(r"error: split test: .*/blue/0.png is on both sides", capsys.readouterr().err)
