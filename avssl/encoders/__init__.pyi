@@ -14,6 +14,7 @@ from .export import weights_hash as weights_hash
 from .fused import Fused as Fused
 from .inference import for_inference as for_inference
 from .lstm import FrameLSTM as FrameLSTM
+from .tokens import TokenEncoder as TokenEncoder
 from .video import MC3 as MC3
 from .video import R3D as R3D
 from .video import RMC as RMC

@@ -13,13 +13,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avssl.encoders.base import Encoder
+from avssl.encoders.tokens import TokenEncoder
 
 HEAD = 64  # channels per attention head, if the width allows it
 GAIN = 4  # scale of frame differences, which are smaller than frames, relative to the position code
 
 
-class ViT(Encoder):
+class ViT(TokenEncoder):
     """Transformer over tubelets of the clip; D is ``width``, T' = T / tubelet, H' = H / patch.
 
     Position codes are sines and cosines of a token's position in time, height and width, computed for the clip at
@@ -49,32 +49,11 @@ class ViT(Encoder):
         self.embed.apply(_initialise)
         self.blocks = Blocks(width, depth)
 
-    def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
-        t, h, w = self.grid(clips)
-        tokens = self.encode(self.patches(clips), self.positions(clips))
-        return rearrange(tokens, "b (t h w) d -> b d t h w", t=t, h=h, w=w)
+    def grid(self, clips: Tensor) -> tuple[int, int, int]:  # noqa: D102
+        return super().grid(clips[:, self.differences :])
 
-    def grid(self, clips: Tensor) -> tuple[int, int, int]:
-        """Return the number of tokens of a clip ``[B, T, 3, H, W]`` in time, height and width: (T', H', W')."""
-        frames = clips.shape[1] - self.differences
-        return frames // self.tubelet, clips.shape[3] // self.patch, clips.shape[4] // self.patch
-
-    def patches(self, clips: Tensor) -> Tensor:
-        """Split clips ``[B, T, 3, H, W]`` (float, normalised) into ``[B, L, P]``; `pixels` is the inverse.
-
-        There are L = T' H' W' tokens, time first, of P = tubelet * patch * patch * 3 values, channel last.
-        """
-        self.check_clips(clips)
-        t, h, w = self.grid(clips)
-        seen = GAIN * clips.diff(dim=1) if self.differences else clips
-        whole = seen[:, : t * self.tubelet, :, : h * self.patch, : w * self.patch]
-        sizes = {"f": self.tubelet, "p": self.patch, "q": self.patch}
-        return rearrange(whole, "b (t f) c (h p) (w q) -> b (t h w) (f p q c)", **sizes)
-
-    def pixels(self, patches: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """Reassemble `patches` ``[B, L, P]`` into clips ``[B, T' tubelet, 3, H' patch, W' patch]``."""
-        sizes = {"t": grid[0], "h": grid[1], "w": grid[2], "f": self.tubelet, "p": self.patch, "q": self.patch}
-        return rearrange(patches, "b (t h w) (f p q c) -> b (t f) c (h p) (w q)", **sizes)
+    def seen(self, clips: Tensor) -> Tensor:  # noqa: D102
+        return GAIN * clips.diff(dim=1) if self.differences else clips
 
     def positions(self, clips: Tensor) -> Tensor:
         """Return each token's position code ``[L, D]``, see `space_time_code`."""

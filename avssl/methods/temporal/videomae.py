@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.encoders.vit import Blocks, ViT, space_time_code
+from avssl.encoders import TokenEncoder
+from avssl.encoders.vit import Blocks, space_time_code
 from avssl.methods.base import Method, measured
 from avssl.methods.losses import identification_accuracy, squared_distances
 from avssl.pixels import denormalise
@@ -41,10 +42,15 @@ class VideoMAE(Method):
         masked: share of the places that are masked (0.9).
     """
 
-    encoder: ViT
+    encoder: TokenEncoder
 
     def __init__(
-        self, encoder: ViT, sampler: RandomClips | None = None, hidden: int = 384, depth: int = 4, masked: float = 0.9
+        self,
+        encoder: TokenEncoder,
+        sampler: RandomClips | None = None,
+        hidden: int = 384,
+        depth: int = 4,
+        masked: float = 0.9,
     ) -> None:
         super().__init__(encoder, sampler or RandomClips(1, 16, 0.16))
         self.masked, self.caption = masked, f"{masked:.0%} hidden"

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.encoders.vit import Blocks, ViT, space_time_code
+from avssl.encoders import TokenEncoder
+from avssl.encoders.vit import Blocks, space_time_code
 from avssl.methods.base import Method, measured
 from avssl.methods.losses import identification_accuracy
 from avssl.methods.momentum import MomentumCopy
@@ -45,12 +46,12 @@ class VJEPA(Method):
         momentum: initial momentum (0.998).
     """
 
-    encoder: ViT
+    encoder: TokenEncoder
     caption = "features behind blocks"
 
     def __init__(
         self,
-        encoder: ViT,
+        encoder: TokenEncoder,
         sampler: RandomClips | None = None,
         hidden: int = 384,
         depth: int = 12,
