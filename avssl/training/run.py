@@ -26,7 +26,8 @@ from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, lates
 from avssl.training.data import Data, Loaders
 from avssl.training.loggers import Forwarding
 from avssl.training.logs import MetricsCSV, progress, quiet_lightning
-from avssl.training.module import HeldOut, Measured, OptimizerFactory, Pretraining, Schedule, held_out, statistics
+from avssl.training.measuring import HeldOut, Measured, held_out
+from avssl.training.module import OptimizerFactory, Pretraining, Schedule, statistics
 from avssl.training.probe import OnlineProbe
 
 RANGES = {  # of the arguments of `pretrain`
