@@ -76,7 +76,11 @@ class ViT(TokenEncoder):
     ) -> None:
         config: dict[str, Any] = {"width": width, "depth": depth, "patch": patch, "tubelet": tubelet}
         config["differences"] = differences
-        later = {"heads": (heads, None), "mlp": (mlp, None), "positions": (positions, "sine")}
+        later: dict[str, tuple[Any, Any]] = {
+            "heads": (heads, None),
+            "mlp": (mlp, None),
+            "positions": (positions, "sine"),
+        }
         later |= {"table": (list(table), [8, 14, 14]), "drop_path": (drop_path, 0.0), "key_bias": (key_bias, True)}
         later |= {"class_token": (class_token, False), "causal": (causal, False)}
         # what is at its default is left out, so that exports from before these options keep their hash
