@@ -108,7 +108,7 @@ def test_open_gates_change_nothing_and_others_scale_each_channel_by_the_whole_cl
             if name in gates and name.endswith("bias"):
                 parameter.fill_(50.0)
     torch.testing.assert_close(gated.maps(clips), plain.maps(clips))
-    with pytest.raises(ValueError, match="gated=True.*not torchvision's"):
+    with pytest.raises(ValueError, match=r"gated=True.*not torchvision's"), torch.device("meta"):
         S3D(gated=True).torchvision_state_dict()
 
 
