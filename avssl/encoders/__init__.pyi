@@ -4,6 +4,7 @@ from .audio import Waveform as Waveform
 from .base import AudioEncoder as AudioEncoder
 from .base import Encoder as Encoder
 from .base import FrameEncoder as FrameEncoder
+from .c3d import C3D as C3D
 from .channels import GreyResNet as GreyResNet
 from .channels import SplitResNet as SplitResNet
 from .export import load_audio_encoder as load_audio_encoder
@@ -14,6 +15,12 @@ from .export import weights_hash as weights_hash
 from .fused import Fused as Fused
 from .inference import for_inference as for_inference
 from .lstm import FrameLSTM as FrameLSTM
+from .residual import C2DR50 as C2DR50
+from .residual import I3DR50 as I3DR50
+from .residual import R3D50 as R3D50
+from .residual import R2Plus1D10 as R2Plus1D10
+from .residual import ResNet2D3D as ResNet2D3D
+from .residual import SlowR50 as SlowR50
 from .tokens import TokenEncoder as TokenEncoder
 from .video import MC3 as MC3
 from .video import R3D as R3D

@@ -7,82 +7,24 @@ every layer; depth, kernels and strides stay the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torchvision
 from einops import rearrange
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
-from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18, s3d
+from torchvision.models.video import s3d
 from torchvision.models.video.resnet import BasicBlock as BasicBlock3d
-from torchvision.models.video.resnet import BasicStem, Conv3DNoTemporal, Conv3DSimple
+from torchvision.models.video.resnet import BasicStem, Conv2Plus1D, Conv3DNoTemporal, Conv3DSimple, R2Plus1dStem
 from torchvision.models.video.resnet import VideoResNet as TorchvisionVideoResNet
+from torchvision.models.video.s3d import SepInceptionBlock3D
 
-from avssl.encoders.base import Encoder, FrameEncoder
-from avssl.encoders.conv import Conv2d, Conv3d
+from avssl.encoders.base import FrameEncoder
+from avssl.encoders.conv import Conv3d
+from avssl.encoders.scaled import FULL_WIDTH, NORMS, Norm, TorchvisionEncoder
 
-FULL_WIDTH = 64  # channels of the first layer of each of torchvision's networks here
-CONVS = (nn.Conv2d, nn.Conv3d)
-NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
-Norm = Literal["batch", "layer"]
-
-
-class TorchvisionEncoder(Encoder):
-    """A torchvision network without its classifier.
-
-    Args:
-        constructor: torchvision's constructor, called without weights.
-        expansion: num_features / width.
-        width: channels of the first layer, a positive multiple of 8; 64 is torchvision's network.
-        config: see `Exportable`.
-        norm: see `ResNet`.
-    """
-
-    net: Any  # torchvision's module, whose children are reached by torchvision's names
-    classifier: ClassVar[str] = "fc"
-    he_init: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        constructor: Callable[[], nn.Module],
-        expansion: int,
-        width: int,
-        config: Mapping[str, Any],
-        norm: Norm = "batch",
-    ) -> None:
-        if width <= 0 or width % 8:
-            raise ValueError(f"{type(self).__name__}: width must be a positive multiple of 8, got {width}")
-        super().__init__(num_features=expansion * width, config=config)
-        with torch.device("meta"):  # only shapes: no memory, no random numbers
-            plan = constructor()
-        delattr(plan, self.classifier)
-        self.net = _build(plan, width, self.he_init, norm)
-
-    def torchvision_state_dict(self) -> dict[str, Tensor]:
-        """Return the weights, without the classifier, for torchvision's ``load_state_dict(..., strict=False)``."""
-        self._check_full_width()
-        return {name: tensor.detach().contiguous().clone() for name, tensor in self.net.state_dict().items()}
-
-    def load_torchvision(self, state: Mapping[str, Tensor]) -> None:
-        """Load the weights of torchvision's network, ``torchvision_model.state_dict()``, except for its classifier.
-
-        Raises:
-            ValueError: if the width is not torchvision's.
-            RuntimeError: if a tensor is missing, unexpected or of the wrong shape; lists each.
-        """
-        self._check_full_width()
-        kept = {name: tensor for name, tensor in state.items() if not name.startswith(f"{self.classifier}.")}
-        self.net.load_state_dict(kept, strict=True)
-
-    def _check_full_width(self) -> None:
-        norm = self.config.get("norm", "batch")
-        if self.config["width"] != FULL_WIDTH or norm != "batch":
-            raise ValueError(
-                f"{type(self).__name__}(width={self.config['width']}) with {norm} normalisation is not torchvision's "
-                f"network: only width={FULL_WIDTH} with batch normalisation shares its weights"
-            )
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # by depth, of the four stages
 
 
 class ResNet(FrameEncoder, TorchvisionEncoder):
@@ -168,14 +110,27 @@ class VideoResNet(TorchvisionEncoder):
         differences: take the T - 1 differences between consecutive frames as input: "residual frames" (Tao, Wang,
             Yamasaki: Rethinking Motion Representation, 2020), which reveal little of scene and clothes and from which
             motion is learnt much sooner on small collections.
+        depth: 18; 34; or 10, one block per stage (R3D of this depth is that of VCOP: Xu et al., CVPR 2019).
+            torchvision publishes networks of 18.
     """
 
-    constructor: ClassVar[Callable[[], nn.Module]]
+    convolutions: ClassVar[tuple[type[nn.Module], ...]]
+    stem: ClassVar[type[nn.Module]] = BasicStem
 
-    def __init__(self, width: int = FULL_WIDTH, differences: bool = False) -> None:
-        super().__init__(type(self).constructor, 8, width, config={"width": width, "differences": differences})
+    def __init__(self, width: int = FULL_WIDTH, differences: bool = False, depth: int = 18) -> None:
+        if depth not in BLOCKS:
+            raise ValueError(f"{type(self).__name__}: depth must be one of {sorted(BLOCKS)}, got {depth}")
+        config = {"width": width, "differences": differences}
+        if depth != 18:  # left out otherwise, so that exports from before this option keep their hash
+            config["depth"] = depth
+        super().__init__(lambda: type(self).constructor(depth), 8, width, config)
         self.differences = differences
         self.min_clip = (1 + differences, 1, 1)
+
+    @classmethod
+    def constructor(cls, depth: int = 18) -> nn.Module:
+        """Return torchvision's network."""
+        return TorchvisionVideoResNet(BasicBlock3d, cls.convolutions, list(BLOCKS[depth]), cls.stem)
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         net = self.net
@@ -190,21 +145,25 @@ class VideoResNet(TorchvisionEncoder):
 
 
 class R3D(VideoResNet):
-    """R3D-18 (Tran et al., CVPR 2018): 3 x 3 x 3 convolutions. See `VideoResNet`."""
+    """R3D (Tran et al., CVPR 2018): 3 x 3 x 3 convolutions. See `VideoResNet`."""
 
-    constructor = staticmethod(r3d_18)
+    convolutions = (Conv3DSimple,) * 4
 
 
 class R2Plus1D(VideoResNet):
-    """R(2+1)D-18 (Tran et al., CVPR 2018): each 3D convolution as a spatial and a temporal one. See `VideoResNet`."""
+    """R(2+1)D (Tran et al., CVPR 2018): each 3D convolution as a spatial and a temporal one. See `VideoResNet`.
 
-    constructor = staticmethod(r2plus1d_18)
+    VCOP and others train a network of 10 layers whose factors differ from torchvision's: `R2Plus1D10`.
+    """
+
+    convolutions = (Conv2Plus1D,) * 4
+    stem = R2Plus1dStem
 
 
 class MC3(VideoResNet):
-    """MC3-18 (Tran et al., CVPR 2018): 3D convolutions in the first two stages, 2D above. See `VideoResNet`."""
+    """MC3 (Tran et al., CVPR 2018): 3D convolutions in stem and first stage, 2D above. See `VideoResNet`."""
 
-    constructor = staticmethod(mc3_18)
+    convolutions = (Conv3DSimple, *(Conv3DNoTemporal,) * 3)
 
 
 class RMC(VideoResNet):
@@ -212,15 +171,22 @@ class RMC(VideoResNet):
 
     After rMC3 (Tran et al., CVPR 2018, section 3) and the top-heavy networks of Xie et al. (ECCV 2018), with two
     changes: the stem is 3D, and there is one residual block per stage, 10 layers in all. A training step costs less
-    than half of R3D's. It has no counterpart in torchvision; at width 64 its weights fit `RMC.constructor` only. See
-    `VideoResNet`.
+    than half of R3D's. It has no counterpart in torchvision; at width 64 its weights fit `RMC.constructor` only.
+
+    Args:
+        width: see `VideoResNet`.
+        differences: see `VideoResNet`.
     """
 
-    @staticmethod
-    def constructor() -> nn.Module:
+    convolutions = (Conv3DNoTemporal, *(Conv3DSimple,) * 3)
+
+    def __init__(self, width: int = FULL_WIDTH, differences: bool = False) -> None:
+        super().__init__(width, differences)
+
+    @classmethod
+    def constructor(cls, depth: int = 10) -> nn.Module:
         """Return torchvision's network of these blocks."""
-        stages = [Conv3DNoTemporal, Conv3DSimple, Conv3DSimple, Conv3DSimple]
-        return TorchvisionVideoResNet(BasicBlock3d, stages, [1, 1, 1, 1], BasicStem)
+        return super().constructor(10)
 
 
 class S3D(TorchvisionEncoder):
@@ -228,45 +194,36 @@ class S3D(TorchvisionEncoder):
 
     Args:
         width: channels of the first layer; 64 is torchvision's network, 16 suits a CPU.
+        gated: scale channels by what the whole clip shows, after each of the four branches of a block (S3D-G: section
+            4.4, `Gate`). torchvision has no such network.
     """
 
     classifier = "classifier"
     he_init = False
     min_clip = (5, 17, 17)
 
-    def __init__(self, width: int = FULL_WIDTH) -> None:
-        super().__init__(s3d, 16, width, config={"width": width})
+    def __init__(self, width: int = FULL_WIDTH, gated: bool = False) -> None:
+        config: dict[str, int] = {"width": width}
+        if gated:  # left out otherwise, so that exports from before this option keep their hash
+            config["gated"] = gated
+        super().__init__(s3d, 16, width, config)
+        for block in self.net.modules() if gated else ():
+            if isinstance(block, SepInceptionBlock3D):
+                for branch in (block.branch0, block.branch1, block.branch2, block.branch3):
+                    norms = [layer for layer in branch.modules() if isinstance(layer, NORMS)]
+                    branch.append(Gate(norms[-1].num_features))
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         self.check_clips(clips)
         return self.net.features(clips.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))
 
 
-def _build(plan: nn.Module, width: int, he_init: bool, norm: Norm) -> nn.Module:
-    """Allocate torchvision's network ``plan``, on the meta device, at ``width / 64`` of its channels.
+class Gate(nn.Linear):
+    """Scale each channel by a sigmoid of a linear map of all channels' means (Xie et al., ECCV 2018, section 4.4)."""
 
-    Its containers are kept, its convolutions and norms replaced. ``he_init`` is the normal fan-out initialisation of
-    torchvision's residual networks instead of torch's default; the norm ``"layer"`` is a group norm of one group.
-    """
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
 
-    def scaled(channels: int) -> int:
-        return channels if channels == 3 else max(1, round(channels * width / FULL_WIDTH))
-
-    for name, layer in list(plan.named_modules()):
-        new: nn.Module
-        if isinstance(layer, CONVS):
-            conv: type[nn.Module] = Conv2d if isinstance(layer, nn.Conv2d) else Conv3d
-            shape = (scaled(layer.in_channels), scaled(layer.out_channels), layer.kernel_size)
-            new = conv(*shape, stride=layer.stride, padding=layer.padding, bias=layer.bias is not None)
-            if he_init:
-                nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
-        elif isinstance(layer, NORMS) and norm == "layer":
-            new = nn.GroupNorm(1, scaled(layer.num_features), eps=layer.eps)
-        elif isinstance(layer, NORMS):
-            new = type(layer)(scaled(layer.num_features), eps=layer.eps, momentum=layer.momentum)
-        else:
-            continue
-        parent, _, child = name.rpartition(".")
-        setattr(plan.get_submodule(parent), child, new)
-    flat = any(isinstance(layer, nn.Conv2d) for layer in plan.modules())
-    return plan.to(memory_format=torch.channels_last if flat else torch.channels_last_3d)
+    def forward(self, input: Tensor) -> Tensor:
+        """Map ``[B, C, T, H, W]`` to the same shape."""
+        return input * super().forward(input.mean((2, 3, 4))).sigmoid()[:, :, None, None, None]
