@@ -54,7 +54,7 @@ class HuggingFace(TokenEncoder):
         self.net = self.family.load(path, online) if path is not None else self.family.new(self.config["config"])
         self.register_buffer("places", self.family.fixed(self.net), persistent=False)
         if path is not None:
-            self.card = pixel_statistics(path, online, offset=kind == "vivit")
+            self.card.update(pixel_statistics(path, online, offset=kind == "vivit"))
             self.card |= {"size": list(self.family.size), "source": {"library": "transformers", "name": kind}}
 
     def positions(self, clips: Tensor) -> Tensor:
@@ -244,7 +244,7 @@ class TimeSformer(Family):
         needed, got = (self.frames, *self.size), (clips.shape[1], *clips.shape[3:])
         if got != needed:
             raise ValueError(
-                f"HuggingFace: this timesformer takes clips of {needed} (frames, height, width), got {got}"
+                f"HuggingFace: timesformer takes clips of {needed} (frames, height, width) only, got {got}"
             )
         tokens = net(clips).last_hidden_state[:, 1:]
         t, h, w = self.grid

@@ -116,9 +116,7 @@ def pixel_statistics(path: str, online: bool, offset: bool = False) -> dict[str,
     """
     settings = read_preprocessor(path, online)
     if not settings:
-        print(
-            f"note: {path} has no {PREPROCESSORS[0]}: pixels are normalised by ImageNet's statistics", file=sys.stderr
-        )
+        print(f"note: {path} has no {PREPROCESSORS[0]}: ImageNet's statistics normalise its pixels", file=sys.stderr)
         return dict(IMAGENET)
     scale = 255 * settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 255.0
     shift = float(settings.get("offset", offset) and settings.get("do_rescale", True))

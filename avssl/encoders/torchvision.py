@@ -32,8 +32,8 @@ class Torchvision(Encoder):
     """A video network of torchvision, its own module without the classifier.
 
     The card holds the mean, standard deviation and size by which torchvision prepares pixels for the weights that it
-    publishes of this network; training and evaluation normalise by them. Weights are read from a local file, e.g. one of
-    https://docs.pytorch.org/vision/stable/models.html#video-classification, and nothing is downloaded.
+    publishes of this network; training and evaluation normalise by them. Weights are read from a local file, e.g. one
+    of https://docs.pytorch.org/vision/stable/models.html#video-classification, and nothing is downloaded.
 
     The maps of MViT are those of its tokens without the class token. mvit_v1_b has position codes for clips of 16 x 224
     x 224 only; the others take clips of any size.
@@ -63,16 +63,9 @@ class Torchvision(Encoder):
         if weights is not None:
             fit(net, read_weights(weights), weights, [prefix])
         prepared = torchvision.models.get_model_weights(name).DEFAULT.transforms()
-        self.card = {
-            "mean": list(prepared.mean),
-            "std": list(prepared.std),
-            "size": list(prepared.crop_size),
-            "source": {
-                "library": "torchvision",
-                "name": name,
-                "weights": None if weights is None else Path(weights).name,
-            },
-        }
+        source = {"library": "torchvision", "name": name, "weights": None if weights is None else Path(weights).name}
+        mean, std, size = list(prepared.mean), list(prepared.std), list(prepared.crop_size)
+        self.card = {"mean": mean, "std": std, "size": size, "source": source}
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         self.check_clips(clips)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -106,24 +107,13 @@ def make_convolutions_safe(network: nn.Module) -> None:
     for name, layer in list(network.named_modules()):
         if not isinstance(layer, nn.Conv2d | nn.Conv3d) or isinstance(layer, Conv2d | Conv3d):
             continue
-        if (
-            layer.groups > 1
-            or layer.padding_mode != "zeros"
-            or isinstance(layer.padding, str)
-            or not any(layer.padding)
-        ):
+        if layer.groups > 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
             continue
-        kind: type[nn.Module] = Conv2d if isinstance(layer, nn.Conv2d) else Conv3d
-        with torch.device("meta"):
-            safe = kind(
-                layer.in_channels,
-                layer.out_channels,
-                layer.kernel_size,
-                stride=layer.stride,
-                padding=layer.padding,
-                dilation=layer.dilation,
-                bias=layer.bias is not None,
-            )
-        safe.weight, safe.bias = layer.weight, layer.bias
-        parent, _, child = name.rpartition(".")
-        setattr(network.get_submodule(parent), child, safe)
+        if any(layer.padding):
+            kind: Any = Conv2d if isinstance(layer, nn.Conv2d) else Conv3d
+            shape = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+            with torch.device("meta"):
+                safe = kind(*shape, dilation=layer.dilation, bias=layer.bias is not None)
+            safe.weight, safe.bias = layer.weight, layer.bias
+            parent, _, child = name.rpartition(".")
+            setattr(network.get_submodule(parent), child, safe)

@@ -80,11 +80,8 @@ def test_maps_are_the_last_hidden_state(saved: dict[str, Path], kind: str, tmp_p
     if kind == "timesformer":  # its tokens are ordered by place first
         expected = expected.unflatten(1, (16, 4)).transpose(1, 2).flatten(1, 2)
     torch.testing.assert_close(tokens(encoder.maps(clips())), expected, atol=1e-5, rtol=1e-5)
-    assert (encoder.card["mean"], encoder.card["std"], encoder.card["size"]) == (
-        [0.5, 0.4, 0.3],
-        [0.3, 0.2, 0.1],
-        [16] * 2,
-    )
+    card = encoder.card
+    assert (card["mean"], card["std"], card["size"]) == ([0.5, 0.4, 0.3], [0.3, 0.2, 0.1], [16, 16])
     base.load_state_dict(encoder.original_state_dict(), strict=kind != "vjepa2")
 
     loaded = load_encoder(save_encoder(encoder, tmp_path, encoder.card))  # without the folder that it came from
@@ -164,13 +161,9 @@ def test_pixel_statistics_of_preprocessors(tmp_path: Path, capsys: pytest.Captur
     assert "ImageNet's statistics" in capsys.readouterr().err
     pixels = torch.rand(3)
     for offset in (1, 0):  # as ViViT's processor does it
-        settings = {
-            "rescale_factor": 1 / 127.5,
-            "offset": bool(offset),
-            "image_mean": [0.5] * 3,
-            "image_std": [0.25] * 3,
-        }
+        settings = {"rescale_factor": 1 / 127.5, "offset": bool(offset), "image_mean": [0.5] * 3}
+        settings["image_std"] = [0.225] * 3
         (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
         found = pixel_statistics(str(tmp_path), online=False)
         ours = (pixels - torch.tensor(found["mean"])) / torch.tensor(found["std"])
-        torch.testing.assert_close(ours, (255 * pixels / 127.5 - offset - 0.5) / 0.25)
+        torch.testing.assert_close(ours, (255 * pixels / 127.5 - offset - 0.5) / 0.225)
