@@ -116,9 +116,12 @@ def build(plan: Mapping[str, Any], kind: type[Kind], where: str | Path = "a plan
     return found(**current_arguments(found, plan["config"]))
 
 
-def read_card(path: str | Path) -> dict[str, Any]:
-    """Read the card of an export without building the encoder; path and errors as in `load_encoder`."""
-    weights = _find(path)
+def read_card(path: str | Path, name: str = "encoder") -> dict[str, Any]:
+    """Read the card of an export without building the encoder; path and errors as in `load_encoder`.
+
+    ``name`` is the folder of the network in a run's: ``encoder`` or ``audio_encoder``.
+    """
+    weights = _find(path, name)
     return _card_of(_open(weights), weights)
 
 

@@ -24,6 +24,7 @@ from avssl.runtime.locks import only_user
 from avssl.runtime.workers import keep_memory
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
 from avssl.training.data import Data, Loaders
+from avssl.training.lineage import lineage
 from avssl.training.loggers import Forwarding
 from avssl.training.logs import MetricsCSV, progress, quiet_lightning
 from avssl.training.measuring import HeldOut, Measured, held_out
@@ -169,6 +170,7 @@ def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path) -> He
     card = {"run": name, "method": type(method).__name__, "steps": loaders.steps, "seed": module.seed}
     mean, std = statistics(method.encoder)
     card |= {"data": loaders.datasets.videos.fingerprint, "mean": mean, "std": std, "size": (size, size)}
+    card |= lineage(method.encoder, loaders.datasets.held_out)
     for part, network in method.exports().items():
         save_encoder(network, folder / part, card)
     metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
