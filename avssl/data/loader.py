@@ -77,9 +77,13 @@ class Steps:
 class InOrder:
     """Batches of an evaluation: every video in order, with the interface of `Steps`.
 
+    The batches are the same for any number of processes, each of which takes every ``world``-th. All load equally many,
+    so that their networks may share work: one that has run out loads the last batch again, see `numbers`.
+
     Args:
         rounds: number of visits to each video, each with new draws.
-        start: first batch.
+        start: first of this process's batches.
+        chosen: the videos to visit, in this order; all if None.
         videos, batch_size, rank, world: as in `Steps`.
     """
 
@@ -89,16 +93,32 @@ class InOrder:
     start: int = 0
     rank: int = 0
     world: int = 1
+    chosen: tuple[int, ...] | None = None
+
+    @property
+    def visited(self) -> int:
+        """Number of videos visited in a round."""
+        return self.videos if self.chosen is None else len(self.chosen)
+
+    @property
+    def numbers(self) -> range:
+        """Return this process's batches by their place among all; those from ``total`` on repeat the last."""
+        return range(self.rank + self.start * self.world, -(-self.total // self.world) * self.world, self.world)
+
+    @property
+    def total(self) -> int:
+        """Number of batches of all processes."""
+        return -(-self.visited * self.rounds // self.batch_size)
 
     def __len__(self) -> int:
-        own = len(range(self.rank, self.videos * self.rounds, self.world))
-        return -(-own // max(1, self.batch_size // self.world)) - self.start
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        own = range(self.rank, self.videos * self.rounds, self.world)
-        size = max(1, self.batch_size // self.world)
-        for begin in range(self.start * size, len(own), size):
-            yield [divmod(place, self.videos) for place in own[begin : begin + size]]
+        for number in self.numbers:
+            begin = min(number, self.total - 1) * self.batch_size
+            places = range(begin, min(begin + self.batch_size, self.visited * self.rounds))
+            visits = (divmod(place, self.visited) for place in places)
+            yield [(turn, place if self.chosen is None else self.chosen[place]) for turn, place in visits]
 
 
 class _Fetched(Dataset[Any]):

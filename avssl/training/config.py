@@ -30,7 +30,7 @@ from avssl.training.run import RANGES, TRAINER_RANGES, pretrain, sole_writer
 
 FREE = (  # keys that a resumed run may change
     *("trainer", "data.workers", "data.timeout", "data.rounds", "data.changed", "data.stores", "data.cache"),
-    *("measure_every", "checkpoint_minutes", "probe", "logger"),
+    *("measure_every", "measure_videos", "measure_share", "checkpoint_minutes", "probe", "logger"),
 )
 OURS = {  # arguments of Lightning's Trainer that `pretrain` decides
     *("logger", "callbacks", "plugins", "enable_checkpointing", "enable_model_summary", "default_root_dir"),

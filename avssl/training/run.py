@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from avssl.encoders import save_encoder
+from avssl.encoders import Encoder, save_encoder
 from avssl.evaluation.protocol import Protocol
 from avssl.methods import Method
 from avssl.runtime.checks import check_ranges
@@ -27,14 +27,18 @@ from avssl.training.data import Data, Loaders
 from avssl.training.lineage import lineage
 from avssl.training.loggers import Forwarding
 from avssl.training.logs import MetricsCSV, progress, quiet_lightning
-from avssl.training.measuring import HeldOut, Measured, held_out
+from avssl.training.measuring import HeldOut, Measured, affordable, affordable_at_end, held_out
 from avssl.training.module import OptimizerFactory, Pretraining, Schedule, statistics
 from avssl.training.probe import OnlineProbe
+from avssl.training.sharding import class_of, whole
+from avssl.training.syncnorm import SyncNorms
 
 RANGES = {  # of the arguments of `pretrain`
     "seed": "[0, 18446744073709551615]",  # torch's
     "warmup": "[0, 1]",
     "measure_every": "[1, inf)",
+    "measure_videos": "[2, inf)",
+    "measure_share": "[0, 1]",
     "checkpoint_minutes": "[0, inf]",
 }
 TRAINER_RANGES = {"max_steps": "[1, inf)", "log_every_n_steps": "[1, inf)"}
@@ -45,28 +49,31 @@ class Metrics(L.Callback):
 
     ``train/<metric>`` and ``val/<metric>`` are the method's, ``val/collapse/*`` those of `avssl.evaluation.collapse`,
     ``probe/top1`` or ``probe/mAP`` the online probe's; ``every`` is the number of steps between measurements on
-    held-out videos. It comes before `Checkpointing`, so that all steps in a checkpoint are logged.
+    ``videos`` held-out videos. It comes before `Checkpointing`, so that all steps in a checkpoint are logged.
     """
 
-    def __init__(self, loaders: Loaders, every: int, probe: OnlineProbe | None) -> None:
-        self.loaders, self.every, self.probe = loaders, every, probe
+    def __init__(self, loaders: Loaders, every: int, videos: int, probe: OnlineProbe | None) -> None:
+        self.loaders, self.every, self.videos, self.probe = loaders, every, videos, probe
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Measure and log on the first rank; the others wait at the next step."""
+        """Measure on all ranks, and log on the first; the others wait for its probe at the next step."""
         assert isinstance(pl_module, Pretraining)
         step = trainer.global_step
+        values: dict[str, float] = {}
+        measured, encoder = None, None
+        if step % self.every == 0 and step < trainer.max_steps:
+            measured = held_out(pl_module, self.loaders.measuring(1, self.videos))
+            encoder = None if self.probe is None else whole(pl_module.method.encoder)
         if not trainer.is_global_zero:
             return
-        values: dict[str, float] = {}
         if step % trainer.log_every_n_steps == 0 or step == trainer.max_steps:
             values |= {f"train/{name}": value.item() for name, value in pl_module.latest.items()}
             values["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        if step % self.every == 0 and step < trainer.max_steps:
-            measured = held_out(pl_module, self.loaders.measuring(rounds=1))
+        if measured is not None:
             values |= {f"val/{name}": value.mean for name, value in measured.metrics.items()}
             values |= {f"val/collapse/{name}": value for name, value in measured.collapse.items()}
-            if self.probe is not None:
-                values[f"probe/{self.probe.metric}"] = self.probe(pl_module.method.encoder, pl_module.device)
+        if self.probe is not None and isinstance(encoder, Encoder):
+            values[f"probe/{self.probe.metric}"] = self.probe(encoder.to(pl_module.device), pl_module.device)
         for logger in trainer.loggers if values else []:
             logger.log_metrics(values, step)
 
@@ -81,6 +88,8 @@ def pretrain(
     warmup: float = 0.05,
     seed: int = 0,
     measure_every: int = 200,
+    measure_videos: int | None = None,
+    measure_share: float = 0.02,
     checkpoint_minutes: float = 2.0,
     runs: str = "runs",
     probe: Protocol | None = None,
@@ -99,6 +108,10 @@ def pretrain(
         warmup: share of the steps over which the learning rate rises.
         seed: seed of the weights, of the order of the videos and of all other random draws.
         measure_every: steps between measurements on held-out videos.
+        measure_videos: held-out videos, chosen by the seed, in each of these; by default all of up to 256, and of more
+            as many as are ``measure_share`` of the videos that are trained on between two, but at least 128.
+        measure_share: share of a run that may be spent on measuring. It also bounds the last measurement, which has at
+            least 1024 videos if so many are held out.
         checkpoint_minutes: minutes between checkpoints.
         runs: folder of all runs.
         probe: labelled videos for an online linear probe at the same steps, as a config of ``avssl evaluate``. It never
@@ -127,14 +140,17 @@ def pretrain(
         told = progress()
         others = Forwarding(logger if isinstance(logger, list) else [logger] if logger else [], folder)
         checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
-        metrics = Metrics(loaders, measure_every, None if probe is None else OnlineProbe(probe, method.encoder))
+        between, most = measure_every * data.batch_size, len(loaders.datasets.held_out)
+        some = min(most, measure_videos) if measure_videos else affordable(most, between, measure_share)
+        most = affordable_at_end(most, loaders.steps * data.batch_size, measure_share, data.rounds)
+        metrics = Metrics(loaders, measure_every, some, None if probe is None else OnlineProbe(probe, method.encoder))
         engine = L.Trainer(
             **{"log_every_n_steps": 10, **trainer, "precision": precision(trainer.get("precision", "auto"))},
             max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
             limit_val_batches=0,
             use_distributed_sampler=False,
             default_root_dir=folder,
-            plugins=[VerifiedCheckpoints()],
+            plugins=[VerifiedCheckpoints(), *([SyncNorms()] if trainer.get("sync_batchnorm") else [])],
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=told["enable_progress_bar"],
@@ -149,11 +165,14 @@ def pretrain(
             print(f"{name}: {loaders.datasets}; {step} of {engine.max_steps} steps done", flush=True)
             others.begin(step)
         engine.fit(module, loaders, ckpt_path=checkpoint)
-        if not engine.is_global_zero:
+        module.to(engine.strategy.root_device)
+        measured = finish(name, module, loaders, folder, most)
+        if measured is None:
             return {}
-        measured = finish(name, module, loaders, folder)
         report(name, measured.metrics, folder, time.monotonic() - began)
         words = ", ".join(f"{what} {value:.3g}" for what, value in measured.collapse.items())
+        if measured.videos < measured.of:
+            print(f"measured over {measured.videos} of {measured.of} held-out videos (measure_share)", flush=True)
         print(f"embedding of held-out videos ({method.encoder.num_features} features): {words}", flush=True)
         return measured.metrics
 
@@ -163,18 +182,24 @@ def sole_writer(folder: Path) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if rank_zero_only.rank else only_user(folder)
 
 
-def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path) -> HeldOut:
-    """Measure a trained method on held-out videos; write the result and the trained networks into the run's folder."""
-    measured = held_out(module, loaders.measuring(loaders.data.rounds))
+def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path, most: int) -> HeldOut | None:
+    """Measure a trained method on ``most`` held-out videos; write the result and the networks into the run's folder.
+
+    All ranks must call it; only the first writes, and gets the result.
+    """
+    measured = held_out(module, loaders.measuring(loaders.data.rounds, most))
     size, method = loaders.data.transform.size, module.method
-    card = {"run": name, "method": type(method).__name__, "steps": loaders.steps, "seed": module.seed}
+    card = {"run": name, "method": class_of(method).__name__, "steps": loaders.steps, "seed": module.seed}
     mean, std = statistics(method.encoder)
     card |= {"data": loaders.datasets.videos.fingerprint, "mean": mean, "std": std, "size": (size, size)}
     card |= lineage(method.encoder, loaders.datasets.held_out)
     for part, network in method.exports().items():
-        save_encoder(network, folder / part, card)
-    metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
-    write_text(folder / "held_out.json", json.dumps({"metrics": metrics, "collapse": measured.collapse}, indent=1))
+        if (complete := whole(network)) is not None:
+            save_encoder(complete, folder / part, card)
+    if measured is not None:
+        metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
+        result = {**measured._asdict(), "metrics": metrics}
+        write_text(folder / "held_out.json", json.dumps(result, indent=1))
     return measured
 
 
