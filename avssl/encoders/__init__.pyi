@@ -22,8 +22,10 @@ from .residual import R3D50 as R3D50
 from .residual import R2Plus1D10 as R2Plus1D10
 from .residual import ResNet2D3D as ResNet2D3D
 from .residual import SlowR50 as SlowR50
+from .timm import Timm as Timm
 from .tokens import TokenEncoder as TokenEncoder
 from .torchvision import Torchvision as Torchvision
+from .trained import Avssl as Avssl
 from .video import MC3 as MC3
 from .video import R3D as R3D
 from .video import RMC as RMC
