@@ -12,9 +12,11 @@ from .export import read_card as read_card
 from .export import save_encoder as save_encoder
 from .export import weights_hash as weights_hash
 from .fused import Fused as Fused
+from .huggingface import HuggingFace as HuggingFace
 from .inference import for_inference as for_inference
 from .lstm import FrameLSTM as FrameLSTM
 from .tokens import TokenEncoder as TokenEncoder
+from .torchvision import Torchvision as Torchvision
 from .video import MC3 as MC3
 from .video import R3D as R3D
 from .video import RMC as RMC
