@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from avssl.encoders.base import Encoder
 from avssl.encoders.exchange import Shape
+from avssl.encoders.huggingface import FAMILIES, HuggingFace
+from avssl.encoders.huggingface_files import build_config, transformers
 from avssl.encoders.vit import ViT
 from avssl.runtime.files import write_text
 
@@ -29,12 +31,13 @@ PROCESSORS = {  # entry and class of what prepares pixels, by the kind of networ
     "vivit": ("image_processor_type", "VivitImageProcessor"),
     "vjepa2": ("video_processor_type", "VJEPA2VideoProcessor"),
 }
+NEW = ("predictor.", "pooler.")  # parts of transformers' models that an encoder has not
 KINDS = {"sequence": "videomae", "rotary": "vjepa2"}  # network of transformers, by the positions of a `ViT`
 
 
 def obstacle(encoder: Encoder) -> str | None:
     """Return what keeps an encoder from being a network of transformers; None if it is one."""
-    if hasattr(encoder, "original_state_dict") and hasattr(encoder, "model_type"):
+    if isinstance(encoder, HuggingFace):
         return None
     if not isinstance(encoder, ViT):
         return "transformers has no such network"
@@ -53,7 +56,7 @@ def write(encoder: Encoder, folder: Path, shape: Shape) -> list[Path]:
     model, kind = model_of(encoder, shape)
     with quiet():
         model.save_pretrained(folder)
-    height, width = encoder.card["size"]
+    height, width = encoder.family.size if isinstance(encoder, HuggingFace) else shape[1:]
     entry, processor = PROCESSORS[kind]
     prepared = {entry: processor, "do_rescale": True, "rescale_factor": 1 / 255, "offset": False, "do_normalize": True}
     prepared |= {"image_mean": list(encoder.card["mean"]), "image_std": list(encoder.card["std"])}
@@ -67,35 +70,25 @@ def write(encoder: Encoder, folder: Path, shape: Shape) -> list[Path]:
 def model_of(encoder: Encoder, shape: Shape) -> tuple[Any, str]:
     """Return transformers' model with the encoder's weights, in eval mode, and its kind.
 
-    V-JEPA 2's model has a predictor too, which an encoder has not: it is a new one, without blocks if the encoder is
-    ours.
+    V-JEPA 2's model has a predictor too, and ViViT's a pooler. An encoder has neither, so theirs are new, without
+    effect on the last hidden state; the predictor has no blocks if the encoder is ours.
     """
-    library = transformers()
-    if isinstance(encoder, ViT):
-        kind = KINDS[encoder.config["positions"]]
-        config = library.AutoConfig.for_model(kind, **architecture(encoder, kind, shape))
-        weights = renamed(encoder, kind)
+    if isinstance(encoder, HuggingFace):
+        kind, weights = encoder.model_type, encoder.original_state_dict()
+        config = build_config(encoder.config["config"])
     else:
-        original: Any = encoder
-        kind, weights = original.model_type, original.original_state_dict()
-        config = library.AutoConfig.for_model(**encoder.config["config"])
-    build, options = CLASSES[kind](library)
+        assert isinstance(encoder, ViT)
+        kind = KINDS[encoder.config["positions"]]
+        weights = renamed(encoder, kind)
+        config = build_config({"model_type": kind, **architecture(encoder, kind, shape)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build(config, **options)
+        model = getattr(transformers(), FAMILIES[kind].model)(config)
     missing, unexpected = model.load_state_dict(weights, strict=False)
-    wrong = [name for name in missing if not name.startswith("predictor.")] + list(unexpected)
+    wrong = [name for name in missing if not name.startswith(NEW)] + list(unexpected)
     if wrong:
         raise ValueError(f"{type(encoder).__name__}: transformers' {kind} has other weights: {', '.join(wrong)}")
     return model.eval(), kind
-
-
-CLASSES: dict[str, Any] = {  # transformers' class with its options
-    "videomae": lambda library: (library.VideoMAEModel, {}),
-    "vjepa2": lambda library: (library.VJEPA2Model, {}),
-    "vivit": lambda library: (library.VivitModel, {"add_pooling_layer": False}),
-    "timesformer": lambda library: (library.TimesformerModel, {}),
-}
 
 
 def architecture(encoder: ViT, kind: str, shape: Shape) -> dict[str, Any]:
@@ -162,19 +155,6 @@ def biases(block: Any) -> tuple[Tensor, Tensor, Tensor]:
         return query, key, value
     query, value = block.qv_bias
     return query, torch.zeros_like(query), value
-
-
-def transformers() -> Any:
-    """Return the library.
-
-    Raises:
-        ImportError: if it isn't installed; names the extra.
-    """
-    try:
-        import transformers
-    except ImportError as error:
-        raise ImportError(f"{error}. Export for huggingface needs the extra: pip install 'avssl[hf]'") from error
-    return transformers
 
 
 @contextlib.contextmanager
