@@ -26,16 +26,18 @@ from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, lates
 from avssl.training.data import Data, Loaders
 from avssl.training.loggers import Forwarding
 from avssl.training.logs import MetricsCSV, progress, quiet_lightning
-from avssl.training.module import HeldOut, Measured, OptimizerFactory, Pretraining, Schedule, held_out, statistics
+from avssl.training.module import HeldOut, Measured, OptimizerFactory, Pretraining, held_out, statistics
 from avssl.training.probe import OnlineProbe
+from avssl.training.recipe import PLAIN, Recipe
+from avssl.training.schedules import UNSET, Length, Schedule, check_length, run_steps
 
 RANGES = {  # of the arguments of `pretrain`
     "seed": "[0, 18446744073709551615]",  # torch's
-    "warmup": "[0, 1]",
+    "epochs": "(0, inf)",
     "measure_every": "[1, inf)",
     "checkpoint_minutes": "[0, inf]",
 }
-TRAINER_RANGES = {"max_steps": "[1, inf)", "log_every_n_steps": "[1, inf)"}
+TRAINER_RANGES = {"log_every_n_steps": "[1, inf)"}
 
 
 class Metrics(L.Callback):
@@ -49,16 +51,21 @@ class Metrics(L.Callback):
     def __init__(self, loaders: Loaders, every: int, probe: OnlineProbe | None) -> None:
         self.loaders, self.every, self.probe = loaders, every, probe
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Measure and log on the first rank; the others wait at the next step."""
         assert isinstance(pl_module, Pretraining)
         step = trainer.global_step
-        if not trainer.is_global_zero:
+        if not (trainer.is_global_zero and pl_module.ends_step(batch_idx)):
             return
         values: dict[str, float] = {}
         if step % trainer.log_every_n_steps == 0 or step == trainer.max_steps:
-            values |= {f"train/{name}": value.item() for name, value in pl_module.latest.items()}
-            values["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+            pl_module.losses.read()
+            latest = {name: value.item() for name, value in pl_module.latest.items()}
+            pl_module.shown = {name: value for name, value in latest.items() if "/" not in name}
+            values |= {f"train/{name}": value for name, value in latest.items()}
+            values |= _rates(trainer.optimizers[0].param_groups, pl_module.recipe)
         if step % self.every == 0 and step < trainer.max_steps:
             measured = held_out(pl_module, self.loaders.measuring(rounds=1))
             values |= {f"val/{name}": value.mean for name, value in measured.metrics.items()}
@@ -69,6 +76,14 @@ class Metrics(L.Callback):
             logger.log_metrics(values, step)
 
 
+def _rates(groups: list[dict[str, Any]], recipe: Recipe) -> dict[str, float]:
+    """Return the highest learning rate of all groups, and the weight decay if it changes."""
+    rates = {"lr": max(group["lr"] for group in groups)}
+    if recipe.decay_end is not None:
+        rates["weight_decay"] = max(group["weight_decay"] for group in groups)
+    return rates
+
+
 def pretrain(
     name: str,
     method: Method,
@@ -76,8 +91,10 @@ def pretrain(
     optimizer: OptimizerFactory,
     trainer: dict[str, Any],
     schedule: Schedule = "cosine",
-    warmup: float = 0.05,
+    warmup: Length = 0.05,
     seed: int = 0,
+    epochs: float | None = None,
+    recipe: Recipe = PLAIN,
     measure_every: int = 200,
     checkpoint_minutes: float = 2.0,
     runs: str = "runs",
@@ -91,11 +108,16 @@ def pretrain(
         method: the pretext task.
         data: the videos, and how they are read.
         optimizer: factory of the optimiser; in a config, its class and arguments.
-        trainer: arguments of Lightning's Trainer. ``max_steps``, the length of the run, must be given; ``precision`` is
-            ``auto`` unless given: bfloat16 autocast if the hardware has it.
-        schedule: schedule of the learning rate, cosine or constant.
-        warmup: share of the steps over which the learning rate rises.
+        trainer: arguments of Lightning's Trainer. ``max_steps`` is the length of the run unless ``epochs`` is given;
+            ``precision`` is ``auto`` unless given: bfloat16 autocast if the hardware has it.
+        schedule: schedule of the learning rate after the warm-up: along half a cosine or linearly down to
+            ``recipe.lr_end``, in steps at ``recipe.lr_steps``, or constant.
+        warmup: share of the run over which the learning rate rises, or a number of epochs or steps (``40 epochs``,
+            ``12000 steps``).
         seed: seed of the weights, of the order of the videos and of all other random draws.
+        epochs: length of the run in passes over the videos, instead of ``trainer.max_steps``. An epoch is cut into full
+            batches and leaves out the remainder.
+        recipe: details of the learning rate, weight decay, averages and memory.
         measure_every: steps between measurements on held-out videos.
         checkpoint_minutes: minutes between checkpoints.
         runs: folder of all runs.
@@ -113,13 +135,15 @@ def pretrain(
     """
     check_ranges("", locals(), **RANGES)
     check_ranges("trainer", trainer, **TRAINER_RANGES)
+    check_length("warmup", warmup)
     began = time.monotonic()
     folder = Path(runs) / name
     with sole_writer(folder):
         checkpoint = latest(folder / "checkpoints")
         step = int(checkpoint.stem[5:]) if checkpoint else 0
-        loaders = Loaders(data, method, trainer["max_steps"], seed, folder, begun=step > 0)
-        module = Pretraining(method, optimizer, schedule, warmup, seed)
+        loaders = Loaders(data, method, 0, seed, folder, step > 0, recipe.accumulate)
+        loaders.steps = run_steps(trainer.get("max_steps", UNSET), epochs, loaders.per_epoch)
+        module = Pretraining(method, optimizer, schedule, warmup, seed, recipe, data.batch_size, loaders.per_epoch)
         quiet_lightning()
         keep_memory()
         told = progress()
@@ -127,7 +151,10 @@ def pretrain(
         checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
         metrics = Metrics(loaders, measure_every, None if probe is None else OnlineProbe(probe, method.encoder))
         engine = L.Trainer(
-            **{"log_every_n_steps": 10, **trainer, "precision": precision(trainer.get("precision", "auto"))},
+            **{
+                **{"log_every_n_steps": 10, **trainer, "precision": precision(trainer.get("precision", "auto"))},
+                **{"max_steps": loaders.steps, "accumulate_grad_batches": recipe.accumulate},
+            },
             max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
             limit_val_batches=0,
             use_distributed_sampler=False,
@@ -168,8 +195,11 @@ def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path) -> He
     card = {"run": name, "method": type(method).__name__, "steps": loaders.steps, "seed": module.seed}
     mean, std = statistics(method.encoder)
     card |= {"data": loaders.datasets.videos.fingerprint, "mean": mean, "std": std, "size": (size, size)}
+    averages = {} if module.average is None else module.average.networks
     for part, network in method.exports().items():
-        save_encoder(network, folder / part, card)
+        if part in averages:
+            save_encoder(averages[part], folder / part, {**card, "average": module.recipe.average})
+        save_encoder(network, folder / (f"{part}_raw" if part in averages else part), card)
     metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
     write_text(folder / "held_out.json", json.dumps({"metrics": metrics, "collapse": measured.collapse}, indent=1))
     return measured
