@@ -87,7 +87,7 @@ def test_all_views_show_the_same_seconds():
     assert times.shape == (4, 6)
     assert torch.equal(times, times[:1].expand(4, -1))
     torch.testing.assert_close(times.diff(dim=1), torch.full((4, 5), 0.25).double())
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(ValueError, match="clips is 1"):
         SameClip(1)
 
 

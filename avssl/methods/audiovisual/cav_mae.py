@@ -23,6 +23,7 @@ from avssl.methods.audiovisual.streams import AudioVisualMethod, common_span
 from avssl.methods.base import measured
 from avssl.methods.distributed import gather
 from avssl.methods.losses import inner_products, nearer
+from avssl.runtime.checks import check_ranges
 
 EPSILON = 1e-6  # added to the variance of a patch
 
@@ -36,6 +37,9 @@ class FrameAndSound:
     """
 
     sound: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_ranges("FrameAndSound", self, sound="(0, inf)")
 
     @property
     def heard(self) -> float:
@@ -136,6 +140,7 @@ class CAVMAE(AudioVisualMethod):
             raise ValueError(f"CAVMAE: widths must be equal, got {width} and {audio_encoder.num_features}")
         if not 0 < joint < min(depths):
             raise ValueError(f"CAVMAE: joint must be from 1 to below the encoders' depths {depths}, got {joint}")
+        check_ranges("CAVMAE", {"masked": masked, "temperature": temperature}, masked="[0, 1)", temperature="(0, inf)")
         self.joint, self.masked, self.contrast, self.temperature = joint, masked, contrast, temperature
         self.both = Blocks(width, joint)
         for number, block in enumerate(encoder.blocks.layers[-joint:]):

@@ -22,6 +22,7 @@ from avssl.methods.base import Method, measured
 from avssl.methods.losses import identification_accuracy, squared_distances
 from avssl.methods.sigreg import sigreg
 from avssl.pixels import denormalise
+from avssl.runtime.checks import check_ranges
 
 ASPECT = (3 / 4, 4 / 3)  # width over height of a local view's crop
 
@@ -43,8 +44,7 @@ class SameClip:
     motion_weighted: bool = False
 
     def __post_init__(self) -> None:
-        if self.clips < 2:
-            raise ValueError(f"SameClip.clips must be at least 2, a whole clip and a part of it; got {self.clips}")
+        check_ranges("SameClip", self, clips="[2, inf)", num_frames="[1, inf)", step="(0, inf)")
 
     @property
     def seconds(self) -> float:
@@ -100,8 +100,8 @@ class LeVJEPA(Method):
         directions: int = 1024,
     ) -> None:
         super().__init__(encoder, sampler or SameClip())
-        if not 0 <= dropped < 1:
-            raise ValueError(f"LeVJEPA: dropped must be at least 0 and below 1, got {dropped}")
+        given = {"dropped": dropped, "local_size": local_size, "local_scale": local_scale}
+        check_ranges("LeVJEPA", given, dropped="[0, 1)", local_size="[1, inf)", local_scale="(0, 1]")
         self.weight, self.dropped, self.directions = weight, dropped, directions
         self.local_size, self.local_scale = local_size, local_scale
         self.head = nn.Sequential(

@@ -22,6 +22,7 @@ from avssl.methods.distributed import gather
 from avssl.methods.losses import inner_products, nearer, retrieval_accuracy
 from avssl.methods.momentum import MomentumCopy
 from avssl.methods.queue import KeyQueue
+from avssl.runtime.checks import check_ranges
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class RelativePaces:
     motion_weighted: bool = False
 
     def __post_init__(self) -> None:
+        check_ranges("RelativePaces", self, num_frames="[2, inf)", step="(0, inf)", paces="(0, inf)")
         if len(self.paces) < 2 or list(self.paces) != sorted(set(self.paces)):
             raise ValueError(f"RelativePaces.paces: expected at least two, rising, got {list(self.paces)}")
 
@@ -123,8 +125,9 @@ class RSPNet(Method):
         keys, keys_motion = keys.unflatten(0, (-1, 2)), keys_motion.unflatten(0, (-1, 2))  # [B, 2, out]
 
         similarity = (query_motion[:, None] * keys_motion).sum(2) / self.temperature  # [B, 2]
+        one, two = similarity.unbind(1)
         first = own_pace_first(clips.times)  # [B]
-        own, other = (torch.where(yes, *similarity.unbind(1)) for yes in (first, ~first))  # [B] each
+        own, other = torch.where(first, one, two), torch.where(first, two, one)
         loss = self.motion * (self.margin + other - own).relu().mean()
 
         older = self.queue.similarities(query)  # [B, queue]
