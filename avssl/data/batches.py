@@ -1,0 +1,103 @@
+"""Which items each step of a run reads: a function of (seed, step) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from avssl.runtime.seeds import key
+
+
+def videos_before(step: int, batch_size: int, world: int) -> int:
+    """Return how many videos all ranks together read before a step, so that each reads equally many in every step.
+
+    If ``world`` ranks can't share a batch evenly, steps have the multiple of ``world`` below or above ``batch_size``,
+    and ``batch_size`` on average: a loss that compares the items of all ranks needs equally many of each, and so does
+    DDP's gradient, the mean over ranks.
+    """
+    return world * (step * batch_size // world)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Batches of a run: for each step, the (epoch, index) of each of this rank's items.
+
+    Every epoch is a new permutation of the videos, cut into full batches; an epoch leaves out the remainder.
+
+    Args:
+        videos: number of videos.
+        batch_size: videos per batch, over all ranks; on average if they can't share it evenly (`videos_before`).
+        stop: number of steps of the whole run.
+        start: first step.
+        seed: seed of the permutations.
+        rank: number of this process, which takes every ``world``-th item of each batch.
+        world: number of processes.
+
+    Raises:
+        ValueError: if there are fewer videos than a batch needs, or fewer videos in a batch than ranks.
+    """
+
+    videos: int
+    batch_size: int
+    stop: int
+    start: int = 0
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.videos < self.batch_size:
+            raise ValueError(f"there are only {self.videos} videos: lower data.batch_size={self.batch_size}")
+        if self.batch_size < self.world:
+            raise ValueError(
+                f"data.batch_size={self.batch_size} is less than one video for each of {self.world} processes"
+            )
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def per_epoch(self) -> int:
+        """Number of steps of an epoch."""
+        return self.videos // self.batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order, shuffled = torch.empty(0), -1
+        for step in range(self.start, self.stop):
+            epoch, batch = divmod(step, self.per_epoch)
+            if epoch != shuffled:
+                order = torch.randperm(self.videos, generator=torch.Generator().manual_seed(key(self.seed, epoch)))
+                shuffled = epoch
+            begin, end = (videos_before(number, self.batch_size, self.world) for number in (batch, batch + 1))
+            chosen = order[begin:end][self.rank :: self.world]
+            yield [(epoch, index) for index in chosen.tolist()]
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Batches of an evaluation: every video in order, with the interface of `Steps`.
+
+    Args:
+        rounds: number of visits to each video, each with new draws.
+        start: first batch.
+        videos, batch_size, rank, world: as in `Steps`.
+    """
+
+    videos: int
+    batch_size: int
+    rounds: int = 1
+    start: int = 0
+    rank: int = 0
+    world: int = 1
+
+    def __len__(self) -> int:
+        own = len(range(self.rank, self.videos * self.rounds, self.world))
+        return -(-own // max(1, self.batch_size // self.world)) - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        own = range(self.rank, self.videos * self.rounds, self.world)
+        size = max(1, self.batch_size // self.world)
+        for begin in range(self.start * size, len(own), size):
+            yield [divmod(place, self.videos) for place in own[begin : begin + size]]
