@@ -166,7 +166,10 @@ def test_blur_is_that_of_torchvision():
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_are_those_of_torchvision(name):
-    frames, value = pictures(2, 3, 40, 48), {"Posterize": 2.0, "Solarize": 100.0, "Rotate": 15.0, "SolarizeAdd": 60.0}.get(name, 0.25)
+    frames, value = (
+        pictures(2, 3, 40, 48),
+        {"Posterize": 2.0, "Solarize": 100.0, "Rotate": 15.0, "SolarizeAdd": 60.0}.get(name, 0.25),
+    )
     value = 1.5 if name in ("Color", "Contrast", "Brightness", "Sharpness") else value
     bilinear = {"interpolation": v2.InterpolationMode.BILINEAR, "fill": [114.0]}
 
