@@ -34,9 +34,10 @@ class Steps:
         seed: seed of the permutations.
         rank: number of this process, which takes every ``world``-th item of each batch.
         world: number of processes.
+        accumulate: consecutive batches of which a step is made; none of these spans two epochs.
 
     Raises:
-        ValueError: if there are fewer videos than a batch needs, or fewer videos in a batch than ranks.
+        ValueError: if there are fewer videos than a step needs, or fewer videos in a batch than ranks.
     """
 
     videos: int
@@ -46,10 +47,12 @@ class Steps:
     seed: int = 0
     rank: int = 0
     world: int = 1
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
-        if self.videos < self.batch_size:
-            raise ValueError(f"there are only {self.videos} videos: lower data.batch_size={self.batch_size}")
+        if self.videos < self.batch_size * self.accumulate:
+            times = f" or recipe.accumulate={self.accumulate}" if self.accumulate > 1 else ""
+            raise ValueError(f"there are only {self.videos} videos: lower data.batch_size={self.batch_size}{times}")
         if self.batch_size < self.world:
             raise ValueError(
                 f"data.batch_size={self.batch_size} is less than one video for each of {self.world} processes"
@@ -58,15 +61,11 @@ class Steps:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    @property
-    def per_epoch(self) -> int:
-        """Number of steps of an epoch."""
-        return self.videos // self.batch_size
-
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        per_epoch = self.videos // (self.batch_size * self.accumulate) * self.accumulate
         order, shuffled = torch.empty(0), -1
         for step in range(self.start, self.stop):
-            epoch, batch = divmod(step, self.per_epoch)
+            epoch, batch = divmod(step, per_epoch)
             if epoch != shuffled:
                 order = torch.randperm(self.videos, generator=torch.Generator().manual_seed(key(self.seed, epoch)))
                 shuffled = epoch

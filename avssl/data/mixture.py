@@ -68,11 +68,6 @@ class Mixture:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    @property
-    def per_epoch(self) -> int:
-        """Number of steps of an epoch, at least 1."""
-        return max(1, sum(map(len, self.collections)) // self.batch_size)
-
     @cached_property
     def _read(self) -> np.ndarray:
         """How many items of each collection are read before each step, ``[stop + 1, collections]``."""

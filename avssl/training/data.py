@@ -49,10 +49,13 @@ class Datasets:
     mixed: tuple[np.ndarray, ...] = ()
     weights: tuple[float, ...] = ()
 
-    def batches(self, batch_size: int, stop: int, seed: int, rank: int = 0, world: int = 1) -> Steps | Mixture:
-        """Return one rank's share of the batches of a run of ``stop`` steps."""
-        common = {"batch_size": batch_size, "stop": stop, "seed": seed, "rank": rank, "world": world}
-        return Mixture(self.mixed, self.weights, **common) if self.mixed else Steps(len(self.training), **common)
+    def batches(
+        self, batch_size: int, stop: int, seed: int, rank: int = 0, world: int = 1, accumulate: int = 1
+    ) -> Steps | Mixture:
+        """Return one rank's share of the ``stop`` batches of a run, of which ``accumulate`` make a step."""
+        if self.mixed:
+            return Mixture(self.mixed, self.weights, batch_size, stop, 0, seed, rank, world)
+        return Steps(len(self.training), batch_size, stop, 0, seed, rank, world, accumulate)
 
     def __str__(self) -> str:
         dropped = self.training.dropped + self.held_out.dropped
@@ -228,21 +231,35 @@ def parts(videos: Manifest, held_out: np.ndarray) -> tuple[Manifest, Manifest]:
 
 
 class Loaders(L.LightningDataModule):
-    """The batches of a run of ``steps`` steps, of which some are done if it is ``begun``.
+    """The batches of a run of ``steps`` steps, ``accumulate`` for each; some are done if it is ``begun``.
 
     Its ``folder`` records unreadable files, and keeps the split.
     """
 
-    def __init__(self, data: Data, method: Method, steps: int, seed: int, folder: Path, begun: bool = False) -> None:
+    def __init__(
+        self,
+        data: Data,
+        method: Method,
+        steps: int,
+        seed: int,
+        folder: Path,
+        begun: bool = False,
+        accumulate: int = 1,
+    ) -> None:
         super().__init__()
-        self.data, self.steps, self.seed, self.folder = data, steps, seed, folder
+        self.data, self.steps, self.seed, self.folder, self.accumulate = data, steps, seed, folder, accumulate
         self.datasets = data.datasets(method, seed, folder if begun else None)
+
+    @property
+    def per_epoch(self) -> int:
+        """The number of steps in an epoch."""
+        return len(self.datasets.training) // (self.data.batch_size * self.accumulate)
 
     def train_dataloader(self) -> ClipLoader:
         """Return this rank's share of every batch of the run."""
         assert self.trainer is not None
-        rank, world = self.trainer.global_rank, self.trainer.world_size
-        batches = self.datasets.batches(self.data.batch_size, self.steps, self.seed, rank, world)
+        rank, world, passes = self.trainer.global_rank, self.trainer.world_size, self.accumulate
+        batches = self.datasets.batches(self.data.batch_size, self.steps * passes, self.seed, rank, world, passes)
         return self._loader(self.datasets.training, batches, f"quarantine.rank{rank}.jsonl")
 
     def on_after_batch_transfer(self, batch: Clips, dataloader_idx: int) -> Clips:
