@@ -128,6 +128,7 @@ class Data:
             ClipDataset(part, *common, seed + side, self.short, self.backend, labelled)
             for side, (part, labelled) in enumerate(zip(parts(videos, kept.held_out), shares, strict=True))
         )
+        method.check(training, measured)
         return Datasets(training, measured, videos, kept)
 
     def split(self, videos: Manifest, run: Path | None = None) -> RunSplit:
