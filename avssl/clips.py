@@ -43,6 +43,9 @@ class Clips:
         pixels: ``[B, N, T, 3, H, W]`` uint8, the video before it was normalised; see `rgb`.
         drawn: ``[B, D]`` float32, the changes of colour still to be made (`avssl.data.ClipTransform.finish`); it stays
             on the CPU.
+        mean: per channel, what `normalised` subtracted.
+        std: per channel, by what it divided.
+        index: ``[B]`` int64 number of each item in its data set, for methods that remember something of each video.
 
     Raises:
         ValueError: if shapes disagree; names the field, the expected and the actual shape.
@@ -57,6 +60,9 @@ class Clips:
     label: Tensor | None = None
     pixels: Tensor | None = None
     drawn: Tensor | None = None
+    mean: Tensor | None = None
+    std: Tensor | None = None
+    index: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.video.ndim != 6 or self.video.shape[3] != 3:
@@ -71,6 +77,9 @@ class Clips:
             "label": (b,),
             "pixels": tuple(self.video.shape),
             "drawn": (b,),
+            "mean": (3,),
+            "std": (3,),
+            "index": (b,),
         }
         for name, expected in leading.items():
             value: Tensor | None = getattr(self, name)
@@ -98,7 +107,19 @@ class Clips:
             mean: ``[3]`` channel means of pixels in [0, 1].
             std: ``[3]`` channel standard deviations.
         """
-        return replace(self, video=normalise(self.video, mean, std), pixels=self.video)
+        return replace(self, video=normalise(self.video, mean, std), pixels=self.video, mean=mean, std=std)
+
+    def denormalise(self, pictures: Tensor) -> Tensor:
+        """Convert pictures ``[..., 3, H, W]`` that are normalised as these clips to RGB in [0, 1], float32.
+
+        Raises:
+            ValueError: if the clips were not made by `normalised`.
+        """
+        return pictures.float() * self._statistic(self.std) + self._statistic(self.mean)
+
+    def normalise(self, rgb: Tensor) -> Tensor:
+        """Invert `denormalise`; a single channel ``[..., 1, H, W]`` is broadcast to all three."""
+        return (rgb - self._statistic(self.mean)) / self._statistic(self.std)
 
     @property
     def rgb(self) -> Tensor:
@@ -110,6 +131,11 @@ class Clips:
         if self.pixels is None:
             raise ValueError("Clips.rgb: there are no pixels; only the clips that Clips.normalised returns keep them")
         return self.pixels.float() / 255
+
+    def _statistic(self, values: Tensor | None) -> Tensor:
+        if values is None:
+            raise ValueError("Clips: how these clips are normalised is unknown; only Clips.normalised says it")
+        return values.view(3, 1, 1)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Clips:
         moved = Clips(function(self.video), function(self.times))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -59,7 +61,7 @@ def rgb_to_hue_chroma(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def hue_chroma_to_rgb(hue: Tensor, chroma: Tensor, light: Tensor) -> Tensor:
     """Invert `rgb_to_hue_chroma`: three ``[..., H, W]`` to ``[..., 3, H, W]``; colours outside RGB are clipped."""
-    around = hue.unsqueeze(-3) * 6 - hue.new_tensor([0.0, 2.0, 4.0]).view(3, 1, 1)
+    around = hue.unsqueeze(-3) * 6 - constants([0.0, 2.0, 4.0], hue).view(3, 1, 1)
     pure = (2 - ((around + 3) % 6 - 3).abs()).clamp(0, 1)  # [..., 3, H, W]: full chroma, smallest channel 0
     return (light.unsqueeze(-3) + chroma.unsqueeze(-3) * (pure - pure.mean(-3, keepdim=True))).clamp(0, 1)
 
@@ -89,7 +91,7 @@ def ab_bins(step: float = 10.0, levels: int = 128) -> Tensor:
 
 def _rgb_to_xyz(like: Tensor) -> Tensor:
     """Return the ``[3, 3]`` matrix from linear RGB to XYZ relative to the white point."""
-    matrix = like.new_tensor(_TO_XYZ)
+    matrix = constants([weight for row in _TO_XYZ for weight in row], like).view(3, 3)
     return matrix / matrix.sum(1, keepdim=True)
 
 
@@ -119,11 +121,16 @@ def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return rows.unflatten(-1, (width, 3)).movedim(-1, -3)
 
 
-def denormalise(video: Tensor) -> Tensor:
-    """Convert pixels ``[..., 3, H, W]`` normalised by `MEAN` and `STD` to RGB in [0, 1], float32."""
-    return video.float() * video.new_tensor(STD).view(3, 1, 1) + video.new_tensor(MEAN).view(3, 1, 1)
+def denormalise(video: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
+    """Convert pixels ``[..., 3, H, W]`` normalised by these statistics to RGB in [0, 1], float32."""
+    return video.float() * constants(std, video).view(3, 1, 1) + constants(mean, video).view(3, 1, 1)
 
 
-def normalise_rgb(rgb: Tensor) -> Tensor:
+def normalise_rgb(rgb: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
     """Invert `denormalise`; a single channel is broadcast to all three."""
-    return (rgb - rgb.new_tensor(MEAN).view(3, 1, 1)) / rgb.new_tensor(STD).view(3, 1, 1)
+    return (rgb - constants(mean, rgb).view(3, 1, 1)) / constants(std, rgb).view(3, 1, 1)
+
+
+def constants(values: Sequence[float], like: Tensor) -> Tensor:
+    """Return a few numbers as a tensor of the type of ``like``, made on its device: copying them there would wait."""
+    return torch.stack([like.new_full((), value) for value in values])

@@ -39,6 +39,10 @@ def test_normalised_is_pixels_over_255_less_mean_over_std():
     assert torch.equal(normalise(last, mean, std), clips.normalised(mean, std).video)
     assert normalise(last, mean, std).stride() == last.stride()
     assert torch.equal(clips.normalised(mean, std).rgb, clips.video.float() / 255)
+    torch.testing.assert_close(clips.normalised(mean, std).denormalise(expected), clips.video.float() / 255)
+    torch.testing.assert_close(clips.normalised(mean, std).normalise(clips.video.float() / 255), expected)
+    with pytest.raises(ValueError, match="how these clips are normalised is unknown"):
+        clips.denormalise(expected)
     with pytest.raises(ValueError, match="only the clips that Clips"):
         _ = clips.rgb
 

@@ -142,7 +142,7 @@ class ClipDataset(Dataset[Item]):
             with torch.autocast("cpu", enabled=False):  # the caller's would apply in this process but not in workers
                 read = known or self._read(rows, seed)
             if isinstance(read, Clips):
-                return Item(read, failures)
+                return Item(replace(read, index=torch.full((len(read),), place)), failures)
             failures += read
         raise RuntimeError(
             f"{ATTEMPTS} videos in a row could not be read, the last being {failures[-1].message} "

@@ -28,6 +28,9 @@ class SpectrogramEncoder(AudioEncoder):
         self.check_sound(sound)
         return self.masks((self.mel(sound) - MEAN) / STD)
 
+    def maps(self, sound: Tensor) -> Tensor:  # noqa: D102
+        return self.spectral_maps(sound).mean(2)  # [B, D, T']
+
 
 class VGG(SpectrogramEncoder):
     """VGG-like network over log-mel (Hershey et al., ICASSP 2017; Korbar et al., NeurIPS 2018), with batch norm.
@@ -54,8 +57,8 @@ class VGG(SpectrogramEncoder):
             before = after
         self.net = nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
-    def maps(self, sound: Tensor) -> Tensor:  # noqa: D102
-        return self.net(self.spectrogram(sound)[:, None]).mean(2)  # [B, D, T']
+    def spectral_maps(self, sound: Tensor) -> Tensor:  # noqa: D102
+        return self.net(self.spectrogram(sound)[:, None])
 
 
 class AudioResNet(SpectrogramEncoder):
@@ -79,9 +82,9 @@ class AudioResNet(SpectrogramEncoder):
         super().__init__(net.num_features, width, rate, bands, mask, depth=depth)
         self.net = net
 
-    def maps(self, sound: Tensor) -> Tensor:  # noqa: D102
+    def spectral_maps(self, sound: Tensor) -> Tensor:  # noqa: D102
         image = self.spectrogram(sound)[:, None, None].expand(-1, 1, 3, -1, -1)  # [B, 1, 3, F, T]
-        return self.net.maps(image).mean((2, 3))  # [B, D, T']
+        return self.net.maps(image).squeeze(2)
 
 
 class Waveform(AudioEncoder):

@@ -112,6 +112,13 @@ class AudioEncoder(Exportable):
         """
         raise NotImplementedError
 
+    def spectral_maps(self, sound: Tensor) -> Tensor:
+        """Return features over frequency and time ``[B, D, F', T']``; `maps` is their mean over F'.
+
+        F' is 1 for networks without an axis of frequency.
+        """
+        return self.maps(sound)[:, :, None]
+
     def forward(self, sound: Tensor) -> Tensor:
         """Return one vector per sound, the mean of `maps` over time: ``[B, D]`` float32, even under autocast."""
         return self.maps(sound).mean(dim=2, dtype=torch.float32)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from avssl.encoders.base import FrameEncoder
 from avssl.encoders.video import FULL_WIDTH, ResNet
-from avssl.pixels import denormalise, normalise_rgb, rgb_to_lab
+from avssl.pixels import MEAN, STD, denormalise, normalise_rgb, rgb_to_lab
 
 SPREAD = 25.0  # L, a and b are divided by this
 
@@ -22,7 +22,8 @@ class GreyResNet(ResNet):
 
     def stages(self, clips: Tensor) -> list[Tensor]:  # noqa: D102
         self.check_clips(clips)
-        return super().stages(normalise_rgb(denormalise(clips).mean(-3, keepdim=True)))
+        mean, std = self.card.get("mean", MEAN), self.card.get("std", STD)
+        return super().stages(normalise_rgb(denormalise(clips, mean, std).mean(-3, keepdim=True), mean, std))
 
 
 class SplitResNet(FrameEncoder):
@@ -52,7 +53,8 @@ class SplitResNet(FrameEncoder):
     def halves(self, clips: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return the `stages` of the half that sees lightness, and those of the half that sees colour."""
         self.check_clips(clips)
-        lab = rgb_to_lab(denormalise(clips)) / SPREAD
+        rgb = denormalise(clips, self.card.get("mean", MEAN), self.card.get("std", STD))
+        lab = rgb_to_lab(rgb) / SPREAD
         light = (lab[:, :, :1] - 50 / SPREAD).expand_as(lab)
         colour = torch.cat([lab[:, :, 1:], torch.zeros_like(lab[:, :, :1])], 2)
         return self.light.stages(light), self.colour.stages(colour)

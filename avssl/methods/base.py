@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from avssl.clips import Clips
-from avssl.data.dataset import Labeller
+from avssl.data.dataset import ClipDataset, Labeller
 from avssl.data.samplers import ClipSampler
 from avssl.encoders import Encoder
 from avssl.encoders.base import Exportable
@@ -45,7 +45,7 @@ class Method(nn.Module):
         self.encoder, self.sampler = encoder, sampler
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
-        """Compute the loss, the metrics, and the chance level of each metric.
+        """Compute the loss, the metrics, and the chance level of each metric, without waiting for the device.
 
         Args:
             clips: normalised, on the method's device; ``clips.label`` may be read only by methods that set
@@ -71,6 +71,9 @@ class Method(nn.Module):
     def exports(self) -> dict[str, Exportable]:
         """Return the networks that a run keeps, by the name of their folder."""
         return {"encoder": self.encoder}
+
+    def check(self, training: ClipDataset, held_out: ClipDataset) -> None:
+        """Raise a ValueError if the method can't be used on a run's items; it is asked once, before the run."""
 
     def after_step(self, progress: float) -> None:
         """Update momentum encoders and schedules after an optimiser step; ``progress`` of the run is in (0, 1]."""

@@ -79,15 +79,23 @@ def chance_level(score: Callable[[Tensor], Tensor], predicted: Tensor, *blind: T
     """
     answers = [*blind, predicted.roll(1, 0)] if len(predicted) > 1 else list(blind)
     scores = torch.stack([score(answer) for answer in answers])  # [A, B]
-    return scores[scores.mean(1).argmax()]
+    return scores.index_select(0, scores.mean(1).argmax().view(1)).squeeze(0)
 
 
-def most_frequent(classes: Tensor, given: Tensor | None = None) -> Tensor:
+def class_counts(classes: Tensor, kinds: int) -> Tensor:
+    """Count how often each of the classes 0 to ``kinds - 1`` occurs in int64 ``classes`` of any shape: ``[kinds]``."""
+    flat = classes.flatten()
+    return torch.zeros(kinds, dtype=flat.dtype, device=flat.device).scatter_add_(0, flat, torch.ones_like(flat))
+
+
+def most_frequent(classes: Tensor, kinds: int, given: Tensor | None = None, cases: int = 1) -> Tensor:
     """Return a blind answer for `chance_level`: the most frequent class in other videos, conditional on ``given``.
 
     Args:
         classes: ``[B, P]`` int64 ground truth at P positions per video; -1 is unknown and ignored.
+        kinds: number of classes.
         given: ``[B, P]`` int64, what is known of each position without a network; None for no condition.
+        cases: number of values of ``given``, from 0 on.
 
     Returns:
         ``[B, P]`` classes; where no other video has the same ``given``, the most frequent class overall. A single video
@@ -95,11 +103,10 @@ def most_frequent(classes: Tensor, given: Tensor | None = None) -> Tensor:
     """
     rows = len(classes)
     given = torch.zeros_like(classes) if given is None else given
-    kinds, cases = max(1, int(classes.max()) + 1), int(given.max()) + 1
     classes = torch.where(classes < 0, kinds, classes)  # an extra class, dropped below
     row = torch.arange(rows, device=classes.device)[:, None]
-    places = ((row * cases + given) * (kinds + 1) + classes).flatten()
-    counts = torch.bincount(places, minlength=rows * cases * (kinds + 1)).view(rows, cases, kinds + 1)[..., :kinds]
+    places = (row * cases + given) * (kinds + 1) + classes
+    counts = class_counts(places, rows * cases * (kinds + 1)).view(rows, cases, kinds + 1)[..., :kinds]
     others = (counts.sum(0) - counts if rows > 1 else counts).double()  # [B, cases, kinds]
     overall = others.sum(1, keepdim=True)
     return (others + overall / (1 + overall.sum(2, keepdim=True))).argmax(2).gather(1, given)

@@ -11,6 +11,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from avssl.pixels import constants
+
 
 def random_crops(pictures: Tensor, height: int, width: int) -> Tensor:
     """Crop each of ``[M, ..., H, W]`` at its own random position, ``[M, ..., height, width]``.
@@ -56,7 +58,7 @@ def project_colours(pictures: Tensor) -> Tensor:
     Doersch et al. (ICCV 2015), section 3.1: every pixel, with the same scale in all channels, is multiplied by
     ``I - a'a / aa'`` with ``a = [-1, 2, -1]``.
     """
-    axis = pictures.new_tensor([-1.0, 2.0, -1.0]) / 6**0.5
+    axis = constants([-1.0, 2.0, -1.0], pictures) / 6**0.5
     onto = torch.eye(3, dtype=pictures.dtype, device=pictures.device) - torch.outer(axis, axis)
     return torch.einsum("ij,...jhw->...ihw", onto, pictures)
 

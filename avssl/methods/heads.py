@@ -7,15 +7,17 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 
-def projection(features: int, hidden: int, out: int, layers: int = 2) -> nn.Sequential:
+def projection(features: int, hidden: int, out: int, layers: int = 2, batch_norm: bool = True) -> nn.Sequential:
     """Build an MLP with batch normalisation and ReLU after each hidden layer (SimCLR: Chen et al. 2020, section 4.2).
 
-    It has ``layers`` linear layers, from ``features`` over ``hidden`` to ``out`` dimensions.
+    It has ``layers`` linear layers, from ``features`` over ``hidden`` to ``out`` dimensions. Without ``batch_norm`` the
+    hidden layers have biases instead.
     """
     widths = [features] + [hidden] * (layers - 1)
     blocks: list[nn.Module] = []
     for before, after in pairwise(widths):
-        blocks += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
+        norm = [nn.BatchNorm1d(after)] if batch_norm else []
+        blocks += [nn.Linear(before, after, bias=not batch_norm), *norm, nn.ReLU()]
     return nn.Sequential(*blocks, nn.Linear(widths[-1], out))
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from avssl.methods.counters import HostNumber
+
 
 class MomentumCopy(nn.Module):
     """Momentum encoder: an exponential moving average of a network's weights, without gradient.
@@ -34,7 +36,7 @@ class MomentumCopy(nn.Module):
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.momentum = momentum
         self.schedule: Callable[[float, float], float] = momentum_schedule  # of (momentum, progress); a run may set it
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.taken = HostNumber(self, "steps")
 
     def train(self, mode: bool = True) -> MomentumCopy:
         """Stay in evaluation mode."""
@@ -48,8 +50,8 @@ class MomentumCopy(nn.Module):
     @torch.no_grad()
     def follow(self, network: nn.Module, progress: float) -> None:
         """Take one step towards a network of the same architecture; call it in `Method.after_step`."""
-        self.steps += 1
-        steps = self.steps.item()
+        steps = self.taken.value + 1
+        self.taken.set(steps)
         kept = self.schedule(min(self.momentum, 1 - 1 / (steps + 1)), progress)
         kept_seen = self.schedule(min(self.momentum, 1 - 1 / steps), progress)  # the first step keeps nothing
         now, seen = network.state_dict(), unbiased_statistics(network)

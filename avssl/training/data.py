@@ -164,6 +164,7 @@ class Data:
             trained, *common, seed, self.short, self.backend, share, self.repeats, self.augment == "workers"
         )
         held_out = ClipDataset(measured, *common, seed + 1, self.short, self.backend, rest)
+        method.check(training, held_out)
         if self.weights is None:
             return Datasets(training, held_out, videos, kept)
         lengths = [len(collection) for collection in self.collections()]

@@ -29,7 +29,7 @@ def recompute_blocks(encoder: nn.Module) -> None:
         ValueError: if the encoder has no blocks.
     """
     for block in blocks(encoder):
-        block.forward = partial(_recomputed, block, block.forward)  # type: ignore[method-assign]
+        block.forward = partial(_recomputed, block, block.forward)
 
 
 def compile_parts(method: Method, what: Compiled) -> None:
@@ -49,7 +49,7 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any], *args: Any, **opt
     if not torch.is_grad_enabled():
         return forward(*args, **options)
     norms = [layer for layer in block.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
-    contexts = {"context_fn": lambda: (contextlib.nullcontext(), _seen(norms))} if norms else {}
+    contexts: dict[str, Any] = {"context_fn": lambda: (contextlib.nullcontext(), _seen(norms))} if norms else {}
     return checkpoint(forward, *args, use_reentrant=False, **contexts, **options)
 
 

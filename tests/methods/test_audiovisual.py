@@ -91,6 +91,22 @@ def test_the_picture_does_not_tell_the_offset_and_late_sound_is_taken_from_earli
     assert method.describe(clips) == [["sound is 400 ms late"]]
 
 
+def test_sounds_may_keep_their_bands_of_frequency():
+    torch.manual_seed(0)
+    sampler, sizes = OffsetClip(16, 0.04, 0.2, 5), {"width": 16, "heads": 2, "layers": 1}
+    method = SparseSync(EarlyFusion(8), VGG(8), sampler, **sizes, bands=4).eval()
+    clips = clips_of(n=1, b=2, frames=16)
+    spectral = method.audio_encoder.spectral_maps(method.sounds(clips))  # [B, D, 8, T']
+    torch.testing.assert_close(spectral.mean(2), method.audio_encoder.maps(method.sounds(clips)))
+    tokens = method._audio_tokens(method.sounds(clips), 0.64).unflatten(1, (4, -1))
+    assert tokens.shape == (2, 4, spectral.shape[3], 16)
+    mixed = spectral[:, :, torch.randperm(8)]  # the same mean over bands
+    method.audio_encoder.spectral_maps = lambda sounds: mixed
+    assert not torch.allclose(method._audio_tokens(method.sounds(clips), 0.64).unflatten(1, (4, -1)), tokens, atol=1e-3)
+    method(clips)["loss"].backward()
+    assert method.band.grad.abs().sum() > 0
+
+
 def clips_of(n=2, b=3, frames=5, step=0.04, audio_times=None):
     torch.manual_seed(0)
     times = torch.rand(b, n, 1, dtype=torch.float64).mul(25).round().div(25) + torch.arange(frames) * step
@@ -104,13 +120,13 @@ def test_clips_of_one_video_are_equally_silent():
     clips = clips_of()
     clips.audio_valid[0, 0, 1] -= 0.1  # the first clip of the first video reaches 0.1 s beyond the sound
     clips.audio_valid[1, 1, 0] += 0.05
-    heard = valid_audio(clips, VGG(8))
+    heard = valid_audio(clips, VGG(8), 0.2)
     quiet = heard == 0
     assert torch.equal(quiet[:, 0], quiet[:, 1])
     assert quiet.float().mean((1, 2)).tolist() == pytest.approx([0.5, 0.25, 0.0], abs=0.002)
     assert torch.equal(heard[2], clips.audio[2])
     with pytest.raises(ValueError, match=r"set data\.audio_rate to 8000"):
-        valid_audio(clips, VGG(8, rate=8000))
+        valid_audio(clips, VGG(8, rate=8000), 0.2)
 
 
 def test_contrastive_is_equation_1_of_avts():

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from made import numbered
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from avssl.clips import Clips
 from avssl.encoders import ResNet
 from avssl.methods import ContextPrediction, DeepPermNet, ImageCPC, Jigsaw, Selfie
-from avssl.methods.frame.deep_perm_net import sinkhorn, solve_assignment
+from avssl.methods.frame.deep_perm_net import sinkhorn, solve_assignment, subset_table
 from avssl.methods.frame.image_cpc import RowContext
 from avssl.methods.frame.jigsaw import distant_permutations
 from avssl.methods.frame.patches import cut_tiles, cut_windows, mosaic, reorder
@@ -130,7 +131,7 @@ def test_a_network_that_knows_each_tiles_place_solves_every_puzzle(make):
         assert torch.equal(scores.argmax(2), target)
         order, answer = method.orders[target], method.orders[scores.argmax(2)]
     else:
-        order, answer = target, solve_assignment(scores)
+        order, answer = target, solve_assignment(scores, method.subsets)
         assert torch.equal(answer, order)
     shown = reorder(tiles, order)[:, 0]
     assert not torch.equal(shown, tiles)
@@ -162,9 +163,14 @@ def test_the_assignment_is_the_best_of_all_permutations():
     scores = torch.randn(20, 2, 4, 4)
     every = torch.tensor(list(permutations(range(4))))  # [24, 4]
     total = scores[:, :, torch.arange(4), every].sum(3)  # [20, 2, 24]
-    assert torch.equal(solve_assignment(scores), every[total.argmax(2)])
-    greedy = scores.argmax(3)
-    assert not torch.equal(greedy, solve_assignment(scores))
+    found = solve_assignment(scores, subset_table(4))
+    assert torch.equal(found, every[total.argmax(2)])
+    assert not torch.equal(scores.argmax(3), found)
+    nine = torch.randn(12, 9, 9)
+    expected = [linear_sum_assignment(matrix, maximize=True)[1].tolist() for matrix in nine.numpy()]
+    assert solve_assignment(nine, subset_table(9)).tolist() == expected
+    with pytest.raises(ValueError, match=r"method\.grid is at most 4"):
+        subset_table(25)
 
 
 def test_a_context_sees_no_row_below_its_own():

@@ -162,6 +162,27 @@ def test_moco_without_a_queue_does_not_care_which_clip_comes_first():
     assert moco(queue=4).eval()(clips)["loss"] != moco(queue=4).eval()(swapped)["loss"]
 
 
+def test_with_more_clips_every_one_is_matched_with_every_other_and_all_keys_are_enqueued():
+    torch.manual_seed(0)
+    method = MoCo(R3D(8), RandomClips(3, 8, 0.1), hidden=16, out=6, queue=12, temperature=0.2)
+    clips = clips_of(2, 3)
+    method(clips)
+    method.after_step(0.5)
+    keys = [F.normalize(method.copy(clips.video[:, n]), dim=1) for n in range(3)]
+    assert method.seen == 6
+    method.eval()
+    queries = [F.normalize(method.head(method.encoder(clips.video[:, n])), dim=1) for n in range(3)]
+    total = 0.0
+    for one in range(3):
+        for other in set(range(3)) - {one}:
+            for video in range(2):
+                products = [queries[one][video] @ key / 0.2 for key in [*keys[other], *method.queue[:6]]]
+                total += (torch.stack(products).logsumexp(0) - products[video]).item() / 12
+    assert method(clips)["loss"].item() == pytest.approx(total, rel=1e-4)
+    with pytest.raises(ValueError, match=r"at least 2, a query and its key; got 1"):
+        MoCo(R3D(8), RandomClips(1, 8, 0.1))
+
+
 def test_byol_predicts_every_clip_from_every_other():
     torch.manual_seed(0)
     method = BYOL(R3D(8), RandomClips(3, 8, 0.1), hidden=16, out=6).eval()

@@ -82,11 +82,11 @@ def test_colours_are_exact_under_autocast():
 def test_the_likeliest_class_is_counted_in_other_videos_under_the_same_condition():
     classes = torch.tensor([[0, 0, 2, 2], [0, 1, 2, 2], [1, 1, 1, 5]])
     given = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 3]])
-    assert most_frequent(classes, given).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [0, 0, 2, 2]]
-    assert most_frequent(classes).tolist() == [[1] * 4, [1] * 4, [2] * 4]
+    assert most_frequent(classes, 6, given, 4).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [0, 0, 2, 2]]
+    assert most_frequent(classes, 6).tolist() == [[1] * 4, [1] * 4, [2] * 4]
     unknown = torch.where(classes == 1, -1, classes)
-    assert (most_frequent(unknown) != 1).all()
-    assert most_frequent(torch.full_like(classes, -1)).tolist() == [[0] * 4] * 3
+    assert (most_frequent(unknown, 6) != 1).all()
+    assert most_frequent(torch.full_like(classes, -1), 6).tolist() == [[0] * 4] * 3
 
 
 def test_a_hypercolumn_is_all_maps_enlarged():
@@ -281,6 +281,16 @@ def test_painter_and_discriminator_step_on_the_two_sides_of_the_minimax_problem(
     F.softplus(weight * painted).mean().backward()
     assert torch.allclose(reversed_gradient, -0.01 * painted.grad)
     assert torch.equal(own, weight.grad)
+
+
+def test_the_discriminator_sees_real_and_painted_pictures_in_batches_of_their_own():
+    torch.manual_seed(0)
+    method, seen = ContextEncoder(ResNet(18, 8), width=8, grid=1, adversarial=0.5), []
+    method.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    clips = of(torch.rand(3, 3, 64, 64))
+    method(clips)
+    assert torch.equal(seen[0], clips.video.flatten(0, 2))
+    assert seen[1].shape == seen[0].shape
 
 
 def test_the_coach_hides_a_quarter_of_the_blocks_and_seeks_what_is_painted_badly():

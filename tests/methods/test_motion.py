@@ -23,8 +23,7 @@ from avssl.methods.dense import chance_level, masked_accuracy
 from avssl.methods.temporal.common import EitherWay
 from avssl.methods.temporal.ego_motion import NearAndFar, cost_volume
 from avssl.methods.temporal.moving_objects import cell_targets
-from avssl.methods.temporal.track_by_colour import attention, k_means
-from avssl.pixels import normalise_rgb
+from avssl.methods.temporal.track_by_colour import attention, colour_loss, k_means
 
 
 def test_chance_knows_what_is_the_same_in_every_video():
@@ -134,21 +133,38 @@ def test_colour_is_not_seen_and_a_shifted_frame_is_not_coloured_by_place():
     torch.manual_seed(0)
     method = TrackByColour(ResNet(18, 8), RandomClips(num_frames=2), width=8).eval()
     rgb = torch.rand(1, 1, 2, 3, 32, 32)
-    times = torch.arange(2).double().view(1, 1, 2)
-    clips = Clips(normalise_rgb(rgb), times)
+
+    def normal(rgb):
+        times = torch.arange(2).double().view(1, 1, 2)
+        return Clips(255 * rgb, times).normalised(torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.3, 0.2, 0.25]))
+
+    clips = normal(rgb)
     seen = method._features(clips)[0]
     grey = method._features(clips)[1]
     from avssl.pixels import lab_to_rgb, rgb_to_lab
 
     lab = rgb_to_lab(rgb)
     lab[..., 1:, :, :] *= 0.5  # other colours of equal brightness
-    dull = Clips(normalise_rgb(lab_to_rgb(lab)), times)
+    dull = normal(lab_to_rgb(lab))
     assert torch.allclose(method._features(dull)[0], seen, atol=0.05)
     assert torch.allclose(method._features(dull)[1], grey, atol=0.1)
     rolled = rgb.clone()
     rolled[:, :, 1] = rgb[:, :, 0].roll(8, -1)  # two cells to the right
-    out = method(Clips(normalise_rgb(rolled), times))
+    out = method(normal(rolled))
     assert out["chance/accuracy"] < 0.7
+
+
+def test_the_worst_cells_have_the_largest_gradient_and_what_cannot_be_copied_counts_for_nothing():
+    closeness = torch.tensor([[[0.0, 1.0, 2.0], [40.0, 0.0, 1.0], [3.0, 1.0, 0.0]]], requires_grad=True)  # [1, P, R]
+    references, target = torch.tensor([[4, 7, 4]]), torch.tensor([[7, 7, 2]])  # no reference has colour 2
+    loss = colour_loss(closeness, references, target)
+    attention = closeness.detach().double().softmax(2)[0]
+    assert loss.item() == pytest.approx(-(attention[0, 1].log() + attention[1, 1].log()).item() / 2, rel=1e-5)
+    loss.backward()
+    fair, worst, none = closeness.grad[0]
+    assert worst[1] == pytest.approx(-0.5, abs=1e-3)  # its probability is below 1e-17
+    assert 0 > fair[1] > worst[1]
+    assert not none.any()
 
 
 def test_labels_are_carried_to_where_the_features_went():

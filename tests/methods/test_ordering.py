@@ -19,6 +19,7 @@ from avssl.media import VideoInfo
 from avssl.methods import OPN, ArrowOfTime, CubicPuzzles, OddOneOut, Pace
 from avssl.methods.disguise import flicker, moving_crop, random_crops, replicate_channel
 from avssl.methods.temporal.arrow import ForwardsOrBackwards, backwards
+from avssl.methods.temporal.common import pair_features
 from avssl.methods.temporal.cubic_puzzles import grid
 from avssl.methods.temporal.odd_one_out import OddOneOutClips, odd, sum_of_differences
 from avssl.methods.temporal.opn import ShuffledFrames
@@ -120,6 +121,14 @@ def test_an_order_and_its_reversal_are_one_of_twelve_classes_drawn_alike():
     assert torch.equal(classes, method.order_shown(5 + 3 * orders))
     assert classes.bincount().tolist() == [2] * 12
     assert method.order_shown(draw(method.sampler, 1200)).flatten().bincount().min() > 65
+
+
+def test_pairs_of_frames_are_normalised_by_the_batch():
+    torch.manual_seed(0)
+    method = OPN(ResNet(18, 8), hidden=8, pair=8, dropout=0.0, batch_norm=True)
+    found = pair_features(method.pair[:2], torch.randn(50, 4, 16)[..., :8]).unflatten(1, (6, 8))  # before ReLU
+    torch.testing.assert_close(found.mean(0), torch.zeros(6, 8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.var(0, correction=0), torch.ones(6, 8), atol=1e-3, rtol=0)
 
 
 def concordant(values):

@@ -1,6 +1,7 @@
 """Prediction of the future: the papers' formulas, targets read off the times, and shortcuts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -166,7 +167,7 @@ def test_the_input_is_given_back_from_its_last_frame_and_drawn_from_its_first():
     values = clips.video.flatten(0, 1).flatten(2)  # [B, T, V]: frames of 32 x 32 are read unchanged
     assert torch.allclose(targets["reconstruction"], values[:, :5].flip(1), atol=1e-6)
     assert torch.allclose(targets["prediction"], values[:, 5:], atol=1e-6)
-    drawn = method.pictures(clips)
+    drawn = method.pictures(replace(clips, mean=torch.zeros(3), std=torch.ones(3)))
     assert list(drawn) == ["input", "reconstruction", "future", "prediction"]
     assert drawn["input"].shape == (3, 1, 5, 3, 32, 32)
     assert drawn["prediction"].shape == (3, 1, 3, 3, 32, 32)
@@ -184,6 +185,15 @@ def test_each_of_the_three_models_trains_all_it_has(reconstruct, predict, drawn)
     out["loss"].backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in method.parameters())
     assert out["chance/temporal"].tolist() == [pytest.approx(1 / drawn)] * 3
+
+
+def test_memdpc_begins_with_orthogonal_weights_of_any_gain():
+    method = MemDPC(R3D(8), Blocks(4, 4), 2, slots=200, gain=0.1)
+    for layer in (method.aggregate.gates, method.aggregate_backward.candidate, method.head[0], method.head[2]):
+        weight = layer.weight.detach().flatten(1)
+        square = weight @ weight.T if len(weight) <= weight.shape[1] else weight.T @ weight
+        torch.testing.assert_close(square, 0.01 * torch.eye(len(square)), atol=1e-6, rtol=0)
+        assert not layer.bias.any()
 
 
 def test_a_composite_without_decoders_or_future_is_refused():

@@ -12,7 +12,7 @@ from avssl.data.dataset import ClipDataset, some_of_each
 from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Squash
 from avssl.encoders import ResNet
-from avssl.methods import S4L, RotNet
+from avssl.methods import S4L, MultiTask, RotNet
 from avssl.training.data import Data, Loaders
 
 LABELS = torch.tensor([2, -1, 0, -1])
@@ -64,8 +64,25 @@ def test_chance_is_the_share_of_the_commonest_class_that_was_taught():
     assert model(batch(torch.tensor([1, 1, 1, -1])))["chance/class_accuracy"].tolist() == pytest.approx([4 / 6] * 4)
     model.eval()
     assert model(batch(torch.tensor([2, 2, 2, 2])))["chance/class_accuracy"].tolist() == pytest.approx([4 / 6] * 4)
-    with pytest.raises(ValueError, match=r"class 3, but method\.classes is 3"):
-        model(batch(torch.tensor([3, 0, 0, 0])))
+
+
+def test_among_several_tasks_labels_reach_those_that_use_them_alone():
+    class Blind(RotNet):
+        def forward(self, clips):
+            assert clips.label is None
+            return super().forward(clips)
+
+    sampler = RandomClips(2, 1)
+    tasks = {"few": lambda encoder: S4L(encoder, 3, sampler), "turn": lambda encoder: Blind(encoder, sampler)}
+    torch.manual_seed(0)
+    method = MultiTask(ResNet(18, 8), tasks).eval()
+    assert method.uses_labels
+    assert not MultiTask(ResNet(18, 8), {"turn": tasks["turn"]}).uses_labels
+    out = method(batch())
+    single = method.tasks["few"](batch())
+    assert torch.equal(out["few_class_accuracy"], single["class_accuracy"])
+    out["loss"].backward()
+    assert method.tasks["few"].class_of.weight.grad.any()
 
 
 def test_the_same_share_of_every_class_is_labelled_by_seed_and_row():
@@ -79,7 +96,7 @@ def test_the_same_share_of_every_class_is_labelled_by_seed_and_row():
 
 def test_only_a_method_that_says_so_is_given_labels_and_only_some(world, tmp_path):
     data = Data(Squash(16), str(world), workers=0, labelled=0.3)
-    for taught in (method(), RotNet(ResNet(18, 8))):
+    for taught in (S4L(ResNet(18, 8), 8, RandomClips(2, 1)), RotNet(ResNet(18, 8))):
         loaders = Loaders(data, taught, 1, 0, tmp_path)
         training, measured = loaders.datasets.training, loaders.datasets.held_out
         shown = [training[0, index].clips.label.item() for index in range(len(training))]
@@ -87,5 +104,9 @@ def test_only_a_method_that_says_so_is_given_labels_and_only_some(world, tmp_pat
         assert (sum(label >= 0 for label in shown) > 0) == taught.uses_labels
         assert sum(label < 0 for label in shown) > len(shown) / 2
         assert (measured[0, 0].clips.label.item() >= 0) == taught.uses_labels
+    few = S4L(ResNet(18, 8), 2, RandomClips(2, 1))
+    for method_of_few in (few, MultiTask(ResNet(18, 8), {"few": lambda encoder: few})):
+        with pytest.raises(ValueError, match=r"S4L: a video is of class \d+, but method\.classes is 2"):
+            Loaders(data, method_of_few, 1, 0, tmp_path)
     with pytest.raises(ValueError, match="fraction from 0 to 1"):
         ClipDataset(open_manifest(world), RandomClips(2, 1), Squash(16), labelled=1.5)

@@ -17,6 +17,7 @@ from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import IN_SYNC, TwoStreamMethod, common_span, draw_two_moments, pairwise_offsets
 from avssl.methods.base import measured
+from avssl.methods.counters import HostNumber
 from avssl.methods.distributed import roll, world
 from avssl.methods.losses import contrastive, nearer
 from avssl.sync.network import TwoStream
@@ -50,6 +51,11 @@ class HardClips:
     def span(self) -> float:
         """Duration of a clip and of its sound."""
         return self.num_frames * self.step
+
+    @property
+    def heard(self) -> float:
+        """Duration of a clip's sound."""
+        return self.span
 
     @property
     def seconds(self) -> float:
@@ -93,7 +99,6 @@ class AVTS(TwoStreamMethod):
     """
 
     sampler: HardClips
-    progress: Tensor
 
     def __init__(
         self,
@@ -112,7 +117,7 @@ class AVTS(TwoStreamMethod):
         frames, step = self.sampler.num_frames, self.sampler.step
         self.streams = TwoStream(encoder, audio_encoder, hidden, out, moments, frames, step)
         self.margin, self.curriculum = margin, curriculum
-        self.register_buffer("progress", torch.zeros(()))
+        self.done = HostNumber(self, "progress", 0.0)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over all pairs of the 3 clips of B videos, and of each with another video."""
@@ -136,11 +141,11 @@ class AVTS(TwoStreamMethod):
 
     def stage(self) -> tuple[float, float, float]:
         """Return the shares of easy, hard and super-hard negatives at the current progress."""
-        return [stage for stage in self.curriculum if stage[0] <= self.progress.item() + 1e-6][-1][1:]
+        return [stage for stage in self.curriculum if stage[0] <= self.done.value + 1e-6][-1][1:]
 
     def after_step(self, progress: float) -> None:
         """Advance the curriculum."""
-        self.progress.fill_(progress)
+        self.done.set(progress)
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Return the start of each clip and its sound."""

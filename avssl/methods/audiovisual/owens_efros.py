@@ -23,6 +23,7 @@ from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import IN_SYNC, audio_delay, common_span, draw_two_moments, valid_audio
 from avssl.methods.base import Method, measured
 from avssl.methods.losses import nearer
+from avssl.pixels import constants
 from avssl.sync.network import Synchroniser
 from avssl.sync.offset import describe_offset
 
@@ -50,13 +51,18 @@ class ShiftedSound:
         check_sampler(self)
 
     @property
+    def heard(self) -> float:
+        """Duration of a clip and of its sound."""
+        return self.num_frames * self.step
+
+    @property
     def seconds(self) -> float:
         """Duration of a clip and the least shift."""
-        return self.num_frames * self.step + self.shift_min
+        return self.heard + self.shift_min
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
         """Draw times ``[2, T]``, both rows equal, and the two sounds in random order."""
-        span = self.num_frames * self.step
+        span = self.heard
         begin, end = common_span(info, self.seconds)
         pair = draw_two_moments(begin, end - span, self.shift_min, self.shift_max, rng)
         moments = on_frames(torch.tensor(pair, dtype=torch.float64), info)
@@ -126,7 +132,7 @@ class OwensEfros(Method):
         heat = ((heat - low) / (high - low + 1e-6))[:, :, None]  # [B N, T', 1, H, W]
         steps = heat.shape[1]
         frames = (torch.arange(steps, device=rgb.device) + 0.5) * rgb.shape[1] / steps
-        red = torch.tensor([1.0, 0.0, 0.0], device=rgb.device).view(3, 1, 1)
+        red = constants([1.0, 0.0, 0.0], rgb).view(3, 1, 1)
         grey = rgb[:, frames.long()].mean(2, keepdim=True)  # [B N, T', 1, H, W]
         return {"where it hears": (grey + heat * (red - grey)).unflatten(0, (len(clips), -1))}
 
@@ -135,7 +141,7 @@ class OwensEfros(Method):
         return {"encoder": self.encoder, "audio_encoder": self.encoder.audio, "sync": self.alignment}
 
     def _score(self, clips: Clips) -> tuple[Tensor, Tensor]:
-        samples = valid_audio(clips, self.encoder.audio).flatten(0, 1)
+        samples = valid_audio(clips, self.encoder.audio, self.sampler.heard).flatten(0, 1)
         return self.alignment(clips.video[:, 0], samples)  # both clips of a video have the same pictures
 
 

@@ -55,6 +55,11 @@ class OffsetClip:
         return self.classes // 2 * self.grid
 
     @property
+    def heard(self) -> float:
+        """Duration of a clip and of its sound."""
+        return self.num_frames * self.step
+
+    @property
     def seconds(self) -> float:
         """Duration of a clip with the largest offset before and after it."""
         return self.num_frames * self.step + 2 * self.largest
@@ -74,7 +79,8 @@ class OffsetClip:
 class SparseSync(AudioVisualMethod):
     """Predict by how much the sound of a clip is early or late.
 
-    Both streams become tokens with a code of their time, and for video also of their location. Since synchronised
+    Both streams become tokens with a code of their time, and for video also of their location, for sound, with
+    ``bands``, of their frequency. Since synchronised
     events are rare and small, learned queries first select from each stream (section 3, the selectors); a transformer
     over the selected tokens classifies the offset on a grid. The target follows from the times: ``times -
     audio_times``, positive where the sound is late.
@@ -88,6 +94,8 @@ class SparseSync(AudioVisualMethod):
         heads: attention heads.
         layers: layers per selector, and of the transformer after them.
         selectors: learned queries per stream.
+        bands: bands of frequency that the sound's maps are pooled to, each with tokens of its own (the paper keeps all
+            that its network has); 1 averages frequency away.
     """
 
     sampler: OffsetClip
@@ -101,6 +109,7 @@ class SparseSync(AudioVisualMethod):
         heads: int = 8,
         layers: int = 3,
         selectors: int = 16,
+        bands: int = 1,
     ) -> None:
         super().__init__(encoder, audio_encoder, sampler or OffsetClip())
         self.video_token, self.audio_token = (nn.Linear(part.num_features, width) for part in (encoder, audio_encoder))
@@ -113,6 +122,7 @@ class SparseSync(AudioVisualMethod):
         self.off = nn.Parameter(0.02 * torch.randn(1, width))
         layer = nn.TransformerEncoderLayer(width, heads, **sizes)
         self.compare = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.band = nn.Parameter(0.02 * torch.randn(bands, 1, width)) if bands > 1 else None
         self.classifier = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, self.sampler.classes))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
@@ -130,8 +140,7 @@ class SparseSync(AudioVisualMethod):
         span = self.sampler.num_frames * self.sampler.step
         seen = self.video_token(rearrange(maps, "b d t h w -> b t (h w) d"))  # [B, T', GRID GRID, width]
         seen = seen + self.place + seconds_code(seen.shape[1], span, seen)[:, None]
-        heard = self.audio_token(self.audio_encoder.maps(self.sounds(clips)).mT)
-        heard = heard + seconds_code(heard.shape[1], span, heard)  # [B, T'_a, width]
+        heard = self._audio_tokens(self.sounds(clips), span)  # [B, T'_a, width], or [B, bands T'_a, width]
         selected = [
             selector(queries.expand(len(clips), -1, -1), tokens)  # [B, selectors, width]
             for selector, queries, tokens in (
@@ -141,6 +150,15 @@ class SparseSync(AudioVisualMethod):
         ]
         tokens = torch.cat([self.off.expand(len(clips), -1, -1), *selected], 1)
         return self.classifier(self.compare(tokens)[:, 0]).float()
+
+    def _audio_tokens(self, sounds: Tensor, span: float) -> Tensor:
+        if self.band is None:
+            heard = self.audio_token(self.audio_encoder.maps(sounds).mT)
+            return heard + seconds_code(heard.shape[1], span, heard)
+        maps = self.audio_encoder.spectral_maps(sounds)  # [B, D, F', T'_a]
+        maps = F.adaptive_avg_pool2d(maps, (len(self.band), maps.shape[3]))
+        heard = self.audio_token(rearrange(maps, "b d f t -> b f t d"))
+        return (heard + self.band + seconds_code(heard.shape[2], span, heard)).flatten(1, 2)
 
     def target(self, clips: Clips) -> Tensor:
         """Return the class of the offset, ``[B]``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -33,45 +34,67 @@ def common_span(info: VideoInfo, needed: float) -> tuple[float, float]:
     return (begin, end) if end - begin >= needed else (0.0, info.duration)
 
 
+class SoundSampler(ClipSampler, Protocol):
+    """Draws clips with sounds that are all equally long."""
+
+    @property
+    def heard(self) -> float:
+        """Duration of the sound of a clip in seconds."""
+        ...
+
+
 @dataclass(frozen=True)
 class AlignedClips:
     """Sampler of clips at different moments, each with its own sound, in random order.
 
     Every picture and every sound has the same distribution, so that neither alone reveals which belong together.
+    Pictures and sound have the same middle.
 
     Args:
         clips: clips per video (N).
         num_frames: frames per clip (T).
         step: seconds between two frames of a clip.
         apart: least seconds from the start of one clip to the start of the next.
+        sound: seconds of sound of each clip, at least as many as of pictures; None for as many.
     """
 
     clips: int = 1
     num_frames: int = 16
     step: float = 0.08
     apart: float = 0.0
+    sound: float | None = None
 
     def __post_init__(self) -> None:
+        if self.heard < self.span - 1e-9:
+            raise ValueError(f"AlignedClips: sound={self.sound} is shorter than the {self.span:.2f} s of pictures")
         check_sampler(self)
 
     @property
     def span(self) -> float:
-        """Duration of a clip and of its sound."""
+        """Duration of the pictures of a clip."""
         return self.num_frames * self.step
 
     @property
+    def heard(self) -> float:
+        """Duration of the sound of a clip."""
+        return self.span if self.sound is None else self.sound
+
+    @property
     def seconds(self) -> float:
-        """Least duration of all clips together."""
-        return self.span + (self.clips - 1) * self.apart
+        """Least duration of all clips together, with their sound."""
+        return self.heard + (self.clips - 1) * self.apart
 
     def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
-        """Draw times ``[N, T]`` and the sound of the same seconds."""
+        """Draw times ``[N, T]`` and the sound of the same seconds, or of some around them."""
         begin, end = common_span(info, self.seconds)
         room = end - begin - self.seconds
+        before = (self.heard - self.span) / 2
         places = room * torch.rand(self.clips, generator=rng, dtype=torch.float64).sort().values
-        starts = on_frames(begin + places + self.apart * torch.arange(self.clips), info)
+        starts = on_frames(begin + before + places + self.apart * torch.arange(self.clips), info)
         times = clip_times(starts[torch.randperm(self.clips, generator=rng)], self.num_frames, self.step)
-        return ClipTimes(times, sound_of(times, self.step))
+        if self.sound is None:
+            return ClipTimes(times, sound_of(times, self.step))
+        return ClipTimes(times, torch.stack([times[:, 0] - before, times[:, 0] - before + self.sound], 1))
 
 
 def draw_two_moments(begin: float, end: float, low: float, high: float, rng: torch.Generator) -> tuple[float, float]:
@@ -82,10 +105,11 @@ def draw_two_moments(begin: float, end: float, low: float, high: float, rng: tor
     return pair if uniform(0, 1, rng) < 0.5 else pair[::-1]
 
 
-def valid_audio(clips: Clips, encoder: AudioEncoder) -> Tensor:
+def valid_audio(clips: Clips, encoder: AudioEncoder, span: float) -> Tensor:
     """Return samples ``[B, N, S]``, silenced wherever *any* of a video's N clips reaches beyond the recording.
 
-    Otherwise the silence beyond the recording could tell clips apart. ``encoder`` receives the samples.
+    Otherwise the silence beyond the recording could tell clips apart. ``encoder`` receives the samples; each sound
+    lasts ``span`` seconds.
 
     Raises:
         ValueError: if there is no sound, or its sampling rate isn't the encoder's.
@@ -94,7 +118,7 @@ def valid_audio(clips: Clips, encoder: AudioEncoder) -> Tensor:
         raise ValueError("an audio-visual method needs sound: these clips have none")
     samples = clips.audio.shape[2]
     spans = clips.audio_times
-    rate = samples / (spans[0, 0, 1] - spans[0, 0, 0]).item()
+    rate = samples / span
     if abs(rate / encoder.rate - 1) > 0.01:
         raise ValueError(
             f"the sound has {rate:.0f} samples per second, {type(encoder).__name__} expects {encoder.rate}: "
@@ -122,14 +146,15 @@ class AudioVisualMethod(Method):
     """A pretext task with two encoders, of clips and of sound, both of which are exported."""
 
     audio_encoder: AudioEncoder
+    sampler: SoundSampler
 
-    def __init__(self, encoder: Encoder, audio_encoder: AudioEncoder, sampler: ClipSampler) -> None:
+    def __init__(self, encoder: Encoder, audio_encoder: AudioEncoder, sampler: SoundSampler) -> None:
         super().__init__(encoder, sampler)
         self.audio_encoder = audio_encoder
 
     def sounds(self, clips: Clips) -> Tensor:
         """Return the samples of all clips, see `valid_audio`: ``[B N, S]``."""
-        return valid_audio(clips, self.audio_encoder).flatten(0, 1)
+        return valid_audio(clips, self.audio_encoder, self.sampler.heard).flatten(0, 1)
 
     def exports(self) -> dict[str, Exportable]:
         """Return both encoders."""

@@ -14,6 +14,8 @@ from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod
 from avssl.methods.base import measured
+from avssl.methods.counters import HostNumber
+from avssl.methods.dense import class_counts
 from avssl.methods.distributed import gather
 from avssl.methods.losses import inner_products
 
@@ -44,8 +46,6 @@ class XDC(AudioVisualMethod):
     heard_memory: Tensor
     seen_centres: Tensor
     heard_centres: Tensor
-    written: Tensor
-    steps: Tensor
     caption = "the clusters of this picture and of its sound"
 
     def __init__(
@@ -65,8 +65,7 @@ class XDC(AudioVisualMethod):
         for name, part in (("seen", encoder), ("heard", audio_encoder)):
             self.register_buffer(f"{name}_memory", torch.zeros(memory, part.num_features))
             self.register_buffer(f"{name}_centres", F.normalize(torch.randn(clusters, part.num_features), dim=1))
-        self.register_buffer("written", torch.zeros((), dtype=torch.long))  # features written so far
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.stored, self.taken = HostNumber(self, "written"), HostNumber(self, "steps")  # features and steps so far
         self.video_head = nn.Linear(encoder.num_features, clusters)
         self.audio_head = nn.Linear(audio_encoder.num_features, clusters)
         self.fresh: tuple[Tensor, Tensor] | None = None  # features of this step
@@ -90,20 +89,21 @@ class XDC(AudioVisualMethod):
         return measured(
             clips,
             loss,
-            video_says_audio=(video.argmax(1) == heard_labels, majority_share(heard_labels)),
-            audio_says_video=(audio.argmax(1) == seen_labels, majority_share(seen_labels)),
+            video_says_audio=(video.argmax(1) == heard_labels, majority_share(heard_labels, video.shape[1])),
+            audio_says_video=(audio.argmax(1) == seen_labels, majority_share(seen_labels, audio.shape[1])),
         )
 
     def after_step(self, progress: float) -> None:
-        """Store this step's features, and cluster again every ``every`` steps."""
+        """Store this step's features, and cluster again every ``every`` steps, which alone waits for the device."""
         assert self.fresh is not None
-        place = (self.written + torch.arange(len(self.fresh[0]), device=self.written.device)) % len(self.seen_memory)
+        size, count, device = len(self.seen_memory), len(self.fresh[0]), self.seen_memory.device
+        place = torch.arange(self.stored.value, self.stored.value + count, device=device) % size
         self.seen_memory[place], self.heard_memory[place] = self.fresh
-        self.written += len(place)
-        self.steps += 1
+        self.stored.set(self.stored.value + count)
+        self.taken.set(self.taken.value + 1)
         self.fresh = None
-        known = min(int(self.written), len(self.seen_memory))
-        if self.steps % self.every == 0 and known >= len(self.seen_centres):
+        known = min(self.stored.value, size)
+        if self.taken.value % self.every == 0 and known >= len(self.seen_centres):
             self.seen_centres.copy_(kmeans(self.seen_memory[:known], self.seen_centres))
             self.heard_centres.copy_(kmeans(self.heard_memory[:known], self.heard_centres))
 
@@ -127,6 +127,6 @@ def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
     return inner_products(vectors, centres).argmax(1)
 
 
-def majority_share(labels: Tensor) -> Tensor:
-    """Return the fraction of the most frequent of ``[B]`` labels, repeated, ``[B]``."""
-    return (torch.bincount(labels).max() / len(labels)).expand(len(labels))
+def majority_share(labels: Tensor, kinds: int) -> Tensor:
+    """Return the fraction of the most frequent of ``[B]`` labels below ``kinds``, repeated, ``[B]``."""
+    return (class_counts(labels, kinds).max() / len(labels)).expand(len(labels))

@@ -20,11 +20,11 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method, measured
 from avssl.methods.heads import fully_connected, projection
 from avssl.methods.losses import identification_accuracy, squared_distances
-from avssl.pixels import denormalise
+from avssl.pixels import constants
 
 Family = Literal["affine", "projective"]
 Padding = Literal["reflection", "zeros"]
-CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
+CORNERS = (-1.0, -1.0, 1.0, -1.0, 1.0, 1.0, -1.0, 1.0)  # x, y of each
 
 
 class AET(Method):
@@ -92,10 +92,11 @@ class AET(Method):
         first = clips.video[:, :, 0].flatten(0, 1)  # [B N, 3, H, W]
         changed = warp(first, self.draw_matrices(first), self.padding)
         predicted = self._decode(first, changed)
-        last = predicted.new_tensor([0.0, 0.0, 1.0][-(9 - predicted.shape[1]) :]).expand(len(first), -1)
+        last = constants([0.0, 0.0, 1.0][-(9 - predicted.shape[1]) :], predicted).expand(len(first), -1)
         guess = torch.cat([predicted, last], 1).unflatten(1, (3, 3))
         warps = {"target": changed, "prediction": warp(first, guess, self.padding)}
-        return {name: denormalise(part).unflatten(0, clips.video.shape[:2])[:, :, None] for name, part in warps.items()}
+        shape = clips.video.shape[:2]
+        return {name: clips.denormalise(part).unflatten(0, shape)[:, :, None] for name, part in warps.items()}
 
 
 def parameter_error(predicted: Tensor, target: Tensor) -> Tensor:
@@ -134,7 +135,7 @@ def random_projective(count: int, device: torch.device) -> Tensor:
     scale = 1 + 0.2 * _uniform(1, count, device)[0]
     turn = torch.randint(4, (count,), device=device) * (math.pi / 2)
     rotation = torch.stack([turn.cos(), -turn.sin(), turn.sin(), turn.cos()], 1).view(count, 2, 2)
-    corners = torch.tensor(CORNERS, device=device).expand(count, -1, -1)  # [M, 4, 2]
+    corners = constants(CORNERS, scale).view(4, 2).expand(count, -1, -1)  # [M, 4, 2]
     jitter = 0.25 * rearrange(_uniform(8, count, device), "(corner xy) m -> m corner xy", xy=2)
     return homographies(corners, scale[:, None, None] * (corners @ rotation.mT) + jitter)
 

@@ -83,8 +83,7 @@ class CoachedContextEncoder(ContextEncoder):
         size = pictures.shape[-2:]
         soft = 1 - (scores - threshold(scores, self.hidden)).sigmoid()
         self.soft = F.interpolate(soft, size=size), divergence
-        if self.progress < self.warm:
-            scores = torch.rand_like(scores)
+        scores = torch.where(self.progress < self.warm, torch.rand_like(scores), scores)
         return F.interpolate((scores <= threshold(scores, self.hidden)).float(), size=size) > 0
 
     def after_step(self, progress: float) -> None:

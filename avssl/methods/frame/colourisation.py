@@ -18,8 +18,8 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
-from avssl.methods.dense import accuracy_and_chance, cell_means, most_frequent
-from avssl.pixels import hue_chroma_to_rgb, normalise_rgb, rgb_to_hue_chroma
+from avssl.methods.dense import accuracy_and_chance, cell_means, class_counts, most_frequent
+from avssl.pixels import hue_chroma_to_rgb, rgb_to_hue_chroma
 
 COLOURFUL = 1 / 16  # least chroma at which a hue counts in the metric
 FADE = 0.03  # mean resultant below which colours are faded (ECCV 2016, section 3.3)
@@ -88,7 +88,7 @@ class Colourisation(Method):
             answer, right, known = (
                 part.reshape(len(clips), -1) for part in (scores[name].argmax(2), right, counted[name])
             )
-            blind = most_frequent(right), most_frequent(right, bright)
+            blind = most_frequent(right, self.bins), most_frequent(right, self.bins, bright, self.bins)
             out |= accuracy_and_chance(name, answer, right, known, *blind)
         return {"loss": loss, **out}
 
@@ -96,7 +96,7 @@ class Colourisation(Method):
         """Return maps ``[M, C, h, w]`` of grey frames, grey cells first, and the true colours ``[M, 3, h, w]``."""
         rgb = clips.rgb.flatten(0, 2)  # [M, 3, H, W]
         light = rgb.mean(1, keepdim=True)
-        stages = self.encoder.stages(normalise_rgb(light)[:, None])
+        stages = self.encoder.stages(clips.normalise(light)[:, None])
         size = stages[0].shape[-2:]
         return [cell_means(light, size), *stages], cell_means(rgb, size)
 
@@ -153,6 +153,6 @@ def decode_histograms(hue: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
 
 def rarity_weights(classes: Tensor, kinds: int) -> Tensor:
     """Return weights ``[kinds]`` that favour rare classes and average 1 over ``classes``."""
-    frequency = torch.bincount(classes.flatten(), minlength=kinds) / classes.numel()
+    frequency = class_counts(classes, kinds) / classes.numel()
     weight = 1 / ((1 - MIXED) * frequency + MIXED / kinds)
     return weight / (frequency * weight).sum()

@@ -20,7 +20,6 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method, measured
 from avssl.methods.dense import cell_means
 from avssl.methods.losses import nearer, squared_distances
-from avssl.pixels import denormalise
 
 COARSE = 0.06  # random values per pixel of a side, from which regions are made (the authors' code)
 CELLS = 8  # cells per side in which masked content is compared for the metric
@@ -37,6 +36,9 @@ class ContextEncoder(Method):
 
     With one optimiser, the discriminator's own loss is part of the loss, and its gradient is reversed and scaled by
     ``adversarial`` on its way into the painter, so that both step at once in the paper's minimax problem.
+
+    Real and painted pictures are shown to the discriminator separately, as in the authors' code: in one batch, they
+    would share the statistics of its batch normalisation.
 
     Metric: ``identified``, how often the painted content of a masked cell (of 8 x 8) is nearer to the true content of
     that cell than of another masked cell of the same picture, compared by mean colour; chance 1/2.
@@ -75,8 +77,8 @@ class ContextEncoder(Method):
         painted = self.paint(pictures, hidden)
         loss = masked_error(painted, pictures, hidden).mean()
         if self.discriminator is not None:
-            both = torch.cat([pictures, GradientReversal.apply(painted, self.adversarial)])
-            real, made = self.discriminator(both).float().mean((1, 2, 3)).chunk(2)  # [M] each
+            shown = pictures, GradientReversal.apply(painted, self.adversarial)
+            real, made = (self.discriminator(part).float().mean((1, 2, 3)) for part in shown)  # [M] each
             loss = (1 - self.adversarial) * loss + F.softplus(-real).mean() + F.softplus(made).mean()
         with torch.no_grad():
             identified = self._identified(painted, pictures, hidden)
@@ -113,7 +115,7 @@ class ContextEncoder(Method):
         frames = clips.video.flatten(0, 2)
         hidden = self.mask(frames)
         images = {"shown": frames * ~hidden, "prediction": torch.where(hidden, self.paint(frames, hidden), frames)}
-        return {name: denormalise(part).unflatten(0, clips.video.shape[:3]) for name, part in images.items()}
+        return {name: clips.denormalise(part).unflatten(0, clips.video.shape[:3]) for name, part in images.items()}
 
 
 class ChannelWiseLinear(nn.Module):

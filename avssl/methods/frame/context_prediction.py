@@ -19,9 +19,9 @@ from avssl.methods.disguise import drop_colours, project_colours
 from avssl.methods.frame.patches import cut_tiles, draw_patches, encode_patches
 from avssl.methods.heads import LateFusion
 from avssl.methods.losses import classification
-from avssl.pixels import STD
 
-GRID, CENTRE, NEIGHBOURS = 3, 4, [0, 1, 2, 3, 5, 6, 7, 8]
+GRID, CENTRE = 3, 4
+NEIGHBOURS = GRID**2 - 1
 Colours = Literal["dropping", "projection", "keep"]
 
 
@@ -63,26 +63,31 @@ class ContextPrediction(Method):
         if not 0 < patch <= patch + jitter <= 1:
             raise ValueError(f"ContextPrediction: patch + jitter must be at most 1 (a cell), got {patch} + {jitter}")
         self.patch, self.jitter, self.colours = patch, jitter, colours
-        self.head = LateFusion(encoder.num_features, 2, width, hidden, len(NEIGHBOURS))
+        self.head = LateFusion(encoder.num_features, 2, width, hidden, NEIGHBOURS)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and accuracy over 8·B·N·T pairs of patches."""
-        parts = self.head.part(encode_patches(self.encoder, self.patches(clips.video.flatten(0, 2))))  # [M, 9, width]
-        neighbours = parts[:, NEIGHBOURS]  # [M, 8, width]
+        patches = self.patches(clips.video.flatten(0, 2), clips.std)
+        parts = self.head.part(encode_patches(self.encoder, patches))  # [M, 9, width]
+        neighbours = torch.cat([parts[:, :CENTRE], parts[:, CENTRE + 1 :]], 1)  # [M, 8, width]
         middle = parts[:, CENTRE, None].expand_as(neighbours)
         scores = self.head(torch.stack([middle, neighbours], 2)).flatten(0, 1)  # [M 8, 8]
-        return classification(scores, torch.arange(len(NEIGHBOURS), device=scores.device).repeat(len(parts)), clips)
+        return classification(scores, torch.arange(NEIGHBOURS, device=scores.device).repeat(len(parts)), clips)
 
-    def patches(self, pictures: Tensor) -> Tensor:
-        """Cut the 3 x 3 grid out of ``[M, 3, H, W]`` as the encoder sees it, ``[M, 9, 3, h, w]``, row by row."""
+    def patches(self, pictures: Tensor, std: Tensor | None = None) -> Tensor:
+        """Cut the 3 x 3 grid out of ``[M, 3, H, W]`` as the encoder sees it, ``[M, 9, 3, h, w]``, row by row.
+
+        ``std`` ``[3]``, by which pixels were normalised, is needed where colours are projected.
+        """
         cut = cut_tiles(pictures, GRID, self.patch, self.jitter)
         if self.colours == "dropping":
             return drop_colours(cut.flatten(0, 1)).view_as(cut)
         if self.colours == "projection":
-            scale = cut.new_tensor(STD).view(3, 1, 1)  # colours are projected in the scale of RGB
+            assert std is not None
+            scale = std.view(3, 1, 1)  # colours are projected in the scale of RGB
             return project_colours(cut * scale) / scale
         return cut
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return the nine patches as the encoder sees them."""
-        return {"patches": draw_patches(self.patches(clips.video.flatten(0, 2)), clips)}
+        return {"patches": draw_patches(self.patches(clips.video.flatten(0, 2), clips.std), clips)}

@@ -93,8 +93,8 @@ class Counting(Method):
 
     def count_whole_and_tiles(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Count each scaled picture of ``[M, 3, H, W]``, and its tiles in total: ``[M, k]`` float32 each."""
-        if torch.rand(()) < self.grey:
-            pictures = pictures.mean(1, keepdim=True).expand_as(pictures)
+        grey = torch.rand((), device=pictures.device) < self.grey
+        pictures = torch.where(grey, pictures.mean(1, keepdim=True), pictures)
         style = self.styles[torch.randint(len(self.styles), (len(pictures),), device=pictures.device)]
         seen = torch.cat([halve(pictures, style)[:, None], quarters(pictures)], 1)  # [M, 5, 3, h, w]
         maps = self.encoder.maps(seen.flatten(0, 1)[:, None]).squeeze(2)  # [M 5, D, h', w']

@@ -6,8 +6,10 @@ https://arxiv.org/abs/1704.02729
 
 from __future__ import annotations
 
+from itertools import combinations
+from math import comb
+
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from avssl.clips import Clips
@@ -35,6 +37,8 @@ class DeepPermNet(TilePuzzle):
         puzzles, tile, shift, width, hidden, grid: see `Jigsaw`.
     """
 
+    subsets: Tensor
+
     def __init__(
         self,
         encoder: Encoder,
@@ -49,13 +53,14 @@ class DeepPermNet(TilePuzzle):
     ) -> None:
         super().__init__(encoder, sampler, puzzles, tile, shift, width, hidden, grid, grid**4)
         self.iterations = iterations
+        self.register_buffer("subsets", subset_table(grid**2), persistent=False)
         self.caption = f"the place of each of {grid**2} tiles"
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and accuracy over B·N·T·puzzles puzzles."""
         order, scores = self._predict(self.tiles(clips), self.puzzles)
         log_likelihood = sinkhorn(scores, self.iterations).gather(3, order[..., None])  # [M, K, n, 1]
-        right = (solve_assignment(scores) == order).float().mean(2)  # [M, K]
+        right = (solve_assignment(scores, self.subsets) == order).float().mean(2)  # [M, K]
         return measured(clips, -log_likelihood.mean(), accuracy=(right, 1 / self.grid**2))
 
     def _predict(self, tiles: Tensor, puzzles: int) -> tuple[Tensor, Tensor]:
@@ -66,7 +71,7 @@ class DeepPermNet(TilePuzzle):
 
     def solve(self, tiles: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         order, scores = self._predict(tiles, 1)
-        return order, solve_assignment(scores)
+        return order, solve_assignment(scores, self.subsets)
 
 
 def sinkhorn(scores: Tensor, iterations: int) -> Tensor:
@@ -81,8 +86,46 @@ def sinkhorn(scores: Tensor, iterations: int) -> Tensor:
     return scores
 
 
-def solve_assignment(scores: Tensor) -> Tensor:
-    """Assign tiles to different places with the largest total of ``[..., n, n]`` scores: ``[..., n]`` place of each."""
-    matrices = scores.detach().flatten(0, -3).cpu().numpy()
-    places = [torch.from_numpy(linear_sum_assignment(matrix, maximize=True)[1]) for matrix in matrices]
-    return torch.stack(places).view(scores.shape[:-1]).to(scores.device)
+def subset_table(items: int) -> Tensor:
+    """Return for each subset of ``items`` things, in order of size, the rows of the subsets that lack one of them.
+
+    The table is ``[2^n, n]`` int64, -1 for a thing that isn't in the subset; row 0 is the empty set. There are as many
+    rows of each size as Pascal's triangle says.
+
+    Raises:
+        ValueError: for more than 16 things, whose subsets are too many.
+    """
+    if items > 16:
+        raise ValueError(f"DeepPermNet: {items} tiles have too many subsets to be assigned: method.grid is at most 4")
+    sets = [frozenset(chosen) for size in range(items + 1) for chosen in combinations(range(items), size)]
+    rows = {chosen: row for row, chosen in enumerate(sets)}
+    lacking = [[rows[chosen - {one}] if one in chosen else -1 for one in range(items)] for chosen in sets]
+    return torch.tensor(lacking)
+
+
+def solve_assignment(scores: Tensor, subsets: Tensor) -> Tensor:
+    """Assign tiles to different places with the largest total of ``[..., n, n]`` scores: ``[..., n]`` place of each.
+
+    Dynamic programming, in a fixed number of steps on the device: the best total of the first k tiles, for each set of
+    k places, follows from those of the first k - 1. ``subsets`` is the `subset_table` of n.
+    """
+    matrices = scores.detach().float().flatten(0, -3)  # [M, n, n]
+    count = matrices.shape[1]
+    best = matrices.new_zeros(len(matrices), 1)  # [M, subsets of this size], for the empty set
+    last: list[Tensor] = []  # for each size and subset, the place of the last tile
+    begin, end = 0, 1
+    for tile in range(count):
+        rows = subsets[end : end + comb(count, tile + 1)]  # [S, n]
+        before = (rows - begin).clamp(min=0)
+        total = torch.where(rows >= 0, best[:, before] + matrices[:, tile, None], -torch.inf)  # [M, S, n]
+        best, place = total.max(2)
+        last.append(place)
+        begin, end = end, end + len(rows)
+    places = []
+    which = torch.zeros_like(last[-1][:, 0])  # [M], row of the subset among those of its size
+    for tile in reversed(range(count)):
+        place = last[tile].gather(1, which[:, None])[:, 0]
+        places.append(place)
+        begin = sum(comb(count, size) for size in range(tile))
+        which = subsets[begin + comb(count, tile) :][which, place] - begin
+    return torch.stack(places[::-1], 1).view(scores.shape[:-1])

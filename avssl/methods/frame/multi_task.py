@@ -6,11 +6,13 @@ C. Doersch, A. Zisserman: Multi-task Self-Supervised Visual Learning. ICCV 2017.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from avssl.clips import Clips
+from avssl.data.dataset import ClipDataset
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
 
@@ -18,9 +20,9 @@ from avssl.methods.base import Method
 class MultiTask(Method):
     """Train one encoder on several pretext tasks, each with its own head.
 
-    Every task receives the same clips; the loss is the weighted sum of theirs: the naive multi-head architecture of the
-    paper (section 4.1). The lasso by which each task chooses the layers it reads (4.2), harmonised inputs (4.3), and a
-    batch and an optimiser per task are left out.
+    Every task receives the same clips, with labels if it is semi-supervised; the loss is the weighted sum of theirs:
+    the naive multi-head architecture of the paper (section 4.1). The lasso by which each task chooses the layers it
+    reads (4.2), harmonised inputs (4.3), and a batch and an optimiser per task are left out.
 
     Metrics: those of all tasks, each under ``<task>_<metric>``, with their chance levels.
 
@@ -48,19 +50,26 @@ class MultiTask(Method):
             raise ValueError(f"MultiTask: weights of {unknown}, which are no tasks; the tasks are {sorted(made)}")
         self.weights = dict.fromkeys(made, 1.0) | (weights or {})
         self.tasks = nn.ModuleDict(made)
+        self.uses_labels = any(task.uses_labels for task in made.values())
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return the weighted sum of the losses, and the metrics of all tasks."""
         loss = torch.zeros((), device=clips.video.device)
         out: dict[str, Tensor] = {}
-        for name, task in self.tasks.items():
-            for metric, value in task(clips).items():
+        unlabelled = replace(clips, label=None)
+        for name, task in self._methods().items():
+            for metric, value in task(clips if task.uses_labels else unlabelled).items():
                 if metric == "loss":
                     loss = loss + self.weights[name] * value
                 else:
                     *chance, own = metric.split("/")
                     out["/".join([*chance, f"{name}_{own}"])] = value
         return {"loss": loss, **out}
+
+    def check(self, training: ClipDataset, held_out: ClipDataset) -> None:
+        """Ask every task."""
+        for task in self._methods().values():
+            task.check(training, held_out)
 
     def after_step(self, progress: float) -> None:
         """Update every task."""

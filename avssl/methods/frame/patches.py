@@ -14,7 +14,6 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method
 from avssl.methods.disguise import random_crops, shift_channels
 from avssl.methods.heads import LateFusion
-from avssl.pixels import denormalise
 
 FLAT = 0.02  # added to the standard deviation of a tile: about one of 256 levels of a normalised picture
 
@@ -73,7 +72,7 @@ def mosaic(patches: Tensor) -> Tensor:
 
 def draw_patches(patches: Tensor, clips: Clips) -> Tensor:
     """Return normalised ``[B N T, K, 3, h, w]`` patches as RGB ``[B, N, T K, 3, h, w]`` for `Method.pictures`."""
-    return denormalise(patches).unflatten(0, clips.video.shape[:3]).flatten(2, 3)
+    return clips.denormalise(patches).unflatten(0, clips.video.shape[:3]).flatten(2, 3)
 
 
 def reorder(parts: Tensor, orders: Tensor) -> Tensor:

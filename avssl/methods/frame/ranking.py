@@ -20,7 +20,7 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method, measured
 from avssl.methods.frame.patches import draw_patches
 from avssl.methods.losses import nearer
-from avssl.pixels import normalise_rgb
+from avssl.pixels import constants
 
 ANCHORS = 8  # nested crops are centred within one over this of the picture's sides (section 5.2)
 Ranked = Literal["crops", "distortions"]
@@ -73,7 +73,7 @@ class Ranking(Method):
         """Return K versions of each of B·N·T frames, the highest-ranked first, normalised: ``[B N T, K, 3, h, w]``."""
         if self.ranked == "crops":
             return nested_crops(clips.video.flatten(0, 2), self.levels, self.scale)
-        return normalise_rgb(distort(clips.rgb.flatten(0, 2), self.levels))
+        return clips.normalise(distort(clips.rgb.flatten(0, 2), self.levels))
 
     def _scores(self, versions: Tensor) -> Tensor:
         """Score ``[M, K, 3, h, w]`` versions: ``[M, K]`` float32."""
@@ -100,19 +100,20 @@ def nested_crops(pictures: Tensor, levels: int, scale: float) -> Tensor:
     The first is as large as ``[M, C, H, W]`` allows, each next one smaller by ``scale``. Every pixel is an original
     one, and none occurs twice in a crop: s is the side of the smallest possible crop.
     """
-    device = pictures.device
-    sides = torch.tensor(pictures.shape[-2:], device=device)
-    offset = (torch.rand(len(pictures), 2, device=device) - 0.5) * sides / ANCHORS
+    device, height, width = pictures.device, pictures.shape[-2], pictures.shape[-1]
+    offset = torch.rand(len(pictures), 2, device=device) - 0.5
+    sides = constants([height, width], offset)
+    offset = offset * sides / ANCHORS
     anchor = sides / 2 + offset  # [M, 2] down, across
     largest = 2 * torch.minimum(anchor, sides - anchor).amin(1, keepdim=True)  # [M, 1]
     side = largest * scale ** torch.arange(levels, device=device)  # [M, K]
-    size = math.floor(min(pictures.shape[-2:]) * (1 - 1 / ANCHORS) * scale ** (levels - 1))
+    size = math.floor(min(height, width) * (1 - 1 / ANCHORS) * scale ** (levels - 1))
     if size < 1:
-        raise ValueError(f"Ranking: pictures of {list(pictures.shape[-2:])} have no room for {levels} crops")
+        raise ValueError(f"Ranking: pictures of {[height, width]} have no room for {levels} crops")
     phase = torch.rand(2, *side.shape, 1, device=device)
     steps = (torch.arange(size, device=device) + phase) / size - 0.5  # [2, M, K, s] within [-1/2, 1/2)
     places = anchor.T[:, :, None, None] + steps * side[..., None]  # [2, M, K, s] pixels
-    down, across = (place.long().clamp(0, int(end) - 1) for place, end in zip(places, sides, strict=True))
+    down, across = (place.long().clamp(0, end - 1) for place, end in zip(places, (height, width), strict=True))
     row = torch.arange(len(pictures), device=device)[:, None, None, None]
     return rearrange(pictures[row, :, down[..., :, None], across[..., None, :]], "m k h w c -> m k c h w")
 

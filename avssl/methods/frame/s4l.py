@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips
+from avssl.data.collection import column
+from avssl.data.dataset import ClipDataset
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
+from avssl.methods.dense import class_counts
 from avssl.methods.frame.rotnet import RotNet
 from avssl.methods.temporal.rotation import turned
 
@@ -54,7 +57,8 @@ class S4L(RotNet):
         costs = F.cross_entropy(scores.flatten(0, 1), target, ignore_index=-1, reduction="sum")
         out["loss"] = costs / (frames * known.sum()).clamp(min=1) + self.weight * out["loss"]
         if self.training:
-            self.seen += F.one_hot(label[known], len(self.seen)).sum(0)
+            classes = len(self.seen)
+            self.seen += class_counts(torch.where(known, label, classes), classes + 1)[:classes]
         chance = (self.seen.max() / self.seen.sum()).expand(len(clips))
         right = (scores.mean(1).argmax(1) == label).float()
         return {**out, "class_accuracy": torch.where(known, right, chance), "chance/class_accuracy": chance}
@@ -69,6 +73,13 @@ class S4L(RotNet):
         """Return the classes ``[B]``, -1 where unknown."""
         if clips.label is None:
             return torch.full((len(clips),), -1, device=clips.video.device)
-        if clips.label.max() >= len(self.seen):
-            raise ValueError(f"S4L: a video is of class {clips.label.max()}, but method.classes is {len(self.seen)}")
         return clips.label
+
+    def check(self, training: ClipDataset, held_out: ClipDataset) -> None:
+        """Raise a ValueError if a video is of a class that the method doesn't have."""
+        highest = -1
+        for videos in (training.videos, held_out.videos):
+            rows = {label: row for row, label in enumerate(column(videos, "label")) if label is not None}
+            highest = max([highest, *(videos[row].label or 0 for row in rows.values())])  # one video of each class
+        if highest >= len(self.seen):
+            raise ValueError(f"S4L: a video is of class {highest}, but method.classes is {len(self.seen)}")

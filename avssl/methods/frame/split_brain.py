@@ -32,6 +32,7 @@ class CrossPrediction(NamedTuple):
     scores: Tensor  # [M, K, h, w] logits over bins
     target: Tensor  # [M, h, w] int64, the true bins
     given: Tensor  # [M, h, w] int64, classes that condition the chance level: what is known without a network
+    cases: int  # number of these classes
     counted: Tensor  # [M, h, w] bool, cells whose ground truth is known
 
 
@@ -51,15 +52,16 @@ class CrossChannel(Method):
         """Return loss and metrics over the cells of B·N·T frames."""
         loss = torch.zeros((), device=clips.video.device)
         out: dict[str, Tensor] = {}
-        for name, (scores, target, given, counted) in self.cross_predictions(clips).items():
+        for name, (scores, target, given, cases, counted) in self.cross_predictions(clips).items():
             losses = F.cross_entropy(scores, target.where(counted, -1), ignore_index=-1, reduction="sum")
             loss = loss + losses / counted.sum().clamp(min=1)
             answer, right, known, valid = (
                 part.reshape(len(clips), -1) for part in (scores.argmax(1), target, given, counted)
             )
             apart = torch.where(valid, 0, 1)  # unknown cells must not vote on the others
-            known = torch.where(valid, known, known.max() + 1)
-            blind = most_frequent(right, apart), most_frequent(right, known)
+            known = torch.where(valid, known, cases)
+            kinds = scores.shape[1]
+            blind = most_frequent(right, kinds, apart, 2), most_frequent(right, kinds, known, cases + 1)
             out |= accuracy_and_chance(name, answer, right, valid, *blind)
         return {"loss": loss, **out}
 
@@ -124,8 +126,8 @@ class SplitBrain(CrossChannel):
         cells, bright = nearest_bin(lab[:, 1:], self.bins), lightness_bins(lab, self.levels)
         everywhere = torch.ones_like(cells, dtype=torch.bool)
         return {
-            "colour": CrossPrediction(colour, cells, lightness_bins(lab, BRIGHT), everywhere),
-            "light": CrossPrediction(light, bright, cells, everywhere),
+            "colour": CrossPrediction(colour, cells, lightness_bins(lab, BRIGHT), BRIGHT, everywhere),
+            "light": CrossPrediction(light, bright, cells, len(self.bins), everywhere),
         }
 
     def _predict(self, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,11 +200,11 @@ class SplitBrainDepth(CrossChannel):
             for maps in (rgb_to_lab(clips.rgb.flatten(0, 2)), (metres > 0).float(), self.depth_position(metres))
         )
         place = (total / known.clamp(min=1e-6) * self.levels).long().clamp(0, self.levels - 1)
-        counted, bright = known > MOST, lightness_bins(lab, self.levels)
+        counted, bright, cells = known > MOST, lightness_bins(lab, self.levels), nearest_bin(lab[:, 1:], self.bins)
         return {
-            "depth": CrossPrediction(depth, place, bright, counted),
-            "colour": CrossPrediction(self.colour(seen), nearest_bin(lab[:, 1:], self.bins), place, counted),
-            "light": CrossPrediction(self.light(seen), bright, place, counted),
+            "depth": CrossPrediction(depth, place, bright, self.levels, counted),
+            "colour": CrossPrediction(self.colour(seen), cells, place, self.levels, counted),
+            "light": CrossPrediction(self.light(seen), bright, place, self.levels, counted),
         }
 
     def depth_position(self, metres: Tensor) -> Tensor:

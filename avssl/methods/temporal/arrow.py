@@ -17,7 +17,6 @@ from avssl.encoders import Encoder
 from avssl.methods.base import Method, measured
 from avssl.methods.disguise import flicker, moving_crop
 from avssl.methods.temporal.common import EitherWay
-from avssl.pixels import denormalise
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class ArrowOfTime(Method):
         red, blue = evidence.clamp(min=0).tanh(), -evidence.clamp(max=0).tanh()
         heat = torch.stack([red, torch.zeros_like(red), blue], 1)[:, None]  # [B N, 1, 3, H', W']
         shape = clips.video.shape[:2]
-        return {"seen": denormalise(seen).unflatten(0, shape), "evidence": heat.unflatten(0, shape)}
+        return {"seen": clips.denormalise(seen).unflatten(0, shape), "evidence": heat.unflatten(0, shape)}
 
     def disguised(self, video: Tensor) -> Tensor:
         """Hide the camera's motion and traces of the codec in ``[M, T, 3, H, W]``."""

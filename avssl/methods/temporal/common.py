@@ -60,8 +60,8 @@ def frame_vectors(encoder: Encoder, head: nn.Module, video: Tensor) -> Tensor:
 
 def pair_features(layer: nn.Module, features: Tensor) -> Tensor:
     """Apply one shared layer to each pair of N features: ``[B, N, D]`` to ``[B, N (N - 1) / 2 hidden]``."""
-    pairs = combinations(range(features.shape[1]), 2)
-    return torch.cat([layer(rearrange(features[:, pair], "b pair d -> b (pair d)")) for pair in map(list, pairs)], 1)
+    pairs = combinations(features.unbind(1), 2)
+    return torch.cat([layer(torch.cat(pair, 1)) for pair in pairs], 1)
 
 
 def order_index(ranks: Tensor, orders: Tensor) -> Tensor:

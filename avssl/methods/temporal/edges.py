@@ -16,6 +16,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.labels import ConfidentFlow, boundary_f, image_edges, motion_edges, relative_edges
 from avssl.methods import dense
+from avssl.methods.counters import HostNumber
 from avssl.methods.temporal.common import MiddleFrameMethod
 
 CUTS = (0.2, 0.4, 0.6, 0.8, 0.95)  # thresholds on image gradients, for the chance level
@@ -41,8 +42,6 @@ class EdgesFromMotion(MiddleFrameMethod):
         edge: weight of an edge cell, relative to 1 for others.
     """
 
-    round: Tensor
-
     def __init__(
         self,
         encoder: ResNet,
@@ -57,7 +56,7 @@ class EdgesFromMotion(MiddleFrameMethod):
         super().__init__(encoder, sampler, labeller or ConfidentFlow(), width)
         self.rounds, self.jump, self.edge = rounds, jump, edge
         self.teacher = copy.deepcopy(torch.nn.ModuleDict({"encoder": encoder, "head": self.head})).requires_grad_(False)
-        self.register_buffer("round", torch.zeros((), dtype=torch.long))
+        self.now = HostNumber(self, "round")
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and boundary F-score over all cells."""
@@ -84,7 +83,7 @@ class EdgesFromMotion(MiddleFrameMethod):
         assert clips.target is not None
         measured = dense.cell_means(clips.target.flatten(0, 1), size)  # [B N, 3, h, w]
         frames = dense.middle_frames(clips)
-        if self.round == 0:
+        if self.now.value == 0:
             edges = self.image_edges(clips, size)
         else:
             self.teacher.eval()
@@ -100,10 +99,10 @@ class EdgesFromMotion(MiddleFrameMethod):
     def after_step(self, progress: float) -> None:
         """Copy the detector to the teacher at the end of a round."""
         now = min(int(progress * self.rounds), self.rounds - 1)
-        if now > int(self.round):
+        if now > self.now.value:
             self.teacher["encoder"].load_state_dict(self.encoder.state_dict())
             self.teacher["head"].load_state_dict(self.head.state_dict())
-            self.round.fill_(now)
+            self.now.set(now)
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the mean speed of each clip."""

@@ -68,7 +68,7 @@ class EgoMotion(Method):
         """Return loss and metrics over B·N pairs and the axes whose class is known."""
         assert clips.target is not None
         target = clips.target  # [B, N, 6]
-        ends = clips.video[:, :, [0, -1]].flatten(0, 1)  # [B N, 2, 3, H, W]
+        ends = torch.stack([clips.video[:, :, 0], clips.video[:, :, -1]], 2).flatten(0, 1)  # [B N, 2, 3, H, W]
         maps = F.avg_pool2d(self.head(self.encoder.stages(ends)), 2).unflatten(0, (-1, 2))  # [B N, 2, C, h, w]
         similarity = cost_volume(maps[:, 0], maps[:, 1], REACH)
         scores = self.top(similarity).float().unflatten(1, (len(AXES), -1))  # [B N, 6, bins]
@@ -80,8 +80,9 @@ class EgoMotion(Method):
         signed = known & (target != middle)
         positive = target > middle
         axis = torch.arange(len(AXES), device=target.device).expand_as(target).flatten(1)
-        common = most_frequent(target.flatten(1), axis).view_as(target)
-        major = most_frequent(torch.where(signed, positive.long(), -1).flatten(1), axis).view_as(target) == 1
+        common = most_frequent(target.flatten(1), bins, axis, len(AXES)).view_as(target)
+        signs = torch.where(signed, positive.long(), -1).flatten(1)
+        major = most_frequent(signs, 2, axis, len(AXES)).view_as(target) == 1
         return {
             "loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=-1),
             **accuracy_and_chance("accuracy", scores.argmax(2).view_as(target), target, known, common),

@@ -17,7 +17,8 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.labels import AtomicFlow, AtomicSceneFlow
 from avssl.methods.base import Method
-from avssl.methods.dense import accuracy_and_chance
+from avssl.methods.dense import accuracy_and_chance, class_counts
+from avssl.pixels import constants
 
 
 class FlowPrediction(Method):
@@ -70,10 +71,9 @@ class FlowPrediction(Method):
         """Return loss and metrics over all cells of all steps."""
         scores = self.scores(clips)  # [B, S, K, g, g]
         target = self.targets(clips)  # [B, S, g, g]
-        weight = torch.ones(scores.shape[2], device=scores.device)
-        weight[0] = self.still
+        weight = constants([self.still, *[1.0] * (scores.shape[2] - 1)], scores)
         right = target.reshape(len(clips), -1)  # [B, N S g g]
-        counts = right.flatten().bincount(minlength=scores.shape[2])
+        counts = class_counts(right, scores.shape[2])
         out = {"loss": F.cross_entropy(scores.flatten(0, 1), target.flatten(0, 1), weight)}
         for name, answer, common, counted in (
             ("accuracy", self.most_probable(scores), counts.argmax(), torch.ones_like(right, dtype=torch.bool)),

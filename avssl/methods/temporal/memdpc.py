@@ -31,6 +31,8 @@ class MemDPC(DPC):
         predict: blocks to predict in each direction.
         slots: memory slots.
         backward: also predict the beginning from the end.
+        gain: gain of the orthogonal weights that both GRUs and the head begin with (the authors' code: 0.1); None for 1
+            in the GRUs, and PyTorch's usual weights in the head.
     """
 
     def __init__(
@@ -40,12 +42,16 @@ class MemDPC(DPC):
         predict: int = 3,
         slots: int = 1024,
         backward: bool = True,
+        gain: float | None = None,
     ) -> None:
         super().__init__(encoder, sampler, predict)
         features = encoder.num_features
         self.head = nn.Sequential(nn.Conv2d(features, features, 1), nn.ReLU(), nn.Conv2d(features, slots, 1))
         self.memory = nn.Parameter(torch.randn(slots, features))
         self.aggregate_backward = ConvGRU(features, features) if backward else None
+        if gain is not None:
+            for part in (self.aggregate, self.aggregate_backward, self.head):
+                orthogonal(part, gain)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over the predicted blocks of B videos."""
@@ -66,3 +72,12 @@ class MemDPC(DPC):
         """Name the predicted blocks in each direction."""
         more = "" if self.aggregate_backward is None else f"; and the first {self.predict} backwards"
         return [[line + more for line in row] for row in super().describe(clips)]
+
+
+def orthogonal(network: nn.Module | None, gain: float) -> None:
+    """Make the weights of convolutions orthogonal, and their biases zero."""
+    for layer in network.modules() if network is not None else ():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.orthogonal_(layer.weight, gain)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -7,6 +7,8 @@ B. Xiong, R. Girshick, K. He: A Large-Scale Study on Unsupervised Spatiotemporal
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +17,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, measured
+from avssl.methods.counters import HostNumber
 from avssl.methods.distributed import gather
 from avssl.methods.heads import projection
 from avssl.methods.losses import inner_products, mean_outputs, retrieval_accuracy
@@ -26,13 +29,15 @@ class MoCo(Method):
 
     A momentum encoder encodes the keys; those of other videos are negatives (Feichtenhofer et al., equation 1). With a
     queue (v2) they include the keys of recent steps. Without it (v3) each of the two clips is a query once, and a
-    prediction head follows the projection of the queries alone (Chen et al. 2021, algorithm 1).
+    prediction head follows the projection of the queries alone (Chen et al. 2021, algorithm 1). With more than two
+    clips (Feichtenhofer et al., section 3: rho > 2) each is a query whose keys are all other clips, one after the
+    other, and the keys of all are enqueued; a pair's negatives are of other videos in either case.
 
     Metric: ``accuracy``, whether a query's key is the nearest in the batch (not in the queue, whose keys come from
     older weights and can be told apart by that alone); chance is one over the number of videos in the batch.
 
     Args:
-        sampler: draws two clips.
+        sampler: draws rho clips, at least two (the paper: 2, better 4).
         hidden: width of the head's hidden layers (the paper: 2048).
         out: width of the projection (the paper: 128).
         layers: linear layers of the head (the authors' code: 3).
@@ -43,7 +48,6 @@ class MoCo(Method):
 
     sampler: RandomClips
     queue: Tensor
-    seen: Tensor
 
     def __init__(
         self,
@@ -57,46 +61,49 @@ class MoCo(Method):
         queue: int = 65536,
     ) -> None:
         super().__init__(encoder, sampler or RandomClips(2, 8, 0.267))
-        if self.sampler.clips != 2:
-            raise ValueError(f"MoCo: sampler.clips must be 2, a query and its key; got {self.sampler.clips}")
+        if self.sampler.clips < 2:
+            raise ValueError(f"MoCo: sampler.clips must be at least 2, a query and its key; got {self.sampler.clips}")
         self.temperature = temperature
         self.head = projection(encoder.num_features, hidden, out, layers)
         self.predictor = nn.Identity() if queue else projection(out, hidden, out)
         self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
         self.register_buffer("queue", torch.zeros(queue, out))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # keys enqueued so far
-        self.fresh: Tensor | None = None  # keys of this step, to be enqueued
+        self.enqueued = HostNumber(self, "seen")  # keys so far
+        self.fresh: list[Tensor] = []  # keys of this step, to be enqueued
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and accuracy over B videos."""
-        first, second = clips.video.unbind(1)  # [B, T, 3, H, W] each
-        sides = [(first, second)] if len(self.queue) else [(first, second), (second, first)]
-        outputs = []
-        for query_clips, key_clips in sides:
-            query = F.normalize(self.predictor(self.head(self.encoder(query_clips))).float(), dim=1)  # [B, out]
-            key = F.normalize(self.copy(key_clips).float(), dim=1)
-            outputs.append(measured(clips, self._contrast(query, key), accuracy=retrieval_accuracy(query, key)))
-        return mean_outputs(outputs, clips)
-
-    def _contrast(self, query: Tensor, key: Tensor) -> Tensor:
-        """Return the cross-entropy of matching queries ``[B, out]`` with keys of this step and of the queue."""
-        every, offset = gather(key)  # [world B, out]
+        video = clips.video.unbind(1)  # rho of [B, T, 3, H, W]
+        pairs = list(permutations(range(len(video)), 2))  # query and key
+        if len(self.queue) and len(video) == 2:
+            pairs = pairs[:1]
+        asking, asked = (sorted(set(part)) for part in zip(*pairs, strict=True))
+        queries = {n: F.normalize(self.predictor(self.head(self.encoder(video[n]))).float(), dim=1) for n in asking}
+        keys = {n: F.normalize(self.copy(video[n]).float(), dim=1) for n in asked}  # [B, out], as queries
+        every = {other: gather(key) for other, key in keys.items()}  # [world B, out], and the offset of this rank's
         if self.training:
-            self.fresh = every.detach()
-        kept = self.queue[: int(self.seen)]  # [K, out], fewer than the queue's size at first
-        scores = inner_products(query, torch.cat([every, kept])) / self.temperature  # [B, world B + K]
-        return F.cross_entropy(scores, torch.arange(len(query), device=query.device) + offset)
+            self.fresh = [found.detach() for found, _ in every.values()]
+        kept = self.queue[: self.enqueued.value]  # [K, out], fewer than the queue's size at first
+        outputs = []
+        for one, other in pairs:
+            found, offset = every[other]
+            scores = inner_products(queries[one], torch.cat([found, kept])) / self.temperature  # [B, world B + K]
+            loss = F.cross_entropy(scores, torch.arange(len(clips), device=scores.device) + offset)
+            outputs.append(measured(clips, loss, accuracy=retrieval_accuracy(queries[one], keys[other])))
+        return mean_outputs(outputs, clips)
 
     def after_step(self, progress: float) -> None:
         """Update the momentum encoder, and replace the oldest keys in the queue by those of this step."""
         self.copy.follow(nn.Sequential(self.encoder, self.head), progress)
-        if self.fresh is not None and len(self.queue):
-            fresh = self.fresh[-len(self.queue) :]
-            places = (self.seen + torch.arange(len(fresh), device=self.seen.device)) % len(self.queue)
+        if self.fresh and len(self.queue):
+            fresh, begin = torch.cat(self.fresh)[-len(self.queue) :], self.enqueued.value
+            places = torch.arange(begin, begin + len(fresh), device=fresh.device) % len(self.queue)
             self.queue[places] = fresh
-            self.seen += len(fresh)
-        self.fresh = None
+            self.enqueued.set(begin + len(fresh))
+        self.fresh = []
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the video of each clip."""
+        if self.sampler.clips > 2:
+            return [[f"video {video}"] * self.sampler.clips for video in range(len(clips))]
         return [[f"query {video}", f"key {video}"] for video in range(len(clips))]

@@ -83,6 +83,8 @@ class OPN(Method):
         pair: width of the layer over two frames (the authors' code: 512).
         grid: height and width to which the maps are pooled before the first layer.
         dropout: rate after both layers (the authors' code: 0.5).
+        batch_norm: normalise the layer over two frames by the batch, as the layer over one frame is (the authors' code:
+            true; all pairs have the same running statistics, but each its own of the batch).
     """
 
     orders: Tensor
@@ -99,6 +101,7 @@ class OPN(Method):
         pair: int = 512,
         grid: int = 4,
         dropout: float = 0.5,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__(encoder, sampler or ShuffledFrames())
         self.jitter, self.split = jitter, split
@@ -106,7 +109,8 @@ class OPN(Method):
         orders = [order for order in permutations(range(count)) if order[0] < order[-1]]  # no reversals
         self.register_buffer("orders", torch.tensor(orders), persistent=False)  # [T! / 2, T]
         self.frame = nn.Sequential(fully_connected(encoder.num_features, hidden, grid), nn.Dropout(dropout))
-        self.pair = nn.Sequential(nn.Linear(2 * hidden, pair), nn.ReLU(), nn.Dropout(dropout))
+        norm = [nn.BatchNorm1d(pair)] if batch_norm else []
+        self.pair = nn.Sequential(nn.Linear(2 * hidden, pair), *norm, nn.ReLU(), nn.Dropout(dropout))
         self.classifier = nn.Linear(pair * comb(count, 2), len(orders))
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:

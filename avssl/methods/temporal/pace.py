@@ -22,6 +22,7 @@ from avssl.methods.base import Method
 from avssl.methods.disguise import flicker
 from avssl.methods.heads import projection
 from avssl.methods.losses import classification, info_nce
+from avssl.pixels import constants
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class PacedClips:
     def number(self, times: Tensor) -> Tensor:
         """Return the index of the fastest pace that a clip reaches: ``[..., T]`` seconds to ``[...]``."""
         pace = (times[..., -1] - times[..., 0]) / ((times.shape[-1] - 1) * self.step)
-        return (pace[..., None] >= torch.tensor(self.paces, device=times.device) - TINY).sum(-1) - 1
+        return (pace[..., None] >= constants(self.paces, pace) - TINY).sum(-1) - 1
 
 
 class Pace(Method):

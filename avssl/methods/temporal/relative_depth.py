@@ -65,7 +65,7 @@ class DepthOrder(MiddleFrameMethod):
         return {
             "loss": ((predicted - target).abs() * known).sum() / known.sum().clamp(min=1),
             "agreement": agreement(predicted),
-            "chance/agreement": other if other.mean() > even.mean() else even,
+            "chance/agreement": torch.where(other.mean() > even.mean(), other, even),
         }
 
     def predicted(self, clips: Clips) -> Tensor:

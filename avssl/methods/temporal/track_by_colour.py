@@ -16,7 +16,8 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import ResNet
 from avssl.methods.base import Method
 from avssl.methods.dense import MapHead, accuracy_and_chance, cell_means
-from avssl.pixels import denormalise, lab_to_rgb, normalise_rgb, rgb_to_lab
+from avssl.methods.distributed import shared_mean
+from avssl.pixels import lab_to_rgb, rgb_to_lab
 
 NEARBY = 4.0  # scale in L units of equal brightness, for the chance level
 
@@ -62,13 +63,14 @@ class TrackByColour(Method):
         classes = rearrange(classes, "m (t hw) -> m t hw", t=colour.shape[1])
         target, references = classes[:, -1], classes[:, :-1].flatten(1)  # [M, h w], [M, R h w]
         shown = F.one_hot(references, self.clusters).float()  # [M, R h w, K]
-        copied = attention(features[:, -1], features[:, :-1]) @ shown  # [M, h w, K]
+        closeness = similarities(features[:, -1], features[:, :-1])  # [M, h w, R h w]
+        copied = closeness.softmax(2) @ shown  # [M, h w, K]
         bright = light.flatten(2)  # [M, T, h w]
         apart = bright[:, -1, :, None] - bright[:, :-1].flatten(1)[:, None]  # [M, h w, R h w]
         equally = ((-((apart / NEARBY) ** 2)).softmax(2) @ shown).argmax(2)
         common = shown.sum(1).argmax(1, keepdim=True).expand_as(target)
         there = classes[:, -2]
-        out = {"loss": F.nll_loss(copied.clamp(min=1e-6).log().transpose(1, 2), target)}
+        out = {"loss": colour_loss(closeness, references, target)}
         answers = (copied.argmax(2), common, there, equally, target)  # [M, h w] each
         # [B, N h w] each, so that the answer to another clip of the same video is never taken for a blind one
         answer, common, there, equally, target = (part.reshape(len(clips), -1) for part in answers)
@@ -79,10 +81,9 @@ class TrackByColour(Method):
 
     def _features(self, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
         """Return features ``[M, T, width, h, w]`` of grey frames, L ``[M, T, h, w]`` and ab ``[M, T, 2, h, w]``."""
-        video = clips.video.flatten(0, 1)  # [M, T, 3, H, W]
-        lab = rgb_to_lab(denormalise(video))
-        grey = normalise_rgb(lab[:, :, :1] / 100)  # [M, T, 3, H, W]
-        features = self.head(self.encoder.stages(grey)).unflatten(0, video.shape[:2])
+        lab = rgb_to_lab(clips.rgb.flatten(0, 1))
+        grey = clips.normalise(lab[:, :, :1] / 100)  # [M, T, 3, H, W]
+        features = self.head(self.encoder.stages(grey)).unflatten(0, lab.shape[:2])
         cells = cell_means(lab, features.shape[-2:])
         return features, cells[:, :, 0], cells[:, :, 1:]
 
@@ -133,10 +134,32 @@ def by_place(maps: Tensor) -> Tensor:
 
 def attention(target: Tensor, references: Tensor) -> Tensor:
     """Return attention ``[M, h w, R h w]`` of ``[M, D, h, w]`` to ``[M, R, D, h, w]`` features (equation 2)."""
+    return similarities(target, references).softmax(2)
+
+
+def similarities(target: Tensor, references: Tensor) -> Tensor:
+    """Return inner products ``[M, h w, R h w]`` of ``[M, D, h, w]`` and ``[M, R, D, h, w]`` features."""
     queries = rearrange(target, "m d h w -> m (h w) d").float()
     keys = rearrange(references, "m r d h w -> m d (r h w)").float()
     with torch.autocast(queries.device.type, enabled=False):
-        return (queries @ keys).softmax(2)
+        return queries @ keys
+
+
+def colour_loss(closeness: Tensor, references: Tensor, target: Tensor) -> Tensor:
+    """Return the mean cross-entropy of the colours that attention copies (equation 3).
+
+    It is computed from logarithms: the worst cells, to whose colour no attention is paid, have the largest gradient.
+    Cells of a colour that no reference has, which can't be copied, don't count.
+
+    Args:
+        closeness: ``[M, P, R]`` inner products of P cells and R references, whose softmax is the attention.
+        references: ``[M, R]`` int64 colours.
+        target: ``[M, P]`` int64 colours.
+    """
+    same = references[:, None] == target[:, :, None]  # [M, P, R]
+    some = same.any(2)
+    right = closeness.masked_fill(~(same | ~some[..., None]), -torch.inf).logsumexp(2)  # [M, P]
+    return shared_mean(closeness.logsumexp(2) - right, some)
 
 
 @torch.no_grad()
@@ -146,7 +169,7 @@ def k_means(points: Tensor, clusters: int, rounds: int = 8) -> Tensor:
     nearest = points.new_full(points.shape[:2], torch.inf)
     for _ in range(clusters):
         nearest = torch.minimum(nearest, (points - chosen[-1][:, None]).norm(dim=2))
-        chosen.append(points[torch.arange(len(points)), nearest.argmax(1)])
+        chosen.append(points[torch.arange(len(points), device=points.device), nearest.argmax(1)])
     centres = torch.stack(chosen[1:], 1)
     for _ in range(rounds):
         member = F.one_hot(torch.cdist(points, centres).argmin(2), clusters).to(points)  # [M, P, K]

@@ -19,7 +19,6 @@ from avssl.encoders import FrameLSTM
 from avssl.encoders.lstm import PeepholeLSTM, State
 from avssl.methods.base import Method, measured
 from avssl.methods.recurrent import chronological
-from avssl.pixels import denormalise
 
 Kind = Literal["none", "unconditional", "conditional"]
 
@@ -127,7 +126,7 @@ class UnsupervisedLSTM(Method):
         for name, found in decoded.items():
             for title, values in ((titles[name], targets[name]), (name, found)):
                 pixels = rearrange(values, "(b n) k (c h w) -> b n k c h w", b=len(clips), c=3, h=self.encoder.size)
-                drawn[title] = denormalise(pixels.flip(2) if name == "reconstruction" else pixels).clamp(0, 1)
+                drawn[title] = clips.denormalise(pixels.flip(2) if name == "reconstruction" else pixels).clamp(0, 1)
         return drawn
 
 
