@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -54,6 +55,10 @@ class TokenEncoder(Encoder):
         Positions are rows of `positions`, ``[V, ...]``, or ``[B, V, ...]`` if clips show different tokens.
         """
         raise NotImplementedError
+
+    def vectors(self, patches: Tensor, positions: Tensor) -> Tensor:
+        """Summarise visible tokens, given as to `encode`, in one vector as `forward` does all: ``[B, D]`` float32."""
+        return self.encode(patches, positions).mean(1, dtype=torch.float32)
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         t, h, w = self.grid(clips)
