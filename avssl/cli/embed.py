@@ -29,5 +29,6 @@ def run(words: Sequence[str]) -> None:
     protocol, args = config.parse(parser(), words)
     check_ranges("", args, queries="[1, inf)")
     folder = args.run / "eval" / protocol.name
-    for path in embed(protocol, args.run, folder, args.machine, args.method, args.queries):
+    drawn = (args.method, args.queries, args.encoder, args.own_size)
+    for path in embed(protocol, args.run, folder, args.machine, *drawn):
         print(path)

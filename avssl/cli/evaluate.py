@@ -13,11 +13,13 @@ from avssl.runtime.parser import Parser
 def parser() -> Parser:
     """Return the parser of ``avssl evaluate``."""
     return config.parser(
-        "Evaluate a run's encoder by transfer to labelled videos: linear probe, kNN, retrieval, low-shot and "
-        "fine-tuning. CONFIG is a YAML file or the name of a packaged config (avssl configs lists them).",
+        "Evaluate a run's encoder, or a pretrained one, by transfer to labelled videos: linear probe, kNN, retrieval, "
+        "low-shot and fine-tuning. CONFIG is a YAML file or the name of a packaged config (avssl configs lists them).",
         examples=[
             "avssl evaluate ut_interaction --run=runs/shuffle_learn",
             "avssl evaluate folder --data.root=VIDEOS --run=runs/shuffle_learn",
+            "avssl evaluate ut_interaction --run=runs/lite0 --encoder=avssl.encoders.Timm \\\n"
+            "      --encoder.name=tf_efficientnet_lite0 --encoder.weights=lite0.safetensors",
         ],
     )
 
@@ -25,5 +27,5 @@ def parser() -> Parser:
 def run(words: Sequence[str]) -> None:
     """Evaluate, and print the results and their path."""
     protocol, args = config.parse(parser(), words)
-    print_results(evaluate(protocol, args.run, args.machine))
+    print_results(evaluate(protocol, args.run, args.machine, args.encoder, args.own_size))
     print(args.run / "eval" / protocol.name / "results.json")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save
-
-from avssl.encoders import load_encoder, save_encoder
-from avssl.encoders.video import TorchvisionEncoder
-from avssl.runtime.files import write_atomically
+from avssl.encoders import load_encoder
+from avssl.encoders.exchange import FORMATS, Format, Shape, export, shape_of
+from avssl.evaluation.model_card import CARD, model_card
+from avssl.runtime.checks import check_ranges
+from avssl.runtime.files import write_text
 from avssl.runtime.parser import Parser
 
 
@@ -17,27 +17,39 @@ def parser() -> Parser:
     """Return the parser of ``avssl export``."""
     made = Parser(
         prog="avssl export",
-        description="Copy a run's encoder into a folder of its own, which avssl.load_encoder opens. With "
-        "--torchvision, also write its weights under torchvision's names, for "
-        "torchvision.models.resnet18().load_state_dict(safetensors.torch.load_file(PATH), strict=False).",
+        description="Write a run's encoder into a folder of its own, for avssl.load_encoder or for other software, "
+        "with a model card (README.md) that tells data, method, input and results.",
         examples=[
             "avssl export runs/shuffle_learn -o encoder",
+            "avssl export runs/videomae -o videomae --to=huggingface",
+            "avssl export runs/simclr -o simclr --to avssl onnx torch-export",
         ],
     )
     made.add_argument("run", type=Path, help="run folder or export folder")
     made.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
-    made.add_argument("--torchvision", action="store_true", help="also write torchvision.safetensors")
+    made.add_argument(
+        "--to",
+        type=Format,
+        nargs="+",
+        default=["avssl"],
+        help=f"one or several of {', '.join(FORMATS)}",
+    )
+    made.add_argument(
+        "--num_frames", type=int | None, default=None, help="frames per clip of a graph; by default as in training"
+    )
+    made.add_argument("--size", type=int | None, default=None, help="height and width of its frames; likewise")
     return made
 
 
 def run(words: Sequence[str]) -> None:
     """Load, write, and print the files' paths."""
     args = parser().parse_args(words)
+    check_ranges("", args, num_frames="[1, inf)", size="[1, inf)")
     encoder = load_encoder(args.run)
-    if args.torchvision and not isinstance(encoder, TorchvisionEncoder):
-        raise ValueError(f"{args.run}: {type(encoder).__name__} is not one of torchvision's networks")
-    print(save_encoder(encoder, args.output, encoder.card))
-    if isinstance(encoder, TorchvisionEncoder) and args.torchvision:
-        path = args.output / "torchvision.safetensors"
-        write_atomically(path, lambda file: file.write(save(encoder.torchvision_state_dict())))
-        print(path)
+    frames, height, width = shape_of(encoder)
+    shape = Shape(args.num_frames or frames, args.size or height, args.size or width)
+    written = {to: export(encoder, to, args.output, shape) for to in args.to}
+    path = args.output / CARD
+    write_text(path, model_card(encoder, args.run, args.output.resolve().name, written, shape))
+    for file in [*(file for files in written.values() for file in files), path]:
+        print(file)

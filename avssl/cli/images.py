@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from avssl.evaluation.given import begin
 from avssl.evaluation.images import stages, svm
 from avssl.evaluation.report import print_results
 from avssl.evaluation.results import Results
@@ -17,11 +18,12 @@ def parser() -> Parser:
     """Return the parser of ``avssl images``."""
     made = Parser(
         prog="avssl images",
-        description="Evaluate a run's frame encoder on labelled images.",
+        description="Evaluate a run's frame encoder, or a pretrained one, on labelled images.",
         examples=[
             "avssl images stages TRAIN TEST --run=runs/rotnet",
             "avssl images svm VOC2007 VOC2007 --run=runs/rotnet",
             "avssl images svm TRAIN TEST --labels=labels.csv --run=runs/rotnet",
+            "avssl images stages TRAIN TEST --run=runs/resnet18 --encoder=avssl.encoders.ResNet",
         ],
     )
     commands = made.add_subcommands(dest="protocol")
@@ -37,6 +39,7 @@ def parser() -> Parser:
 def run(words: Sequence[str]) -> None:
     """Evaluate, and print the results and their path."""
     made = parser()
+    begin()
     args = made.instantiate(made.parse_args(words))
     options = args[args.protocol]
     results = PROTOCOLS[args.protocol](**options)

@@ -23,6 +23,7 @@ def parser() -> Parser:
         examples=[
             "avssl table runs/* --protocol ut_interaction -o results.md",
             "avssl table runs/* --protocol ut_interaction --gain",
+            "avssl table runs/continued --protocol ut_interaction --over runs/before",
         ],
     )
     made.add_argument("runs", type=Path, nargs="+", help="run folders")
@@ -33,6 +34,9 @@ def parser() -> Parser:
     made.add_argument(
         "--gain", action="store_true", help="show the gain over the untrained network, or over training from scratch"
     )
+    made.add_argument(
+        "--over", type=Path, default=None, help="show the gain over this run instead, on the same recordings"
+    )
     return made
 
 
@@ -40,10 +44,15 @@ def run(words: Sequence[str]) -> None:
     """Collect, print, and write the table or picture."""
     args = parser().parse_args(words)
     drawn = args.output is not None and args.output.suffix == ".png"
-    if drawn and args.gain:
+    gained = args.gain or args.over is not None
+    if drawn and gained:
         raise ValueError("a picture shows runs beside their baselines; leave --gain out, or write .md or .csv")
-    results = collect(args.runs, args.protocol)
-    headings, rows = advantage(results) if args.gain else comparison(results, configs_folder() / "eval/published.yaml")
+    others = [] if args.over is None else [args.over]
+    base, results = None, collect([*others, *args.runs], args.protocol)
+    if others:
+        base, *results = results
+    published = configs_folder() / "eval/published.yaml"
+    headings, rows = advantage(results, base) if gained else comparison(results, published)
     if not rows:
         raise ValueError("these results are too old to tell the gain: run avssl evaluate again")
     table = Table(*headings)

@@ -38,9 +38,10 @@ class Steps:
         seed: seed of the permutations.
         rank: number of this process, which takes every ``world``-th item of each batch.
         world: number of processes.
+        accumulate: consecutive batches of which a step is made; none of these spans two epochs.
 
     Raises:
-        ValueError: if there are fewer videos than a batch needs, or the ranks can't share a batch evenly.
+        ValueError: if there are fewer videos than a step needs, or the ranks can't share a batch evenly.
     """
 
     videos: int
@@ -50,10 +51,12 @@ class Steps:
     seed: int = 0
     rank: int = 0
     world: int = 1
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
-        if self.videos < self.batch_size:
-            raise ValueError(f"there are only {self.videos} videos: lower data.batch_size={self.batch_size}")
+        if self.videos < self.batch_size * self.accumulate:
+            times = f" or recipe.accumulate={self.accumulate}" if self.accumulate > 1 else ""
+            raise ValueError(f"there are only {self.videos} videos: lower data.batch_size={self.batch_size}{times}")
         if self.batch_size % self.world:
             why = f"{self.world} processes can't share data.batch_size={self.batch_size} evenly"
             raise ValueError(f"{why}: make it a multiple of {self.world}")
@@ -62,7 +65,7 @@ class Steps:
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        per_epoch = self.videos // self.batch_size
+        per_epoch = self.videos // (self.batch_size * self.accumulate) * self.accumulate
         order, shuffled = torch.empty(0), -1
         for step in range(self.start, self.stop):
             epoch, batch = divmod(step, per_epoch)
@@ -77,9 +80,13 @@ class Steps:
 class InOrder:
     """Batches of an evaluation: every video in order, with the interface of `Steps`.
 
+    The batches are the same for any number of processes, each of which takes every ``world``-th. All load equally many,
+    so that their networks may share work: one that has run out loads the last batch again, see `numbers`.
+
     Args:
         rounds: number of visits to each video, each with new draws.
-        start: first batch.
+        start: first of this process's batches.
+        chosen: the videos to visit, in this order; all if None.
         videos, batch_size, rank, world: as in `Steps`.
     """
 
@@ -89,16 +96,32 @@ class InOrder:
     start: int = 0
     rank: int = 0
     world: int = 1
+    chosen: tuple[int, ...] | None = None
+
+    @property
+    def visited(self) -> int:
+        """Number of videos visited in a round."""
+        return self.videos if self.chosen is None else len(self.chosen)
+
+    @property
+    def numbers(self) -> range:
+        """Return this process's batches by their place among all; those from ``total`` on repeat the last."""
+        return range(self.rank + self.start * self.world, -(-self.total // self.world) * self.world, self.world)
+
+    @property
+    def total(self) -> int:
+        """Number of batches of all processes."""
+        return -(-self.visited * self.rounds // self.batch_size)
 
     def __len__(self) -> int:
-        own = len(range(self.rank, self.videos * self.rounds, self.world))
-        return -(-own // max(1, self.batch_size // self.world)) - self.start
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        own = range(self.rank, self.videos * self.rounds, self.world)
-        size = max(1, self.batch_size // self.world)
-        for begin in range(self.start * size, len(own), size):
-            yield [divmod(place, self.videos) for place in own[begin : begin + size]]
+        for number in self.numbers:
+            begin = min(number, self.total - 1) * self.batch_size
+            places = range(begin, min(begin + self.batch_size, self.visited * self.rounds))
+            visits = (divmod(place, self.visited) for place in places)
+            yield [(turn, place if self.chosen is None else self.chosen[place]) for turn, place in visits]
 
 
 class _Fetched(Dataset[Any]):

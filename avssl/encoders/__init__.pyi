@@ -13,6 +13,7 @@ from .export import read_card as read_card
 from .export import save_encoder as save_encoder
 from .export import weights_hash as weights_hash
 from .fused import Fused as Fused
+from .huggingface import HuggingFace as HuggingFace
 from .inference import for_inference as for_inference
 from .lstm import FrameLSTM as FrameLSTM
 from .residual import C2DR50 as C2DR50
@@ -21,7 +22,10 @@ from .residual import R3D50 as R3D50
 from .residual import R2Plus1D10 as R2Plus1D10
 from .residual import ResNet2D3D as ResNet2D3D
 from .residual import SlowR50 as SlowR50
+from .timm import Timm as Timm
 from .tokens import TokenEncoder as TokenEncoder
+from .torchvision import Torchvision as Torchvision
+from .trained import Avssl as Avssl
 from .video import MC3 as MC3
 from .video import R3D as R3D
 from .video import RMC as RMC

@@ -79,12 +79,12 @@ class FrameEncoder(Encoder):
         raise NotImplementedError
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
-        return rearrange(self.stages(clips)[-1], "(b t) d h w -> b d t h w", b=len(clips))
+        return rearrange(self.stages(clips)[-1], "(b t) d h w -> b d t h w", t=clips.shape[1])
 
     def frames(self, clips: Tensor) -> Tensor:
         """Return one vector per frame, ``[B, T, D]`` float32, of clips ``[B, T, 3, H, W]``, in one batched call."""
         vectors = self.stages(clips)[-1].mean(dim=(2, 3), dtype=torch.float32)  # [B*T, D]
-        return rearrange(vectors, "(b t) d -> b t d", b=len(clips))
+        return rearrange(vectors, "(b t) d -> b t d", t=clips.shape[1])
 
     def forward(self, clips: Tensor) -> Tensor:  # noqa: D102
         return self.frames(clips).mean(dim=1)

@@ -15,10 +15,12 @@ class TokenEncoder(Encoder):
     Attributes:
         tubelet: frames per token.
         patch: height and width of a token in pixels.
+        partial: False if `encode` needs all tokens of a clip, which rules out methods that hide some.
     """
 
     tubelet: int
     patch: int
+    partial: bool = True
 
     def grid(self, clips: Tensor) -> tuple[int, int, int]:
         """Return the number of tokens of a clip ``[B, T, 3, H, W]`` in time, height and width: (T', H', W')."""

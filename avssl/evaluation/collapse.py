@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+ROWS = 2048  # above which measures that compare all pairs, or all directions, are taken on a sample
+
 
 def feature_std(features: Tensor) -> Tensor:
     """Return the standard deviation of L2-normalised features ``[N, D]``, N >= 2, averaged over channels.
@@ -34,13 +36,23 @@ def alignment(first: Tensor, second: Tensor) -> Tensor:
     return (first - second).square().sum(dim=1).mean()
 
 
-def uniformity(features: Tensor) -> Tensor:
+def uniformity(features: Tensor, rows: int = ROWS) -> Tensor:
     """Return the log of the mean Gaussian potential between pairs of ``[N, D]``, N >= 2, on the unit sphere, t = 2.
 
-    From 0 (all coincide) down to about -4 (evenly spread) (Wang & Isola, ICML 2020, equation 2).
+    From 0 (all coincide) down to about -4 (evenly spread) (Wang & Isola, ICML 2020, equation 2). Of more than ``rows``
+    features, the pairs are those of a `sample`.
     """
     points = functional.normalize(_checked(features), dim=1)
+    if len(points) > rows:
+        points = points[sample(len(points), rows).to(points.device)]
     return torch.pdist(points).square().mul(-2).exp().mean().log()
+
+
+def sample(count: int, most: int, seed: int = 0) -> Tensor:
+    """Return, in order, ``most`` of ``count`` places chosen by the seed; all if there are no more."""
+    if count <= most:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most].sort().values
 
 
 def monitors(features: Tensor) -> dict[str, float]:

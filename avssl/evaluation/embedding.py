@@ -13,13 +13,13 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
-from avssl.encoders import load_encoder
+from avssl.encoders import Encoder
 from avssl.evaluation.classes import class_numbers
 from avssl.evaluation.pictures import map_picture, neighbours_picture
 from avssl.evaluation.probes import nearest_videos
 from avssl.evaluation.protocol import DownstreamTask, Protocol
 from avssl.evaluation.readout import Bank
-from avssl.evaluation.run import video_bank
+from avssl.evaluation.run import subject, video_bank
 from avssl.media import open_video
 from avssl.runtime.device import Machine
 
@@ -34,6 +34,8 @@ def embed(
     machine: Machine,
     method: Literal["pca", "tsne"] = "tsne",
     queries: int = 2,
+    encoder: Encoder | None = None,
+    own_size: bool = False,
 ) -> list[Path]:
     """Write ``map_<method>.png`` (one dot per video) and ``neighbours.png`` (queries and their five nearest videos).
 
@@ -47,12 +49,15 @@ def embed(
         machine: device, workers and cache.
         method: principal components, or t-SNE (van der Maaten & Hinton, JMLR 2008), which keeps neighbourhoods.
         queries: queries per class.
+        encoder: an encoder instead of the run's, see `avssl.evaluation.run.evaluate`.
+        own_size: show clips at the size on the encoder's card.
 
     Raises:
         FileNotFoundError, MediaError, ValueError: see `avssl.evaluation.run.evaluate`.
     """
+    encoder, protocol = subject(protocol, run, encoder, own_size)
     task = DownstreamTask(protocol)
-    values = video_bank(task, load_encoder(run), machine)
+    values = video_bank(task, encoder, machine)
     map_file, sheet_file = Path(folder) / f"map_{method}.png", Path(folder) / "neighbours.png"
     videos = values.features[task.rows].mean(1)  # [V, D]
     numbers = class_numbers(task.videos)[task.rows]  # -1 for several classes or none

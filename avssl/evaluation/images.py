@@ -25,6 +25,7 @@ from avssl.catalog.index import open_manifest
 from avssl.encoders import Encoder, load_encoder
 from avssl.evaluation.features import Views, extract_features
 from avssl.evaluation.finetune import Budget, Pixels, Supervised
+from avssl.evaluation.given import place
 from avssl.evaluation.lists import ManyLabels, csv_labels, voc_labels
 from avssl.evaluation.precision import average_precisions, chance_precision, summarise_several
 from avssl.evaluation.probes import LinearProbe, LinearSVMs
@@ -97,6 +98,7 @@ def stages(
     linear: LinearProbe = LinearProbe(strengths=(1e-5, 1e-4, 1e-3, 1e-2), iterations=100),  # noqa: B008
     from_scratch: Budget | None = Budget(steps=600, batch_size=64),  # noqa: B008
     machine: Machine = Machine(),  # noqa: B008
+    encoder: Encoder | None = None,
 ) -> Results:
     """Evaluate each stage by a linear classifier; write ``<run>/eval/stages_<collection>/results.json`` and return it.
 
@@ -110,6 +112,7 @@ def stages(
         from_scratch: schedule of training the same network with the labels, before classifiers are trained on its
             stages like on all others; None leaves it out.
         machine: device, workers and cache.
+        encoder: an encoder instead of the run's, by its class; it is exported to ``<run>/encoder``.
 
     Raises:
         FileNotFoundError: if there is no encoder.
@@ -117,7 +120,7 @@ def stages(
         ValueError: if the encoder mixes frames, an image is on both sides, or a class has test images only.
     """
     begun = time.perf_counter()
-    encoder = load_encoder(run)
+    encoder = load_encoder(run) if encoder is None else place(encoder, run, size)
     widths = StagePools(encoder, size).widths
     protocol = Protocol(
         name=f"stages_{_common(train, test)}",
@@ -166,6 +169,7 @@ def svm(
     seeds: tuple[int, ...] = (0, 1, 2),
     linear: LinearSVMs = LinearSVMs(),  # noqa: B008
     machine: Machine = Machine(),  # noqa: B008
+    encoder: Encoder | None = None,
 ) -> Results:
     """Evaluate the last stage by SVMs (mean average precision).
 
@@ -181,6 +185,7 @@ def svm(
         seeds: seeds of the randomly initialised encoders.
         linear: the SVMs.
         machine: device, workers and cache.
+        encoder: an encoder instead of the run's, by its class; it is exported to ``<run>/encoder``.
 
     Raises:
         FileNotFoundError: if there is no encoder, or there are no labels.
@@ -189,7 +194,7 @@ def svm(
             has too few images.
     """
     begun = time.perf_counter()
-    encoder = load_encoder(run)
+    encoder = load_encoder(run) if encoder is None else place(encoder, run, size)
     width = StagePools(encoder, size).widths[-1]
     images, known = voc_labels(train, test, sets) if labels is None else csv_labels(train, test, labels)
     folds = check_apart(known.folds, images)

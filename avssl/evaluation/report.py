@@ -19,6 +19,7 @@ from avssl.evaluation.results import AveragePrecision, Results, Score, Skipped, 
 
 WHO = ("pretrained", "random_init", "from_scratch")
 BASELINES = ("random init", "from scratch")
+OF_NETWORK = ("numbers",)  # settings that are facts of a network: its features per stage
 COMPARED = ("name", "data", "classes", "labels", "folds", "views")  # parts of a protocol that must be equal
 
 
@@ -53,14 +54,18 @@ def scores(results: Results, who: str) -> dict[str, Score]:
     return found
 
 
-def gains(results: Sequence[Results]) -> dict[str, Score]:
+def gains(results: Sequence[Results], over: Results | None = None) -> dict[str, Score]:
     """Compute how much pretraining adds to each read-out (see `gain`), by its name in tables.
 
     All ``results`` are of one method and network. The baseline is the same network at random initialisation; for
-    read-outs that train the network, from scratch.
+    read-outs that train the network, from scratch. With ``over`` it is the encoder of those results instead, such as
+    the one that training began from.
     """
     ours = [summaries(result, "pretrained") for result in results]
-    base = summaries(results[-1], "from_scratch") | summaries(results[-1], "random_init")
+    if over is None:
+        base = summaries(results[-1], "from_scratch") | summaries(results[-1], "random_init")
+    else:
+        base = summaries(over, "pretrained")
     names = {name: None for row in ours for name in row if name in base and all(name in other for other in ours)}
     found = {name: _gain([row[name] for row in ours], base[name]) for name in names}
     return {name: score for name, score in found.items() if score is not None}
@@ -114,15 +119,15 @@ def collect(runs: Sequence[Path], protocol: str | None = None) -> list[Results]:
     loaded = [Results.read(file) for file in files]
     first = loaded[0]
     for file, other in zip(files, loaded, strict=True):
-        ours, theirs = first.protocol, other.protocol
-        if ours["hash"] != theirs["hash"]:
-            pairs = {name: (ours.get(name), theirs.get(name)) for name in COMPARED}
+        if first.protocol["hash"] != other.protocol["hash"]:
+            pairs = {name: (first.protocol.get(name), other.protocol.get(name)) for name in COMPARED}
             differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
             raise ValueError(f"{files[0]} and {file} are not of one protocol and can't share a table: {differing}")
         for name, setting in first.settings.items():
-            if other.settings[name] != setting:
+            theirs = other.settings[name]
+            if theirs != setting and name not in OF_NETWORK and None not in (setting, theirs):  # None: left out
                 raise ValueError(
-                    f"{files[0]} and {file} differ in {name}: {setting} and {other.settings[name]}. "
+                    f"{files[0]} and {file} differ in {name}: {setting} and {theirs}. "
                     "Evaluate both with the same config"
                 )
     return loaded
@@ -166,15 +171,16 @@ def comparison(results: Sequence[Results], published: Path | None = None) -> tup
     return headings, rows
 
 
-def advantage(results: Sequence[Results]) -> tuple[list[str], list[list[str]]]:
+def advantage(results: Sequence[Results], over: Results | None = None) -> tuple[list[str], list[list[str]]]:
     """Tabulate the `gains` of methods by read-outs, like `comparison`; without results that are older than ``hits``."""
     groups: dict[tuple[str, str], list[Results]] = defaultdict(list)
     for result in results:
         groups[_row(result)].append(result)
-    found = {key: gains(rows) for key, rows in sorted(groups.items(), key=lambda item: item[0][::-1])}
+    found = {key: gains(rows, over) for key, rows in sorted(groups.items(), key=lambda item: item[0][::-1])}
     names = list({name: None for row in found.values() for name in row})
     cells = {key: [cell(row.get(name), "+") for name in names] for key, row in found.items() if row}
-    return ["gain of", "encoder", "runs", *names], [[*key, str(len(groups[key])), *row] for key, row in cells.items()]
+    heading = "gain of" if over is None else f"gain over {over.run} of"
+    return [heading, "encoder", "runs", *names], [[*key, str(len(groups[key])), *row] for key, row in cells.items()]
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -191,10 +197,10 @@ def comma_separated(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> s
 
 
 def _row(result: Results) -> tuple[str, str]:
-    """Return method and network."""
+    """Return method and network, which is named without arguments that are whole configurations themselves."""
     card = result.encoder
-    network = f"{card['class'].rpartition('.')[2]}({', '.join(f'{k}={v}' for k, v in card['config'].items())})"
-    return card.get("method", result.run), network
+    told = ", ".join(f"{name}={value}" for name, value in card["config"].items() if not isinstance(value, dict))
+    return card.get("method", result.run), f"{card['class'].rpartition('.')[2]}({told})"
 
 
 def cell(score: Score | None, sign: str = "") -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from avssl.encoders import Encoder, load_encoder
 from avssl.evaluation.features import extract_features
 from avssl.evaluation.finetune import AttentiveClassifier, Start, Supervised
+from avssl.evaluation.given import place
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
 from avssl.evaluation.probes import FewLabels, retrieval
 from avssl.evaluation.protocol import DownstreamTask, Protocol
@@ -25,13 +26,22 @@ NOT_DRAWN = Skipped("videos show several classes or none, so no number of labels
 CONFUSIONS = ("linear", "linear_ordered", "linear_sequence", "fine_tune", "attentive")  # read-outs with a picture
 
 
-def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) -> Results:  # noqa: B008
+def evaluate(
+    protocol: Protocol,
+    run: str | Path,
+    machine: Machine = Machine(),  # noqa: B008
+    encoder: Encoder | None = None,
+    own_size: bool = False,
+) -> Results:
     """Evaluate the encoder of a run, write ``<run>/eval/<protocol>/results.json`` and pictures, return the results.
 
     Args:
         protocol: data, split, views and read-outs.
         run: a run folder with an exported encoder, or an export folder.
         machine: device, workers and cache; does not change what is measured.
+        encoder: an encoder instead of the run's, such as a pretrained one of another library. It is exported to
+            ``<run>/encoder``, so that ``run`` then is a run folder for every other command.
+        own_size: show clips at the size on the encoder's card. Results of several sizes can't share a table.
 
     Raises:
         FileNotFoundError: if there is no encoder or no split file.
@@ -39,7 +49,7 @@ def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) 
         ValueError: if the encoder or the collection does not fit the protocol.
     """
     begun = time.perf_counter()
-    encoder = load_encoder(run)
+    encoder, protocol = subject(protocol, run, encoder, own_size)
     task = DownstreamTask(protocol)
     outcomes = {"pretrained": run_read_outs(task, [encoder], machine), **baselines(task, encoder, machine)}
     results = write_results(run, encoder, task.facts, task.settings, task.chance(), outcomes, machine, begun)
@@ -50,6 +60,28 @@ def evaluate(protocol: Protocol, run: str | Path, machine: Machine = Machine()) 
     if protocol.low_shot is not None and not task.several:
         low_shot_picture(results, folder / "low_shot.png")
     return results
+
+
+def subject(protocol: Protocol, run: str | Path, encoder: Encoder | None, own_size: bool) -> tuple[Encoder, Protocol]:
+    """Return the encoder to evaluate, the run's or the given one, and the protocol at the size asked for.
+
+    Raises:
+        FileNotFoundError: if no encoder is given and the run has none.
+        ValueError: if the run has another encoder than the given one, or its own size is no square.
+    """
+    views = protocol.views
+    found = load_encoder(run) if encoder is None else place(encoder, run, views.size)
+    height, width = found.card["size"]
+    if not own_size:
+        if (height, width) != (views.size, views.size):
+            print(
+                f"note: {protocol.name} shows {views.size} x {views.size} pixels; the encoder is used to {height} x "
+                f"{width} (--own_size=true shows it those)"
+            )
+        return found, protocol
+    if height != width:
+        raise ValueError(f"{run}: the encoder's frames are {height} x {width}, but views are square: set views.size")
+    return found, replace(protocol, views=replace(views, size=height))
 
 
 def baselines(task: DownstreamTask, encoder: Encoder, machine: Machine) -> Outcomes:

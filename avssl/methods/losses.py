@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.methods.base import measured, per_video_mean
-from avssl.methods.distributed import gather
+from avssl.methods.distributed import gather, shared_mean
 
 Negatives = Literal["semi-hard", "hard"]
 
@@ -157,7 +157,7 @@ def triplet(
         near = beyond.amin(-1)
         near = torch.where(near.isinf(), farthest, near)
     pairs = positive & negative.any(-1, keepdim=True)
-    return (distance - near)[pairs].add(margin).relu().mean()
+    return shared_mean((distance - near).add(margin).relu(), pairs)
 
 
 def n_pairs(first: Tensor, second: Tensor, negative: Tensor, shrink: float = 0.002) -> Tensor:
@@ -191,7 +191,7 @@ def lifted(frames: Tensor, positive: Tensor, negative: Tensor, margin: float = 1
     pull = (margin - distance).masked_fill(~negative, -torch.inf).logsumexp(-1)  # [B, M]
     cost = torch.logaddexp(pull[:, :, None], pull[:, None, :]) + distance  # [B, M, M]
     pairs = positive & cost.isfinite()
-    return cost[pairs].relu().square().mean() / 2
+    return shared_mean(cost.relu().square(), pairs) / 2
 
 
 def contrastive(distance: Tensor, chosen: Tensor, together: bool, margin: float) -> Tensor:
@@ -208,4 +208,4 @@ def contrastive(distance: Tensor, chosen: Tensor, together: bool, margin: float)
         The mean cost of the chosen pairs, 0 if there are none.
     """
     cost = distance.square() if together else (margin - distance).clamp(min=0).square()
-    return (cost * chosen).sum() / chosen.sum().clamp(min=1)
+    return shared_mean(cost, chosen)

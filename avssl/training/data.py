@@ -16,13 +16,16 @@ from avssl.catalog.manifest import Manifest
 from avssl.data.dataset import ClipDataset, Short
 from avssl.data.loader import ClipLoader, InOrder, Steps
 from avssl.data.transforms import ClipTransform
+from avssl.evaluation.collapse import sample
 from avssl.media.stores import make_stores, name_stores
 from avssl.methods import Method
 from avssl.runtime.checks import check_ranges
+from avssl.runtime.seeds import key
 from avssl.synthetic import GROUP, VIEW, World, write_world
 from avssl.training.split import Changed, RunSplit, draw
 
 tell = rank_zero_only(print)  # once for all processes of a run
+ALONE = 64  # held-out videos that one process measures at once, if that's a batch, even if it trains on fewer
 SYNTHETIC = "synthetic"
 WORLDS = {
     SYNTHETIC: World(videos=480),
@@ -189,27 +192,50 @@ def parts(videos: Manifest, held_out: np.ndarray) -> tuple[Manifest, Manifest]:
 
 
 class Loaders(L.LightningDataModule):
-    """The batches of a run of ``steps`` steps, of which some are done if it is ``begun``.
+    """The batches of a run of ``steps`` steps, ``accumulate`` for each; some are done if it is ``begun``.
 
     Its ``folder`` records unreadable files, and keeps the split.
     """
 
-    def __init__(self, data: Data, method: Method, steps: int, seed: int, folder: Path, begun: bool = False) -> None:
+    def __init__(
+        self,
+        data: Data,
+        method: Method,
+        steps: int,
+        seed: int,
+        folder: Path,
+        begun: bool = False,
+        accumulate: int = 1,
+    ) -> None:
         super().__init__()
-        self.data, self.steps, self.seed, self.folder = data, steps, seed, folder
+        self.data, self.steps, self.seed, self.folder, self.accumulate = data, steps, seed, folder, accumulate
         self.datasets = data.datasets(method, seed, folder if begun else None)
+
+    @property
+    def per_epoch(self) -> int:
+        """The number of steps in an epoch."""
+        return len(self.datasets.training) // (self.data.batch_size * self.accumulate)
 
     def train_dataloader(self) -> ClipLoader:
         """Return this rank's share of every batch of the run."""
         assert self.trainer is not None
         rank, world, videos = self.trainer.global_rank, self.trainer.world_size, len(self.datasets.training)
-        steps = Steps(videos, self.data.batch_size, self.steps, seed=self.seed, rank=rank, world=world)
+        size, passes = self.data.batch_size, self.accumulate
+        steps = Steps(videos, size, self.steps * passes, 0, self.seed, rank, world, passes)
         return self._loader(self.datasets.training, steps, f"quarantine.rank{rank}.jsonl")
 
-    def measuring(self, rounds: int) -> ClipLoader:
-        """Return every held-out video ``rounds`` times, with different draws each time."""
-        batches = InOrder(len(self.datasets.held_out), self.data.batch_size, rounds)
-        return self._loader(self.datasets.held_out, batches, "quarantine.held_out.jsonl")
+    def measuring(self, rounds: int, most: int | None = None) -> ClipLoader:
+        """Return this rank's batches of held-out videos, ``rounds`` times with different draws each time.
+
+        They are all, or ``most`` of them, chosen by the seed. Batches are as large as in training, over all ranks, but
+        not much larger than what a rank trains on.
+        """
+        rank, world = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        videos, size = len(self.datasets.held_out), self.data.batch_size
+        size = min(size, max(ALONE, size // world))
+        chosen = None if most is None or most >= videos else tuple(sample(videos, most, key(self.seed)).tolist())
+        batches = InOrder(videos, size, rounds, rank=rank, world=world, chosen=chosen)
+        return self._loader(self.datasets.held_out, batches, f"quarantine.held_out{f'.rank{rank}' * (rank > 0)}.jsonl")
 
     def _loader(self, dataset: ClipDataset, batches: Steps | InOrder, quarantine: str) -> ClipLoader:
         dataset.quarantine.keep_in(self.folder / quarantine)

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from avssl.encoders import save_encoder
+from avssl.encoders import Encoder, save_encoder
 from avssl.evaluation.protocol import Protocol
 from avssl.methods import Method
 from avssl.runtime.checks import check_ranges
@@ -24,18 +24,26 @@ from avssl.runtime.locks import only_user
 from avssl.runtime.workers import keep_memory
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
 from avssl.training.data import Data, Loaders
+from avssl.training.lineage import lineage
 from avssl.training.loggers import Forwarding
 from avssl.training.logs import MetricsCSV, progress, quiet_lightning
-from avssl.training.module import HeldOut, Measured, OptimizerFactory, Pretraining, Schedule, held_out, statistics
+from avssl.training.measuring import HeldOut, Measured, affordable, affordable_at_end, held_out
+from avssl.training.module import OptimizerFactory, Pretraining, statistics
 from avssl.training.probe import OnlineProbe
+from avssl.training.recipe import PLAIN, Recipe
+from avssl.training.schedules import UNSET, Length, Schedule, check_length, run_steps
+from avssl.training.sharding import class_of, whole
+from avssl.training.syncnorm import SyncNorms
 
 RANGES = {  # of the arguments of `pretrain`
     "seed": "[0, 18446744073709551615]",  # torch's
-    "warmup": "[0, 1]",
+    "epochs": "(0, inf)",
     "measure_every": "[1, inf)",
+    "measure_videos": "[2, inf)",
+    "measure_share": "[0, 1]",
     "checkpoint_minutes": "[0, inf]",
 }
-TRAINER_RANGES = {"max_steps": "[1, inf)", "log_every_n_steps": "[1, inf)"}
+TRAINER_RANGES = {"log_every_n_steps": "[1, inf)"}
 
 
 class Metrics(L.Callback):
@@ -43,30 +51,48 @@ class Metrics(L.Callback):
 
     ``train/<metric>`` and ``val/<metric>`` are the method's, ``val/collapse/*`` those of `avssl.evaluation.collapse`,
     ``probe/top1`` or ``probe/mAP`` the online probe's; ``every`` is the number of steps between measurements on
-    held-out videos. It comes before `Checkpointing`, so that all steps in a checkpoint are logged.
+    ``videos`` held-out videos. It comes before `Checkpointing`, so that all steps in a checkpoint are logged.
     """
 
-    def __init__(self, loaders: Loaders, every: int, probe: OnlineProbe | None) -> None:
-        self.loaders, self.every, self.probe = loaders, every, probe
+    def __init__(self, loaders: Loaders, every: int, videos: int, probe: OnlineProbe | None) -> None:
+        self.loaders, self.every, self.videos, self.probe = loaders, every, videos, probe
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Measure and log on the first rank; the others wait at the next step."""
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure on all ranks, and log on the first; the others wait for its probe at the next step."""
         assert isinstance(pl_module, Pretraining)
         step = trainer.global_step
-        if not trainer.is_global_zero:
+        if not pl_module.ends_step(batch_idx):
             return
         values: dict[str, float] = {}
-        if step % trainer.log_every_n_steps == 0 or step == trainer.max_steps:
-            values |= {f"train/{name}": value.item() for name, value in pl_module.latest.items()}
-            values["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        measured, encoder = None, None
         if step % self.every == 0 and step < trainer.max_steps:
-            measured = held_out(pl_module, self.loaders.measuring(rounds=1))
+            measured = held_out(pl_module, self.loaders.measuring(1, self.videos))
+            encoder = None if self.probe is None else whole(pl_module.method.encoder)
+        if not trainer.is_global_zero:
+            return
+        if step % trainer.log_every_n_steps == 0 or step == trainer.max_steps:
+            pl_module.losses.read()
+            latest = {name: value.item() for name, value in pl_module.latest.items()}
+            pl_module.shown = {name: value for name, value in latest.items() if "/" not in name}
+            values |= {f"train/{name}": value for name, value in latest.items()}
+            values |= _rates(trainer.optimizers[0].param_groups, pl_module.recipe)
+        if measured is not None:
             values |= {f"val/{name}": value.mean for name, value in measured.metrics.items()}
             values |= {f"val/collapse/{name}": value for name, value in measured.collapse.items()}
-            if self.probe is not None:
-                values[f"probe/{self.probe.metric}"] = self.probe(pl_module.method.encoder, pl_module.device)
+        if self.probe is not None and isinstance(encoder, Encoder):
+            values[f"probe/{self.probe.metric}"] = self.probe(encoder.to(pl_module.device), pl_module.device)
         for logger in trainer.loggers if values else []:
             logger.log_metrics(values, step)
+
+
+def _rates(groups: list[dict[str, Any]], recipe: Recipe) -> dict[str, float]:
+    """Return the highest learning rate of all groups, and the weight decay if it changes."""
+    rates = {"lr": max(group["lr"] for group in groups)}
+    if recipe.decay_end is not None:
+        rates["weight_decay"] = max(group["weight_decay"] for group in groups)
+    return rates
 
 
 def pretrain(
@@ -76,9 +102,13 @@ def pretrain(
     optimizer: OptimizerFactory,
     trainer: dict[str, Any],
     schedule: Schedule = "cosine",
-    warmup: float = 0.05,
+    warmup: Length = 0.05,
     seed: int = 0,
+    epochs: float | None = None,
+    recipe: Recipe = PLAIN,
     measure_every: int = 200,
+    measure_videos: int | None = None,
+    measure_share: float = 0.02,
     checkpoint_minutes: float = 2.0,
     runs: str = "runs",
     probe: Protocol | None = None,
@@ -91,12 +121,21 @@ def pretrain(
         method: the pretext task.
         data: the videos, and how they are read.
         optimizer: factory of the optimiser; in a config, its class and arguments.
-        trainer: arguments of Lightning's Trainer. ``max_steps``, the length of the run, must be given; ``precision`` is
-            ``auto`` unless given: bfloat16 autocast if the hardware has it.
-        schedule: schedule of the learning rate, cosine or constant.
-        warmup: share of the steps over which the learning rate rises.
+        trainer: arguments of Lightning's Trainer. ``max_steps`` is the length of the run unless ``epochs`` is given;
+            ``precision`` is ``auto`` unless given: bfloat16 autocast if the hardware has it.
+        schedule: schedule of the learning rate after the warm-up: along half a cosine or linearly down to
+            ``recipe.lr_end``, in steps at ``recipe.lr_steps``, or constant.
+        warmup: share of the run over which the learning rate rises, or a number of epochs or steps (``40 epochs``,
+            ``12000 steps``).
         seed: seed of the weights, of the order of the videos and of all other random draws.
+        epochs: length of the run in passes over the videos, instead of ``trainer.max_steps``. An epoch is cut into full
+            batches and leaves out the remainder.
+        recipe: details of the learning rate, weight decay, averages and memory.
         measure_every: steps between measurements on held-out videos.
+        measure_videos: held-out videos, chosen by the seed, in each of these; by default all of up to 256, and of more
+            as many as are ``measure_share`` of the videos that are trained on between two, but at least 128.
+        measure_share: share of a run that may be spent on measuring. It also bounds the last measurement, which has at
+            least 1024 videos if so many are held out.
         checkpoint_minutes: minutes between checkpoints.
         runs: folder of all runs.
         probe: labelled videos for an online linear probe at the same steps, as a config of ``avssl evaluate``. It never
@@ -113,26 +152,35 @@ def pretrain(
     """
     check_ranges("", locals(), **RANGES)
     check_ranges("trainer", trainer, **TRAINER_RANGES)
+    check_length("warmup", warmup)
     began = time.monotonic()
     folder = Path(runs) / name
     with sole_writer(folder):
         checkpoint = latest(folder / "checkpoints")
         step = int(checkpoint.stem[5:]) if checkpoint else 0
-        loaders = Loaders(data, method, trainer["max_steps"], seed, folder, begun=step > 0)
-        module = Pretraining(method, optimizer, schedule, warmup, seed)
+        loaders = Loaders(data, method, 0, seed, folder, step > 0, recipe.accumulate)
+        loaders.steps = run_steps(trainer.get("max_steps", UNSET), epochs, loaders.per_epoch)
+        module = Pretraining(method, optimizer, schedule, warmup, seed, recipe, data.batch_size, loaders.per_epoch)
         quiet_lightning()
         keep_memory()
         told = progress()
         others = Forwarding(logger if isinstance(logger, list) else [logger] if logger else [], folder)
         checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
-        metrics = Metrics(loaders, measure_every, None if probe is None else OnlineProbe(probe, method.encoder))
+        per_step, most = data.batch_size * recipe.accumulate, len(loaders.datasets.held_out)
+        between = measure_every * per_step
+        some = min(most, measure_videos) if measure_videos else affordable(most, between, measure_share)
+        most = affordable_at_end(most, loaders.steps * per_step, measure_share, data.rounds)
+        metrics = Metrics(loaders, measure_every, some, None if probe is None else OnlineProbe(probe, method.encoder))
         engine = L.Trainer(
-            **{"log_every_n_steps": 10, **trainer, "precision": precision(trainer.get("precision", "auto"))},
+            **{
+                **{"log_every_n_steps": 10, **trainer, "precision": precision(trainer.get("precision", "auto"))},
+                **{"max_steps": loaders.steps, "accumulate_grad_batches": recipe.accumulate},
+            },
             max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
             limit_val_batches=0,
             use_distributed_sampler=False,
             default_root_dir=folder,
-            plugins=[VerifiedCheckpoints()],
+            plugins=[VerifiedCheckpoints(), *([SyncNorms()] if trainer.get("sync_batchnorm") else [])],
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=told["enable_progress_bar"],
@@ -147,11 +195,14 @@ def pretrain(
             print(f"{name}: {loaders.datasets}; {step} of {engine.max_steps} steps done", flush=True)
             others.begin(step)
         engine.fit(module, loaders, ckpt_path=checkpoint)
-        if not engine.is_global_zero:
+        module.to(engine.strategy.root_device)
+        measured = finish(name, module, loaders, folder, most)
+        if measured is None:
             return {}
-        measured = finish(name, module, loaders, folder)
         report(name, measured.metrics, folder, time.monotonic() - began)
         words = ", ".join(f"{what} {value:.3g}" for what, value in measured.collapse.items())
+        if measured.videos < measured.of:
+            print(f"measured over {measured.videos} of {measured.of} held-out videos (measure_share)", flush=True)
         print(f"embedding of held-out videos ({method.encoder.num_features} features): {words}", flush=True)
         return measured.metrics
 
@@ -161,17 +212,27 @@ def sole_writer(folder: Path) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if rank_zero_only.rank else only_user(folder)
 
 
-def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path) -> HeldOut:
-    """Measure a trained method on held-out videos; write the result and the trained networks into the run's folder."""
-    measured = held_out(module, loaders.measuring(loaders.data.rounds))
+def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path, most: int) -> HeldOut | None:
+    """Measure a trained method on ``most`` held-out videos; write the result and the networks into the run's folder.
+
+    All ranks must call it; only the first writes, and gets the result.
+    """
+    measured = held_out(module, loaders.measuring(loaders.data.rounds, most))
     size, method = loaders.data.transform.size, module.method
-    card = {"run": name, "method": type(method).__name__, "steps": loaders.steps, "seed": module.seed}
+    card = {"run": name, "method": class_of(method).__name__, "steps": loaders.steps, "seed": module.seed}
     mean, std = statistics(method.encoder)
     card |= {"data": loaders.datasets.videos.fingerprint, "mean": mean, "std": std, "size": (size, size)}
+    card |= lineage(method.encoder, loaders.datasets.held_out)
+    averages: dict[str, Any] = {} if module.average is None else dict(module.average.networks.items())
     for part, network in method.exports().items():
-        save_encoder(network, folder / part, card)
-    metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
-    write_text(folder / "held_out.json", json.dumps({"metrics": metrics, "collapse": measured.collapse}, indent=1))
+        if (complete := whole(network)) is not None:
+            save_encoder(complete, folder / (f"{part}_raw" if part in averages else part), card)
+        if part in averages and (complete := whole(averages[part])) is not None:
+            save_encoder(complete, folder / part, {**card, "average": module.recipe.average})
+    if measured is not None:
+        metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
+        result = {**measured._asdict(), "metrics": metrics}
+        write_text(folder / "held_out.json", json.dumps(result, indent=1))
     return measured
 
 

@@ -155,9 +155,13 @@ def test_the_table_refuses_to_mix_protocols(evaluated, manifest, tmp_path):
     with pytest.raises(ValueError, match=r"not of one protocol and can't share a table: \{'views'"):
         collect([run, other])
     third = export(tmp_path / "third")
-    evaluation.evaluate(protocol_of(manifest), third, machine)
-    with pytest.raises(ValueError, match="differ in low_shot"):
+    evaluation.evaluate(protocol_of(manifest, linear=LinearProbe(strengths=(0.1,))), third, machine)
+    with pytest.raises(ValueError, match="differ in linear"):
         collect([run, third])
+    fourth = export(tmp_path / "fourth", method="Other")
+    evaluation.evaluate(protocol_of(manifest), fourth, machine)  # without three of the first one's read-outs
+    headings, rows = comparison(collect([run, fourth]))
+    assert [rows[place][headings.index("fine_tune top1")] == "" for place in (0, 1)] == [True, False]
     with pytest.raises(FileNotFoundError, match=r"no eval/tiny/results\.json"):
         collect([tmp_path / "nothing"], "tiny")
 

@@ -17,7 +17,7 @@ from avssl.encoders import load_encoder, weights_hash
 from avssl.training.checkpoints import latest, steps_saved
 from avssl.training.config import parse, train
 from avssl.training.data import split
-from avssl.training.module import bootstrap
+from avssl.training.measuring import bootstrap
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--method.init_args.encoder.init_args.width=8", "--data.transform.init_args.size=32", "--data.batch_size=8")

@@ -17,6 +17,7 @@ from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import IN_SYNC, TwoStreamMethod, common_span, draw_two_moments, pairwise_offsets
 from avssl.methods.base import measured
+from avssl.methods.distributed import roll, world
 from avssl.methods.losses import contrastive, nearer
 from avssl.sync.network import TwoStream
 
@@ -114,11 +115,11 @@ class AVTS(TwoStreamMethod):
         """Return loss and metrics over all pairs of the 3 clips of B videos, and of each with another video."""
         seen, heard = self.embed(clips)  # [B, 3, out] each
         inside = (seen[:, :, None] - heard[:, None]).norm(dim=3)  # [B, 3, 3]
-        across = (seen - heard.roll(1, 0)).norm(dim=2)  # [B, 3]
+        across = (seen - roll(heard, 1)).norm(dim=2)  # [B, 3]
         apart = pairwise_offsets(clips).abs()  # [B, 3, 3]
         own, overlapping = apart < IN_SYNC, (apart >= IN_SYNC) & (apart < self.sampler.span)
         hard = apart >= self.sampler.span
-        easy = torch.full_like(across, len(clips) > 1, dtype=torch.bool)
+        easy = torch.full_like(across, len(clips) * world() > 1, dtype=torch.bool)
         loss = contrastive(inside, own, True, self.margin)
         kinds = ((across, easy), (inside, hard), (inside, overlapping))
         for share, (distance, chosen) in zip(self.stage(), kinds, strict=True):

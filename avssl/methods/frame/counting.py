@@ -15,6 +15,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, measured
+from avssl.methods.distributed import roll
 from avssl.methods.heads import fully_connected
 from avssl.methods.losses import identification_accuracy, squared_distances
 
@@ -80,7 +81,7 @@ class Counting(Method):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return the loss over B·N·T pictures, and the metric over two frames of each clip."""
         whole, tiles = self.count_whole_and_tiles(clips.video.flatten(0, 2))  # [M, k] each
-        other_video = whole.roll(-(len(whole) // len(clips)), 0)  # [M, k]
+        other_video = roll(whole.unflatten(0, (len(clips), -1)), -1).flatten(0, 1)  # [M, k]
         same, other = ((counts - tiles).square().sum(1) for counts in (whole, other_video))  # [M]
         with torch.no_grad():
             first, last = (
