@@ -41,6 +41,8 @@ class Clips:
         label: ``[B]`` int64 class, -1 if unknown. For evaluation only: a method must not read it unless it declares so
             (`avssl.methods.Method.uses_labels`).
         pixels: ``[B, N, T, 3, H, W]`` uint8, the video before it was normalised; see `rgb`.
+        drawn: ``[B, D]`` float32, the changes of colour still to be made (`avssl.data.ClipTransform.finish`); it stays
+            on the CPU.
 
     Raises:
         ValueError: if shapes disagree; names the field, the expected and the actual shape.
@@ -54,6 +56,7 @@ class Clips:
     target: Tensor | None = None
     label: Tensor | None = None
     pixels: Tensor | None = None
+    drawn: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.video.ndim != 6 or self.video.shape[3] != 3:
@@ -67,6 +70,7 @@ class Clips:
             "target": (b, n),
             "label": (b,),
             "pixels": tuple(self.video.shape),
+            "drawn": (b,),
         }
         for name, expected in leading.items():
             value: Tensor | None = getattr(self, name)
@@ -81,7 +85,7 @@ class Clips:
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Clips:
         """Move the batch to a device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return replace(self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking)), drawn=self.drawn)
 
     def pin_memory(self) -> Clips:
         """Copy the batch to page-locked memory (called by the data loader)."""

@@ -20,6 +20,7 @@ from avssl.data.transforms import ClipTransform
 from avssl.media import AudioClip, MediaError, VideoInfo, VideoReader, open_video
 from avssl.media.source import SourceError
 from avssl.media.stores import settings, use
+from avssl.runtime.checks import check_ranges
 from avssl.runtime.seeds import key
 
 Short = Literal["drop", "loop"]
@@ -59,9 +60,12 @@ class ClipDataset(Dataset[Item]):
         backend: see `avssl.media.open_video`.
         labelled: fraction of the videos of each class that keep their label (at least one, unless it is 0), drawn by
             the seed; ``Clips.label`` of the others is -1.
+        repeats: rows of a batch that each video fills, with the same seconds in different transforms.
+        finish: make the whole transform; otherwise `ClipTransform.finish` is left to whoever gets the items.
 
     Raises:
-        ValueError: if ``labelled`` is not in [0, 1], no video is left, or a camera has two recordings of one scene.
+        ValueError: if ``labelled`` is not in [0, 1], ``repeats`` is below 1, no video is left, a camera has two
+            recordings of one scene, or a labeller would be given an unfinished transform.
 
     Attributes:
         kept: ``[items]`` row of each item (the first camera's for a scene).
@@ -82,9 +86,15 @@ class ClipDataset(Dataset[Item]):
         short: Short = "drop",
         backend: str = "auto",
         labelled: float = 1.0,
+        repeats: int = 1,
+        finish: bool = True,
     ) -> None:
-        if not 0 <= labelled <= 1:
-            raise ValueError(f"labelled: expected a fraction from 0 to 1, got {labelled}")
+        check_ranges("", {"labelled": labelled, "repeats": repeats}, labelled="[0, 1]", repeats="[1, inf)")
+        if labeller is not None and not finish:
+            raise ValueError(
+                f"{type(labeller).__name__} makes its target of augmented pixels, in the workers: "
+                "set data.augment to workers"
+            )
         durations = np.asarray(column(videos, "duration"), dtype=np.float64)
         firsts = np.arange(len(durations))
         self.views, self.alone = 1, 0
@@ -105,6 +115,7 @@ class ClipDataset(Dataset[Item]):
         self.videos, self.kept, self.dropped = videos, kept, len(durations) - len(kept)
         self.sampler, self.transform, self.labeller = sampler, transform, labeller
         self.audio_rate, self.seed, self.short, self.backend = audio_rate, seed, short, backend
+        self.repeats, self.finish = repeats, finish
         self.labelled = np.full(len(videos), labelled > 0)
         if 0 < labelled < 1:
             self.labelled = some_of_each(column(videos, "label"), labelled, key(seed))
@@ -175,8 +186,11 @@ class ClipDataset(Dataset[Item]):
                     sound[clip] = heard[place] if heard else sound[clip]
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)  # seeding all devices costs a millisecond
-                video = torch.stack([self.transform(clip) for clip in frames])  # [N, T, 3, H, W]
-            target = None if self.labeller is None else self.labeller(video, drawn.times, info)
+                made = [self._transformed(frames) for _ in range(self.repeats)]
+            video, left = (stacked(parts) for parts in zip(*made, strict=True))
+            target = None  # video is [repeats, N, T, 3, H, W]
+            if self.labeller is not None:
+                target = torch.stack([self.labeller(clips, drawn.times, info) for clips in video])
         except SourceError:
             raise  # no other video may take its place, or items would depend on the network
         except MediaError as error:
@@ -184,15 +198,26 @@ class ClipDataset(Dataset[Item]):
         finally:
             self.quarantine.mark(-1)
         audible = drawn.audio is not None
+        label = info.label if info.label is not None and self.labelled[rows[0]] else -1
+
+        def repeated(value: Tensor) -> Tensor:
+            return value.expand(self.repeats, *value.shape)
+
         return Clips(
-            video[None],
-            drawn.times[None],
-            torch.stack([clip.samples for clip in sound])[None] if audible else None,
-            None if drawn.audio is None else drawn.audio[None],
-            torch.tensor([clip.valid for clip in sound], dtype=torch.float64)[None] if audible else None,
-            None if target is None else target[None],
-            torch.tensor([info.label if info.label is not None and self.labelled[rows[0]] else -1]),
+            video,
+            repeated(drawn.times),
+            repeated(torch.stack([clip.samples for clip in sound])) if audible else None,
+            None if drawn.audio is None else repeated(drawn.audio),
+            repeated(torch.tensor([clip.valid for clip in sound], dtype=torch.float64)) if audible else None,
+            target,
+            repeated(torch.tensor(label)),
+            drawn=None if self.finish else left,
         )
+
+    def _transformed(self, clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return ``[N, T, 3, H, W]`` and the ``[D]`` numbers that its transform is yet to be finished by, if any."""
+        video, drawn = self.transform.begin(clips)
+        return (self.transform.finish(video[None], drawn[None])[0] if self.finish else video), drawn
 
     def _sound(
         self, reader: VideoReader, drawn: ClipTimes, chosen: Sequence[int], looped: bool
@@ -202,6 +227,11 @@ class ClipDataset(Dataset[Item]):
         if looped:
             raise ValueError("data.short=loop repeats frames only; a method that uses sound needs data.short=drop")
         return [reader.audio(start, stop, self.audio_rate) for start, stop in drawn.audio[list(chosen)].tolist()]
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Stack tensors, without a copy if there is one."""
+    return parts[0][None] if len(parts) == 1 else torch.stack(list(parts))
 
 
 def some_of_each(labels: Sequence[Any], share: float, seed: int) -> np.ndarray:

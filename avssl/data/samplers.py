@@ -8,8 +8,8 @@ or loops shorter ones, so that a sampler never sees them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,8 +17,33 @@ from torch import Tensor
 from avssl.clips import ClipTimes
 from avssl.media import VideoInfo
 from avssl.media.info import MOTION_RATE
+from avssl.runtime.checks import check_ranges
 
 TINY = 1e-6  # seconds; margin for sums of times at the end of a recording
+
+
+RANGES = {  # of the numbers of all samplers, by name
+    **dict.fromkeys(("clips", "num_frames", "windows", "tuples", "pairs", "blocks", "questions"), "[1, inf)"),
+    **dict.fromkeys(("classes", "views"), "[1, inf)"),
+    **dict.fromkeys(("step", "grid", "paces", "near", "far", "reach", "tau_max", "gap_max", "shift_max"), "(0, inf)"),
+    **dict.fromkeys(("gap", "apart", "window", "margin", "wobble", "tau_min", "gap_min", "shift_min"), "[0, inf)"),
+}
+
+
+def check_sampler(sampler: Any) -> None:
+    """Check the numbers of a sampler, a dataclass, by their names (`RANGES`).
+
+    Raises:
+        ValueError: naming the first value that is out of range, or a ``*_min`` above its ``*_max``.
+    """
+    names = [field.name for field in fields(sampler)]
+    check_ranges(type(sampler).__name__, sampler, **{name: RANGES[name] for name in names if name in RANGES})
+    for low in (name for name in names if name.endswith("_min")):
+        high = low.replace("_min", "_max")
+        if getattr(sampler, low) > getattr(sampler, high):
+            raise ValueError(
+                f"{type(sampler).__name__}.{low} is {getattr(sampler, low)}, above {high}, {getattr(sampler, high)}"
+            )
 
 
 class ClipSampler(Protocol):
@@ -112,6 +137,9 @@ class RandomClips:
     motion_weighted: bool = False
     audio: bool = False
 
+    def __post_init__(self) -> None:
+        check_sampler(self)
+
     @property
     def seconds(self) -> float:
         """Duration of one clip; a single frame without sound takes no time, so an image is long enough."""
@@ -139,6 +167,9 @@ class UniformClips:
     num_frames: int = 16
     step: float = 0.08
     audio: bool = False
+
+    def __post_init__(self) -> None:
+        check_sampler(self)
 
     @property
     def seconds(self) -> float:
@@ -174,6 +205,9 @@ class ConsecutiveClips:
     step: float = 0.08
     gap: float = 0.32
     motion_weighted: bool = False
+
+    def __post_init__(self) -> None:
+        check_sampler(self)
 
     @property
     def seconds(self) -> float:
@@ -214,6 +248,9 @@ class NearbyClips:
     num_frames: int = 16
     step: float = 0.08
 
+    def __post_init__(self) -> None:
+        check_sampler(self)
+
     @property
     def seconds(self) -> float:
         """Duration of one clip: the two may overlap."""
@@ -245,6 +282,9 @@ class TupleFrames:
     tau_max: float = 2.0
     tau_min: float = 0.5
     motion_weighted: bool = True
+
+    def __post_init__(self) -> None:
+        check_sampler(self)
 
     @property
     def seconds(self) -> float:

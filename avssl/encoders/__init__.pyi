@@ -1,6 +1,7 @@
 from .audio import VGG as VGG
 from .audio import AudioResNet as AudioResNet
 from .audio import Waveform as Waveform
+from .audio_vit import AudioViT as AudioViT
 from .base import AudioEncoder as AudioEncoder
 from .base import Encoder as Encoder
 from .base import FrameEncoder as FrameEncoder
@@ -12,6 +13,7 @@ from .export import load_encoder as load_encoder
 from .export import read_card as read_card
 from .export import save_encoder as save_encoder
 from .export import weights_hash as weights_hash
+from .frame_vit import FrameViT as FrameViT
 from .fused import Fused as Fused
 from .huggingface import HuggingFace as HuggingFace
 from .inference import for_inference as for_inference

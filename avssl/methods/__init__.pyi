@@ -1,5 +1,6 @@
 from .audiovisual.avid import AVID as AVID
 from .audiovisual.avts import AVTS as AVTS
+from .audiovisual.cav_mae import CAVMAE as CAVMAE
 from .audiovisual.owens_efros import OwensEfros as OwensEfros
 from .audiovisual.sparse_sync import SparseSync as SparseSync
 from .audiovisual.syncnet import SyncNet as SyncNet
@@ -30,6 +31,8 @@ from .temporal.edges import EdgesFromMotion as EdgesFromMotion
 from .temporal.ego_motion import EgoMotion as EgoMotion
 from .temporal.ego_motion import SlowFeatures as SlowFeatures
 from .temporal.flow_prediction import FlowPrediction as FlowPrediction
+from .temporal.iic import IIC as IIC
+from .temporal.levjepa import LeVJEPA as LeVJEPA
 from .temporal.memdpc import MemDPC as MemDPC
 from .temporal.moco import MoCo as MoCo
 from .temporal.moving_objects import MovingObjects as MovingObjects
@@ -38,6 +41,7 @@ from .temporal.opn import OPN as OPN
 from .temporal.pace import Pace as Pace
 from .temporal.relative_depth import DepthOrder as DepthOrder
 from .temporal.rotation import Rotation as Rotation
+from .temporal.rspnet import RSPNet as RSPNet
 from .temporal.shuffle_learn import ShuffleLearn as ShuffleLearn
 from .temporal.simclr import SimCLR as SimCLR
 from .temporal.tcn import TCN as TCN

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import RandomClips
+from avssl.data.samplers import RandomClips, check_sampler
 from avssl.media import VideoInfo
 
 
@@ -30,6 +30,9 @@ class Blocks:
     num_frames: int = 5
     step: float = 0.1
     motion_weighted: bool = False
+
+    def __post_init__(self) -> None:
+        check_sampler(self)
 
     @property
     def seconds(self) -> float:

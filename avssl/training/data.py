@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as L
 import numpy as np
@@ -13,8 +13,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from avssl.catalog.index import build_index, open_manifest
 from avssl.catalog.manifest import Manifest
+from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset, Short
-from avssl.data.loader import ClipLoader, InOrder, Steps
+from avssl.data.loader import Batches, ClipLoader, InOrder, Steps
+from avssl.data.mixture import Mixture
 from avssl.data.transforms import ClipTransform
 from avssl.evaluation.collapse import sample
 from avssl.media.stores import make_stores, name_stores
@@ -36,12 +38,27 @@ WORLDS = {
 
 @dataclass(frozen=True)
 class Datasets:
-    """Items to train on, held-out items on which the pretext task is measured, the collection of both, its split."""
+    """Items to train on, held-out items on which the pretext task is measured, the collection of both, its split.
+
+    Attributes:
+        mixed: for each collection of a mixture the ``[n]`` indices of its training items; empty without weights.
+        weights: share of each in a batch.
+    """
 
     training: ClipDataset
     held_out: ClipDataset
     videos: Manifest
     split: RunSplit
+    mixed: tuple[np.ndarray, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    def batches(
+        self, batch_size: int, stop: int, seed: int, rank: int = 0, world: int = 1, accumulate: int = 1
+    ) -> Steps | Mixture:
+        """Return one rank's share of the ``stop`` batches of a run, of which ``accumulate`` make a step."""
+        if self.mixed:
+            return Mixture(self.mixed, self.weights, batch_size, stop, 0, seed, rank, world)
+        return Steps(len(self.training), batch_size, stop, 0, seed, rank, world, accumulate)
 
     def __str__(self) -> str:
         dropped = self.training.dropped + self.held_out.dropped
@@ -62,7 +79,12 @@ class Data:
         transform: augmentation of a clip's pixels.
         root: a folder of videos, a manifest (``.parquet``), a list of these, or a built-in world: ``synthetic``,
             ``synthetic_views`` with two cameras, or ``synthetic_depth`` with depth maps.
+        weights: share of each collection of ``root`` in a batch, such as [0.335, 0.1, 0.565]; by default every video
+            counts alike (`avssl.data.Mixture`).
         batch_size: videos per batch, over all processes.
+        repeats: clips of a batch that each video gives: it is decoded once, and transformed so many times. For methods
+            that don't compare videos (VideoMAE).
+        augment: where colours are changed: in the workers, or batch by batch on the device. The pixels are the same.
         workers: processes that read videos, per training process; 0 reads in the training process.
         held_out: share of the groups (of the videos, if there are no groups) on which the pretext task is measured.
         rounds: number of draws from each held-out video in the last measurement.
@@ -82,7 +104,10 @@ class Data:
 
     transform: ClipTransform
     root: list[str] | str = SYNTHETIC
+    weights: list[float] | None = None
     batch_size: int = 32
+    repeats: int = 1
+    augment: Literal["workers", "device"] = "workers"
     workers: int = 2
     held_out: float = 0.15
     rounds: int = 8
@@ -101,7 +126,9 @@ class Data:
         check_ranges(
             "data",
             self,
+            weights="(0, inf)",
             batch_size="[1, inf)",
+            repeats="[1, inf)",
             workers="[0, inf)",
             held_out="(0, 1)",
             rounds="[1, inf)",
@@ -111,6 +138,11 @@ class Data:
             labelled="[0, 1]",
             cache_gb="(0, inf)",
         )
+        roots = [self.root] if isinstance(self.root, str) else self.root
+        if self.weights is not None and len(self.weights) != len(roots):
+            raise ValueError(
+                f"data.weights has {len(self.weights)} numbers, data.root {len(roots)} collections: give each a weight"
+            )
         name_stores(make_stores(self.stores), self.cache, self.cache_gb)
 
     def datasets(self, method: Method, seed: int, run: Path | None = None) -> Datasets:
@@ -125,13 +157,19 @@ class Data:
         """
         videos = self.open()
         kept = self.split(videos, run)
-        shares = (self.labelled, 1.0) if method.uses_labels else (0.0, 0.0)
         common = (method.sampler, self.transform, method.labeller, self.audio_rate)
-        training, measured = (
-            ClipDataset(part, *common, seed + side, self.short, self.backend, labelled)
-            for side, (part, labelled) in enumerate(zip(parts(videos, kept.held_out), shares, strict=True))
+        trained, measured = parts(videos, kept.held_out)
+        share, rest = self.labelled if method.uses_labels else 0.0, 1.0 if method.uses_labels else 0.0
+        training = ClipDataset(
+            trained, *common, seed, self.short, self.backend, share, self.repeats, self.augment == "workers"
         )
-        return Datasets(training, measured, videos, kept)
+        held_out = ClipDataset(measured, *common, seed + 1, self.short, self.backend, rest)
+        if self.weights is None:
+            return Datasets(training, held_out, videos, kept)
+        lengths = [len(collection) for collection in self.collections()]
+        source = np.repeat(np.arange(len(lengths)), lengths)[~kept.held_out][training.kept]
+        mixed = tuple(np.flatnonzero(source == number) for number in range(len(lengths)))
+        return Datasets(training, held_out, videos, kept, mixed, tuple(self.weights))
 
     def split(self, videos: Manifest, run: Path | None = None) -> RunSplit:
         """Return the split that the run in a folder was begun with, or a new one."""
@@ -151,8 +189,12 @@ class Data:
 
     def open(self) -> Manifest:
         """Open the whole collection; a synthetic world is rendered on first use."""
+        return Manifest.concat(self.collections())
+
+    def collections(self) -> list[Manifest]:
+        """Open each collection of ``root``."""
         roots = [self.root] if isinstance(self.root, str) else self.root
-        return open_manifest([synthetic(WORLDS[root]) if root in WORLDS else Path(root) for root in roots])
+        return [open_manifest(synthetic(WORLDS[root]) if root in WORLDS else Path(root)) for root in roots]
 
 
 def synthetic(world: World) -> Path:
@@ -219,10 +261,15 @@ class Loaders(L.LightningDataModule):
     def train_dataloader(self) -> ClipLoader:
         """Return this rank's share of every batch of the run."""
         assert self.trainer is not None
-        rank, world, videos = self.trainer.global_rank, self.trainer.world_size, len(self.datasets.training)
-        size, passes = self.data.batch_size, self.accumulate
-        steps = Steps(videos, size, self.steps * passes, 0, self.seed, rank, world, passes)
-        return self._loader(self.datasets.training, steps, f"quarantine.rank{rank}.jsonl")
+        rank, world, passes = self.trainer.global_rank, self.trainer.world_size, self.accumulate
+        batches = self.datasets.batches(self.data.batch_size, self.steps * passes, self.seed, rank, world, passes)
+        return self._loader(self.datasets.training, batches, f"quarantine.rank{rank}.jsonl")
+
+    def on_after_batch_transfer(self, batch: Clips, dataloader_idx: int) -> Clips:
+        """Finish on the device what the workers have left of the transform."""
+        if batch.drawn is None:
+            return batch
+        return replace(batch, video=self.data.transform.finish(batch.video, batch.drawn), drawn=None)
 
     def measuring(self, rounds: int, most: int | None = None) -> ClipLoader:
         """Return this rank's batches of held-out videos, ``rounds`` times with different draws each time.
@@ -237,7 +284,7 @@ class Loaders(L.LightningDataModule):
         batches = InOrder(videos, size, rounds, rank=rank, world=world, chosen=chosen)
         return self._loader(self.datasets.held_out, batches, f"quarantine.held_out{f'.rank{rank}' * (rank > 0)}.jsonl")
 
-    def _loader(self, dataset: ClipDataset, batches: Steps | InOrder, quarantine: str) -> ClipLoader:
+    def _loader(self, dataset: ClipDataset, batches: Batches, quarantine: str) -> ClipLoader:
         dataset.quarantine.keep_in(self.folder / quarantine)
         data, pin = self.data, torch.cuda.is_available()
         return ClipLoader(dataset, batches, data.workers, data.timeout, data.max_bad, pin_memory=pin)

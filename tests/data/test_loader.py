@@ -53,8 +53,19 @@ def test_in_order_visits_every_video_once_a_round(videos, batch, rounds):
 def test_wrong_sizes_are_refused():
     with pytest.raises(ValueError, match="only 3"):
         Steps(3, 4, 1)
-    with pytest.raises(ValueError, match="evenly"):
-        Steps(8, 4, 1, world=3)
+    with pytest.raises(ValueError, match=r"batch_size=4 is less than one video for each of 5"):
+        Steps(8, 4, 1, world=5)
+
+
+@pytest.mark.parametrize(("batch", "world"), [(6, 4), (5, 3), (7, 2)])
+def test_ranks_read_equally_many_even_if_they_do_not_divide_a_batch(batch, world):
+    ranks = [list(Steps(batch * 4 + 1, batch, 12, rank=rank, world=world)) for rank in range(world)]
+    sizes = [{len(share) for share in shares} for shares in zip(*ranks, strict=True)]
+    assert all(len(every) == 1 for every in sizes)
+    assert abs(sum(size for every in sizes for size in every) * world - 12 * batch) < 3 * world  # of three epochs
+    epoch = [item for share in ranks for items in share[:4] for item in items]
+    assert len(set(epoch)) == len(epoch)
+    assert [next(iter(Steps(batch * 4 + 1, batch, 12, 5, rank=1, world=world)))] == ranks[1][5:6]
 
 
 class Trap(Squash):

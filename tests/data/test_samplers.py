@@ -1,4 +1,7 @@
+import importlib
 import math
+import pkgutil
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -6,6 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import avssl.data
+import avssl.methods
 from avssl.data.samplers import (
     ConsecutiveClips,
     NearbyClips,
@@ -121,3 +126,33 @@ def test_clips_of_one_frame_are_drawn_from_an_image_unless_they_have_sound():
         assert sampler(image, rng(0)).times.max() < image.duration
     assert RandomClips(4, 2).seconds == 0.16
     assert RandomClips(4, 1, audio=True).seconds == 0.08
+
+
+def numbers_of(kind):
+    """The fields of a sampler that hold numbers, and a wrong value for each."""
+    for field in fields(kind):
+        if isinstance(field.default, tuple):
+            yield field.name, (-1.0, *field.default[1:])
+        elif type(field.default) in (int, float):
+            yield field.name, -1
+
+
+def every_sampler():
+    """Every sampler of the library that is a dataclass."""
+    for room in (avssl.data, avssl.methods):
+        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            for kind in vars(importlib.import_module(module.name)).values():
+                if isinstance(kind, type) and is_dataclass(kind) and isinstance(vars(kind).get("seconds"), property):
+                    yield kind
+
+
+@pytest.mark.parametrize("kind", sorted(set(every_sampler()), key=lambda kind: kind.__name__))
+def test_values_out_of_range_are_refused_when_a_sampler_is_made(kind):
+    for name, value in numbers_of(kind):
+        with pytest.raises(ValueError, match=rf"{name}\b"):
+            kind(**{name: value})
+
+
+def test_a_least_value_above_the_largest_is_refused():
+    with pytest.raises(ValueError, match=r"TupleFrames\.tau_min is 3\.0, above tau_max, 2\.0"):
+        TupleFrames(tau_min=3.0)

@@ -4,6 +4,7 @@ import torch
 from avssl.encoders import (
     VGG,
     AudioResNet,
+    AudioViT,
     EarlyFusion,
     Fused,
     Waveform,
@@ -13,7 +14,7 @@ from avssl.encoders import (
     weights_hash,
 )
 
-AUDIO = [VGG, AudioResNet, Waveform]
+AUDIO = [VGG, AudioResNet, AudioViT, Waveform]
 CARD = {"mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2], "size": [32, 32]}
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import clip_times, on_frames, sound_of, uniform
+from avssl.data.samplers import check_sampler, clip_times, on_frames, sound_of, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import IN_SYNC, TwoStreamMethod, common_span, draw_two_moments, pairwise_offsets
@@ -42,6 +42,9 @@ class HardClips:
     step: float = 0.04
     gap: float = 0.5
     reach: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_sampler(self)
 
     @property
     def span(self) -> float:

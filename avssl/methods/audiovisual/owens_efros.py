@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import clip_times, on_frames, uniform
+from avssl.data.samplers import check_sampler, clip_times, on_frames, uniform
 from avssl.encoders import Fused
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
@@ -45,6 +45,9 @@ class ShiftedSound:
     step: float = 1 / 30
     shift_min: float = 2.0
     shift_max: float = 5.8
+
+    def __post_init__(self) -> None:
+        check_sampler(self)
 
     @property
     def seconds(self) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import clip_times, uniform
+from avssl.data.samplers import check_sampler, clip_times, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import AudioVisualMethod, audio_delay, common_span
@@ -45,6 +45,7 @@ class OffsetClip:
     classes: int = 21
 
     def __post_init__(self) -> None:
+        check_sampler(self)
         if self.classes % 2 == 0 or self.classes < 3:
             raise ValueError(f"OffsetClip.classes: expected an odd number from 3 up, got {self.classes}")
 

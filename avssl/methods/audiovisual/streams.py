@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import ClipSampler, clip_times, on_frames, sound_of, uniform
+from avssl.data.samplers import ClipSampler, check_sampler, clip_times, on_frames, sound_of, uniform
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.encoders.base import Exportable
 from avssl.media import VideoInfo
@@ -50,6 +50,9 @@ class AlignedClips:
     num_frames: int = 16
     step: float = 0.08
     apart: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_sampler(self)
 
     @property
     def span(self) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import TINY, random_start, uniform
+from avssl.data.samplers import TINY, check_sampler, random_start, uniform
 from avssl.encoders import Encoder, ResNet
 from avssl.labels import AXES, EgoMotionFromPoses, EgoMotionFromVideo
 from avssl.media import VideoInfo
@@ -127,6 +127,7 @@ class NearAndFar:
     far: float = 1.0
 
     def __post_init__(self) -> None:
+        check_sampler(self)
         if not 0 < self.near <= self.far:
             raise ValueError(f"NearAndFar: expected 0 < near <= far, got near={self.near}, far={self.far}")
 

@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import TINY, random_start, uniform
+from avssl.data.samplers import TINY, check_sampler, random_start, uniform
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method
@@ -53,6 +53,7 @@ class OddOneOutClips:
     motion_weighted: bool = False
 
     def __post_init__(self) -> None:
+        check_sampler(self)
         if self.disguise and self.sampling == "random":
             raise ValueError("OddOneOutClips: disguise=true needs sampling=consecutive or constrained, not random")
 

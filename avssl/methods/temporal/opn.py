@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import TINY, random_start
+from avssl.data.samplers import TINY, check_sampler, random_start
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method
@@ -42,6 +42,9 @@ class ShuffledFrames:
     gap_min: float = 0.2
     gap_max: float = 0.6
     motion_weighted: bool = True
+
+    def __post_init__(self) -> None:
+        check_sampler(self)
 
     @property
     def seconds(self) -> float:

@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import TINY, clip_times, random_start, uniform
+from avssl.data.samplers import TINY, check_sampler, clip_times, random_start, uniform
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method
@@ -47,6 +47,7 @@ class PacedClips:
     motion_weighted: bool = False
 
     def __post_init__(self) -> None:
+        check_sampler(self)
         for slow, fast in pairwise(self.paces):
             if slow * (1 + self.wobble) >= fast:
                 raise ValueError(f"PacedClips: with wobble={self.wobble}, pace {slow} reaches the next one, {fast}")

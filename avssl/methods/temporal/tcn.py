@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avssl.clips import Clips, ClipTimes
-from avssl.data.samplers import TINY, random_start
+from avssl.data.samplers import TINY, check_sampler, random_start
 from avssl.encoders import Encoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method, measured
@@ -45,6 +45,7 @@ class Moments:
     views: int = 1
 
     def __post_init__(self) -> None:
+        check_sampler(self)
         if self.views not in (1, 2):
             raise ValueError(f"Moments.views: expected 1 or 2 cameras, got {self.views}")
         if not self.window <= self.margin < self.step * (self.num_frames // 2) - self.window:
