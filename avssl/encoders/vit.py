@@ -153,11 +153,16 @@ class ViT(TokenEncoder):
             positions = F.pad(positions, (0, 0, 1, 0))  # at the origin, where nothing is turned
         return self.blocks(tokens, positions, mask)
 
+    def vectors(self, patches: Tensor, positions: Tensor) -> Tensor:  # noqa: D102
+        if self.class_token is None:
+            return super().vectors(patches, positions)
+        return self.tokens(patches, positions)[:, 0].float()
+
     def forward(self, clips: Tensor) -> Tensor:
         """Return one vector per clip, ``[B, D]`` float32: the class token's output, or the mean of `maps`."""
         if self.class_token is None:
             return super().forward(clips)
-        return self.tokens(self.patches(clips), self.positions(clips))[:, 0].float()
+        return self.vectors(self.patches(clips), self.positions(clips))
 
 
 def coordinates(grid: tuple[int, int, int], device: torch.device | str = "cpu") -> Tensor:

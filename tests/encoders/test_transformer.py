@@ -89,6 +89,7 @@ def test_causal_tokens_see_no_later_time_and_the_class_token_sees_all_but_is_not
     shown = encoder.patches(clips).take_along_dim(kept[..., None], 1)
     each = encoder.tokens(shown, encoder.positions(clips)[kept])
     assert each.shape == (2, 6, 48)
+    assert torch.equal(encoder.vectors(shown, encoder.positions(clips)[kept]), each[:, 0])
     torch.testing.assert_close(each[1:], encoder.tokens(shown[1:], encoder.positions(clips)[kept[1]]))
 
 
