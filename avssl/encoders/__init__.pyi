@@ -15,8 +15,10 @@ from .fused import Fused as Fused
 from .huggingface import HuggingFace as HuggingFace
 from .inference import for_inference as for_inference
 from .lstm import FrameLSTM as FrameLSTM
+from .timm import Timm as Timm
 from .tokens import TokenEncoder as TokenEncoder
 from .torchvision import Torchvision as Torchvision
+from .trained import Avssl as Avssl
 from .video import MC3 as MC3
 from .video import R3D as R3D
 from .video import RMC as RMC

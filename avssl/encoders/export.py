@@ -18,6 +18,7 @@ from torch import Tensor
 
 import avssl
 from avssl.encoders.base import AudioEncoder, Encoder, Exportable
+from avssl.encoders.weights import misfits
 from avssl.runtime.files import write_atomically, write_text
 from avssl.runtime.moved import current_arguments, current_class, original_arguments
 
@@ -174,12 +175,6 @@ def _card_of(file: Any, weights: Path) -> dict[str, Any]:
 
 
 def _check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], weights: Path) -> None:
-    lines = [f"  missing     {name} {list(expected[name].shape)}" for name in expected if name not in got]
-    lines += [f"  unexpected  {name} {list(got[name].shape)}" for name in got if name not in expected]
-    lines += [
-        f"  shape       {name}: the class has {list(expected[name].shape)}, the file {list(got[name].shape)}"
-        for name in expected
-        if name in got and expected[name].shape != got[name].shape
-    ]
+    lines = misfits(expected, got)
     if lines:
         raise ValueError(f"{weights}: the tensors do not fit the class in its card:\n" + "\n".join(lines))

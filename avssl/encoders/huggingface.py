@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from avssl.encoders.huggingface_files import architecture, build_config, load_pretrained, pixel_statistics, read_config
 from avssl.encoders.huggingface_files import transformers as library
 from avssl.encoders.tokens import TokenEncoder
-from avssl.encoders.weights import copied
+from avssl.encoders.weights import copied, pair
 
 
 class HuggingFace(TokenEncoder):
@@ -266,12 +266,6 @@ def resized(codes: Tensor, trained: tuple[int, int, int], grid: tuple[int, int, 
     t, h, w = trained
     cube = rearrange(codes, "(t h w) d -> 1 d t h w", t=t, h=h, w=w)
     return rearrange(F.interpolate(cube, size=grid, mode="trilinear"), "1 d t h w -> (t h w) d")
-
-
-def pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """Return height and width of a size that is one number or two."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
 
 
 def whole(name: str, size: int | Sequence[int]) -> int:

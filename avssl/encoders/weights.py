@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,13 @@ def misfits(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> list[s
 
 
 def count_batches(network: nn.Module) -> None:
-    """Let loaded batch normalisation that counted no batches have seen `SEEN` of them."""
-    for layer in network.modules():
-        if isinstance(layer, _BatchNorm) and layer.num_batches_tracked is not None and not layer.num_batches_tracked:
-            layer.num_batches_tracked.fill_(SEEN)
+    """Let loaded batch normalisation whose statistics were trained, but count no batches, have seen `SEEN` of them."""
+    norms: list[Any] = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    for norm in norms:
+        if norm.running_mean is None or norm.num_batches_tracked:
+            continue
+        if norm.running_mean.any() or not torch.equal(norm.running_var, torch.ones_like(norm.running_var)):
+            norm.num_batches_tracked.fill_(SEEN)
 
 
 def copied(network: nn.Module, prefix: str = "") -> dict[str, Tensor]:
@@ -105,7 +108,7 @@ def make_convolutions_safe(network: nn.Module) -> None:
     They keep weights, names and result.
     """
     for name, layer in list(network.named_modules()):
-        if not isinstance(layer, nn.Conv2d | nn.Conv3d) or isinstance(layer, Conv2d | Conv3d):
+        if getattr(type(layer), "forward", None) not in (nn.Conv2d.forward, nn.Conv3d.forward):
             continue
         if layer.groups > 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
             continue
@@ -117,3 +120,9 @@ def make_convolutions_safe(network: nn.Module) -> None:
             safe.weight, safe.bias = layer.weight, layer.bias
             parent, _, child = name.rpartition(".")
             setattr(network.get_submodule(parent), child, safe)
+
+
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return height and width of a size that is one number or two."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
