@@ -76,11 +76,11 @@ class Timm(FrameEncoder):
         return [*maps, self._as_maps(last, clips)]
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
-        return rearrange(self._last(clips), "(b t) d h w -> b d t h w", b=len(clips))
+        return rearrange(self._last(clips), "(b t) d h w -> b d t h w", t=clips.shape[1])
 
     def frames(self, clips: Tensor) -> Tensor:  # noqa: D102
         vectors = self._last(clips).mean(dim=(2, 3), dtype=torch.float32)  # [B*T, D]
-        return rearrange(vectors, "(b t) d -> b t d", b=len(clips))
+        return rearrange(vectors, "(b t) d -> b t d", t=clips.shape[1])
 
     def original_state_dict(self) -> dict[str, Tensor]:
         """Return the weights under timm's names, without those in `dropped`."""
