@@ -104,7 +104,7 @@ class Bar(RichProgressBar):
 
 def shown(module: LightningModule) -> dict[str, float]:
     """Return what a run shows of its last logged step."""
-    found: dict[str, float] = module.shown  # type: ignore[assignment]
+    found: dict[str, float] = module.shown
     return found
 
 

@@ -195,11 +195,11 @@ def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path) -> He
     card = {"run": name, "method": type(method).__name__, "steps": loaders.steps, "seed": module.seed}
     mean, std = statistics(method.encoder)
     card |= {"data": loaders.datasets.videos.fingerprint, "mean": mean, "std": std, "size": (size, size)}
-    averages = {} if module.average is None else module.average.networks
+    average = module.average
     for part, network in method.exports().items():
-        if part in averages:
-            save_encoder(averages[part], folder / part, {**card, "average": module.recipe.average})
-        save_encoder(network, folder / (f"{part}_raw" if part in averages else part), card)
+        save_encoder(network, folder / (part if average is None else f"{part}_raw"), card)
+        if average is not None:
+            save_encoder(average[part], folder / part, {**card, "average": average.decay})
     metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
     write_text(folder / "held_out.json", json.dumps({"metrics": metrics, "collapse": measured.collapse}, indent=1))
     return measured
