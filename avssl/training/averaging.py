@@ -32,6 +32,12 @@ class Average(nn.Module):
         """Stay in evaluation mode."""
         return super().train(False)
 
+    def __getitem__(self, part: str) -> Exportable:
+        """Return the average of a part."""
+        network = self.networks[part]
+        assert isinstance(network, Exportable)
+        return network
+
     @torch.no_grad()
     def follow(self, networks: dict[str, Exportable], step: int) -> None:
         """Take the weights after a step (from 0) into the average."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager as ContextManager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from avssl.encoders.blocks import blocks
 from avssl.methods import Method
@@ -49,8 +50,13 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any], *args: Any, **opt
     if not torch.is_grad_enabled():
         return forward(*args, **options)
     norms = [layer for layer in block.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
-    contexts: dict[str, Any] = {"context_fn": lambda: (contextlib.nullcontext(), _seen(norms))} if norms else {}
-    return checkpoint(forward, *args, use_reentrant=False, **contexts, **options)
+    contexts = partial(_contexts, norms) if norms else noop_context_fn
+    return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **options)
+
+
+def _contexts(norms: list[_BatchNorm]) -> tuple[ContextManager[None], ContextManager[None]]:
+    """Return what surrounds the forward pass, and what surrounds its repetition."""
+    return contextlib.nullcontext(), _seen(norms)
 
 
 @contextlib.contextmanager

@@ -111,14 +111,16 @@ class Pretraining(L.LightningModule):
         """Return whether a forward pass was the last of its step."""
         return (batch_index + 1) % self.recipe.accumulate == 0
 
-    def check(self) -> None:
-        """Raise `FloatingPointError` if a loss was, or weights are, not finite; waits for the device."""
-        self.losses.read()
-        check_weights(self.method.parameters(), self.trainer.global_step)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let nothing be saved that is not finite."""
-        self.check()
+        """Raise `FloatingPointError` on all processes if a loss of one was, or its weights are, not finite."""
+        found = None
+        try:
+            self.losses.read()
+            check_weights(self.method.parameters(), self.trainer.global_step)
+        except FloatingPointError as error:
+            found = error
+        if self.trainer.strategy.reduce_boolean_decision(found is not None, all=False):
+            raise found or FloatingPointError("another process stopped: its loss or weights are not finite")
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         """Step the optimiser, then the average of the weights, and the method's momentum encoders and queues."""

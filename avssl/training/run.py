@@ -223,12 +223,12 @@ def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path, most:
     mean, std = statistics(method.encoder)
     card |= {"data": loaders.datasets.videos.fingerprint, "mean": mean, "std": std, "size": (size, size)}
     card |= lineage(method.encoder, loaders.datasets.held_out)
-    averages: dict[str, Any] = {} if module.average is None else dict(module.average.networks.items())
+    average = module.average
     for part, network in method.exports().items():
         if (complete := whole(network)) is not None:
-            save_encoder(complete, folder / (f"{part}_raw" if part in averages else part), card)
-        if part in averages and (complete := whole(averages[part])) is not None:
-            save_encoder(complete, folder / part, {**card, "average": module.recipe.average})
+            save_encoder(complete, folder / (part if average is None else f"{part}_raw"), card)
+        if average is not None and (complete := whole(average[part])) is not None:
+            save_encoder(complete, folder / part, {**card, "average": average.decay})
     if measured is not None:
         metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
         result = {**measured._asdict(), "metrics": metrics}
