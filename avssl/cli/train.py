@@ -12,5 +12,20 @@ from avssl.training.config import train
 
 
 def run(words: Sequence[str]) -> None:
-    """Pretrain."""
-    train(words)
+    """Pretrain, or say what that would take.
+
+    Raises:
+        ValueError: if ``--videos`` isn't a number, or comes without ``--dry-run``.
+    """
+    rest = [word for word in words if word != "--dry-run" and not word.startswith("--videos=")]
+    sizes = [word.removeprefix("--videos=") for word in words if word.startswith("--videos=")]
+    if "--dry-run" not in words:
+        if sizes:
+            raise ValueError("--videos states the size of a collection to --dry-run; data.root gives a run its videos")
+        train(rest)
+        return
+    from avssl.training.dryrun import dry_run
+
+    if not all(size.isdigit() and int(size) for size in sizes):
+        raise ValueError(f"--videos={sizes[-1]}: expected the number of videos of the collection")
+    dry_run(rest, int(sizes[-1]) if sizes else None)

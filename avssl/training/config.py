@@ -55,8 +55,10 @@ def parser() -> Parser:
             "avssl train shuffle_learn",
             "avssl train shuffle_learn --name=mine --data.root=VIDEOS --trainer.max_steps=1000",
             "avssl train --method.help=avssl.methods.ShuffleLearn    prints the keys of a class",
+            "avssl train simclr --dry-run    prints parameters, memory, operations and what the loader must deliver",
         ],
-        epilog="--trainer. holds the options of Lightning's Trainer: devices, precision, max_steps, ...",
+        epilog="--trainer. holds the options of Lightning's Trainer: devices, precision, max_steps, ... "
+        "--videos=N tells --dry-run the size of a collection that isn't here.",
     )
     made.add_argument("--config", action="config", help="a YAML file; CONFIG stands for it")
     made.add_function_arguments(pretrain, skip={"trainer"}, sub_configs=True)

@@ -69,7 +69,7 @@ def _vector(grad: Tensor, state: dict[str, Any]) -> Tensor:
         state.update(step=torch.zeros(()), mean=torch.zeros_like(grad), square=torch.zeros_like(grad))
     state["step"] += 1
     mean, square = state["mean"].lerp_(grad, 1 - BETAS[0]), state["square"].lerp_(grad.square(), 1 - BETAS[1])
-    rest = [1 - beta ** state["step"].item() for beta in BETAS]
+    rest = [1 - beta ** state["step"].double() for beta in BETAS]  # on the CPU: nothing waits for the device
     return mean / rest[0] / ((square / rest[1]).sqrt() + EPSILON)
 
 
