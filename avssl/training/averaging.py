@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from avssl.encoders.base import Exportable
@@ -41,17 +42,19 @@ class Average(nn.Module):
     @torch.no_grad()
     def follow(self, networks: dict[str, Exportable], step: int) -> None:
         """Take the weights after a step (from 0) into the average."""
-        follow = get_ema_multi_avg_fn(min(self.decay, step / (step + 1)))
-        for mine, theirs in zip(_tensors(self.networks), _tensors(nn.ModuleDict(networks)), strict=True):
-            if mine and mine[0].is_floating_point():
-                follow(mine, theirs, None)  # type: ignore[arg-type]
-            for own, other in zip(mine, theirs, strict=True):
-                if not own.is_floating_point():
-                    own.copy_(other)
+        pairs = list(zip(_tensors(self.networks), _tensors(nn.ModuleDict(networks)), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        mine, theirs = ([pair[side] for pair in floats] for side in (0, 1))
+        get_ema_multi_avg_fn(min(self.decay, step / (step + 1)))(mine, theirs, None)
+        for own, other in pairs:
+            if not own.is_floating_point():
+                own.copy_(other)
 
 
-def _tensors(networks: nn.Module) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Return parameters, averaged buffers, and others, each once, even those of networks in two exports."""
-    buffers = list(networks.buffers())
-    floats = [buffer for buffer in buffers if buffer.is_floating_point()]
-    return list(networks.parameters()), floats, [buffer for buffer in buffers if not buffer.is_floating_point()]
+def _tensors(networks: nn.Module) -> list[Tensor]:
+    """Return parameters and buffers, each once, even those of networks that are part of two exports.
+
+    Of sharded ones, this process's part.
+    """
+    found = (*networks.parameters(), *networks.buffers())
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in found]
