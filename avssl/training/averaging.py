@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from avssl.encoders.base import Exportable
@@ -51,5 +52,9 @@ class Average(nn.Module):
 
 
 def _tensors(networks: nn.Module) -> list[Tensor]:
-    """Return parameters and buffers, each once, even those of networks that are part of two exports."""
-    return [*networks.parameters(), *networks.buffers()]
+    """Return parameters and buffers, each once, even those of networks that are part of two exports.
+
+    Of sharded ones, this process's part.
+    """
+    found = (*networks.parameters(), *networks.buffers())
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in found]
