@@ -38,9 +38,10 @@ class Steps:
         seed: seed of the permutations.
         rank: number of this process, which takes every ``world``-th item of each batch.
         world: number of processes.
+        accumulate: consecutive batches of which a step is made; none of these spans two epochs.
 
     Raises:
-        ValueError: if there are fewer videos than a batch needs, or the ranks can't share a batch evenly.
+        ValueError: if there are fewer videos than a step needs, or the ranks can't share a batch evenly.
     """
 
     videos: int
@@ -50,10 +51,12 @@ class Steps:
     seed: int = 0
     rank: int = 0
     world: int = 1
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
-        if self.videos < self.batch_size:
-            raise ValueError(f"there are only {self.videos} videos: lower data.batch_size={self.batch_size}")
+        if self.videos < self.batch_size * self.accumulate:
+            times = f" or recipe.accumulate={self.accumulate}" if self.accumulate > 1 else ""
+            raise ValueError(f"there are only {self.videos} videos: lower data.batch_size={self.batch_size}{times}")
         if self.batch_size % self.world:
             why = f"{self.world} processes can't share data.batch_size={self.batch_size} evenly"
             raise ValueError(f"{why}: make it a multiple of {self.world}")
@@ -62,7 +65,7 @@ class Steps:
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        per_epoch = self.videos // self.batch_size
+        per_epoch = self.videos // (self.batch_size * self.accumulate) * self.accumulate
         order, shuffled = torch.empty(0), -1
         for step in range(self.start, self.stop):
             epoch, batch = divmod(step, per_epoch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ class MomentumCopy(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.momentum = momentum
+        self.schedule: Callable[[float, float], float] = momentum_schedule  # of (momentum, progress); a run may set it
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def train(self, mode: bool = True) -> MomentumCopy:
@@ -48,8 +50,8 @@ class MomentumCopy(nn.Module):
         """Take one step towards a network of the same architecture; call it in `Method.after_step`."""
         self.steps += 1
         steps = self.steps.item()
-        kept = momentum_schedule(min(self.momentum, 1 - 1 / (steps + 1)), progress)
-        kept_seen = momentum_schedule(min(self.momentum, 1 - 1 / steps), progress)  # the first step keeps nothing
+        kept = self.schedule(min(self.momentum, 1 - 1 / (steps + 1)), progress)
+        kept_seen = self.schedule(min(self.momentum, 1 - 1 / steps), progress)  # the first step keeps nothing
         now, seen = network.state_dict(), unbiased_statistics(network)
         for name, tensor in self.network.state_dict().items():
             if name in seen:

@@ -87,8 +87,12 @@ class Checkpointing(Callback):
         for number in STOPPING:
             self.before[number] = signal.signal(number, self._stop)
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Save if it is time; stop if a signal asked for it."""
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time; stop if a signal asked for it. Within a step do nothing: its gradients aren't saved."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
         due = time.monotonic() - self.saved > 60 * self.minutes
         agree: Callable[..., bool] = trainer.strategy.reduce_boolean_decision
         stopping = agree(bool(self.stopping), all=False)

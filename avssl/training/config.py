@@ -15,7 +15,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, Namespace
 
 from avssl.media import MediaError
 from avssl.media.stores import gather, make_stores
@@ -27,8 +27,10 @@ from avssl.runtime.parser import Parser, config_first
 from avssl.training.checkpoints import steps_saved
 from avssl.training.loggers import continue_experiments
 from avssl.training.run import RANGES, TRAINER_RANGES, pretrain, sole_writer
+from avssl.training.schedules import check_length, run_steps
 
 FREE = (  # keys that a resumed run may change
+    *("recipe.checkpoint_activations", "recipe.compile"),
     *("trainer", "data.workers", "data.timeout", "data.rounds", "data.changed", "data.stores", "data.cache"),
     *("measure_every", "measure_videos", "measure_share", "checkpoint_minutes", "probe", "logger"),
 )
@@ -82,9 +84,8 @@ def parse(arguments: Sequence[str]) -> tuple[Parser, Namespace]:
     config = made.parse_args(words)
     del config["config"]
     make_stores(config.data.stores)  # an address with a password must not be written
-    steps = config.trainer.max_steps
-    if steps is None or steps < 1:
-        made.error("trainer.max_steps: the number of steps of the run is missing")
+    run_steps(config.trainer.max_steps, config.epochs, 1.0)
+    check_length("warmup", config.warmup)
     check_ranges("", config, **RANGES)
     check_ranges("trainer", config.trainer, **TRAINER_RANGES)
     return made, config
@@ -108,7 +109,7 @@ def train(arguments: Sequence[str]) -> Any:
         made.error(str(error))
     trainer = {name: value for name, value in built.pop("trainer").as_dict().items() if value is not None}
     with sole_writer(folder):
-        _write_resolved(resolved, folder / "config.yaml")
+        _write_resolved(made, resolved, folder / "config.yaml")
         try:
             return pretrain(**built.as_dict(), trainer=trainer)
         except (MediaError, OSError, ValueError, FloatingPointError) as error:
@@ -119,11 +120,14 @@ def train(arguments: Sequence[str]) -> Any:
             raise SystemExit(f"error: {error}{where}") from None
 
 
-def _write_resolved(text: str, path: Path) -> None:
-    """Keep the whole config in the run's folder; refuse to resume a run that was made with another."""
+def _write_resolved(made: Parser, text: str, path: Path) -> None:
+    """Keep the whole config in the run's folder; refuse to resume a run that was made with another.
+
+    Keys that the kept config lacks, because its version did not have them, count as today's defaults.
+    """
     if path.exists() and steps_saved(path.parent / "checkpoints"):
         kept = path.read_text(encoding="utf-8")
-        before, now = (_flat(current_config(yaml.safe_load(words))) for words in (kept, text))
+        before, now = (_flat(yaml.safe_load(words)) for words in (_completed(made, kept), text))
         differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         changed = [name for name in differing if name == "trainer.max_steps" or not name.startswith(FREE)]
         if changed:
@@ -134,6 +138,17 @@ def _write_resolved(text: str, path: Path) -> None:
             )
         return
     write_text(path, text)
+
+
+def _completed(made: Parser, kept: str) -> str:
+    """Return a kept config with today's names and all defaults; as it is, if today's parser does not take it."""
+    made.exit_on_error = False
+    try:
+        return str(made.dump(made.parse_string(kept)))
+    except ArgumentError:
+        return yaml.safe_dump(current_config(yaml.safe_load(kept)))
+    finally:
+        made.exit_on_error = True
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -192,21 +192,36 @@ def parts(videos: Manifest, held_out: np.ndarray) -> tuple[Manifest, Manifest]:
 
 
 class Loaders(L.LightningDataModule):
-    """The batches of a run of ``steps`` steps, of which some are done if it is ``begun``.
+    """The batches of a run of ``steps`` steps, ``accumulate`` for each; some are done if it is ``begun``.
 
     Its ``folder`` records unreadable files, and keeps the split.
     """
 
-    def __init__(self, data: Data, method: Method, steps: int, seed: int, folder: Path, begun: bool = False) -> None:
+    def __init__(
+        self,
+        data: Data,
+        method: Method,
+        steps: int,
+        seed: int,
+        folder: Path,
+        begun: bool = False,
+        accumulate: int = 1,
+    ) -> None:
         super().__init__()
-        self.data, self.steps, self.seed, self.folder = data, steps, seed, folder
+        self.data, self.steps, self.seed, self.folder, self.accumulate = data, steps, seed, folder, accumulate
         self.datasets = data.datasets(method, seed, folder if begun else None)
+
+    @property
+    def per_epoch(self) -> int:
+        """The number of steps in an epoch."""
+        return len(self.datasets.training) // (self.data.batch_size * self.accumulate)
 
     def train_dataloader(self) -> ClipLoader:
         """Return this rank's share of every batch of the run."""
         assert self.trainer is not None
         rank, world, videos = self.trainer.global_rank, self.trainer.world_size, len(self.datasets.training)
-        steps = Steps(videos, self.data.batch_size, self.steps, seed=self.seed, rank=rank, world=world)
+        size, passes = self.data.batch_size, self.accumulate
+        steps = Steps(videos, size, self.steps * passes, 0, self.seed, rank, world, passes)
         return self._loader(self.datasets.training, steps, f"quarantine.rank{rank}.jsonl")
 
     def measuring(self, rounds: int, most: int | None = None) -> ClipLoader:

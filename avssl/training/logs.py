@@ -81,23 +81,37 @@ class PlainProgress(Callback):
         self.began = self.told = time.monotonic()
         self.first_step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Print step, speed, time left and the latest metrics."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Print step, speed, time left and the metrics last logged."""
         now = time.monotonic()
         if now - self.told < self.seconds:
             return
         self.told = now
         speed = (trainer.global_step - self.first_step) / (now - self.began)
         left = (trainer.max_steps - trainer.global_step) / speed
-        values = "  ".join(f"{name} {float(value):.4g}" for name, value in trainer.progress_bar_metrics.items())
+        values = "  ".join(f"{name} {value:.4g}" for name, value in shown(pl_module).items())
         done = f"step {trainer.global_step}/{trainer.max_steps}  {speed:.2f} steps/s"
         print(f"{done}  {left / 60:.1f} min left  {values}", flush=True)
+
+
+class Bar(RichProgressBar):
+    """Progress bar that shows the metrics last logged: to read one in each step would be to wait for the device."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return the metrics to show."""
+        return {name: f"{value:.3f}" for name, value in shown(pl_module).items()}
+
+
+def shown(module: LightningModule) -> dict[str, float]:
+    """Return what a run shows of its last logged step."""
+    found: dict[str, float] = module.shown
+    return found
 
 
 def progress() -> dict[str, Any]:
     """Return the Trainer's arguments for a progress bar on a terminal, plain lines elsewhere."""
     bar = sys.stdout.isatty()
-    return {"enable_progress_bar": bar, "callbacks": [RichProgressBar(leave=True) if bar else PlainProgress()]}
+    return {"enable_progress_bar": bar, "callbacks": [Bar(leave=True) if bar else PlainProgress()]}
 
 
 NOISE = ("💡", "`weights_only` was not", "`Trainer.fit` stopped", "\nDetected KeyboardInterrupt")

@@ -27,20 +27,22 @@ from avssl.training.data import Data, Loaders
 from avssl.training.loggers import Forwarding
 from avssl.training.logs import MetricsCSV, progress, quiet_lightning
 from avssl.training.measuring import HeldOut, Measured, affordable, affordable_at_end, held_out
-from avssl.training.module import OptimizerFactory, Pretraining, Schedule, statistics
+from avssl.training.module import OptimizerFactory, Pretraining, statistics
 from avssl.training.probe import OnlineProbe
+from avssl.training.recipe import PLAIN, Recipe
+from avssl.training.schedules import UNSET, Length, Schedule, check_length, run_steps
 from avssl.training.sharding import class_of, whole
 from avssl.training.syncnorm import SyncNorms
 
 RANGES = {  # of the arguments of `pretrain`
     "seed": "[0, 18446744073709551615]",  # torch's
-    "warmup": "[0, 1]",
+    "epochs": "(0, inf)",
     "measure_every": "[1, inf)",
     "measure_videos": "[2, inf)",
     "measure_share": "[0, 1]",
     "checkpoint_minutes": "[0, inf]",
 }
-TRAINER_RANGES = {"max_steps": "[1, inf)", "log_every_n_steps": "[1, inf)"}
+TRAINER_RANGES = {"log_every_n_steps": "[1, inf)"}
 
 
 class Metrics(L.Callback):
@@ -54,9 +56,13 @@ class Metrics(L.Callback):
     def __init__(self, loaders: Loaders, every: int, videos: int, probe: OnlineProbe | None) -> None:
         self.loaders, self.every, self.videos, self.probe = loaders, every, videos, probe
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Measure on all ranks, and log on the first; the others wait for its probe at the next step."""
         assert isinstance(pl_module, Pretraining)
+        if not pl_module.ends_step(batch_idx):
+            return
         step = trainer.global_step
         values: dict[str, float] = {}
         measured, encoder = None, None
@@ -66,8 +72,11 @@ class Metrics(L.Callback):
         if not trainer.is_global_zero:
             return
         if step % trainer.log_every_n_steps == 0 or step == trainer.max_steps:
-            values |= {f"train/{name}": value.item() for name, value in pl_module.latest.items()}
-            values["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+            pl_module.losses.read()
+            latest = {name: value.item() for name, value in pl_module.latest.items()}
+            pl_module.shown = {name: value for name, value in latest.items() if "/" not in name}
+            values |= {f"train/{name}": value for name, value in latest.items()}
+            values |= _rates(trainer.optimizers[0].param_groups, pl_module.recipe)
         if measured is not None:
             values |= {f"val/{name}": value.mean for name, value in measured.metrics.items()}
             values |= {f"val/collapse/{name}": value for name, value in measured.collapse.items()}
@@ -77,6 +86,14 @@ class Metrics(L.Callback):
             logger.log_metrics(values, step)
 
 
+def _rates(groups: list[dict[str, Any]], recipe: Recipe) -> dict[str, float]:
+    """Return the highest learning rate of all groups, and the weight decay if it changes."""
+    rates = {"lr": max(group["lr"] for group in groups)}
+    if recipe.decay_end is not None:
+        rates["weight_decay"] = max(group["weight_decay"] for group in groups)
+    return rates
+
+
 def pretrain(
     name: str,
     method: Method,
@@ -84,8 +101,10 @@ def pretrain(
     optimizer: OptimizerFactory,
     trainer: dict[str, Any],
     schedule: Schedule = "cosine",
-    warmup: float = 0.05,
+    warmup: Length = 0.05,
     seed: int = 0,
+    epochs: float | None = None,
+    recipe: Recipe = PLAIN,
     measure_every: int = 200,
     measure_videos: int | None = None,
     measure_share: float = 0.02,
@@ -101,11 +120,16 @@ def pretrain(
         method: the pretext task.
         data: the videos, and how they are read.
         optimizer: factory of the optimiser; in a config, its class and arguments.
-        trainer: arguments of Lightning's Trainer. ``max_steps``, the length of the run, must be given; ``precision`` is
-            ``auto`` unless given: bfloat16 autocast if the hardware has it.
-        schedule: schedule of the learning rate, cosine or constant.
-        warmup: share of the steps over which the learning rate rises.
+        trainer: arguments of Lightning's Trainer. ``max_steps`` is the length of the run unless ``epochs`` is given;
+            ``precision`` is ``auto`` unless given: bfloat16 autocast if the hardware has it.
+        schedule: schedule of the learning rate after the warm-up: along half a cosine or linearly down to
+            ``recipe.lr_end``, in steps at ``recipe.lr_steps``, or constant.
+        warmup: share of the run over which the learning rate rises, or a number of epochs or steps (``40 epochs``,
+            ``12000 steps``).
         seed: seed of the weights, of the order of the videos and of all other random draws.
+        epochs: length of the run in passes over the videos, instead of ``trainer.max_steps``. An epoch is cut into full
+            batches and leaves out the remainder.
+        recipe: details of the learning rate, weight decay, averages and memory.
         measure_every: steps between measurements on held-out videos.
         measure_videos: held-out videos, chosen by the seed, in each of these; by default all of up to 256, and of more
             as many as are ``measure_share`` of the videos that are trained on between two, but at least 128.
@@ -127,24 +151,29 @@ def pretrain(
     """
     check_ranges("", locals(), **RANGES)
     check_ranges("trainer", trainer, **TRAINER_RANGES)
+    check_length("warmup", warmup)
     began = time.monotonic()
     folder = Path(runs) / name
     with sole_writer(folder):
         checkpoint = latest(folder / "checkpoints")
         step = int(checkpoint.stem[5:]) if checkpoint else 0
-        loaders = Loaders(data, method, trainer["max_steps"], seed, folder, begun=step > 0)
-        module = Pretraining(method, optimizer, schedule, warmup, seed)
+        loaders = Loaders(data, method, 0, seed, folder, step > 0, recipe.accumulate)
+        loaders.steps = run_steps(trainer.get("max_steps", UNSET), epochs, loaders.per_epoch)
+        module = Pretraining(method, optimizer, schedule, warmup, seed, recipe, data.batch_size, loaders.per_epoch)
         quiet_lightning()
         keep_memory()
         told = progress()
         others = Forwarding(logger if isinstance(logger, list) else [logger] if logger else [], folder)
         checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
-        between, most = measure_every * data.batch_size, len(loaders.datasets.held_out)
-        some = min(most, measure_videos) if measure_videos else affordable(most, between, measure_share)
-        most = affordable_at_end(most, loaders.steps * data.batch_size, measure_share, data.rounds)
+        most, per_step = len(loaders.datasets.held_out), data.batch_size * recipe.accumulate
+        some = measure_videos or affordable(most, measure_every * per_step, measure_share)
+        most = affordable_at_end(most, loaders.steps * per_step, measure_share, data.rounds)
         metrics = Metrics(loaders, measure_every, some, None if probe is None else OnlineProbe(probe, method.encoder))
         engine = L.Trainer(
-            **{"log_every_n_steps": 10, **trainer, "precision": precision(trainer.get("precision", "auto"))},
+            **{
+                **{"log_every_n_steps": 10, **trainer, "precision": precision(trainer.get("precision", "auto"))},
+                **{"max_steps": loaders.steps, "accumulate_grad_batches": recipe.accumulate},
+            },
             max_epochs=1,  # a run is one long epoch of Lightning's; ours are counted by `Steps`
             limit_val_batches=0,
             use_distributed_sampler=False,
@@ -191,13 +220,17 @@ def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path, most:
     card = {"run": name, "method": class_of(method).__name__, "steps": loaders.steps, "seed": module.seed}
     mean, std = statistics(method.encoder)
     card |= {"data": loaders.datasets.videos.fingerprint, "mean": mean, "std": std, "size": (size, size)}
+    average = module.average
     for part, network in method.exports().items():
-        if (complete := whole(network)) is not None:
-            save_encoder(complete, folder / part, card)
+        made = {part if average is None else f"{part}_raw": (network, card)}
+        if average is not None:
+            made[part] = average[part], {**card, "average": average.decay}
+        for place, (one, words) in made.items():
+            if (complete := whole(one)) is not None:
+                save_encoder(complete, folder / place, words)
     if measured is not None:
         metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
-        result = {**measured._asdict(), "metrics": metrics}
-        write_text(folder / "held_out.json", json.dumps(result, indent=1))
+        write_text(folder / "held_out.json", json.dumps({**measured._asdict(), "metrics": metrics}, indent=1))
     return measured
 
 

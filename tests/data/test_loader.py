@@ -36,6 +36,16 @@ def test_ranks_share_every_batch_and_an_epoch_repeats_nothing(videos, world, sta
     assert len(set(first)) == len(first)
 
 
+@given(st.integers(8, 40), st.sampled_from([1, 2]), st.sampled_from([1, 2, 4]), st.integers(0, 99))
+def test_the_parts_of_a_step_are_the_batch_of_one_that_is_not_accumulated(videos, world, accumulate, seed):
+    whole = list(Steps(videos, 8, 6, seed=seed))
+    size = 8 // accumulate
+    ranks = [list(Steps(videos, size, 6 * accumulate, 0, seed, rank, world, accumulate)) for rank in range(world)]
+    for step, items in enumerate(whole):
+        parts = [item for shares in ranks for part in shares[step * accumulate :][:accumulate] for item in part]
+        assert sorted(parts) == sorted(items)
+
+
 def test_epochs_are_shuffled_anew():
     epochs = list(Steps(8, 8, 2))
     assert [index for _, index in epochs[0]] != [index for _, index in epochs[1]]
@@ -53,6 +63,8 @@ def test_in_order_visits_every_video_once_a_round(videos, batch, rounds):
 def test_wrong_sizes_are_refused():
     with pytest.raises(ValueError, match="only 3"):
         Steps(3, 4, 1)
+    with pytest.raises(ValueError, match=r"lower data.batch_size=4 or recipe.accumulate=3"):
+        Steps(11, 4, 3, accumulate=3)
     with pytest.raises(ValueError, match="evenly"):
         Steps(8, 4, 1, world=3)
 

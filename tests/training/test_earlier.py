@@ -45,8 +45,12 @@ def test_a_run_of_before_resumes(world, tmp_path):
     ]
     train(words)
     kept = tmp_path / "vcop/config.yaml"
-    kept.write_text(kept.read_text().replace("num_frames", "frames"))
+    before = yaml.safe_load(kept.read_text().replace("num_frames", "frames"))
+    del before["recipe"]  # which did not exist
+    kept.write_text(yaml.safe_dump(before))
     train(words)
+    with pytest.raises(SystemExit, match=r"recipe.average: None before, 0.9 now"):
+        train([*words, "--recipe.average=0.9"])
     with pytest.raises(SystemExit, match="num_frames: 2 before, 4 now"):
         train([*words, "--method.init_args.sampler.num_frames=4"])
 
