@@ -13,7 +13,7 @@ from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Augment
 from avssl.encoders import Encoder, FrameEncoder, ViT
 from avssl.methods import MoCo
-from avssl.training import Data, pretrain
+from avssl.training import Data, Recipe, pretrain
 from avssl.training.checkpoints import latest
 from avssl.training.syncnorm import SyncNorms
 
@@ -73,7 +73,7 @@ def run(folder, name, world, devices=2, stop=None, **trainer):
             os.kill(os.getpid(), signal.SIGTERM)
 
     method.after_step = then_stop
-    data = Data(Augment(32), str(world), batch_size=8, workers=0, rounds=1)
+    data = Data(Augment(32), str(world), batch_size=4, workers=0, rounds=1)
 
     def optimizer(parameters):  # with a large epsilon, or Adam makes steps of rounding errors
         return torch.optim.AdamW(parameters, 1e-2, eps=1e-2)
@@ -83,6 +83,7 @@ def run(folder, name, world, devices=2, stop=None, **trainer):
         pretrain(
             *(name, method, data, optimizer, {**plain, "devices": devices, "sync_batchnorm": True, **trainer}),
             **{"measure_every": 2, "runs": str(folder), "checkpoint_minutes": 0.0},
+            recipe=Recipe(accumulate=2, average=0.9),
         )
 
 
