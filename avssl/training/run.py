@@ -62,9 +62,9 @@ class Metrics(L.Callback):
     ) -> None:
         """Measure on all ranks, and log on the first; the others wait for its probe at the next step."""
         assert isinstance(pl_module, Pretraining)
-        step = trainer.global_step
         if not pl_module.ends_step(batch_idx):
             return
+        step = trainer.global_step
         values: dict[str, float] = {}
         measured, encoder = None, None
         if step % self.every == 0 and step < trainer.max_steps:
@@ -166,9 +166,8 @@ def pretrain(
         told = progress()
         others = Forwarding(logger if isinstance(logger, list) else [logger] if logger else [], folder)
         checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
-        per_step, most = data.batch_size * recipe.accumulate, len(loaders.datasets.held_out)
-        between = measure_every * per_step
-        some = min(most, measure_videos) if measure_videos else affordable(most, between, measure_share)
+        most, per_step = len(loaders.datasets.held_out), data.batch_size * recipe.accumulate
+        some = measure_videos or affordable(most, measure_every * per_step, measure_share)
         most = affordable_at_end(most, loaders.steps * per_step, measure_share, data.rounds)
         metrics = Metrics(loaders, measure_every, some, None if probe is None else OnlineProbe(probe, method.encoder))
         engine = L.Trainer(
@@ -225,14 +224,15 @@ def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path, most:
     card |= lineage(method.encoder, loaders.datasets.held_out)
     average = module.average
     for part, network in method.exports().items():
-        if (complete := whole(network)) is not None:
-            save_encoder(complete, folder / (part if average is None else f"{part}_raw"), card)
-        if average is not None and (complete := whole(average[part])) is not None:
-            save_encoder(complete, folder / part, {**card, "average": average.decay})
+        made = {part if average is None else f"{part}_raw": (network, card)}
+        if average is not None:
+            made[part] = average[part], {**card, "average": average.decay}
+        for place, (one, words) in made.items():
+            if (complete := whole(one)) is not None:
+                save_encoder(complete, folder / place, words)
     if measured is not None:
         metrics = {metric: value._asdict() for metric, value in measured.metrics.items()}
-        result = {**measured._asdict(), "metrics": metrics}
-        write_text(folder / "held_out.json", json.dumps(result, indent=1))
+        write_text(folder / "held_out.json", json.dumps({**measured._asdict(), "metrics": metrics}, indent=1))
     return measured
 
 

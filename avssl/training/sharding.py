@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
+from avssl.training.syncnorm import SyncBatchNorm
 
 NAME = "fsdp2"
 LISTS = (nn.ModuleList, nn.Sequential)
@@ -75,7 +76,7 @@ class FullySharded(ModelParallelStrategy):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Give every process the first one's running statistics, as DDP does."""
         for layer in self.lightning_module.modules():
-            if isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm):
+            if isinstance(layer, _BatchNorm) and not isinstance(layer, SyncBatchNorm):
                 for buffer in layer.buffers():
                     distributed.broadcast(buffer, 0)
 

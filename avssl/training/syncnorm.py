@@ -10,20 +10,23 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """torch's layer, which raises on the CPU; there, the same from two sums over all processes.
+class SyncBatchNorm(_BatchNorm):
+    """On a GPU torch's layer of that name, which raises on a CPU; there, the same from two sums over all processes.
 
     In training mode, mean and variance are those of one process with the whole batch (Ioffe & Szegedy, ICML 2015,
     algorithm 1), whatever each process's share of it; so are the gradients and the running statistics.
     """
 
+    process_group = None  # all processes
+    _check_input_dim = nn.SyncBatchNorm._check_input_dim
+    _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: D102
-        together = distributed.is_available() and distributed.is_initialized()
-        if input.device.type != "cpu" or not self.training:
+        if input.device.type != "cpu":
+            return nn.SyncBatchNorm.forward(self, input)  # type: ignore[arg-type]
+        together = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+        if not (self.training and together):
             return super().forward(input)
-        if not together or distributed.get_world_size() == 1:
-            return _BatchNorm.forward(self, input)
-        self._check_input_dim(input)
         values = input.float().transpose(0, 1).flatten(1)  # [C, M]
         count = values.new_tensor(values.shape[1])
         distributed.all_reduce(count)
@@ -51,11 +54,14 @@ class SyncNorms(TorchSyncBatchNorm):
     """Lightning's plugin, which gives a model these layers."""
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Replace every batch normalisation; weights and running statistics are kept, and shared with the old layer."""
-        model = super().apply(model)
+        """Turn every batch normalisation into one over all processes; its weights and names stay."""
         for layer in model.modules():
-            if type(layer) is nn.SyncBatchNorm:
+            if isinstance(layer, _BatchNorm):
                 layer.__class__ = SyncBatchNorm
+        return model
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Leave the layers: outside training they compute what others do."""
         return model
 
 

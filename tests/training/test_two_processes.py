@@ -1,0 +1,150 @@
+"""Training on two processes is training on one: negatives, normalisation, measuring, sharded weights, resuming."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import torch
+import two_processes
+from two_processes import Tiny, TinyFrames, outcome, run
+
+from avssl.catalog.index import open_manifest
+from avssl.clips import Clips
+from avssl.data.samplers import NearbyClips, RandomClips
+from avssl.encoders import Waveform, load_encoder
+from avssl.methods import AVID, AVTS, BYOL, CPC, DPC, TCN, XDC, Counting, ImageCPC, MemDPC, MoCo, Pace, SimCLR
+from avssl.methods.audiovisual.avts import HardClips
+from avssl.methods.audiovisual.streams import AlignedClips
+from avssl.methods.recurrent import Blocks
+from avssl.methods.temporal.pace import PacedClips
+from avssl.methods.temporal.tcn import Moments
+from avssl.training.checkpoints import latest
+
+BATCH = 6
+BLOCKS = Blocks(blocks=5, num_frames=2, step=0.1)
+NARROW = {"hidden": 16, "out": 8}
+PAIR = RandomClips(clips=2, num_frames=3, step=0.1)
+MOMENTS = Moments(num_frames=6, step=0.2, window=0.1, margin=0.2)
+METHODS = {
+    "simclr": partial(SimCLR, sampler=NearbyClips(num_frames=3, step=0.1), **NARROW),
+    "moco": partial(MoCo, sampler=PAIR, queue=4, **NARROW),
+    "moco v3": partial(MoCo, sampler=PAIR, queue=0, **NARROW),
+    "byol": partial(BYOL, sampler=PAIR, **NARROW),
+    "pace": partial(Pace, sampler=PacedClips(num_frames=3), flicker=0, **NARROW),
+    "cpc": partial(CPC, sampler=BLOCKS, predict=2, width=8),
+    "dpc": partial(DPC, sampler=BLOCKS, predict=2),
+    "memdpc": partial(MemDPC, sampler=BLOCKS, predict=2, slots=8),
+    "image_cpc": partial(ImageCPC, grid=4, predict=1, width=8, depth=2, overlap=1.0),
+    "counting": partial(Counting, counts=8, grey=0, hidden=16),
+    **{f"tcn {loss}": partial(TCN, sampler=MOMENTS, loss=loss, **NARROW) for loss in ("triplet", "n-pairs", "lifted")},
+    "avid": partial(AVID, sampler=AlignedClips(num_frames=3, step=0.1), **NARROW),
+    "avts": partial(AVTS, sampler=HardClips(4, 0.1), curriculum=((0, 0.4, 0.3, 0.3),), **NARROW),
+    "xdc": partial(XDC, sampler=AlignedClips(num_frames=3, step=0.1), clusters=4, memory=16),
+}
+
+
+def example(name, world):
+    """Return a method with small networks, and a batch of noise at the times that its sampler draws."""
+    torch.manual_seed(0)
+    sounds = (Waveform(4),) if name in ("avid", "avts", "xdc") else ()
+    frames = name.startswith(("image", "counting", "tcn"))
+    method = METHODS[name]((TinyFrames if frames else Tiny)(), *sounds)
+    if name == "counting":
+        method.styles = method.styles[:1]  # or processes scale their pictures differently
+        torch.nn.init.normal_(method.count[1].weight)  # or all counts are nearly zero
+    info, rng = open_manifest(world)[0], torch.Generator().manual_seed(1)
+    drawn = [method.sampler(info, rng) for _ in range(BATCH)]
+    times = torch.stack([one.times for one in drawn])
+    video = torch.randn(*times.shape, 3, 16, 16, generator=rng)
+    if not sounds:
+        return method, Clips(video, times)
+    spans = torch.stack([one.audio for one in drawn])
+    samples = round((spans[0, 0, 1] - spans[0, 0, 0]).item() * 16000)
+    return method, Clips(video, times, torch.randn(*spans.shape[:2], samples, generator=rng), spans, spans)
+
+
+@pytest.fixture(scope="module")
+def folder(world, tmp_path_factory):
+    """What two processes leave, after all that they are to do."""
+    folder = tmp_path_factory.mktemp("two")
+    torch.save({name: example(name, world) for name in METHODS}, folder / "methods.pt")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    common |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, two_processes.__file__, str(folder), str(world)],
+            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    assert "FutureWarning" not in said[0]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def single(folder, world):
+    """The same run in one process, and one that goes on where two processes stopped."""
+    for name in ("single", "moved"):
+        run(folder, name, world, devices=1)
+    return folder
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_loss_gradients_and_statistics_are_those_of_one_process_with_the_whole_batch(name, folder, world):
+    alone, together = outcome(*example(name, world)), torch.load(folder / "found.pt")[name]
+    assert alone.keys() == together.keys()
+    for what, value in alone.items():
+        torch.testing.assert_close(
+            together[what], value, rtol=1e-5, atol=1e-6, msg=lambda said, what=what: f"{what}: {said}"
+        )
+
+
+def weights(folder):
+    state = torch.load(latest(folder / "checkpoints"), weights_only=True)
+    assert state["global_step"] == two_processes.STEPS
+    return state["state_dict"], state["optimizer_states"][0]
+
+
+def test_two_processes_train_what_one_trains_whole_or_sharded(single):
+    """The checkpoints have one format, so that optimisers can be compared too."""
+    model, optimizer = weights(single / "single")
+    for name in ("ddp", "fsdp", "moved"):
+        other, state = weights(single / name)
+        assert list(other) == list(model)
+        torch.testing.assert_close(other, model, rtol=0, atol=1e-5)
+        torch.testing.assert_close(state["state"], optimizer["state"], rtol=0, atol=1e-5)
+        exports = [load_encoder(single / run).state_dict() for run in ("single", name)]
+        torch.testing.assert_close(*exports, rtol=0, atol=1e-5)
+    encoder = load_encoder(single / "fsdp")
+    assert encoder.card["method"] == "MoCo"
+    state, _ = weights(single / "fsdp")
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, state[f"method.encoder.{name}"])
+
+
+def test_a_sharded_run_that_was_stopped_and_resumed_equals_one_that_was_not(folder):
+    torch.testing.assert_close(weights(folder / "stopped"), weights(folder / "fsdp"), rtol=0, atol=0)
+
+
+def test_held_out_videos_are_measured_alike_by_one_process_and_two(single):
+    """In one batch each, so that most of the processes' shares are padding."""
+    rows = {}
+    for name in ("single", "ddp", "fsdp"):
+        with (single / name / "metrics.csv").open(newline="") as file:
+            row = {int(row["step"]): row for row in csv.DictReader(file)}[2]
+        rows[name] = {key: float(value) for key, value in row.items() if key.startswith("val/")}
+    assert {"val/loss", "val/accuracy", "val/collapse/rankme", "val/collapse/alignment"} <= rows["single"].keys()
+    for name in ("ddp", "fsdp"):
+        assert rows[name] == pytest.approx(rows["single"], abs=1e-5)
