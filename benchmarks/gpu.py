@@ -63,8 +63,8 @@ class Case:
         """Return a batch of random pixels, page-locked for a GPU."""
         b, n, t, side = self.shape
         times = torch.arange(t).mul(0.1).double().expand(b, n, t)
-        sound = torch.rand(b, n, 2 * RATE) - 0.5 if self.sound else None
-        spans = torch.tensor([0.0, 2.0]).double().expand(b, n, 2) if self.sound else None
+        sound = torch.rand(b, n, round(t * 0.1 * RATE)) - 0.5 if self.sound else None
+        spans = torch.tensor([0.0, t * 0.1]).double().expand(b, n, 2) if self.sound else None
         video = torch.randint(0, 256, (b, n, t, 3, side, side), dtype=torch.uint8)
         made = Clips(video, times.contiguous(), sound, spans, spans)
         return made.pin_memory() if DEVICE.type == "cuda" else made
