@@ -257,7 +257,7 @@ class Loaders(L.LightningDataModule):
     @property
     def per_epoch(self) -> int:
         """The number of steps in an epoch."""
-        return len(self.datasets.training) // (self.data.batch_size * self.accumulate)
+        return max(1, len(self.datasets.training) // (self.data.batch_size * self.accumulate))
 
     def train_dataloader(self) -> ClipLoader:
         """Return this rank's share of every batch of the run."""

@@ -43,6 +43,7 @@ def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None 
     built = made.instantiate(config)
     method: Method = built.method
     data: Data = built.data
+    data.augment = "workers"  # there is no other device here
     if run is not None:
         load_method(method, run)
     both = data.datasets(method, config.seed, run)

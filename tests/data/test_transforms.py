@@ -109,6 +109,18 @@ def test_a_change_of_a_batch_is_that_of_each_clip(name):
     assert not changed[drawn[:, 0] == 0].any()
 
 
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_neither_waits_for_a_device_nor_mixes_two(name):
+    """Meta tensors have no values: whatever would have to wait for some can't be done with them."""
+    torch.manual_seed(0)
+    change, clips = CHANGES[name], torch.empty(60, 2, 3, 48, 48, dtype=torch.uint8, device="meta")
+    drawn = torch.stack([change.draw(2) for _ in clips])
+    out = change.apply(clips, drawn)
+    assert (out.device, out.shape, out.dtype) == (clips.device, clips.shape, torch.uint8)
+    if name == "randaugment":
+        assert len(set(drawn[:, 1:].unflatten(1, (-1, 3))[..., 0].flatten().tolist())) == len(OPERATIONS)
+
+
 @pytest.mark.parametrize("crop_per", ["clip", "video", "frame"])
 @pytest.mark.parametrize("colour_per", ["clip", "video", "frame"])
 def test_a_batch_finished_at_once_equals_items_finished_by_workers_and_shares_what_it_is_told_to(crop_per, colour_per):
