@@ -112,9 +112,7 @@ class Synchformer(AudioVisualMethod):
             round(self.length * per_frame), device=device
         )
         heard = sounds[:, samples.clamp(max=sounds.shape[1] - 1)].flatten(0, 1)
-        return rearrange(maps.mean((3, 4)), "b d t -> b t d"), rearrange(
-            self.audio_encoder.maps(heard), "b d t -> b t d"
-        )
+        return maps.mean((3, 4)).mT, self.audio_encoder.maps(heard).mT
 
     def target(self, clips: Clips) -> Tensor:
         """Return the class of the offset, ``[B]``."""
