@@ -67,7 +67,11 @@ class AudioViT(SpectrogramEncoder):
         """
         return self.blocks(self.embed(patches) + positions)
 
-    def maps(self, sound: Tensor) -> Tensor:  # noqa: D102
+    def spectral_maps(self, sound: Tensor) -> Tensor:
+        """Return features over frequency and time ``[B, D, F', T']``; `maps` is their mean over F'."""
         shown = self.spectrogram(sound)
         tokens = self.encode(self.patches(shown), self.positions(shown))
-        return rearrange(tokens, "b (t f) d -> b d t f", f=self.grid(shown)[1]).mean(3)
+        return rearrange(tokens, "b (t f) d -> b d f t", f=self.grid(shown)[1])
+
+    def maps(self, sound: Tensor) -> Tensor:  # noqa: D102
+        return self.spectral_maps(sound).mean(2)

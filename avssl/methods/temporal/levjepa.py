@@ -21,7 +21,6 @@ from avssl.media import VideoInfo
 from avssl.methods.base import Method, measured
 from avssl.methods.losses import identification_accuracy, squared_distances
 from avssl.methods.sigreg import sigreg
-from avssl.pixels import denormalise
 from avssl.runtime.checks import check_ranges
 
 ASPECT = (3 / 4, 4 / 3)  # width over height of a local view's crop
@@ -110,7 +109,7 @@ class LeVJEPA(Method):
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metric over B clips."""
-        whole, parts = self._views(clips)  # [B, T, 3, H, W], [B V, T, 3, h, w]
+        whole, parts = self._views(clips.video)  # [B, T, 3, H, W], [B V, T, 3, h, w]
         vectors = self.head(torch.cat([self._vectors(whole), self._vectors(parts)])).float()
         first, others = vectors.split([len(whole), len(parts)])
         views = torch.cat([first[None], rearrange(others, "(b v) d -> v b d", b=len(whole))])  # [1 + V, B, out]
@@ -119,10 +118,9 @@ class LeVJEPA(Method):
             identified = identification_accuracy(squared_distances(views[1:], first)).mean(0)  # [B]
         return measured(clips, agreement + self.weight * sigreg(views, self.directions), identified=(identified, 0.5))
 
-    def _views(self, clips: Clips) -> tuple[Tensor, Tensor]:
-        """Return the global views ``[B, T, 3, H, W]`` and the local ones ``[B V, T, 3, h, w]``, clip by clip."""
-        parts = resized_crops(clips.video[:, 1:].flatten(0, 1), self.local_size, self.local_scale)
-        return clips.video[:, 0], parts
+    def _views(self, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Return of ``[B, 1 + V, T, 3, H, W]`` the global views, the first, and ``[B V, T, 3, h, w]`` local ones."""
+        return video[:, 0], resized_crops(video[:, 1:].flatten(0, 1), self.local_size, self.local_scale)
 
     def _vectors(self, video: Tensor) -> Tensor:
         """Encode ``[M, T, 3, h, w]``, from some of the tokens in training: ``[M, D]`` float32."""
@@ -139,10 +137,10 @@ class LeVJEPA(Method):
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return the first frame of each view as the encoder sees it, all as small as the local ones."""
-        whole, parts = self._views(clips)
+        whole, parts = self._views(clips.rgb)
         small = F.interpolate(whole[:, 0], size=parts.shape[-2:], mode="bilinear", antialias=True)  # [B, 3, h, w]
         views = torch.cat([small[:, None], parts[:, 0].unflatten(0, (len(clips), -1))], 1)
-        return {"view": denormalise(views)[:, :, None].clamp(0, 1)}
+        return {"view": views[:, :, None].clamp(0, 1)}
 
 
 def resized_crops(video: Tensor, size: int, scale: tuple[float, float]) -> Tensor:
