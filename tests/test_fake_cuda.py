@@ -18,6 +18,8 @@ from avssl.data.dataset import collate
 from avssl.methods import Method
 from avssl.training.module import Pretraining
 
+BANK = {"bank": 24, "negatives": 8, "agreement": 0.5, "positives": 4}  # AVID's, in its second stage after one step
+CASES = [*((path, {}) for path in CONFIGS), *((path, BANK) for path in CONFIGS if path.stem == "avid")]
 WORLDS = {"synthetic_views": "views", "synthetic_depth": "depths"}
 
 
@@ -57,12 +59,12 @@ def step(module, clips, progress):
     assert {value.device.type for value in out.values()} == {"cuda"}
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_a_step_on_a_gpu_mixes_no_devices_and_waits_for_nothing(config, request, monkeypatch):
+@pytest.mark.parametrize(("config", "changes"), CASES, ids=[path.stem + "_bank" * bool(more) for path, more in CASES])
+def test_a_step_on_a_gpu_mixes_no_devices_and_waits_for_nothing(config, changes, request, monkeypatch):
     monkeypatch.setattr(nn.GRU, "forward", ShapesOfGRU.forward)
     root = yaml.safe_load(config.read_text())["data"]["root"]
     world = request.getfixturevalue(WORLDS.get(root, "world"))
-    built = build(config, world)
+    built = build(config, world, **{f"method.init_args.{name}": value for name, value in changes.items()})
     dataset = dataset_of(built, world)
     clips = collate([dataset[0, index] for index in range(2)])[0]
     module = Pretraining(built.method, built.optimizer)

@@ -168,15 +168,19 @@ def test_with_more_clips_every_one_is_matched_with_every_other_and_all_keys_are_
     clips = clips_of(2, 3)
     method(clips)
     method.after_step(0.5)
-    keys = [F.normalize(method.copy(clips.video[:, n]), dim=1) for n in range(3)]
     assert method.seen == 6
+    for _ in range(2):  # a step of two forward passes
+        method(clips)
+    method.after_step(0.6)
+    assert method.seen == 18
     method.eval()
     queries = [F.normalize(method.head(method.encoder(clips.video[:, n])), dim=1) for n in range(3)]
+    keys = [F.normalize(method.copy(clips.video[:, n]), dim=1) for n in range(3)]
     total = 0.0
     for one in range(3):
         for other in set(range(3)) - {one}:
             for video in range(2):
-                products = [queries[one][video] @ key / 0.2 for key in [*keys[other], *method.queue[:6]]]
+                products = [queries[one][video] @ key / 0.2 for key in [*keys[other], *method.queue]]
                 total += (torch.stack(products).logsumexp(0) - products[video]).item() / 12
     assert method(clips)["loss"].item() == pytest.approx(total, rel=1e-4)
     with pytest.raises(ValueError, match=r"at least 2, a query and its key; got 1"):

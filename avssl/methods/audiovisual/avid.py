@@ -85,7 +85,7 @@ class AVID(AudioVisualMethod):
         if agreement is not None:
             self.agreed = HostNumber(self, "stage")  # 1 once positives have been found
             self.register_buffer("members", torch.zeros(bank, positives + 1, dtype=torch.long))
-        self.fresh: tuple[Tensor, Tensor, Tensor] | None = None  # of this step: index, and vectors of both modalities
+        self.fresh: list[tuple[Tensor, Tensor, Tensor]] = []  # index and vectors of all forward passes of this step
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B pairs."""
@@ -100,7 +100,8 @@ class AVID(AudioVisualMethod):
             loss = (losses[0] + losses[1]) / 2
         elif self.training:
             loss = self._recalled(self.bank, seen, heard, clips.index)
-            self.fresh = gather(clips.index)[0], every_seen.detach(), every_heard.detach()  # type: ignore[arg-type]
+            assert clips.index is not None
+            self.fresh.append((gather(clips.index)[0], every_seen.detach(), every_heard.detach()))
         else:
             anyone = self.bank.others(target.new_zeros(len(clips), 0))
             loss = self._across(self.bank, seen, heard, seen, heard, anyone)
@@ -146,12 +147,12 @@ class AVID(AudioVisualMethod):
 
     def after_step(self, progress: float) -> None:
         """Store this step's vectors; find positives once, when the stage of agreement begins."""
-        if self.bank is not None and self.fresh is not None:
-            self.bank.update(*self.fresh)
-        self.fresh = None
-        if self.bank is None or self.agreement is None or self.agreed.value:
+        if self.bank is None:
             return
-        if progress >= self.agreement:
+        for index, seen, heard in self.fresh:
+            self.bank.update(index, seen, heard)
+        self.fresh = []
+        if self.agreement is not None and progress >= self.agreement and not self.agreed.value:
             self.members.copy_(self.bank.agreeing(self.positives))
             self.agreed.set(1)
 

@@ -68,7 +68,7 @@ class XDC(AudioVisualMethod):
         self.stored, self.taken = HostNumber(self, "written"), HostNumber(self, "steps")  # features and steps so far
         self.video_head = nn.Linear(encoder.num_features, clusters)
         self.audio_head = nn.Linear(audio_encoder.num_features, clusters)
-        self.fresh: tuple[Tensor, Tensor] | None = None  # features of this step
+        self.fresh: list[tuple[Tensor, Tensor]] = []  # features of all forward passes of this step
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B clips and their sounds."""
@@ -83,7 +83,7 @@ class XDC(AudioVisualMethod):
             heard_labels = nearest_centre(directions[1], self.heard_centres)
             if self.training:
                 with torch.enable_grad():  # `gather` only gathers with gradients enabled
-                    self.fresh = gather(directions[0])[0].detach(), gather(directions[1])[0].detach()
+                    self.fresh.append((gather(directions[0])[0].detach(), gather(directions[1])[0].detach()))
         video, audio = self.video_head(seen).float(), self.audio_head(heard).float()  # [B, k]
         loss = (F.cross_entropy(video, heard_labels) + F.cross_entropy(audio, seen_labels)) / 2
         return measured(
@@ -95,13 +95,13 @@ class XDC(AudioVisualMethod):
 
     def after_step(self, progress: float) -> None:
         """Store this step's features, and cluster again every ``every`` steps, which alone waits for the device."""
-        assert self.fresh is not None
-        size, count, device = len(self.seen_memory), len(self.fresh[0]), self.seen_memory.device
+        seen, heard = (torch.cat(part) for part in zip(*self.fresh, strict=True))
+        size, count, device = len(self.seen_memory), len(seen), self.seen_memory.device
         place = torch.arange(self.stored.value, self.stored.value + count, device=device) % size
-        self.seen_memory[place], self.heard_memory[place] = self.fresh
+        self.seen_memory[place], self.heard_memory[place] = seen, heard
         self.stored.set(self.stored.value + count)
         self.taken.set(self.taken.value + 1)
-        self.fresh = None
+        self.fresh = []
         known = min(self.stored.value, size)
         if self.taken.value % self.every == 0 and known >= len(self.seen_centres):
             self.seen_centres.copy_(kmeans(self.seen_memory[:known], self.seen_centres))

@@ -69,7 +69,7 @@ class MoCo(Method):
         self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
         self.register_buffer("queue", torch.zeros(queue, out))
         self.enqueued = HostNumber(self, "seen")  # keys so far
-        self.fresh: list[Tensor] = []  # keys of this step, to be enqueued
+        self.fresh: list[Tensor] = []  # keys of all forward passes of this step, to be enqueued
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and accuracy over B videos."""
@@ -82,7 +82,7 @@ class MoCo(Method):
         keys = {n: F.normalize(self.copy(video[n]).float(), dim=1) for n in asked}  # [B, out], as queries
         every = {other: gather(key) for other, key in keys.items()}  # [world B, out], and the offset of this rank's
         if self.training:
-            self.fresh = [found.detach() for found, _ in every.values()]
+            self.fresh += [found.detach() for found, _ in every.values()]
         kept = self.queue[: self.enqueued.value]  # [K, out], fewer than the queue's size at first
         outputs = []
         for one, other in pairs:
