@@ -1,13 +1,16 @@
 """An encoder is evaluated without a run, by its own statistics, and becomes a row beside its baselines."""
 
+import shutil
+
 import pytest
 import torch
 from test_transfer import CARD, protocol_of
 
 from avssl.cli import main
-from avssl.encoders import R3D, AudioResNet, ResNet, load_encoder, save_encoder, weights_hash
+from avssl.encoders import R3D, AudioResNet, HuggingFace, ResNet, load_encoder, save_encoder, weights_hash
 from avssl.evaluation.given import ELSEWHERE, place
 from avssl.evaluation.probes import LinearProbe
+from avssl.evaluation.record import random_init
 from avssl.evaluation.report import advantage, collect, comparison
 from avssl.evaluation.run import evaluate, subject
 from avssl.runtime.device import Machine
@@ -95,3 +98,17 @@ def test_networks_over_sound_have_a_place_of_their_own(tmp_path):
     found = place(given, tmp_path, 32)
     assert weights_hash(found) == weights_hash(given)
     assert (tmp_path / "audio_encoder" / "encoder.safetensors").exists()
+
+
+def test_the_baseline_of_loaded_weights_is_the_same_network_with_new_ones(tmp_path):
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    transformers = pytest.importorskip("transformers")
+    config = transformers.VideoMAEConfig(**small, image_size=32, patch_size=16, num_frames=4)
+    transformers.VideoMAEModel(config).save_pretrained(tmp_path / "theirs")
+    loaded = place(HuggingFace(str(tmp_path / "theirs")), tmp_path / "run", 32)
+    shutil.rmtree(tmp_path / "theirs")  # an export needs it no more
+    fresh, again, other = (random_init(load_encoder(tmp_path / "run"), seed) for seed in (0, 0, 1))
+    assert weights_hash(fresh) == weights_hash(again)
+    assert len({weights_hash(each) for each in (loaded, fresh, other)}) == 3
+    assert fresh.card["mean"] == loaded.card["mean"]
+    assert loaded.card["method"] == f"{ELSEWHERE} (run)"
