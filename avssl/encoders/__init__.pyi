@@ -6,6 +6,7 @@ from .base import Encoder as Encoder
 from .base import FrameEncoder as FrameEncoder
 from .channels import GreyResNet as GreyResNet
 from .channels import SplitResNet as SplitResNet
+from .exchange import export_as as export_as
 from .export import load_audio_encoder as load_audio_encoder
 from .export import load_encoder as load_encoder
 from .export import read_card as read_card

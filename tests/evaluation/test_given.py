@@ -1,9 +1,11 @@
 """An encoder is evaluated without a run, by its own statistics, and becomes a row beside its baselines."""
 
+import json
 import shutil
 
 import pytest
 import torch
+import yaml
 from test_transfer import CARD, protocol_of
 
 from avssl.cli import main
@@ -67,6 +69,24 @@ def test_the_command_prints_the_paired_gain(evaluated, capsys):
     folder, *_ = evaluated
     assert main(["table", str(folder / "theirs"), "--protocol=tiny", "--over", str(folder / "new")]) == 0
     assert "gain over" in capsys.readouterr().out
+
+
+def test_an_export_tells_its_results(evaluated):
+    folder, *_ = evaluated
+    (folder / "theirs" / "held_out.json").write_text(
+        json.dumps({"metrics": {"accuracy": {"mean": 0.5, "low": 0.25, "high": 0.75}}, "collapse": {}})
+    )
+    assert main(["export", str(folder / "theirs"), "-o", str(folder / "out")]) == 0
+    assert load_encoder(folder / "out").card["mean"] == [0.5] * 3
+    _, front, text = (folder / "out" / "README.md").read_text().split("---\n", 2)
+    (indexed,) = yaml.safe_load(front)["model-index"][0]["results"]
+    (result,) = collect([folder / "theirs"], "tiny")
+    told = {metric["name"]: metric["value"] for metric in indexed["metrics"]}
+    assert told["linear top1"] == result.summary("linear").top1.value
+    assert "Protocol tiny, 8 recordings" in text
+    assert "| accuracy | 0.500 [0.250, 0.750] |" in text
+    assert f"| method | {ELSEWHERE} (theirs) |" in text
+    assert "mean 0.5, 0.5, 0.5" in text
 
 
 def test_another_encoder_does_not_take_a_runs_place(evaluated, capsys):
