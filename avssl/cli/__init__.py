@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from avssl.media import MediaError
 
-        if os.environ.get("AVSSL_DEBUG") or not isinstance(error, (MediaError, OSError, ValueError)):
+        if os.environ.get("AVSSL_DEBUG") or not isinstance(error, (MediaError, OSError, ValueError, ImportError)):
             raise
         return _fail(str(error))
     return 0

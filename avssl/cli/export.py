@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avssl.encoders import load_encoder
-from avssl.encoders.exchange import FORMATS, Format, Shape, export, shape_of
+from avssl.encoders.exchange import FORMATS, Format, Shape, export_as, shape_of
 from avssl.evaluation.model_card import CARD, model_card
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import write_text
@@ -48,7 +48,7 @@ def run(words: Sequence[str]) -> None:
     encoder = load_encoder(args.run)
     frames, height, width = shape_of(encoder)
     shape = Shape(args.num_frames or frames, args.size or height, args.size or width)
-    written = {to: export(encoder, to, args.output, shape) for to in args.to}
+    written = {to: export_as(encoder, to, args.output, shape) for to in args.to}
     path = args.output / CARD
     write_text(path, model_card(encoder, args.run, args.output.resolve().name, written, shape))
     for file in [*(file for files in written.values() for file in files), path]:

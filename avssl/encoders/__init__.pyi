@@ -8,6 +8,7 @@ from .base import FrameEncoder as FrameEncoder
 from .c3d import C3D as C3D
 from .channels import GreyResNet as GreyResNet
 from .channels import SplitResNet as SplitResNet
+from .exchange import export_as as export_as
 from .export import load_audio_encoder as load_audio_encoder
 from .export import load_encoder as load_encoder
 from .export import read_card as read_card

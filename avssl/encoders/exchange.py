@@ -46,7 +46,7 @@ class Exchange:
     write: Callable[[Encoder, Path, Shape], list[Path]]
 
 
-def export(encoder: Encoder, to: Format, folder: str | Path, shape: Shape | None = None) -> list[Path]:
+def export_as(encoder: Encoder, to: Format, folder: str | Path, shape: Shape | None = None) -> list[Path]:
     """Write an encoder in a format; return the files.
 
     Args:

@@ -7,6 +7,7 @@ import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -19,7 +20,7 @@ from avssl.evaluation.results import AveragePrecision, Results, Score, Skipped, 
 
 WHO = ("pretrained", "random_init", "from_scratch")
 BASELINES = ("random init", "from scratch")
-OF_NETWORK = ("numbers",)  # settings that are facts of a network: its features per stage
+OF_NETWORK = ("numbers", "seeds")  # settings of one network: its features per stage, the seeds of its baselines
 COMPARED = ("name", "data", "classes", "labels", "folds", "views")  # parts of a protocol that must be equal
 
 
@@ -108,7 +109,7 @@ def collect(runs: Sequence[Path], protocol: str | None = None) -> list[Results]:
     Raises:
         FileNotFoundError: if a run has no such result.
         ValueError: if the results are of different protocols or settings, so can't share a table; names the files
-            and the difference.
+            and the difference. A read-out that some runs leave out is no difference.
     """
     files: list[Path] = []
     for run in runs:
@@ -118,17 +119,20 @@ def collect(runs: Sequence[Path], protocol: str | None = None) -> list[Results]:
         files += found
     loaded = [Results.read(file) for file in files]
     first = loaded[0]
+    known: dict[str, tuple[Path, Any]] = {}  # settings, and the first file with each
     for file, other in zip(files, loaded, strict=True):
         if first.protocol["hash"] != other.protocol["hash"]:
             pairs = {name: (first.protocol.get(name), other.protocol.get(name)) for name in COMPARED}
             differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
             raise ValueError(f"{files[0]} and {file} are not of one protocol and can't share a table: {differing}")
-        for name, setting in first.settings.items():
-            theirs = other.settings[name]
-            if theirs != setting and name not in OF_NETWORK and None not in (setting, theirs):  # None: left out
+        for name, setting in other.settings.items():
+            if setting is None:  # left out
+                continue
+            place = f"{name} {_row(other)[1]}" if name in OF_NETWORK else name
+            before, theirs = known.setdefault(place, (file, setting))
+            if theirs != setting:
                 raise ValueError(
-                    f"{files[0]} and {file} differ in {name}: {setting} and {theirs}. "
-                    "Evaluate both with the same config"
+                    f"{before} and {file} differ in {name}: {theirs} and {setting}. Evaluate both with the same config"
                 )
     return loaded
 

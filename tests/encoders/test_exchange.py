@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from avssl.cli import main
 from avssl.encoders import MC3, R3D, RMC, FrameEncoder, GreyResNet, ResNet, SplitResNet, ViT, load_encoder, save_encoder
-from avssl.encoders.exchange import FORMATS, Shape, exchanges, export, shape_of
+from avssl.encoders.exchange import FORMATS, Shape, exchanges, export_as, shape_of
 
 CARD = {"mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2], "size": [32, 32], "clip": {"num_frames": 4, "step": 0.1}}
 
@@ -28,7 +28,7 @@ def warmed(encoder):
 @pytest.mark.parametrize("kind", [ResNet, MC3])
 def test_torchvision_loads_everything_but_the_classifier(kind, tmp_path):
     encoder = warmed(kind())
-    (path,) = export(encoder, "torchvision", tmp_path)
+    (path,) = export_as(encoder, "torchvision", tmp_path)
     network = torchvision.models.get_model({ResNet: "resnet18", MC3: "mc3_18"}[kind])
     missing, unexpected = network.load_state_dict(load_file(path), strict=False)
     assert missing == ["fc.weight", "fc.bias"]
@@ -107,7 +107,7 @@ def test_what_a_format_cannot_hold_is_refused_with_the_formats_that_can():
         for encoder in encoders:
             encoder.card = dict(CARD)
             with pytest.raises(ValueError, match=rf"{reason}.*It can for avssl, .*onnx, torch-export$"):
-                export(encoder, to, "nowhere")
+                export_as(encoder, to, "nowhere")
 
 
 def test_the_card_tells_the_clips_that_an_export_is_for():

@@ -8,7 +8,7 @@ import transformers
 
 from avssl.cli import main
 from avssl.encoders import HuggingFace, ViT, load_encoder, save_encoder
-from avssl.encoders.exchange import export
+from avssl.encoders.exchange import export_as
 
 CARD = {"mean": [0.5, 0.4, 0.3], "std": [0.3, 0.2, 0.1], "size": [16, 16], "clip": {"num_frames": 4, "step": 0.1}}
 BLOCKS = {"num_hidden_layers": 2, "num_attention_heads": 2}
@@ -64,5 +64,5 @@ def test_a_network_of_transformers_goes_back(kind, tmp_path):
 @pytest.mark.parametrize("options", OURS, ids=lambda options: "-".join(map(str, options.values())))
 def test_our_transformer_is_theirs(options, tmp_path):
     encoder = unlike_new(ViT(width=24, depth=2, patch=4, **options))
-    export(encoder, "huggingface", tmp_path)
+    export_as(encoder, "huggingface", tmp_path)
     check(encoder, tmp_path)

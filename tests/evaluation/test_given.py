@@ -1,13 +1,18 @@
 """An encoder is evaluated without a run, by its own statistics, and becomes a row beside its baselines."""
 
+import json
+import shutil
+
 import pytest
 import torch
+import yaml
 from test_transfer import CARD, protocol_of
 
 from avssl.cli import main
-from avssl.encoders import R3D, AudioResNet, ResNet, load_encoder, save_encoder, weights_hash
+from avssl.encoders import R3D, AudioResNet, HuggingFace, ResNet, load_encoder, save_encoder, weights_hash
 from avssl.evaluation.given import ELSEWHERE, place
 from avssl.evaluation.probes import LinearProbe
+from avssl.evaluation.record import random_init
 from avssl.evaluation.report import advantage, collect, comparison
 from avssl.evaluation.run import evaluate, subject
 from avssl.runtime.device import Machine
@@ -66,6 +71,24 @@ def test_the_command_prints_the_paired_gain(evaluated, capsys):
     assert "gain over" in capsys.readouterr().out
 
 
+def test_an_export_tells_its_results(evaluated):
+    folder, *_ = evaluated
+    (folder / "theirs" / "held_out.json").write_text(
+        json.dumps({"metrics": {"accuracy": {"mean": 0.5, "low": 0.25, "high": 0.75}}, "collapse": {}})
+    )
+    assert main(["export", str(folder / "theirs"), "-o", str(folder / "out")]) == 0
+    assert load_encoder(folder / "out").card["mean"] == [0.5] * 3
+    _, front, text = (folder / "out" / "README.md").read_text().split("---\n", 2)
+    (indexed,) = yaml.safe_load(front)["model-index"][0]["results"]
+    (result,) = collect([folder / "theirs"], "tiny")
+    told = {metric["name"]: metric["value"] for metric in indexed["metrics"]}
+    assert told["linear top1"] == result.summary("linear").top1.value
+    assert "Protocol tiny, 8 recordings" in text
+    assert "| accuracy | 0.500 [0.250, 0.750] |" in text
+    assert f"| method | {ELSEWHERE} (theirs) |" in text
+    assert "mean 0.5, 0.5, 0.5" in text
+
+
 def test_another_encoder_does_not_take_a_runs_place(evaluated, capsys):
     folder, words, *_ = evaluated
     other = ["--encoder=avssl.encoders.R3D", "--encoder.width=8"]
@@ -95,3 +118,17 @@ def test_networks_over_sound_have_a_place_of_their_own(tmp_path):
     found = place(given, tmp_path, 32)
     assert weights_hash(found) == weights_hash(given)
     assert (tmp_path / "audio_encoder" / "encoder.safetensors").exists()
+
+
+def test_the_baseline_of_loaded_weights_is_the_same_network_with_new_ones(tmp_path):
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    transformers = pytest.importorskip("transformers")
+    config = transformers.VideoMAEConfig(**small, image_size=32, patch_size=16, num_frames=4)
+    transformers.VideoMAEModel(config).save_pretrained(tmp_path / "theirs")
+    loaded = place(HuggingFace(str(tmp_path / "theirs")), tmp_path / "run", 32)
+    shutil.rmtree(tmp_path / "theirs")  # an export needs it no more
+    fresh, again, other = (random_init(load_encoder(tmp_path / "run"), seed) for seed in (0, 0, 1))
+    assert weights_hash(fresh) == weights_hash(again)
+    assert len({weights_hash(each) for each in (loaded, fresh, other)}) == 3
+    assert fresh.card["mean"] == loaded.card["mean"]
+    assert loaded.card["method"] == f"{ELSEWHERE} (run)"

@@ -160,6 +160,8 @@ def test_the_table_refuses_to_mix_protocols(evaluated, manifest, tmp_path):
         collect([run, third])
     fourth = export(tmp_path / "fourth", method="Other")
     evaluation.evaluate(protocol_of(manifest), fourth, machine)  # without three of the first one's read-outs
+    with pytest.raises(ValueError, match="differ in linear"):
+        collect([fourth, run, third])
     headings, rows = comparison(collect([run, fourth]))
     assert [rows[place][headings.index("fine_tune top1")] == "" for place in (0, 1)] == [True, False]
     with pytest.raises(FileNotFoundError, match=r"no eval/tiny/results\.json"):
