@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from avssl.runtime.configs import FOLDERS, Group, configs_folder, find_config
+from avssl.runtime.configs import FOLDERS, Group, configs_folder, find_config, packaged
 from avssl.runtime.parser import Parser
 
 
@@ -37,7 +37,7 @@ def parser() -> Parser:
     made = Parser(
         prog="avssl configs",
         description="List the packaged configs: those of avssl train, then those of avssl evaluate. With a name, "
-        "print that config, to save and change.",
+        "print that config, to save and change. Those called paper/... have the settings of papers, for many GPUs.",
         examples=[
             "avssl configs shuffle_learn > mine.yaml",
         ],
@@ -65,18 +65,18 @@ def run(words: Sequence[str]) -> None:
 
 
 def packaged_configs() -> list[PackagedConfig]:
-    """Return all packaged configs, training before evaluation, by name."""
+    """Return all packaged configs by name: training before evaluation, and those of papers after each."""
     return [
-        _described(path, group)
-        for group, folder in FOLDERS.items()
-        for path in sorted((configs_folder() / folder).glob("*.yaml"))
+        _described(name, path, group)
+        for group in FOLDERS
+        for name, path in packaged(group).items()
         if re.search(r"^name:", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
 
 
-def _described(path: Path, group: Group) -> PackagedConfig:
+def _described(name: str, path: Path, group: Group) -> PackagedConfig:
     title, command, *_ = (line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines())
     paper, _, task = title.partition("): ") if "): " in title else title.partition(": ")
     paper += ")" if "): " in title else ""
     _, _, expected = command.partition("  ")
-    return PackagedConfig(path.stem, group, path, paper, task, expected.strip())
+    return PackagedConfig(name, group, path, paper, task, expected.strip())

@@ -38,10 +38,11 @@ class LogMel(nn.Module):
         self.rate, self.bands = rate, bands
         self.window, self.hop = round(window * rate), round(hop * rate)  # samples
         bins = 1 << (self.window - 1).bit_length()
-        self.mel = torchaudio.transforms.MelScale(bands, rate, low, min(high, rate / 2), bins // 2 + 1)
-        self.spectrum = torchaudio.transforms.Spectrogram(
-            bins, self.window, self.hop, power=2.0, center=False, window_fn=torch.hann_window
-        )
+        with torch.device("cpu"):  # torchaudio looks at the values, which the meta device doesn't have
+            self.mel = torchaudio.transforms.MelScale(bands, rate, low, min(high, rate / 2), bins // 2 + 1)
+            self.spectrum = torchaudio.transforms.Spectrogram(
+                bins, self.window, self.hop, power=2.0, center=False, window_fn=torch.hann_window
+            )
         for name, buffer in list(self.named_buffers()):  # computed from the arguments: not part of an export
             owner, _, leaf = name.rpartition(".")
             self.get_submodule(owner).register_buffer(leaf, buffer, persistent=False)

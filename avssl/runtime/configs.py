@@ -8,6 +8,7 @@ from typing import Literal
 
 Group = Literal["training", "evaluation"]
 FOLDERS: dict[Group, str] = {"training": "", "evaluation": "eval"}  # below `configs_folder`
+PAPER = "paper"  # below each of these: settings of papers, which need many GPUs
 
 
 def configs_folder() -> Path:
@@ -17,12 +18,19 @@ def configs_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
+def packaged(group: Group) -> dict[str, Path]:
+    """Return the files of the packaged configs by name, ``shuffle_learn`` or ``paper/videomae_vitb``, in this order."""
+    folder = configs_folder() / FOLDERS[group]
+    found = [path for part in ("", PAPER) for path in sorted((folder / part).glob("*.yaml"))]
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
+
+
 def find_config(name: str | Path, group: Group = "training") -> Path:
     """Return the config file at a path, or the packaged config of that name.
 
     Args:
-        name: a path, a name such as ``shuffle_learn``, or the path that a packaged config has in a clone,
-            ``configs/shuffle_learn.yaml``.
+        name: a path, a name such as ``shuffle_learn`` or ``paper/videomae_vitb``, or the path that a packaged config
+            has in a clone, ``configs/shuffle_learn.yaml``.
         group: where names are looked up.
 
     Raises:
@@ -31,12 +39,12 @@ def find_config(name: str | Path, group: Group = "training") -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    folder = configs_folder() / FOLDERS[group]
-    in_clone = Path("configs") / FOLDERS[group]
-    if path.parent in (Path(), in_clone) and path.suffix in ("", ".yaml"):
-        packaged = folder / f"{path.stem}.yaml"
-        if packaged.is_file():
-            return packaged
-    near = difflib.get_close_matches(path.stem, [found.stem for found in folder.glob("*.yaml")], n=3)
+    known, in_clone = packaged(group), Path("configs") / FOLDERS[group]
+    short = path.relative_to(in_clone) if path.is_relative_to(in_clone) else path
+    key = (short.with_suffix("") if short.suffix == ".yaml" else short).as_posix()
+    if key in known:
+        return known[key]
+    near = difflib.get_close_matches(key, known, n=3)
+    near += [other for other in known if other.partition("/")[2] == key and other not in near]
     hint = f"did you mean {' or '.join(near)}?" if near else "`avssl configs` lists them"
     raise FileNotFoundError(f"{name}: no such file, and no packaged {group} config has that name; {hint}")

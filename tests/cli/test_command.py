@@ -110,6 +110,10 @@ def test_configs_are_found_by_name_and_by_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("shuffle_learn", "shuffle_learn.yaml", "configs/shuffle_learn.yaml"):
         assert find_config(name) == configs_folder() / "shuffle_learn.yaml"
+    for name in ("paper/vcop_r3d10", "configs/paper/vcop_r3d10.yaml"):
+        assert find_config(name) == configs_folder() / "paper/vcop_r3d10.yaml"
+    with pytest.raises(FileNotFoundError, match="did you mean paper/vcop_r3d10"):
+        find_config("vcop_r3d10")
     assert find_config("configs/eval/folder.yaml", "evaluation") == find_config("folder", "evaluation")
     with pytest.raises(FileNotFoundError):
         find_config("folder")
@@ -117,9 +121,10 @@ def test_configs_are_found_by_name_and_by_path(tmp_path, monkeypatch):
 
 def test_every_config_is_listed_with_paper_and_task(capsys):
     listed = packaged_configs()
-    assert {config.name for config in listed if config.group == "training"} == {
-        path.stem for path in (ROOT / "configs").glob("*.yaml")
-    }
+    small = {path.stem for path in (ROOT / "configs").glob("*.yaml")}
+    papers = {f"paper/{path.stem}" for path in (ROOT / "configs/paper").glob("*.yaml")}
+    assert papers
+    assert {config.name for config in listed if config.group == "training"} == small | papers
     assert all(config.paper and config.task for config in listed)
     found = {config.name: config for config in listed}["shuffle_learn"]
     assert found.paper == "Shuffle & Learn (Misra et al., ECCV 2016)"
