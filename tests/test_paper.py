@@ -10,10 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from avssl.clips import Clips
 from avssl.encoders import export
-from avssl.evaluation.config import parse as parse_protocol
-from avssl.evaluation.config import parser as protocol_parser
 from avssl.media import AudioInfo, VideoInfo
-from avssl.runtime.configs import configs_folder, find_config, packaged
+from avssl.runtime.configs import packaged
 from avssl.training.config import parse
 
 CONFIGS = {name: path for name, path in packaged("training").items() if name.startswith("paper/")}
