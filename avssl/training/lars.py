@@ -72,4 +72,4 @@ def rescaled(weight: Tensor, grad: Tensor, weight_decay: float, trust: float) ->
     """Return the gradient with weight decay, of norm at most ``trust`` times the weight's (equation 6)."""
     size, slope = weight.norm(), grad.norm()
     ratio = trust * size / (slope + weight_decay * size)
-    return grad.add(weight, alpha=weight_decay) * torch.where((size > 0) & (slope > 0), ratio, 1.0)
+    return grad.add(weight, alpha=weight_decay) * torch.where((size > 0) & (slope > 0), ratio, torch.ones_like(ratio))

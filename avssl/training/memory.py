@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint, noop_context_fn
+from torch.utils.checkpoint import checkpoint
 
 from avssl.encoders.blocks import blocks
 from avssl.methods import Method
@@ -24,7 +24,8 @@ from avssl.training.recipe import Compiled
 def recompute_blocks(encoder: nn.Module) -> None:
     """Make an encoder keep only what its blocks are given, and compute the rest again in the backward pass.
 
-    Results, random numbers (dropout), running statistics and names of weights are the same.
+    Results, random numbers (dropout), running statistics and names of weights are the same. Blocks with batch
+    normalisation are then not compiled.
 
     Raises:
         ValueError: if the encoder has no blocks.
@@ -50,8 +51,15 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any], *args: Any, **opt
     if not torch.is_grad_enabled():
         return forward(*args, **options)
     norms = [layer for layer in block.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
-    contexts = partial(_contexts, norms) if norms else noop_context_fn
-    return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **options)
+    if norms:
+        return _with_norms(norms, forward, *args, **options)
+    return checkpoint(forward, *args, use_reentrant=False, **options)
+
+
+@torch.compiler.disable
+def _with_norms(norms: list[_BatchNorm], forward: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Recompute a block, but its running statistics; torch.compile takes no ``context_fn`` of this kind."""
+    return checkpoint(forward, *args, use_reentrant=False, context_fn=partial(_contexts, norms), **options)
 
 
 def _contexts(norms: list[_BatchNorm]) -> tuple[ContextManager[None], ContextManager[None]]:

@@ -1,6 +1,7 @@
 import csv
+from types import SimpleNamespace
 
-from avssl.training.logs import MetricsCSV
+from avssl.training.logs import Bar, MetricsCSV
 
 
 def rows(path):
@@ -26,3 +27,8 @@ def test_resuming_drops_what_came_after_the_checkpoint(tmp_path):
         log.log_metrics({"loss": float(step)}, step)
     MetricsCSV(path, 2).log_metrics({"loss": 30.0}, 3)
     assert [row["loss"] for row in rows(path)] == ["1.0", "2.0", "30.0"]
+
+
+def test_a_progress_bar_shows_what_was_logged_last_and_reads_no_tensor():
+    module = SimpleNamespace(shown={"loss": 0.25}, latest={"loss": None})
+    assert Bar().get_metrics(None, module) == {"loss": "0.250"}

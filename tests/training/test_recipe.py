@@ -138,9 +138,10 @@ def stop_in_the_middle_of_a_step(module, batch, batch_index):
         raise Stop
 
 
-def test_the_average_is_that_of_the_weights_after_each_step():
+@pytest.mark.parametrize("make", [lambda: R3D(8), lambda: ViT(64, 1)])
+def test_the_average_is_that_of_the_weights_after_each_step(make):
     torch.manual_seed(0)
-    encoder = R3D(8)
+    encoder = make()
     average, seen = Average({"encoder": encoder, "again": encoder}, 0.75), []
     for step in range(8):
         with torch.no_grad():
