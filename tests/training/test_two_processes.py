@@ -1,8 +1,6 @@
 """Training on two processes is training on one: negatives, normalisation, measuring, sharded weights, resuming."""
 
 import csv
-import os
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -10,12 +8,12 @@ from functools import partial
 import pytest
 import torch
 import two_processes
-from two_processes import Tiny, TinyFrames, outcome, run
+from two_processes import Tiny, TinyFrames, TinySound, outcome, run
 
 from avssl.catalog.index import open_manifest
 from avssl.clips import Clips
 from avssl.data.samplers import NearbyClips, RandomClips
-from avssl.encoders import Waveform, load_encoder
+from avssl.encoders import load_encoder
 from avssl.methods import AVID, AVTS, BYOL, CPC, DPC, TCN, XDC, Counting, ImageCPC, MemDPC, MoCo, Pace, SimCLR
 from avssl.methods.audiovisual.avts import HardClips
 from avssl.methods.audiovisual.streams import AlignedClips
@@ -50,7 +48,7 @@ METHODS = {
 def example(name, world):
     """Return a method with small networks, and a batch of noise at the times that its sampler draws."""
     torch.manual_seed(0)
-    sounds = (Waveform(4),) if name in ("avid", "avts", "xdc") else ()
+    sounds = (TinySound(),) if name in ("avid", "avts", "xdc") else ()
     frames = name.startswith(("image", "counting", "tcn"))
     method = METHODS[name]((TinyFrames if frames else Tiny)(), *sounds)
     if name == "counting":
@@ -59,12 +57,13 @@ def example(name, world):
     info, rng = open_manifest(world)[0], torch.Generator().manual_seed(1)
     drawn = [method.sampler(info, rng) for _ in range(BATCH)]
     times = torch.stack([one.times for one in drawn])
-    video = torch.randn(*times.shape, 3, 16, 16, generator=rng)
+    video = torch.randn(*times.shape, 3, 16, 16, generator=rng, dtype=torch.float64)
     if not sounds:
         return method, Clips(video, times)
     spans = torch.stack([one.audio for one in drawn])
-    samples = round((spans[0, 0, 1] - spans[0, 0, 0]).item() * 16000)
-    return method, Clips(video, times, torch.randn(*spans.shape[:2], samples, generator=rng), spans, spans)
+    samples = round((spans[0, 0, 1] - spans[0, 0, 0]).item() * 1000)
+    sound = torch.randn(*spans.shape[:2], samples, generator=rng, dtype=torch.float64)
+    return method, Clips(video, times, sound, spans, spans)
 
 
 @pytest.fixture(scope="module")
@@ -72,24 +71,10 @@ def folder(world, tmp_path_factory):
     """What two processes leave, after all that they are to do."""
     folder = tmp_path_factory.mktemp("two")
     torch.save({name: example(name, world) for name in METHODS}, folder / "methods.pt")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    common |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, two_processes.__file__, str(folder), str(world)],
-            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate(timeout=240)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
-    assert "FutureWarning" not in said[0]
+    command = [sys.executable, two_processes.__file__, str(folder), str(world)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FutureWarning" not in done.stderr
     return folder
 
 
@@ -107,7 +92,7 @@ def test_loss_gradients_and_statistics_are_those_of_one_process_with_the_whole_b
     assert alone.keys() == together.keys()
     for what, value in alone.items():
         torch.testing.assert_close(
-            together[what], value, rtol=1e-5, atol=1e-6, msg=lambda said, what=what: f"{what}: {said}"
+            together[what], value, rtol=1e-6, atol=1e-9, msg=lambda said, what=what: f"{what}: {said}"
         )
 
 
@@ -120,18 +105,22 @@ def weights(folder):
 def test_two_processes_train_what_one_trains_whole_or_sharded(single):
     """The checkpoints have one format, so that optimisers can be compared too."""
     model, optimizer = weights(single / "single")
+    rows = sorted(model.pop("method.queue").tolist())  # which processes fill in different orders
     for name in ("ddp", "fsdp", "moved"):
         other, state = weights(single / name)
+        keys = sorted(other.pop("method.queue").tolist())
+        torch.testing.assert_close(torch.tensor(keys), torch.tensor(rows), rtol=0, atol=1e-5)
         assert list(other) == list(model)
         torch.testing.assert_close(other, model, rtol=0, atol=1e-5)
-        torch.testing.assert_close(state["state"], optimizer["state"], rtol=0, atol=1e-5)
+        torch.testing.assert_close(state["state"], optimizer["state"], rtol=0, atol=1e-4)
         exports = [load_encoder(single / run).state_dict() for run in ("single", name)]
         torch.testing.assert_close(*exports, rtol=0, atol=1e-5)
-    encoder = load_encoder(single / "fsdp")
-    assert encoder.card["method"] == "MoCo"
     state, _ = weights(single / "fsdp")
-    for name, value in encoder.state_dict().items():
-        assert torch.equal(value, state[f"method.encoder.{name}"])
+    for part, name in (("encoder", "average.networks"), ("encoder_raw", "method")):
+        encoder = load_encoder(single / "fsdp" / part)
+        assert encoder.card["method"] == "MoCo"
+        for key, value in encoder.state_dict().items():
+            assert torch.equal(value, state[f"{name}.encoder.{key}"])
 
 
 def test_a_sharded_run_that_was_stopped_and_resumed_equals_one_that_was_not(folder):

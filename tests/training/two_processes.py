@@ -1,17 +1,19 @@
-"""What test_two_processes.py does in each of two processes: started once, as `python -m two_processes FOLDER WORLD`."""
+"""What test_two_processes.py does in each of two processes: started once, as `python two_processes.py FOLDER WORLD`."""
 
 import contextlib
 import os
 import signal
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed, nn
 
 from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Augment
-from avssl.encoders import Encoder, FrameEncoder, ViT
+from avssl.encoders import AudioEncoder, Encoder, FrameEncoder, ViT
 from avssl.methods import MoCo
 from avssl.training import Data, Recipe, pretrain
 from avssl.training.checkpoints import latest
@@ -21,7 +23,7 @@ STEPS, STOP = 3, 1
 
 
 class Tiny(Encoder):
-    """Two layers, so that rounding stays below what is compared; with batch normalisation."""
+    """Two layers with batch normalisation."""
 
     def __init__(self, width=8):
         super().__init__(width, {"width": width})
@@ -46,11 +48,26 @@ class TinyFrames(FrameEncoder):
         return [self.net(clips.flatten(0, 1))] * 4
 
 
+class TinySound(AudioEncoder):
+    """The same for sound."""
+
+    def __init__(self, width=8):
+        super().__init__(width, {"width": width}, rate=1000, min_samples=16)
+        self.net = nn.Sequential(
+            nn.Conv1d(1, width, 9, 4), nn.BatchNorm1d(width), nn.ReLU(), nn.Conv1d(width, width, 1)
+        )
+
+    def maps(self, sound):
+        return self.net(sound[:, None])
+
+
 def outcome(method, clips):
-    """Return loss, gradients and buffers, averaged over processes as DDP averages."""
+    """Return loss and gradients, averaged over processes as DDP averages, and running statistics, in float64."""
     torch.manual_seed(0)
-    loss = method(clips)["loss"]
-    loss.backward()
+    doubles = patch.object(torch.Tensor, "float", torch.Tensor.double), patch.object(torch, "float32", torch.float64)
+    with doubles[0], doubles[1]:
+        loss = method.double()(clips)["loss"]
+        loss.backward()
     found = {"loss": loss.detach()}
     found |= {f"grad {name}": p.grad for name, p in method.named_parameters() if p.grad is not None}
     if distributed.is_initialized():
@@ -89,8 +106,11 @@ def run(folder, name, world, devices=2, stop=None, **trainer):
 
 def main(folder, world):
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo")
-    rank = distributed.get_rank()
+    other = os.fork()  # before anything is computed: importing torch twice would take longer than all that follows
+    rank = rank_zero_only.rank = 0 if other else 1
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
+    distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
     found = {}
     for name, (method, clips) in torch.load(folder / "methods.pt", weights_only=False).items():
         part = type(clips)(**{k: v if v is None else v[rank::2] for k, v in vars(clips).items()})
@@ -113,6 +133,8 @@ def main(folder, world):
     run(folder, "stopped", world, strategy="fsdp2")
     distributed.barrier()
     distributed.destroy_process_group()
+    if other:
+        assert os.waitpid(other, 0)[1] == 0
 
 
 if __name__ == "__main__":
