@@ -35,6 +35,7 @@ from avssl.clips import Clips
 from avssl.data import Augment, NearbyClips, RandAugment
 from avssl.encoders import R3D, AudioResNet, R2Plus1D, ViT, load_encoder, weights_hash
 from avssl.methods import AVID, VJEPA, Method, SimCLR, VideoMAE
+from avssl.methods.audiovisual.streams import AlignedClips
 from avssl.pixels import MEAN, STD
 from avssl.runtime.device import Machine
 from avssl.synthetic import World, write_world
@@ -46,7 +47,7 @@ from avssl.training.module import Pretraining
 from avssl.training.run import precision
 
 DEVICE = Machine().target
-RATE = 16000
+RATE, STEP = 16000, 0.1  # of sound in Hz, and between frames in seconds
 optimizer = partial(torch.optim.AdamW, lr=1e-4)
 
 
@@ -62,9 +63,9 @@ class Case:
     def clips(self) -> Clips:
         """Return a batch of random pixels, page-locked for a GPU."""
         b, n, t, side = self.shape
-        times = torch.arange(t).mul(0.1).double().expand(b, n, t)
-        sound = torch.rand(b, n, round(t * 0.1 * RATE)) - 0.5 if self.sound else None
-        spans = torch.tensor([0.0, t * 0.1]).double().expand(b, n, 2) if self.sound else None
+        times = torch.arange(t).mul(STEP).double().expand(b, n, t)
+        sound = torch.rand(b, n, round(t * STEP * RATE)) - 0.5 if self.sound else None
+        spans = torch.tensor([0.0, t * STEP]).double().expand(b, n, 2) if self.sound else None
         video = torch.randint(0, 256, (b, n, t, 3, side, side), dtype=torch.uint8)
         made = Clips(video, times.contiguous(), sound, spans, spans)
         return made.pin_memory() if DEVICE.type == "cuda" else made
@@ -79,11 +80,12 @@ def cases(tiny: bool) -> list[Case]:
         wide, small, full = 64, (32, 1, 16, 112), (64, 1, 16, 224)
         masked, predicted = (lambda: VideoMAE(ViT(768, 12))), (lambda: VJEPA(ViT(1024, 24)))
     pair = (small[0], 2, *small[2:])
+    sampler = AlignedClips(num_frames=small[2], step=STEP)
     found = [
         Case("SimCLR, R3D-18", lambda: SimCLR(R3D(wide), NearbyClips(small[2])), pair),
         Case("VideoMAE, ViT-B", masked, full),
         Case("V-JEPA, ViT-L", predicted, (max(2, full[0] // 4), *full[1:])),
-        Case("AVID, R(2+1)D-18 and sound", lambda: AVID(R2Plus1D(wide), AudioResNet(width=wide)), small, sound=True),
+        Case("AVID, R(2+1)D-18", lambda: AVID(R2Plus1D(wide), AudioResNet(width=wide), sampler), small, sound=True),
     ]
     if hasattr(encoders, "SlowR50"):
         frames = (*pair[:2], pair[2] // 2, 2 * pair[3])
@@ -254,17 +256,9 @@ class Bench:
                 method = case.make()
                 if stops:  # as a scheduler asks a process to, in the first step of four
                     method.register_forward_hook(lambda *_: signal.raise_signal(signal.SIGTERM))
+                options = {"schedule": "constant", "warmup": 0.0, "runs": folder}
                 with contextlib.suppress(SystemExit):
-                    pretrain(
-                        run,
-                        method,
-                        self.data("device"),
-                        optimizer,
-                        trainer,
-                        schedule="constant",
-                        warmup=0.0,
-                        runs=folder,
-                    )
+                    pretrain(run, method, self.data("device"), optimizer, trainer, **options)
             hashes = [weights_hash(load_encoder(Path(folder) / name)) for name in ("whole", "stopped")]
         torch.use_deterministic_algorithms(False)
         row(f"{case.name}, stopped and resumed", "", "", "", "", "equal" if hashes[0] == hashes[1] else "DIFFERENT")

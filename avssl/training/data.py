@@ -155,7 +155,8 @@ class Data:
             MediaError: if the collection can't be opened.
             ValueError: if one part would be empty, no video is long enough, or the collection isn't the run's.
         """
-        videos = self.open()
+        collections = self.collections()
+        videos = Manifest.concat(collections)
         kept = self.split(videos, run)
         common = (method.sampler, self.transform, method.labeller, self.audio_rate)
         trained, measured = parts(videos, kept.held_out)
@@ -167,7 +168,7 @@ class Data:
         method.check(training, held_out)
         if self.weights is None:
             return Datasets(training, held_out, videos, kept)
-        lengths = [len(collection) for collection in self.collections()]
+        lengths = [len(collection) for collection in collections]
         source = np.repeat(np.arange(len(lengths)), lengths)[~kept.held_out][training.kept]
         mixed = tuple(np.flatnonzero(source == number) for number in range(len(lengths)))
         return Datasets(training, held_out, videos, kept, mixed, tuple(self.weights))
