@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from avssl.encoders.audio import SpectrogramEncoder
 from avssl.encoders.vit import Blocks, space_time_code
+from avssl.runtime.checks import check_ranges
 
 
 class AudioViT(SpectrogramEncoder):
@@ -26,7 +27,8 @@ class AudioViT(SpectrogramEncoder):
         mask: largest share of bands and of time masked in training, see `avssl.encoders.spectrogram.Masks`.
 
     Raises:
-        ValueError: if the width is not a multiple of 8, or not divisible by its number of heads.
+        ValueError: if the width is not a multiple of 8, or not divisible by its number of heads, or a patch is higher
+            than the spectrogram.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class AudioViT(SpectrogramEncoder):
         bands: int = 128,
         mask: float = 0.0,
     ) -> None:
+        check_ranges("AudioViT", {"patch": patch}, patch=f"[1, {bands}]")
         super().__init__(width, width, rate, bands, mask, depth=depth, patch=patch)
         self.patch = patch
         self.min_samples += (patch - 1) * self.mel.hop

@@ -43,6 +43,8 @@ def test_the_streams_share_the_last_blocks_but_not_their_normalisations():
         CAVMAE(FrameViT(16, 2, 8), AudioViT(16, 3), joint=2)
     with pytest.raises(ValueError, match="widths must be equal"):
         CAVMAE(FrameViT(16, 2, 8), AudioViT(24, 2))
+    with pytest.raises(ValueError, match="patch is 16"):
+        AudioViT(16, 2, patch=16, bands=8)
 
 
 def test_the_exported_networks_are_those_whose_vectors_are_contrasted(tmp_path):

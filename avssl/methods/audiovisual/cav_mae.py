@@ -30,7 +30,7 @@ EPSILON = 1e-6  # added to the variance of a patch
 
 @dataclass(frozen=True)
 class FrameAndSound:
-    """Sampler of some seconds of sound, and one frame at a random moment of them (section 4.1).
+    """Sampler of some seconds of sound, and one frame at a random moment of them.
 
     Args:
         sound: seconds of sound (the paper: 10).
@@ -87,11 +87,10 @@ class CAVMAE(AudioVisualMethod):
     """Reconstruct masked patches of a frame and of its sound from both, and match frames with sounds.
 
     Each stream's visible patches pass the blocks of its own transformer. The ``joint`` last blocks, whose attention and
-    MLP both streams share, run three times, each with layer normalisations of its own (section 3.3, equations 4 to 9):
-    on both streams' tokens together, from which a decoder predicts the masked patches, normalised by their mean and
-    deviation; and on each stream's alone, whose mean vectors are contrasted: a frame must find its sound among those of
-    the batch. The loss is the mean squared error of both streams over masked patches plus ``contrast`` times the
-    cross-entropy.
+    MLP both streams share, run three times, each time with layer normalisations of their own: on both streams' tokens
+    together, from which a decoder predicts the masked patches, normalised by their mean and deviation; and on each
+    stream's alone, whose mean vectors are contrasted: a frame must find its sound among those of the batch. The loss is
+    the mean squared error of both streams over masked patches plus ``contrast`` times the cross-entropy.
 
     The exported encoders are the two transformers with the shared blocks, as they run on one stream alone.
 

@@ -24,7 +24,7 @@ class Synchformer(AudioVisualMethod):
 
     Segments of picture and of sound, half a segment apart, are encoded each by itself, by networks that a first stage
     has trained to match segments (any contrastive method of one clip and its sound, such as `AVID`) and that stay
-    frozen, so that long clips cost little memory (sections 2.1 and 2.2). Their features over time become tokens with a
+    frozen, so that long clips cost little memory. Their features over time become tokens with a
     code of their time, and a transformer over both streams classifies the offset on a grid. The target follows from the
     times, as for `SparseSync`.
 

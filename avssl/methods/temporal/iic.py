@@ -43,7 +43,7 @@ class IIC(Method):
     Args:
         encoder: clip encoder that sees frames: its own option ``differences`` would take differences again.
         sampler: draws two clips.
-        broken: how intra-negatives are made: ``"repeat"`` one frame of the clip, at random (the paper's best), or
+        broken: how intra-negatives are made: ``"repeat"`` one frame of the clip, at random (the authors' default), or
             ``"shuffle"``: exchange two of `PIECES` equal pieces.
         temperature: softmax temperature (the paper: 0.07).
 
