@@ -66,7 +66,7 @@ def test_a_step_on_a_gpu_mixes_no_devices_and_waits_for_nothing(config, changes,
     world = request.getfixturevalue(WORLDS.get(root, "world"))
     built = build(config, world, **{f"method.init_args.{name}": value for name, value in changes.items()})
     dataset = dataset_of(built, world)
-    clips = collate([dataset[0, index] for index in range(2)])[0]
+    clips = collate([dataset[0, 0]] * 2)[0]
     module = Pretraining(built.method, built.optimizer)
     with FakeTensorMode():
         for part in module.modules():
