@@ -35,7 +35,7 @@ def for_inference(encoder: Encoder, half: bool = False) -> Encoder:
     on_gpu = any(weight.is_cuda for weight in quick.parameters())
     for module in list(quick.modules()):
         for (first, conv), (second, norm) in pairwise(list(module.named_children())):
-            if _plain(conv) and type(norm) in NORMS and conv.out_channels == norm.num_features:
+            if _plain(conv) and _own(norm) and conv.out_channels == norm.num_features:
                 setattr(module, first, fuse_conv_bn_eval(conv, norm))
                 setattr(module, second, nn.Identity())
         for name, pool in list(module.named_children()):
@@ -51,6 +51,11 @@ def for_inference(encoder: Encoder, half: bool = False) -> Encoder:
 def _plain(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Conv3d]:
     """Return whether a convolution applies its weights as they are; some subclasses in other libraries don't."""
     return isinstance(layer, CONVS) and type(layer).forward in FORWARDS
+
+
+def _own(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d | nn.BatchNorm3d]:
+    """Return whether a layer is torch's batch normalisation and nothing more."""
+    return type(layer) in NORMS
 
 
 class MaxPool(nn.Module):
