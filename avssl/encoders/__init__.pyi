@@ -17,6 +17,7 @@ from .export import weights_hash as weights_hash
 from .frame_vit import FrameViT as FrameViT
 from .fused import Fused as Fused
 from .huggingface import HuggingFace as HuggingFace
+from .huggingface_audio import HuggingFaceAudio as HuggingFaceAudio
 from .inference import for_inference as for_inference
 from .lstm import FrameLSTM as FrameLSTM
 from .residual import C2DR50 as C2DR50

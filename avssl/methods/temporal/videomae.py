@@ -23,7 +23,6 @@ from avssl.methods.base import Method, measured
 from avssl.methods.losses import identification_accuracy, squared_distances
 from avssl.methods.temporal.masks import token_encoder, tube_mask
 from avssl.methods.temporal.published import videomae_decoder
-from avssl.pixels import denormalise
 
 EPSILON = 1e-6  # added to the standard deviation of a patch
 COMPARED = 64  # masked tokens per clip in the metric, or a few more; all would take a sixth of a small step
@@ -134,7 +133,7 @@ class VideoMAE(Method):
         grid = self.encoder.grid(video)
         drawn = {"masked": torch.zeros_like(guess), "reconstruction": guess}
         whole = {name: self.encoder.pixels(patches.scatter(1, where, p), grid) for name, p in drawn.items()}
-        return {name: denormalise(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
+        return {name: clips.denormalise(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
 
 
 def standardised(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:

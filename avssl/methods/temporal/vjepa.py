@@ -20,7 +20,6 @@ from avssl.methods.base import Method, measured
 from avssl.methods.momentum import MomentumCopy
 from avssl.methods.temporal.masks import block_mask, token_encoder
 from avssl.methods.temporal.published import vjepa2_predictor
-from avssl.pixels import denormalise
 
 MASKS = ((8, 0.15), (2, 0.7))  # section 3.2: short-range and long-range; number of blocks, share of a frame per block
 
@@ -144,7 +143,7 @@ class VJEPA(Method):
             _, hidden = block_mask(len(video), grid, count, share, video.device)
             shown = patches.scatter(1, hidden[..., None].expand(-1, -1, patches.shape[2]), 0.0)
             drawn.append(self.encoder.pixels(shown, grid)[:, 0])
-        return {"masks": denormalise(torch.stack(drawn, 1)).unflatten(0, clips.video.shape[:2])}
+        return {"masks": clips.denormalise(torch.stack(drawn, 1)).unflatten(0, clips.video.shape[:2])}
 
     def after_step(self, progress: float) -> None:
         """Update the momentum encoder."""
