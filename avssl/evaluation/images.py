@@ -107,7 +107,7 @@ def stages(
         test: the same, of the same classes.
         run: a run folder with an exported frame encoder, or an export folder.
         size: height and width that images are squashed to.
-        seeds: seeds of the randomly initialised encoders.
+        seeds: seeds of the randomly initialised encoders; with none, they are left out.
         linear: the classifier.
         from_scratch: schedule of training the same network with the labels, before classifiers are trained on its
             stages like on all others; None leaves it out.
@@ -145,7 +145,7 @@ def stages(
 
     def make() -> Outcomes:
         start = partial(random_init, encoder)
-        found = {"random_init": classify([start(seed) for seed in seeds])}
+        found = {"random_init": classify([start(seed) for seed in seeds])} if seeds else {}
         if from_scratch is not None:
             pixels = Pixels(task.videos, task.labels, task.classes, protocol.views, machine)
             trained = [start(seed) for seed in range(from_scratch.seeds)]
@@ -182,7 +182,7 @@ def svm(
         labels: CSV file ``path,label`` with one row per class that an image shows.
         sets: names of VOC's lists to train on and to test on.
         size: height and width that images are squashed to.
-        seeds: seeds of the randomly initialised encoders.
+        seeds: seeds of the randomly initialised encoders; with none, they are left out.
         linear: the SVMs.
         machine: device, workers and cache.
         encoder: an encoder instead of the run's, by its class; it is exported to ``<run>/encoder``.
@@ -216,7 +216,9 @@ def svm(
     facts = identify(f"svm_{_common(train, test)}", images, folds, still(size), known.classes, split, labels=marks)
     settings = {"svm": plain(linear), "seeds": list(seeds), "numbers": width}
     fresh = [random_init(encoder, seed) for seed in seeds]
-    baselines = cached_baselines(encoder, facts, settings, machine, lambda: {"random_init": classify(fresh)})
+    baselines = cached_baselines(
+        encoder, facts, settings, machine, lambda: {"random_init": classify(fresh)} if fresh else {}
+    )
     outcomes = {"pretrained": classify([encoder]), **baselines}
     return write_results(run, encoder, facts, settings, _chance(tested), outcomes, machine, begun)
 

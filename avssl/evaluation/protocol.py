@@ -80,13 +80,15 @@ class Protocol:
         data: the labelled videos.
         split: training and test videos of each fold.
         views: clips and crops per video.
-        seeds: seeds of the randomly initialised encoders.
+        seeds: seeds of the randomly initialised encoders; with none, they are left out.
         linear: linear probe on frozen features.
         neighbours: weighted k nearest neighbours.
         retrieval: ranks R at which R@R is reported.
         low_shot: few labels.
         fine_tune: schedule of fine-tuning, and of training from scratch.
         attentive: schedule of the attentive probe, a query that reads the maps of the frozen encoder.
+        ordered: also read a video's clips and a frame encoder's segments in their order (``linear_sequence``,
+            ``..._ordered``), whose many features take long in wide networks.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Protocol:
     low_shot: LowShot | None = None
     fine_tune: Budget | None = None
     attentive: Budget | None = None
+    ordered: bool = True
 
     def __post_init__(self) -> None:
         check_ranges("", self, seeds="[0, inf)", retrieval="[1, inf)")
@@ -171,7 +174,8 @@ class DownstreamTask:
     def settings(self) -> dict[str, Any]:
         """Settings of each read-out; numbers of one read-out are comparable where its settings are equal."""
         names = ("linear", "neighbours", "retrieval", "low_shot", "fine_tune", "attentive")
-        return {name: plain(getattr(self.protocol, name)) for name in names} | {"seeds": list(self.protocol.seeds)}
+        found = {name: plain(getattr(self.protocol, name)) for name in names} | {"seeds": list(self.protocol.seeds)}
+        return found if self.protocol.ordered else found | {"ordered": False}  # results from before this have none
 
     def chance(self) -> dict[str, Any]:
         """Return the chance levels: always the largest classes, or videos in random order."""

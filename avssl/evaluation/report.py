@@ -126,7 +126,7 @@ def collect(runs: Sequence[Path], protocol: str | None = None) -> list[Results]:
             differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
             raise ValueError(f"{files[0]} and {file} are not of one protocol and can't share a table: {differing}")
         for name, setting in other.settings.items():
-            if setting is None:  # left out
+            if setting in (None, []) or name == "ordered":  # read-outs and baselines that are left out
                 continue
             place = f"{name} {_row(other)[1]}" if name in OF_NETWORK else name
             before, theirs = known.setdefault(place, (file, setting))

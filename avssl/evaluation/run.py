@@ -92,7 +92,7 @@ def baselines(task: DownstreamTask, encoder: Encoder, machine: Machine) -> Outco
 
     def make() -> Outcomes:
         fresh = [random_init(encoder, seed) for seed in task.protocol.seeds]
-        found = {"random_init": run_read_outs(task, fresh, machine, frozen_only=True)}
+        found = {"random_init": run_read_outs(task, fresh, machine, frozen_only=True)} if fresh else {}
         scratch = train_network(task, partial(random_init, encoder), machine, "from scratch")
         return found | ({"from_scratch": scratch} if scratch else {})
 
@@ -106,12 +106,13 @@ def run_read_outs(
     protocol = task.protocol
     kinds = {"": [video_bank(task, encoder, machine) for encoder in encoders]}
     if encoders[0].per_frame:
-        kinds["_ordered"] = kinds[""]
-        kinds[""] = [bank.over_time(encoders[0].num_features) for bank in kinds["_ordered"]]
+        segments = kinds[""]
+        kinds[""] = [bank.over_time(encoders[0].num_features) for bank in segments]
+        kinds |= {"_ordered": segments} if protocol.ordered else {}
     found: dict[str, Outcome] = {}
     for kind, banks in kinds.items():
         found |= {f"{name}{kind}": value for name, value in frozen(task, banks).items()}
-    if protocol.linear is not None and protocol.views.clips > 1:
+    if protocol.linear is not None and protocol.views.clips > 1 and protocol.ordered:
         sequences = [bank.in_sequence(protocol.views.crops) for bank in kinds[""]]
         found["linear_sequence"] = task.measure([protocol.linear], sequences)
     if (few := protocol.low_shot) is not None:

@@ -35,7 +35,14 @@ def evaluated(collection, tmp_path_factory):
     encoder = ResNet(width=8)
     encoder.card = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": [48, 48]}
     protocol = protocol_of(
-        folder / "videos.parquet", seeds=(0,), linear=LinearProbe(strengths=(0.01,)), neighbours=None, retrieval=()
+        folder / "videos.parquet",
+        **{
+            "seeds": (),
+            "linear": LinearProbe(strengths=(0.01,)),
+            "neighbours": None,
+            "retrieval": (),
+            "ordered": False,
+        },
     )
     evaluate(protocol, folder / "theirs", Machine("cpu", workers=0, cache=folder / "cache"), encoder)
     return folder, words, new, encoder
@@ -58,6 +65,9 @@ def test_tables_put_it_beside_its_baselines(evaluated):
     names = [row[0] for row in rows]
     assert names == [f"{ELSEWHERE} (theirs)", "random init", "untrained", "chance"]
     assert rows[1][3:] == rows[2][3:]  # a new network is its own baseline: seed 0
+    assert set(results[0].outcomes["pretrained"]) == {"linear", "linear_ordered", "linear_sequence"}
+    assert set(results[1].outcomes["pretrained"]) == {"linear"}  # without order, or random seeds
+    assert "random_init" not in results[1].outcomes
     headings, rows = advantage(results[1:], over=results[0])
     assert headings[0] == "gain over new of"
     assert rows[0][0] == f"{ELSEWHERE} (theirs)"
