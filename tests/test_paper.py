@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from avssl.clips import Clips
 from avssl.encoders import export
+from avssl.evaluation import config as evaluation
 from avssl.media import AudioInfo, VideoInfo
 from avssl.runtime.configs import packaged
 from avssl.training.config import parse
@@ -83,3 +84,23 @@ def test_a_paper_config_runs_forward_at_full_size(name, first_stage):
     trained = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
     encoder = sum(parameter.numel() for parameter in method.encoder.parameters())
     assert claimed.groups() == (f"{trained:,}", f"{encoder:,}")
+
+
+def test_the_header_of_a_paper_config_says_what_it_takes_and_that_it_was_not_run():
+    for name, path in CONFIGS.items():
+        text = path.read_text()
+        assert 15 <= len(text.splitlines()) <= 45, name
+        for fact in ("not run here", "GPU", "published", "# Data: ", "Published: ", f"avssl train {name}"):
+            assert fact in header(path), f"{name}: {fact}"
+        for protocol in re.findall(r"paper/\w+", re.sub(r"train paper/\w+", "", header(path))):
+            assert protocol in PROTOCOLS or protocol in CONFIGS, f"{name} names {protocol}"
+
+
+def test_protocols_of_papers_are_protocols():
+    made = evaluation.parser(None)
+    names = []
+    for name in PROTOCOLS:
+        protocol, _ = evaluation.parse(made, [name, "--run=runs/none"])
+        names.append(protocol.name)
+    assert names
+    assert names == [name.replace("/", "_") for name in PROTOCOLS]

@@ -44,7 +44,7 @@ def find_config(name: str | Path, group: Group = "training") -> Path:
     key = (short.with_suffix("") if short.suffix == ".yaml" else short).as_posix()
     if key in known:
         return known[key]
-    near = difflib.get_close_matches(key, known, n=3)
-    near += [other for other in known if other.partition("/")[2] == key and other not in near]
+    beside = [other for other in known if Path(other).parent == Path(key).parent]
+    near = difflib.get_close_matches(key, beside, n=3) or [other for other in known if Path(other).stem == short.stem]
     hint = f"did you mean {' or '.join(near)}?" if near else "`avssl configs` lists them"
     raise FileNotFoundError(f"{name}: no such file, and no packaged {group} config has that name; {hint}")
