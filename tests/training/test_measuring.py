@@ -43,7 +43,9 @@ def test_a_run_says_over_how_many_videos_it_measured(world, tmp_path, capsys, mo
     options = {"measure_every": 1, "measure_videos": 3, "measure_share": 0.0, "runs": str(tmp_path)}
     trainer = {"max_steps": 2, "accelerator": "cpu", "precision": "32-true"}
     pretrain("short", method, data, torch.optim.AdamW, trainer, **options)
-    assert "measured over 2 of 4 held-out videos" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 of 4 held-out videos are measured every 1 steps" in said
+    assert "measured over 2 of 4 held-out videos" in said
     result = json.loads((tmp_path / "short/held_out.json").read_text())
     assert (result["videos"], result["of"]) == (2, 4)
     assert result["metrics"]["accuracy"]["mean"] * 4 % 1 == 0  # two videos in two rounds
