@@ -166,9 +166,9 @@ def pretrain(
         told = progress()
         others = Forwarding(logger if isinstance(logger, list) else [logger] if logger else [], folder)
         checkpointing = Checkpointing(folder / "checkpoints", checkpoint_minutes, after=others.forward)
-        most, per_step = len(loaders.datasets.held_out), data.batch_size * recipe.accumulate
-        some = measure_videos or affordable(most, measure_every * per_step, measure_share)
-        most = affordable_at_end(most, loaders.steps * per_step, measure_share, data.rounds)
+        there, per_step = len(loaders.datasets.held_out), data.batch_size * recipe.accumulate
+        some = min(there, measure_videos or affordable(there, measure_every * per_step, measure_share))
+        at_end = affordable_at_end(there, loaders.steps * per_step, measure_share, data.rounds)
         metrics = Metrics(loaders, measure_every, some, None if probe is None else OnlineProbe(probe, method.encoder))
         engine = L.Trainer(
             **{
@@ -192,10 +192,12 @@ def pretrain(
         if engine.is_global_zero:
             loaders.datasets.split.write(folder)
             print(f"{name}: {loaders.datasets}; {step} of {engine.max_steps} steps done", flush=True)
+            if some < there:
+                print(f"{some} of {there} held-out videos are measured every {measure_every} steps", flush=True)
             others.begin(step)
         engine.fit(module, loaders, ckpt_path=checkpoint)
         module.to(engine.strategy.root_device)
-        measured = finish(name, module, loaders, folder, most)
+        measured = finish(name, module, loaders, folder, at_end)
         if measured is None:
             return {}
         report(name, measured.metrics, folder, time.monotonic() - began)

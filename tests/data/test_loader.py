@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,20 @@ def test_in_order_visits_every_video_once_a_round(videos, batch, rounds):
     seen = [item for items in batches for item in items]
     assert seen == [(r, v) for r in range(rounds) for v in range(videos)]
     assert len(list(batches)) == len(batches)
+
+
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 3), st.integers(1, 5), st.integers(0, 3))
+def test_processes_share_the_batches_of_an_evaluation_and_load_equally_many(videos, batch, rounds, world, start):
+    chosen = tuple(range(0, videos, 2))
+    whole = list(InOrder(videos, batch, rounds, chosen=chosen))
+    assert [video for items in whole for _, video in items] == rounds * list(chosen)
+    found = {}
+    for rank in range(world):
+        own = InOrder(videos, batch, rounds, 0, rank, world, chosen)
+        assert len(own) == -(-len(whole) // world) == len(list(own))
+        found |= {number: items for number, items in zip(own.numbers, own, strict=True) if number < own.total}
+        assert list(own)[start:] == list(replace(own, start=start))
+    assert [found[number] for number in range(len(whole))] == whole
 
 
 def test_wrong_sizes_are_refused():

@@ -21,6 +21,7 @@ from avssl.methods.recurrent import Blocks
 from avssl.methods.temporal.pace import PacedClips
 from avssl.methods.temporal.tcn import Moments
 from avssl.training.checkpoints import latest
+from avssl.training.syncnorm import SyncNorms
 
 BATCH = 6
 BLOCKS = Blocks(blocks=5, num_frames=2, step=0.1)
@@ -94,6 +95,15 @@ def test_loss_gradients_and_statistics_are_those_of_one_process_with_the_whole_b
         torch.testing.assert_close(
             together[what], value, rtol=1e-6, atol=1e-9, msg=lambda said, what=what: f"{what}: {said}"
         )
+
+
+def test_the_layer_that_synchronises_is_torchs_on_a_gpu():
+    """The part of it that needs no GPU: that torch's layer finds all that it uses, and no change for one process."""
+    plain, layer = torch.nn.BatchNorm3d(3), SyncNorms().apply(torch.nn.BatchNorm3d(3))
+    for batch in torch.randn(2, 4, 3, 2, 2, 2):
+        found = torch.nn.SyncBatchNorm.forward(layer, batch)
+        assert torch.equal(found, plain(batch))
+    assert torch.equal(layer.running_var, plain.running_var)
 
 
 def weights(folder):
