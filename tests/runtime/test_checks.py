@@ -43,7 +43,14 @@ def test_options_of_every_kind_name_the_key():
 
     wrong = [(data, "batch_size", 0), (data, "batch_size", -2), (data, "workers", -1), (data, "held_out", 1.0)]
     wrong += [(data, "rounds", 0), (data, "labelled", 1.5), (data, "max_bad", -1.0), (data, "timeout", 0.0)]
-    wrong += [(data, "audio_rate", 0), (Views, "clips", 0), (Budget, "steps", 0), (LowShot, "shots", (1, 0))]
+    wrong += [
+        (data, "audio_rate", 0),
+        (data, "repeats", 0),
+        (data, "weights", [0.0]),
+        (Views, "clips", 0),
+        (Budget, "steps", 0),
+        (LowShot, "shots", (1, 0)),
+    ]
     wrong += [(LinearProbe, "strengths", (0.0,)), (NearestNeighbours, "ks", (0,)), (Machine, "workers", -1)]
     wrong += [(CopyOptions, "gop", 0), (CopyOptions, "crf", 52.0), (Execution, "workers", 0)]
     for kind, name, value in wrong:
