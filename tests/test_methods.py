@@ -31,6 +31,7 @@ TINY = {
     "moco": {"method.init_args.queue": 8},  # or a batch that comes again meets itself among its negatives
     "rspnet": {"method.init_args.queue": 8, "method.init_args.sampler.num_frames": 4},
     "iic": {"method.init_args.sampler.num_frames": 4},
+    "synchformer": {"method.init_args.sampler.num_frames": 16},
     "ego_motion": {"method.init_args.dropout": 0},  # or half of eight features tell sixty classes
 }
 
