@@ -14,6 +14,7 @@ from .export import save_encoder as save_encoder
 from .export import weights_hash as weights_hash
 from .fused import Fused as Fused
 from .huggingface import HuggingFace as HuggingFace
+from .huggingface_audio import HuggingFaceAudio as HuggingFaceAudio
 from .inference import for_inference as for_inference
 from .lstm import FrameLSTM as FrameLSTM
 from .timm import Timm as Timm

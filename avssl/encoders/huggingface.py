@@ -43,15 +43,15 @@ class HuggingFace(TokenEncoder):
     places: Tensor
 
     def __init__(self, path: str | None = None, online: bool = False, config: dict[str, Any] | None = None) -> None:
-        found = chosen("HuggingFace", path, online, config)
+        found, kept = chosen("HuggingFace", path, online, config)
         kind = found["model_type"]
         if kind not in FAMILIES:
             raise ValueError(f"HuggingFace: {kind!r} is not among the video networks {', '.join(FAMILIES)}")
-        super().__init__(found["hidden_size"], {"config": architecture(found)})
+        super().__init__(found["hidden_size"], {"config": kept})
         self.model_type, self.family = kind, FAMILIES[kind](found)
         self.partial, self.tubelet, self.patch = self.family.partial, self.family.tubelet, self.family.patch
         self.min_clip = (self.tubelet, self.patch, self.patch)
-        self.net = self.family.load(path, online) if path is not None else self.family.new(self.config["config"])
+        self.net = self.family.load(path, online) if path is not None else self.family.new(kept)
         self.register_buffer("places", self.family.fixed(self.net), persistent=False)
         if path is not None:
             self.card.update(pixel_statistics(path, online, offset=kind == "vivit"))
@@ -82,15 +82,20 @@ class HuggingFace(TokenEncoder):
         return copied(self.net, self.family.prefix)
 
 
-def chosen(name: str, path: str | None, online: bool, config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the configuration of a folder, or the one given instead.
+def chosen(
+    name: str, path: str | None, online: bool, config: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the configuration of a folder, or the one given instead: all of it, and what an export keeps.
 
     Raises:
         ValueError: unless there is exactly one.
     """
     if (path is None) == (config is None):
         raise ValueError(f"{name}: give path (a folder, for its weights) or config (for new weights), and not both")
-    return read_config(path, online) if path is not None else dict(config or {})
+    if config is not None:
+        return build_config(config).to_dict(), architecture(config)
+    found = read_config(str(path), online)
+    return found, architecture(found)
 
 
 class Family:

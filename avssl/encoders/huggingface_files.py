@@ -79,7 +79,8 @@ def load_pretrained(model: str, path: str, online: bool, dropped: Sequence[str],
             dtype=torch.float32,
             **options,
         )
-    left = [name for name in sorted(told["unexpected_keys"]) if not name.startswith(tuple(dropped))]
+    inner = f"{network.base_model_prefix}."  # before the encoder's names in checkpoints with a head
+    left = [name for name in sorted(told["unexpected_keys"]) if not name.removeprefix(inner).startswith(tuple(dropped))]
     needed = [name for name in sorted(told["missing_keys"]) if not name.startswith(tuple(dropped))]
     lines = [f"  missing     {name}" for name in needed]
     lines += [f"  unexpected  {name}" for name in left]

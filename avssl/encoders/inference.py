@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from avssl.encoders.base import Encoder
+from avssl.encoders.conv import Conv2d, Conv3d
 
 CONVS = (nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+FORWARDS = [kind.forward for kind in (*CONVS, Conv2d, Conv3d)]
 MAX_POOL = repr(nn.MaxPool2d(3, stride=2, padding=1))
 
 
 def for_inference(encoder: Encoder, half: bool = False) -> Encoder:
     """Return a copy in eval mode with each batch normalisation folded into the convolution before it.
 
-    Only where the module definition has one directly after the other, as in torchvision's networks. On a CPU the max
-    pooling of residual networks is replaced by a faster one (`MaxPool`). The result equals that of ``encoder.eval()``
-    up to rounding.
+    Only where the module definition has one directly after the other, as in torchvision's networks, and only torch's
+    own batch normalisation: timm's contains the activation too. On a CPU the max pooling of residual networks is
+    replaced by a faster one (`MaxPool`). The result equals that of ``encoder.eval()`` up to rounding.
 
     Args:
         encoder: on any device; not modified.
@@ -32,7 +35,7 @@ def for_inference(encoder: Encoder, half: bool = False) -> Encoder:
     on_gpu = any(weight.is_cuda for weight in quick.parameters())
     for module in list(quick.modules()):
         for (first, conv), (second, norm) in pairwise(list(module.named_children())):
-            if isinstance(conv, CONVS) and isinstance(norm, NORMS) and conv.out_channels == norm.num_features:
+            if _plain(conv) and _own(norm) and conv.out_channels == norm.num_features:
                 setattr(module, first, fuse_conv_bn_eval(conv, norm))
                 setattr(module, second, nn.Identity())
         for name, pool in list(module.named_children()):
@@ -43,6 +46,16 @@ def for_inference(encoder: Encoder, half: bool = False) -> Encoder:
             if isinstance(layer, (*CONVS, nn.Linear)):
                 layer.to(torch.bfloat16)
     return quick
+
+
+def _plain(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Conv3d]:
+    """Return whether a convolution applies its weights as they are; some subclasses in other libraries don't."""
+    return isinstance(layer, CONVS) and type(layer).forward in FORWARDS
+
+
+def _own(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d | nn.BatchNorm3d]:
+    """Return whether a layer is torch's batch normalisation and nothing more."""
+    return type(layer) in NORMS
 
 
 class MaxPool(nn.Module):

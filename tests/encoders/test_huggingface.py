@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from avssl.encoders import HuggingFace, load_encoder, save_encoder, weights_hash
+from avssl.encoders import HuggingFace, for_inference, load_encoder, save_encoder, weights_hash
 
 transformers = pytest.importorskip("transformers")
 
@@ -83,6 +83,9 @@ def test_maps_are_the_last_hidden_state(saved: dict[str, Path], kind: str, tmp_p
     card = encoder.card
     assert (card["mean"], card["std"], card["size"]) == ([0.5, 0.4, 0.3], [0.3, 0.2, 0.1], [16, 16])
     base.load_state_dict(encoder.original_state_dict(), strict=kind != "vjepa2")
+
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(for_inference(encoder, half=True)(clips()), encoder(clips()), atol=1e-6, rtol=0)
 
     loaded = load_encoder(save_encoder(encoder, tmp_path, encoder.card))  # without the folder that it came from
     assert torch.equal(loaded.maps(clips()), encoder.maps(clips()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,18 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from avssl.encoders import Avssl, Encoder, FrameEncoder, Timm, Torchvision, load_encoder, save_encoder, weights_hash
+from avssl.encoders import (
+    Avssl,
+    Encoder,
+    FrameEncoder,
+    HuggingFace,
+    Timm,
+    Torchvision,
+    for_inference,
+    load_encoder,
+    save_encoder,
+    weights_hash,
+)
 from avssl.encoders.weights import SEEN, fit, read_weights
 
 
@@ -162,6 +175,19 @@ def test_timm(name: str, tmp_path: Path) -> None:
     assert issubclass(Timm, FrameEncoder)
 
 
+@pytest.mark.parametrize(
+    ("library", "made"), [("timm", lambda: Timm("test_vit")), ("transformers", lambda: HuggingFace("."))]
+)
+def test_a_library_that_is_not_installed_is_named_with_its_extra(
+    library: str, made: Callable[[], Encoder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ImportError, match=r"pip install 'avssl\[(hf|timm)\]'"):
+        made()
+
+
 def test_every_weight_of_a_timm_encoder_gets_a_gradient() -> None:
     pytest.importorskip("timm")
     encoder = Timm("test_convnext")  # whose head has a norm after pooling
@@ -186,6 +212,8 @@ def test_weights_of_efficientnet_lite() -> None:
     video = clips(1, 64)
     expected = model.eval().extract_features(video.flatten(0, 1))
     torch.testing.assert_close(encoder.maps(video)[:, :, 0], expected, atol=1e-5, rtol=1e-5)
+    # timm's batch normalisation contains the activation, which a copy for inference must not lose
+    torch.testing.assert_close(for_inference(encoder)(video), encoder(video), atol=1e-5, rtol=1e-5)
     # the file counts no batches, though its statistics are those of a whole training
     counts = [tensor for name, tensor in encoder.state_dict().items() if name.endswith("num_batches_tracked")]
     assert {tensor.item() for tensor in counts} == {SEEN}

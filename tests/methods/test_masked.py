@@ -8,8 +8,9 @@ from torch import nn
 from avssl.data.samplers import RandomClips
 from avssl.encoders import ViT
 from avssl.methods import VJEPA, VideoMAE
-from avssl.methods.temporal.videomae import standardised, tube_mask
-from avssl.methods.temporal.vjepa import block_mask
+from avssl.methods.temporal.masks import block_mask, tube_mask, visible_places
+from avssl.methods.temporal.videomae import standardised
+from avssl.methods.temporal.vjepa import MASKS
 
 
 def test_tubes_hide_the_same_places_all_the_time():
@@ -82,18 +83,49 @@ def test_a_flat_token_has_nothing_to_say():
     assert flat.abs().max() < 1e-3
 
 
-def test_blocks_are_tubes_and_always_leave_something_to_see_and_to_hide():
+@pytest.mark.parametrize("grid", [(2, 14, 14), (3, 4, 6), (1, 2, 2)])
+@pytest.mark.parametrize("kind", MASKS)
+def test_blocks_are_tubes_and_always_leave_something_to_see_and_to_hide(grid, kind):
     torch.manual_seed(0)
-    shares = []
-    for grid in [(2, 14, 14), (2, 4, 4), (1, 2, 2)]:
-        for count, share in ((8, 0.15), (2, 0.7)):
-            for _ in range(20):
-                mask = block_mask(grid, count, share).view(grid)
-                assert torch.equal(mask, mask[:1].expand(grid))
-                assert 0 < mask.float().mean() < 1
-                shares.append(mask.float().mean().item())
-    assert min(shares) > 0.2
-    assert sum(shares) / len(shares) > 0.6
+    t, places = grid[0], grid[1] * grid[2]
+    visible, hidden = block_mask(40, grid, *kind, torch.device("cpu"))
+    together = torch.cat([visible, hidden], 1).sort(1).values
+    assert torch.equal(together, torch.arange(t * places).expand(40, -1))
+    left = visible_places(*grid[1:], *kind)
+    assert 0 < left < places
+    assert visible.shape == (40, t * left)
+    frames = visible.unflatten(1, (t, left)) - places * torch.arange(t)[:, None]
+    assert torch.equal(frames, frames[:, :1].expand_as(frames))
+    if places > 4:
+        assert not torch.equal(visible[0].sort().values, visible[1].sort().values)
+
+
+def blocks_of_the_paper(grid, count, share):
+    """Which places blocks of exactly the paper's size hide, [H', W'] bool."""
+    _, h, w = grid
+    aspect = 0.75 + 0.75 * torch.rand(()).item()
+    height, width = (min(n, max(1, round((share * h * w * a) ** 0.5))) for n, a in ((h, aspect), (w, 1 / aspect)))
+    hidden = torch.zeros(h, w, dtype=torch.bool)
+    for _ in range(count):
+        top, left = (int(torch.randint(room + 1, ())) for room in (h - height, w - width))
+        hidden[top : top + height, left : left + width] = True
+    return hidden
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_blocks_hide_as_much_as_the_papers_and_are_as_compact(kind):
+    torch.manual_seed(0)
+    grid, borders = (1, 14, 14), []
+    papers = torch.stack([blocks_of_the_paper(grid, *kind) for _ in range(200)])
+    assert visible_places(14, 14, *kind) == pytest.approx((~papers).float().sum((1, 2)).mean().item(), abs=3)
+    _, hidden = block_mask(200, grid, *kind, torch.device("cpu"))
+    ours = torch.zeros(200, 196, dtype=torch.bool).scatter(1, hidden, True).unflatten(1, (14, 14))
+    for masks in (ours, papers, ours.flatten(1)[:, torch.randperm(196)].unflatten(1, (14, 14))):
+        borders.append((masks.int().diff(dim=1).abs().sum() + masks.int().diff(dim=2).abs().sum()) / 200)
+    assert borders[0] < 1.3 * borders[1]  # the length of the border between what is seen and what is hidden
+    assert borders[2] > 1.5 * borders[1]  # of the same number of scattered places
+    places = ours.float().mean(0)
+    assert places[5:9, 5:9].mean() > places[[0, 0, -1, -1], [0, -1, 0, -1]].mean()  # blocks lie within the image
 
 
 def test_vjepa_predicts_normalised_features_from_the_visible_part_alone():

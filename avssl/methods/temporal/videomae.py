@@ -6,6 +6,8 @@ Pre-Training. NeurIPS 2022. https://arxiv.org/abs/2203.12602
 
 from __future__ import annotations
 
+import math
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -13,11 +15,14 @@ from torch.nn import functional as F
 
 from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
-from avssl.encoders import TokenEncoder
-from avssl.encoders.vit import Blocks, space_time_code
+from avssl.encoders import Encoder, TokenEncoder
+from avssl.encoders.huggingface import resized
+from avssl.encoders.transformer import Blocks, initialise
+from avssl.encoders.vit import sequence_code, space_time_code
 from avssl.methods.base import Method, measured
 from avssl.methods.losses import identification_accuracy, squared_distances
-from avssl.pixels import denormalise
+from avssl.methods.temporal.masks import token_encoder, tube_mask
+from avssl.methods.temporal.published import videomae_decoder
 
 EPSILON = 1e-6  # added to the standard deviation of a patch
 COMPARED = 64  # masked tokens per clip in the metric, or a few more; all would take a sixth of a small step
@@ -37,28 +42,55 @@ class VideoMAE(Method):
     Metric: ``identified``, how often a prediction is nearer to its own token than to another of the clip; chance 1/2.
 
     Args:
+        encoder: an encoder over tokens that can be given some of them, a `ViT` or a `HuggingFace`.
         hidden: channels of the decoder's tokens (the paper, for ViT-B: 384).
         depth: blocks of the decoder (4).
         masked: share of the places that are masked (0.9).
+        heads: attention heads of the decoder; one per 64 channels if not given.
+        paper: make the decoder the authors' to the last parameter: no bias of attention keys and of the layer before
+            the decoder, Xavier's weights for all layers, positions by a token's number in the clip (`sequence_code`).
+        decoder: folder of a VideoMAE checkpoint for pretraining in the Hugging Face format, whose decoder is continued;
+            its size and parametrisation, the authors', replace ``hidden``, ``depth``, ``heads`` and ``paper``.
+
+    Raises:
+        ValueError: if the encoder needs all tokens, or the decoder belongs to another encoder.
     """
 
     encoder: TokenEncoder
 
     def __init__(
         self,
-        encoder: TokenEncoder,
+        encoder: Encoder,
         sampler: RandomClips | None = None,
         hidden: int = 384,
         depth: int = 4,
         masked: float = 0.9,
+        heads: int | None = None,
+        paper: bool = False,
+        decoder: str | None = None,
     ) -> None:
+        tokens = token_encoder("VideoMAE", encoder)
         super().__init__(encoder, sampler or RandomClips(1, 16, 0.16))
         self.masked, self.caption = masked, f"{masked:.0%} hidden"
-        self.reduce = nn.Linear(encoder.num_features, hidden)
+        self.numbered, self.trained = paper or decoder is not None, None
+        values = 3 * tokens.tubelet * tokens.patch**2
+        if decoder is not None:
+            parts = videomae_decoder(decoder)
+            needed, got = (encoder.num_features, values), (parts.reduce.in_features, parts.out.out_features)
+            if needed != got:
+                raise ValueError(f"{decoder}: its decoder is for (features, values per token) {got}, not {needed}")
+            self.reduce, self.blank, self.decoder = parts.reduce, nn.Parameter(parts.blank.clone()), parts.blocks
+            self.pixels, self.trained = parts.out, parts.trained
+            return
+        self.reduce = nn.Linear(encoder.num_features, hidden, bias=not paper)
         self.blank = nn.Parameter(torch.randn(hidden) * 0.02)
-        self.decoder = Blocks(hidden, depth)
-        self.pixels = nn.Linear(hidden, 3 * encoder.tubelet * encoder.patch**2)
-        nn.init.normal_(self.pixels.weight, std=0.002)
+        self.decoder = Blocks(hidden, depth, heads, key_bias=not paper)
+        self.pixels = nn.Linear(hidden, values)
+        if paper:
+            for layer in (self.reduce, self.pixels):
+                initialise(layer)
+        else:
+            nn.init.normal_(self.pixels.weight, std=0.002)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metric over B·N clips."""
@@ -78,9 +110,17 @@ class VideoMAE(Method):
         visible, hidden = tube_mask(len(video), grid, self.masked, video.device)
         shown = patches.take_along_dim(visible[..., None], 1)  # [B, V, P]
         seen = self.encoder.encode(shown, self.encoder.positions(video)[visible])
-        places = space_time_code(grid, self.decoder.norm.normalized_shape[0], video.device)  # [L, hidden]
+        places = self._places(grid, video.device)  # [L, hidden]
         tokens = torch.cat([self.reduce(seen) + places[visible], self.blank + places[hidden]], 1)
         return hidden, self.pixels(self.decoder(tokens)[:, visible.shape[1] :]).float()
+
+    def _places(self, grid: tuple[int, int, int], device: torch.device) -> Tensor:
+        """Return the code of each token's position in the decoder, ``[L, hidden]``."""
+        width = self.decoder.norm.normalized_shape[0]
+        if not self.numbered:
+            return space_time_code(grid, width, device)
+        trained = self.trained or grid
+        return resized(sequence_code(math.prod(trained), width, device), trained, grid)
 
     def pictures(self, clips: Clips) -> dict[str, Tensor]:
         """Return the masked clip and its reconstruction (with the true mean and contrast of each token)."""
@@ -93,20 +133,7 @@ class VideoMAE(Method):
         grid = self.encoder.grid(video)
         drawn = {"masked": torch.zeros_like(guess), "reconstruction": guess}
         whole = {name: self.encoder.pixels(patches.scatter(1, where, p), grid) for name, p in drawn.items()}
-        return {name: denormalise(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
-
-
-def tube_mask(clips: int, grid: tuple[int, int, int], masked: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Draw indices of visible ``[B, V]`` and masked ``[B, M]`` tokens, the same places in every frame (section 3.2).
-
-    ``grid`` counts tokens in time, height and width. At least one place is visible. Uses torch's global generator.
-    """
-    places = grid[1] * grid[2]
-    order = torch.rand(clips, places, device=device).argsort(1)  # [B, H' W']
-    kept = max(1, places - round(masked * places))
-    times = torch.arange(grid[0], device=device)[:, None] * places  # [T', 1]
-    visible, hidden = ((times + part[:, None]).flatten(1) for part in (order[:, :kept], order[:, kept:]))
-    return visible, hidden
+        return {name: clips.denormalise(part).unflatten(0, clips.video.shape[:2]) for name, part in whole.items()}
 
 
 def standardised(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
