@@ -63,8 +63,9 @@ def load_method(method: Method, run: Path) -> None:
     if checkpoint is None:
         raise FileNotFoundError(f"{run / 'checkpoints'}: no checkpoint there; train first (avssl train)")
     state = VerifiedCheckpoints().load_checkpoint(checkpoint)["state_dict"]
+    prefix = "method."  # beside it, there may be the weights' average
     try:
-        method.load_state_dict({name.removeprefix("method."): value for name, value in state.items()})
+        method.load_state_dict({name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)})
     except RuntimeError as error:
         raise ValueError(f"{run} was not trained with this config: {error}") from error
 

@@ -19,6 +19,7 @@ from avssl.training.averaging import Average
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest, steps_saved
 from avssl.training.finite import LossWatch
 from avssl.training.module import Pretraining
+from avssl.training.sheet import load_method
 
 TRAINER = {"accelerator": "cpu", "precision": "32-true", "log_every_n_steps": 1}
 
@@ -83,6 +84,13 @@ class Stop(Exception):
     pass
 
 
+def small_byol():
+    torch.manual_seed(0)
+    method = BYOL(R3D(8), hidden=16, out=8)
+    method.sampler = type(method.sampler)(2, num_frames=4, step=0.1)
+    return method
+
+
 def test_a_run_with_the_whole_recipe_is_killed_within_a_step_and_resumed(world, tmp_path, monkeypatch):
     recipe = Recipe(
         lr_start=0.01, lr_end=0.01, stretch=1.25, layer_decay=0.7, decay_vectors=False, decay_end=0.1, ema="linear",
@@ -90,9 +98,7 @@ def test_a_run_with_the_whole_recipe_is_killed_within_a_step_and_resumed(world, 
     )  # fmt: skip
 
     def start(name):
-        torch.manual_seed(0)
-        method = BYOL(R3D(8), hidden=16, out=8)
-        method.sampler = type(method.sampler)(2, num_frames=4, step=0.1)
+        method = small_byol()
         data = Data(Augment(size=16), root=str(world), batch_size=4, workers=0, rounds=1)
         trainer = {**TRAINER, "gradient_clip_val": 1.0}
         pretrain(
@@ -125,6 +131,9 @@ def test_a_run_with_the_whole_recipe_is_killed_within_a_step_and_resumed(world, 
     )
     for name, tensor in whole["state_dict"].items():
         assert torch.equal(tensor, broken["state_dict"][name]), name
+    again = small_byol()
+    load_method(again, tmp_path / "whole")
+    assert weights_hash(again.encoder) == weights_hash(load_encoder(tmp_path / "whole/encoder_raw"))
     rows = [(tmp_path / name / "metrics.csv").read_text() for name in ("whole", "broken")]
     assert rows[0] == rows[1]
     assert rows[0].count("\n") == 5
