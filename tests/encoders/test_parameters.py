@@ -72,6 +72,8 @@ def test_parameters_and_maps_of_papers(network, options, parameters, maps):
     with torch.device("meta"):
         encoder = network(**options)
     assert sum(parameter.numel() for parameter in encoder.parameters()) == parameters
+    if parameters > 100e6:  # hundreds of equal blocks: tests/test_paper.py runs such networks
+        return
     with torch.device("meta"), torch.inference_mode():
         assert encoder.maps(torch.empty(1, 8, 3, 224, 224)).shape == (1, *maps)
 
@@ -95,19 +97,20 @@ def test_a_small_one_trains_takes_its_least_clip_and_is_exported(network, option
         assert torch.equal(load_encoder(tmp_path)(clips), expected)
 
 
+@torch.no_grad()
 def test_open_gates_change_nothing_and_others_scale_each_channel_by_the_whole_clip():
     torch.manual_seed(0)
     plain, gated = S3D(8).eval(), S3D(8, gated=True).eval()
     gates = {name: tensor for name, tensor in gated.state_dict().items() if name not in plain.state_dict()}
     assert len(gates) == 2 * 4 * 9
     gated.load_state_dict(plain.state_dict() | {name: torch.zeros_like(gate) for name, gate in gates.items()})
-    clips = torch.randn(1, 8, 3, 32, 32)
-    assert not torch.allclose(gated.maps(clips), plain.maps(clips), rtol=0.1)
-    with torch.no_grad():
-        for name, parameter in gated.named_parameters():
-            if name in gates and name.endswith("bias"):
-                parameter.fill_(50.0)
-    torch.testing.assert_close(gated.maps(clips), plain.maps(clips))
+    clips = torch.randn(1, *S3D.min_clip[:1], 3, *S3D.min_clip[1:])
+    expected = plain.maps(clips)
+    assert not torch.allclose(gated.maps(clips), expected, rtol=0.1)
+    for name, parameter in gated.named_parameters():
+        if name in gates and name.endswith("bias"):
+            parameter.fill_(50.0)
+    torch.testing.assert_close(gated.maps(clips), expected)
     with pytest.raises(ValueError, match=r"gated=True.*not torchvision's"), torch.device("meta"):
         S3D(gated=True).torchvision_state_dict()
 
