@@ -16,6 +16,7 @@ from avssl.encoders import (
     ResNet,
     ResNet2D3D,
     SlowR50,
+    Torchvision,
     ViT,
     for_inference,
     load_encoder,
@@ -76,6 +77,25 @@ def test_parameters_and_maps_of_papers(network, options, parameters, maps):
         return
     with torch.device("meta"), torch.inference_mode():
         assert encoder.maps(torch.empty(1, 8, 3, 224, 224)).shape == (1, *maps)
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "features"),
+    [
+        ("mvit_v1_b", 36_610_672, 768),
+        ("mvit_v2_s", 34_537_744, 768),
+        ("swin3d_t", 28_158_070, 768),
+        ("swin3d_s", 49_816_678, 768),
+        ("swin3d_b", 88_048_984, 1024),
+    ],
+)
+def test_parameters_of_torchvisions_transformers(name, published, features):
+    with torch.device("meta"):
+        encoder = Torchvision(name)
+    head = (features + 1) * 400
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == published - head
+    with torch.device("meta"), torch.inference_mode():
+        assert encoder.maps(torch.empty(1, 16, 3, 224, 224)).shape == (1, features, 8, 7, 7)
 
 
 @pytest.mark.parametrize(("network", "options"), SMALL)
