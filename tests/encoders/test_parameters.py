@@ -16,6 +16,7 @@ from avssl.encoders import (
     ResNet,
     ResNet2D3D,
     SlowR50,
+    Torchvision,
     ViT,
     for_inference,
     load_encoder,
@@ -72,8 +73,29 @@ def test_parameters_and_maps_of_papers(network, options, parameters, maps):
     with torch.device("meta"):
         encoder = network(**options)
     assert sum(parameter.numel() for parameter in encoder.parameters()) == parameters
+    if parameters > 100e6:  # hundreds of equal blocks: tests/test_paper.py runs such networks
+        return
     with torch.device("meta"), torch.inference_mode():
         assert encoder.maps(torch.empty(1, 8, 3, 224, 224)).shape == (1, *maps)
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "features"),
+    [
+        ("mvit_v1_b", 36_610_672, 768),
+        ("mvit_v2_s", 34_537_744, 768),
+        ("swin3d_t", 28_158_070, 768),
+        ("swin3d_s", 49_816_678, 768),
+        ("swin3d_b", 88_048_984, 1024),
+    ],
+)
+def test_parameters_of_torchvisions_transformers(name, published, features):
+    with torch.device("meta"):
+        encoder = Torchvision(name)
+    head = (features + 1) * 400
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == published - head
+    with torch.device("meta"), torch.inference_mode():
+        assert encoder.maps(torch.empty(1, 16, 3, 224, 224)).shape == (1, features, 8, 7, 7)
 
 
 @pytest.mark.parametrize(("network", "options"), SMALL)
@@ -95,19 +117,20 @@ def test_a_small_one_trains_takes_its_least_clip_and_is_exported(network, option
         assert torch.equal(load_encoder(tmp_path)(clips), expected)
 
 
+@torch.no_grad()
 def test_open_gates_change_nothing_and_others_scale_each_channel_by_the_whole_clip():
     torch.manual_seed(0)
     plain, gated = S3D(8).eval(), S3D(8, gated=True).eval()
     gates = {name: tensor for name, tensor in gated.state_dict().items() if name not in plain.state_dict()}
     assert len(gates) == 2 * 4 * 9
     gated.load_state_dict(plain.state_dict() | {name: torch.zeros_like(gate) for name, gate in gates.items()})
-    clips = torch.randn(1, 8, 3, 32, 32)
-    assert not torch.allclose(gated.maps(clips), plain.maps(clips), rtol=0.1)
-    with torch.no_grad():
-        for name, parameter in gated.named_parameters():
-            if name in gates and name.endswith("bias"):
-                parameter.fill_(50.0)
-    torch.testing.assert_close(gated.maps(clips), plain.maps(clips))
+    clips = torch.randn(1, *S3D.min_clip[:1], 3, *S3D.min_clip[1:])
+    expected = plain.maps(clips)
+    assert not torch.allclose(gated.maps(clips), expected, rtol=0.1)
+    for name, parameter in gated.named_parameters():
+        if name in gates and name.endswith("bias"):
+            parameter.fill_(50.0)
+    torch.testing.assert_close(gated.maps(clips), expected)
     with pytest.raises(ValueError, match=r"gated=True.*not torchvision's"), torch.device("meta"):
         S3D(gated=True).torchvision_state_dict()
 
