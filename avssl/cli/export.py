@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avssl.encoders import load_encoder
-from avssl.encoders.exchange import FORMATS, Format, Shape, export_as, shape_of
+from avssl.encoders.exchange import FORMATS, Format, export_as
+from avssl.encoders.shapes import Shape, shape_of
 from avssl.evaluation.model_card import CARD, model_card
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import write_text

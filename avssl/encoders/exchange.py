@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 import torchvision
@@ -17,20 +17,12 @@ from torch import Tensor, nn
 
 from avssl.encoders.base import Encoder
 from avssl.encoders.export import save_encoder
+from avssl.encoders.shapes import Shape, described, shape_of
 from avssl.runtime.files import write_atomically
 
 Format = Literal["avssl", "torchvision", "huggingface", "onnx", "torch-export"]
 FORMATS = get_args(Format)
-FRAMES = 16  # per clip, where neither a card nor a caller says otherwise
 LINKS = ("fc.", "classifier.", "head.")  # how the names of torchvision's classifiers begin
-
-
-class Shape(NamedTuple):
-    """Clips for which an export is made: frames, height and width. A graph takes no others; the batch is free."""
-
-    frames: int
-    height: int
-    width: int
 
 
 @dataclass(frozen=True)
@@ -83,19 +75,6 @@ def exchanges() -> dict[str, Exchange]:
         "onnx": Exchange(nothing, graphs.write_onnx),
         "torch-export": Exchange(nothing, graphs.write_program),
     }
-
-
-def described(encoder: Encoder) -> str:
-    """Return the class of an encoder with its arguments, as it is called in messages."""
-    told = ", ".join(f"{name}={value}" for name, value in encoder.config.items() if not isinstance(value, dict))
-    return f"{type(encoder).__name__}({told})"
-
-
-def shape_of(encoder: Encoder) -> Shape:
-    """Return the frames per clip and their size that a card tells, but no fewer frames than the network takes."""
-    height, width = encoder.card["size"]
-    frames = encoder.card.get("clip", {}).get("num_frames", FRAMES)
-    return Shape(max(frames, encoder.min_clip[0]), height, width)
 
 
 def torchvision_name(encoder: Encoder) -> str | None:

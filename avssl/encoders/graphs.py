@@ -13,7 +13,7 @@ import torch
 from torch.export import ExportedProgram
 
 from avssl.encoders.base import Encoder
-from avssl.encoders.exchange import Shape, described
+from avssl.encoders.shapes import Shape, described
 from avssl.runtime.files import growing
 
 CLIPS, FEATURES = "clips", "features"  # names of the input and the output

@@ -18,9 +18,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avssl.encoders.base import Encoder
-from avssl.encoders.exchange import Shape
 from avssl.encoders.huggingface import FAMILIES, HuggingFace
 from avssl.encoders.huggingface_files import build_config, transformers
+from avssl.encoders.shapes import Shape
 from avssl.encoders.vit import ViT
 from avssl.runtime.files import write_text
 

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from avssl.encoders import Encoder
-from avssl.encoders.exchange import Format, Shape, described, shape_of, torchvision_name
+from avssl.encoders.exchange import Format, torchvision_name
+from avssl.encoders.shapes import Shape, described, shape_of
 from avssl.evaluation.report import cell, chance_level, markdown, scores
 from avssl.evaluation.results import Results, Score
 

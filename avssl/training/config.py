@@ -25,9 +25,9 @@ from avssl.runtime.files import write_text
 from avssl.runtime.moved import current_config
 from avssl.runtime.parser import Parser, config_first
 from avssl.training.checkpoints import steps_saved
+from avssl.training.lengths import check_length, run_steps
 from avssl.training.loggers import continue_experiments
 from avssl.training.run import RANGES, TRAINER_RANGES, pretrain, sole_writer
-from avssl.training.schedules import check_length, run_steps
 
 FREE = (  # keys that a resumed run may change
     *("recipe.checkpoint_activations", "recipe.compile"),

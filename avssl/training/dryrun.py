@@ -26,8 +26,9 @@ from avssl.training.checkpoints import Checkpointing
 from avssl.training.config import parse
 from avssl.training.data import WORLDS, Data
 from avssl.training.groups import parameters
+from avssl.training.lengths import run_steps
 from avssl.training.module import OptimizerFactory, Pretraining
-from avssl.training.schedules import Timetable, run_steps, scale
+from avssl.training.schedules import Timetable, scale
 from avssl.training.unallocated import pretend, repeated, stand_in, unallocated
 
 GPUS = {"A100": 312e12, "H100": 989e12}  # peak operations per second in bfloat16, dense (NVIDIA's data sheets)
@@ -60,6 +61,11 @@ def cost(module: Pretraining, item: Clips, videos: int) -> Cost:
     """
     mode = FakeTensorMode()
     pretend(module, mode)
+    for part in module.modules():  # the tracker wants gradients of all parameters; what is frozen counts as a buffer
+        for name, tensor in list(part._parameters.items()):
+            if tensor is not None and not tensor.requires_grad:
+                del part._parameters[name]
+                part.register_buffer(name, tensor.data)
     clips = repeated(item, videos, mode)
     tracker = MemTracker()
     with mode:

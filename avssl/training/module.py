@@ -19,9 +19,10 @@ from avssl.runtime.seeds import key
 from avssl.training.averaging import Average
 from avssl.training.finite import LossWatch, check_weights
 from avssl.training.groups import parameters
+from avssl.training.lengths import Length
 from avssl.training.memory import compile_parts, recompute_blocks
 from avssl.training.recipe import PLAIN, Recipe
-from avssl.training.schedules import Length, Schedule, Timetable, scale
+from avssl.training.schedules import Schedule, Timetable, scale
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from avssl.runtime.checks import check_ranges
-from avssl.training.schedules import check_length
+from avssl.training.lengths import check_length
 
 Compiled = Literal["encoder", "method"]
 Momentum = Literal["cosine", "linear", "constant"]

@@ -24,6 +24,7 @@ from avssl.runtime.locks import only_user
 from avssl.runtime.workers import keep_memory
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
 from avssl.training.data import Data, Loaders
+from avssl.training.lengths import UNSET, Length, check_length, run_steps
 from avssl.training.lineage import lineage
 from avssl.training.loggers import Forwarding
 from avssl.training.logs import MetricsCSV, progress, quiet_lightning
@@ -31,7 +32,7 @@ from avssl.training.measuring import HeldOut, Measured, affordable, affordable_a
 from avssl.training.module import OptimizerFactory, Pretraining, statistics
 from avssl.training.probe import OnlineProbe
 from avssl.training.recipe import PLAIN, Recipe
-from avssl.training.schedules import UNSET, Length, Schedule, check_length, run_steps
+from avssl.training.schedules import Schedule
 from avssl.training.sharding import class_of, whole
 from avssl.training.syncnorm import SyncNorms
 

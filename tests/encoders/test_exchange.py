@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from avssl.cli import main
 from avssl.encoders import MC3, R3D, RMC, FrameEncoder, GreyResNet, ResNet, SplitResNet, ViT, load_encoder, save_encoder
-from avssl.encoders.exchange import FORMATS, Shape, exchanges, export_as, shape_of
+from avssl.encoders.exchange import FORMATS, exchanges, export_as
+from avssl.encoders.shapes import Shape, shape_of
 
 CARD = {"mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2], "size": [32, 32], "clip": {"num_frames": 4, "step": 0.1}}
 

@@ -6,7 +6,8 @@ import pytest
 
 from avssl.methods.momentum import momentum_schedule
 from avssl.training import Recipe
-from avssl.training.schedules import UNSET, Timetable, check_length, in_steps, run_steps, scale
+from avssl.training.lengths import UNSET, check_length, in_steps, run_steps
+from avssl.training.schedules import Timetable, scale
 
 
 def rates(schedule="cosine", warmup=0.0, steps=100, lr=1.0, per_epoch=1.0, **recipe):
