@@ -1,7 +1,5 @@
 """transformers loads an exported folder with nothing missing or left over, and computes the same."""
 
-import inspect
-
 import pytest
 import torch
 import transformers
@@ -60,7 +58,6 @@ def test_a_network_of_transformers_goes_back(kind, tmp_path):
     check(load_encoder(tmp_path / "run"), tmp_path / "out")
 
 
-@pytest.mark.skipif("positions" not in inspect.signature(ViT).parameters, reason="this ViT has its own positions only")
 @pytest.mark.parametrize("options", OURS, ids=lambda options: "-".join(map(str, options.values())))
 def test_our_transformer_is_theirs(options, tmp_path):
     encoder = unlike_new(ViT(width=24, depth=2, patch=4, **options))
