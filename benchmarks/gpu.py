@@ -7,7 +7,8 @@ A step is one of avssl's engine with its logs and callbacks, over a batch that l
 trains the same network on the same batch. They take turns and the medians are compared: a ratio of 1 is no overhead.
 *Loader* trains on rendered videos with colours changed by the workers or on the device; *waiting* is the share of its
 time that the same steps would not take from memory. *Resumed* compares the weights of a run that was stopped and
-resumed with one that wasn't. What doesn't fit into ``--minutes`` any more is left out and named.
+resumed with one that wasn't. Peak memory stands beside what ``avssl train --dry-run`` estimates. What doesn't fit into
+``--minutes`` any more is left out and named.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ from avssl.synthetic import World, write_world
 from avssl.training import Data, pretrain
 from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints
 from avssl.training.data import Loaders
+from avssl.training.dryrun import cost
 from avssl.training.logs import MetricsCSV, quiet_lightning
 from avssl.training.module import Pretraining
 from avssl.training.run import precision
+from avssl.training.unallocated import unallocated
 
 DEVICE = Machine().target
 RATE, STEP = 16000, 0.1  # of sound in Hz, and between frames in seconds
@@ -164,6 +167,13 @@ def bare(method: Method, clips: Clips, steps: int, skip: int) -> float:
     return (time.perf_counter() - began) / (steps - skip)
 
 
+def estimate(case: Case, clips: Clips) -> int:
+    """Return the bytes that ``avssl train --dry-run`` would say that a step takes at most."""
+    with unallocated():
+        module = Pretraining(case.make(), optimizer)
+    return cost(module, clips._map(lambda tensor: tensor[:1]), len(clips)).peak
+
+
 def row(*cells: object) -> None:
     """Print a row of the table at once."""
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
@@ -205,8 +215,9 @@ class Bench:
         mine, plain = (count / statistics.median(times[name]) for name in ("ours", "bare"))
         self.speeds.setdefault(case.name, mine)
         memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f}" if DEVICE.type == "cuda" else "-"
+        told = "" if compiled else f"estimated {estimate(case, clips) / 2**30:.2f} GiB"
         what = f"{case.name}, {case.shape[2]} x {case.shape[3]}²{', compiled' if compiled else ''}"
-        row(what, f"{mine:.1f}", f"{plain:.1f}", f"{mine / plain:.3f}", memory, "")
+        row(what, f"{mine:.1f}", f"{plain:.1f}", f"{mine / plain:.3f}", memory, told)
 
     def finishing(self) -> None:
         """Measure the second half of the transforms alone, on the device."""
