@@ -108,5 +108,5 @@ def test_only_a_method_that_says_so_is_given_labels_and_only_some(world, tmp_pat
     for method_of_few in (few, MultiTask(ResNet(18, 8), {"few": lambda encoder: few})):
         with pytest.raises(ValueError, match=r"S4L: a video is of class \d+, but method\.classes is 2"):
             Loaders(data, method_of_few, 1, 0, tmp_path)
-    with pytest.raises(ValueError, match="fraction from 0 to 1"):
+    with pytest.raises(ValueError, match=r"labelled is 1.5: expected a number in \[0, 1\]"):
         ClipDataset(open_manifest(world), RandomClips(2, 1), Squash(16), labelled=1.5)
