@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset
@@ -33,6 +33,12 @@ from avssl.training.unallocated import pretend, repeated, stand_in, unallocated
 
 GPUS = {"A100": 312e12, "H100": 989e12}  # peak operations per second in bfloat16, dense (NVIDIA's data sheets)
 REACHED = 0.3  # share of that peak that a training step is taken to reach
+ATTENTION = {  # torch counts the GPU's kernels only
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda *shapes, **_: sdpa_backward_flop_count(*shapes[:4])
+    ),
+}
 SECONDS = 10.0  # of measuring the loader
 GB = 1e9
 
@@ -78,7 +84,7 @@ def cost(module: Pretraining, item: Clips, videos: int) -> Cost:
             optimizer.step()
             optimizer.zero_grad()
 
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
             step()  # after which the optimiser has its state
         tracker.track_external(module, optimizer, *(value for value in vars(clips).values() if value is not None))
         with tracker:

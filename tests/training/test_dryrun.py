@@ -37,6 +37,19 @@ def test_no_weight_is_allocated_and_a_step_is_counted_as_by_hand():
     assert found.peak < weights + 2 * found.state + 2 * 4096 * 65536 * 2  # and copies in bfloat16
 
 
+def test_attention_is_counted():
+    class Attention(VideoMAE):
+        def forward(self, clips: Clips) -> dict[str, torch.Tensor]:
+            tokens = (clips.video.flatten(1)[:, :4096] * self.blank[0]).view(-1, 2, 64, 32)  # [B, heads, L, D]
+            return {"loss": nn.functional.scaled_dot_product_attention(tokens, tokens, tokens).float().sum()}
+
+    with unallocated():
+        method = Attention(ViT(8, 1, 8), RandomClips(1, 4, 0.1))
+        module = Pretraining(method, lambda given: torch.optim.SGD(given, 0.1))
+    found = dryrun.cost(module, stand_in(method, 32, 16000), 3)
+    assert found.operations == (2 + 5) * 2 * 3 * 2 * 64 * 64 * 32  # products of the forward and the backward pass
+
+
 def test_a_collection_that_is_not_here_is_stated(tmp_path, capsys):
     absent = f"--data.root={tmp_path / 'kinetics'}"
     run(["videomae", "--dry-run", absent, *WIDE, "--videos=240000"])
