@@ -91,7 +91,8 @@ def cost(module: Pretraining, item: Clips, videos: int) -> Cost:
             step()
         state = sum(_bytes(value) for kept in optimizer.state.values() for value in kept.values())
     (found,) = tracker.get_tracker_snapshot("peak").values()
-    kinds = {str(getattr(kind, "value", kind)).split(".")[-1].lower(): size for kind, size in found.items() if size}
+    names = {str(getattr(kind, "value", kind)).split(".")[-1].lower(): size for kind, size in found.items() if size}
+    kinds = {"optimiser" if name == "optstate" else name: size for name, size in names.items()}
     return Cost(counter.get_total_flops(), kinds.pop("total"), kinds, state)
 
 
