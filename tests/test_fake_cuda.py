@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from avssl.data.dataset import collate
 from avssl.methods import Method
 from avssl.training.module import Pretraining
+from avssl.training.unallocated import pretend, repeated
 
 BANK = {"bank": 24, "negatives": 8, "agreement": 0.5, "positives": 4}  # AVID's, in its second stage after one step
 CASES = [*((path, {}) for path in CONFIGS), *((path, BANK) for path in CONFIGS if path.stem == "avid")]
@@ -48,10 +49,6 @@ class ShapesOfGRU(nn.GRU):
         return new.tanh(), new[:, -1:].transpose(0, 1)
 
 
-def fake(tensor):
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
-
-
 def step(module, clips, progress):
     with torch.autocast("cuda", dtype=torch.bfloat16), NoCopies():
         out = module(clips)
@@ -68,15 +65,10 @@ def test_a_step_on_a_gpu_mixes_no_devices_and_waits_for_nothing(config, changes,
     dataset = dataset_of(built, world)
     clips = collate([dataset[0, 0]] * 2)[0]
     module = Pretraining(built.method, built.optimizer)
-    with FakeTensorMode():
-        for part in module.modules():
-            for name, weight in part._parameters.items():
-                if weight is not None:
-                    part._parameters[name] = nn.Parameter(fake(weight), requires_grad=weight.requires_grad)
-            for name, buffer in part._buffers.items():
-                if buffer is not None:
-                    part._buffers[name] = fake(buffer)
-        batch = clips._map(fake)
+    mode = FakeTensorMode()
+    pretend(module, mode, "cuda")
+    batch = repeated(clips, len(clips), mode, "cuda")
+    with mode:
         step(module, batch, 0.9)
         if type(built.method).after_step is not Method.after_step:
             step(module, batch, 1.0)  # with what the first step left: a queue, a later stage

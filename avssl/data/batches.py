@@ -20,6 +20,12 @@ def videos_before(step: int, batch_size: int, world: int) -> int:
     return world * (step * batch_size // world)
 
 
+def check_share(batch_size: int, world: int) -> None:
+    """Raise `ValueError` unless a batch has a video for each of so many processes."""
+    if batch_size < world:
+        raise ValueError(f"data.batch_size={batch_size} is less than one video for each of {world} processes")
+
+
 @dataclass(frozen=True)
 class Steps:
     """Batches of a run: for each step, the (epoch, index) of each of this rank's items.
@@ -53,10 +59,7 @@ class Steps:
         if self.videos < self.batch_size * self.accumulate:
             times = f" or recipe.accumulate={self.accumulate}" if self.accumulate > 1 else ""
             raise ValueError(f"there are only {self.videos} videos: lower data.batch_size={self.batch_size}{times}")
-        if self.batch_size < self.world:
-            raise ValueError(
-                f"data.batch_size={self.batch_size} is less than one video for each of {self.world} processes"
-            )
+        check_share(self.batch_size, self.world)
 
     def __len__(self) -> int:
         return self.stop - self.start

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from avssl.data.batches import videos_before
+from avssl.data.batches import check_share, videos_before
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.seeds import key
 
@@ -60,10 +60,7 @@ class Mixture:
         for number, items in enumerate(self.collections):
             if len(items) == 0:
                 raise ValueError(f"data.root: no video to train on is left in collection {number + 1}: leave it out")
-        if self.batch_size < self.world:
-            raise ValueError(
-                f"data.batch_size={self.batch_size} is less than one video for each of {self.world} processes"
-            )
+        check_share(self.batch_size, self.world)
 
     def __len__(self) -> int:
         return self.stop - self.start

@@ -78,7 +78,8 @@ def stand_in(method: Method, size: int, audio_rate: int, info: VideoInfo = STAND
     target = None if method.labeller is None else method.labeller(video, times, info)[None]
     sound = None if audio is None else torch.zeros(1, n, round(float(audio[0, 1] - audio[0, 0]) * audio_rate))
     spans = None if audio is None else audio[None]
-    return Clips(video[None], times[None], sound, spans, spans, target, torch.full((1,), -1))
+    unlabelled, index = torch.full((1,), -1), torch.zeros(1, dtype=torch.int64)
+    return Clips(video[None], times[None], sound, spans, spans, target, unlabelled, index=index)
 
 
 def repeated(clips: Clips, videos: int, mode: FakeTensorMode, device: str = "cpu") -> Clips:
