@@ -38,13 +38,13 @@ from avssl.encoders import R3D, AudioResNet, R2Plus1D, ViT, load_encoder, weight
 from avssl.methods import AVID, VJEPA, Method, SimCLR, VideoMAE
 from avssl.methods.audiovisual.streams import AlignedClips
 from avssl.pixels import MEAN, STD
+from avssl.recipe.checkpoints import Checkpointing, VerifiedCheckpoints
+from avssl.recipe.logs import MetricsCSV, quiet_lightning
 from avssl.runtime.device import Machine
 from avssl.synthetic import World, write_world
 from avssl.training import Data, pretrain
-from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints
 from avssl.training.data import Loaders
 from avssl.training.dryrun import cost
-from avssl.training.logs import MetricsCSV, quiet_lightning
 from avssl.training.module import Pretraining
 from avssl.training.run import precision
 from avssl.training.unallocated import unallocated

@@ -23,8 +23,8 @@ from avssl.data.samplers import NearbyClips
 from avssl.encoders import R3D
 from avssl.methods import SimCLR
 from avssl.pixels import MEAN, STD
-from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints
-from avssl.training.logs import MetricsCSV, quiet_lightning
+from avssl.recipe.checkpoints import Checkpointing, VerifiedCheckpoints
+from avssl.recipe.logs import MetricsCSV, quiet_lightning
 from avssl.training.module import Pretraining
 from avssl.training.run import precision
 

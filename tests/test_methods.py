@@ -13,8 +13,8 @@ from avssl.data.dataset import ClipDataset, Item, collate
 from avssl.data.loader import Steps
 from avssl.encoders import load_encoder, weights_hash
 from avssl.pixels import MEAN, STD
+from avssl.recipe.checkpoints import latest
 from avssl.training import pretrain
-from avssl.training.checkpoints import latest
 from avssl.training.config import parse
 from avssl.training.sheet import show
 
@@ -211,7 +211,7 @@ class Stop(Exception):
 
 def test_a_run_that_was_broken_off_and_resumed_equals_one_that_was_not(config, world, tmp_path, monkeypatch):
     start(config, world, tmp_path / "whole")
-    from avssl.training.checkpoints import Checkpointing
+    from avssl.recipe.checkpoints import Checkpointing
 
     plain = Checkpointing.on_train_batch_end
 

@@ -19,13 +19,13 @@ from jsonargparse import ArgumentError, Namespace
 
 from avssl.media import MediaError
 from avssl.media.stores import gather, make_stores
+from avssl.recipe.checkpoints import steps_saved
+from avssl.recipe.lengths import check_length, run_steps
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.configs import find_config
 from avssl.runtime.files import write_text
 from avssl.runtime.moved import current_config
 from avssl.runtime.parser import Parser, config_first
-from avssl.training.checkpoints import steps_saved
-from avssl.training.lengths import check_length, run_steps
 from avssl.training.loggers import continue_experiments
 from avssl.training.run import RANGES, TRAINER_RANGES, pretrain, sole_writer
 

@@ -21,14 +21,14 @@ from avssl.data.dataset import ClipDataset
 from avssl.data.loader import ClipLoader, Steps
 from avssl.media import MediaError
 from avssl.methods import Method
+from avssl.recipe.checkpoints import Checkpointing
+from avssl.recipe.groups import parameters
+from avssl.recipe.lengths import run_steps
+from avssl.recipe.schedules import Timetable, scale
 from avssl.synthetic.writer import default_folder
-from avssl.training.checkpoints import Checkpointing
 from avssl.training.config import parse
 from avssl.training.data import WORLDS, Data
-from avssl.training.groups import parameters
-from avssl.training.lengths import run_steps
 from avssl.training.module import OptimizerFactory, Pretraining
-from avssl.training.schedules import Timetable, scale
 from avssl.training.unallocated import pretend, repeated, stand_in, unallocated
 
 GPUS = {"A100": 312e12, "H100": 989e12}  # peak operations per second in bfloat16, dense (NVIDIA's data sheets)

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from avssl.encoders.blocks import blocks
 from avssl.methods import Method
-from avssl.training.recipe import Compiled
+from avssl.recipe.recipe import Compiled
 
 
 def recompute_blocks(encoder: nn.Module) -> None:

@@ -15,14 +15,14 @@ from avssl.encoders import Encoder
 from avssl.methods import Method
 from avssl.methods.momentum import MomentumCopy
 from avssl.pixels import MEAN, STD
+from avssl.recipe.averaging import Average
+from avssl.recipe.finite import LossWatch, check_weights
+from avssl.recipe.groups import parameters
+from avssl.recipe.lengths import Length
+from avssl.recipe.recipe import PLAIN, Recipe
+from avssl.recipe.schedules import Schedule, Timetable, scale
 from avssl.runtime.seeds import key
-from avssl.training.averaging import Average
-from avssl.training.finite import LossWatch, check_weights
-from avssl.training.groups import parameters
-from avssl.training.lengths import Length
 from avssl.training.memory import compile_parts, recompute_blocks
-from avssl.training.recipe import PLAIN, Recipe
-from avssl.training.schedules import Schedule, Timetable, scale
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 

@@ -17,24 +17,24 @@ from rich.table import Table
 from avssl.encoders import Encoder, save_encoder
 from avssl.evaluation.protocol import Protocol
 from avssl.methods import Method
+from avssl.recipe.checkpoints import Checkpointing, VerifiedCheckpoints, latest
+from avssl.recipe.lengths import UNSET, Length, check_length, run_steps
+from avssl.recipe.logs import MetricsCSV, progress, quiet_lightning
+from avssl.recipe.recipe import PLAIN, Recipe
+from avssl.recipe.schedules import Schedule
+from avssl.recipe.syncnorm import SyncNorms
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
 from avssl.runtime.files import write_text
 from avssl.runtime.locks import only_user
 from avssl.runtime.workers import keep_memory
-from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest
 from avssl.training.data import Data, Loaders
-from avssl.training.lengths import UNSET, Length, check_length, run_steps
 from avssl.training.lineage import lineage
 from avssl.training.loggers import Forwarding
-from avssl.training.logs import MetricsCSV, progress, quiet_lightning
 from avssl.training.measuring import HeldOut, Measured, affordable, affordable_at_end, held_out
 from avssl.training.module import OptimizerFactory, Pretraining, statistics
 from avssl.training.probe import OnlineProbe
-from avssl.training.recipe import PLAIN, Recipe
-from avssl.training.schedules import Schedule
 from avssl.training.sharding import class_of, whole
-from avssl.training.syncnorm import SyncNorms
 
 RANGES = {  # of the arguments of `pretrain`
     "seed": "[0, 18446744073709551615]",  # torch's

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
-from avssl.training.syncnorm import SyncBatchNorm
+from avssl.recipe.syncnorm import SyncBatchNorm
 
 NAME = "fsdp2"
 LISTS = (nn.ModuleList, nn.Sequential)

@@ -13,8 +13,8 @@ from torch import Tensor
 from avssl.clips import Clips
 from avssl.data.dataset import collate
 from avssl.methods import Method
+from avssl.recipe.checkpoints import VerifiedCheckpoints, latest
 from avssl.runtime.files import room_in
-from avssl.training.checkpoints import VerifiedCheckpoints, latest
 from avssl.training.config import parse
 from avssl.training.data import Data
 from avssl.training.module import statistics

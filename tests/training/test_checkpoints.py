@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avssl.training.checkpoints import VerifiedCheckpoints, latest, steps_saved
+from avssl.recipe.checkpoints import VerifiedCheckpoints, latest, steps_saved
 
 IO = VerifiedCheckpoints()
 
@@ -81,7 +81,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(tmp_path):
 
 def test_killed_while_saving_there_is_always_a_whole_checkpoint(tmp_path):
     code = (
-        "import sys, torch\nfrom pathlib import Path\nfrom avssl.training.checkpoints import VerifiedCheckpoints\n"
+        "import sys, torch\nfrom pathlib import Path\nfrom avssl.recipe.checkpoints import VerifiedCheckpoints\n"
         "folder, state, step = Path(sys.argv[1]), {'weights': torch.rand(300_000)}, 1\n"
         "while True:\n"
         "    VerifiedCheckpoints().save_checkpoint(state, folder / f'step-{step:08d}.ckpt')\n"

@@ -2,8 +2,8 @@ import torch
 
 from avssl.encoders import R3D, ViT
 from avssl.methods import SimCLR, VideoMAE
+from avssl.recipe.groups import is_vector, parameters
 from avssl.training import Recipe
-from avssl.training.groups import is_vector, parameters
 from avssl.training.module import Pretraining
 
 

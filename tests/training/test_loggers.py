@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from lightning.pytorch.loggers import Logger
 
-from avssl.training.checkpoints import steps_saved
+from avssl.recipe.checkpoints import steps_saved
 from avssl.training.loggers import Forwarding, continue_experiments
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 import csv
 from types import SimpleNamespace
 
-from avssl.training.logs import Bar, MetricsCSV
+from avssl.recipe.logs import Bar, MetricsCSV
 
 
 def rows(path):

@@ -15,7 +15,7 @@ from test_run import command, outcome
 
 from avssl.catalog.index import build_index
 from avssl.catalog.manifest import Manifest
-from avssl.training.checkpoints import steps_saved
+from avssl.recipe.checkpoints import steps_saved
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
 from flashclick import Recipe, write

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from avssl.recipe.muon import orthogonal
 from avssl.training import Muon
-from avssl.training.muon import orthogonal
 
 
 def trained(make, parameters, steps=5):

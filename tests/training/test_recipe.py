@@ -14,10 +14,10 @@ from avssl.data import Augment
 from avssl.encoders import R3D, ResNet, ViT, load_encoder, weights_hash
 from avssl.methods import BYOL, RotNet, VideoMAE
 from avssl.methods.momentum import MomentumCopy
+from avssl.recipe.averaging import Average
+from avssl.recipe.checkpoints import Checkpointing, VerifiedCheckpoints, latest, steps_saved
+from avssl.recipe.finite import LossWatch
 from avssl.training import LARS, Data, Recipe, pretrain
-from avssl.training.averaging import Average
-from avssl.training.checkpoints import Checkpointing, VerifiedCheckpoints, latest, steps_saved
-from avssl.training.finite import LossWatch
 from avssl.training.module import Pretraining
 from avssl.training.sheet import load_method
 

@@ -15,7 +15,7 @@ import torch
 from avssl.catalog.index import open_manifest
 from avssl.cli import main
 from avssl.encoders import load_encoder, weights_hash
-from avssl.training.checkpoints import latest, steps_saved
+from avssl.recipe.checkpoints import latest, steps_saved
 from avssl.training.config import parse, train
 from avssl.training.data import split
 from avssl.training.measuring import bootstrap

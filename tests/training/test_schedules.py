@@ -5,9 +5,9 @@ import math
 import pytest
 
 from avssl.methods.momentum import momentum_schedule
+from avssl.recipe.lengths import UNSET, check_length, in_steps, run_steps
+from avssl.recipe.schedules import Timetable, scale
 from avssl.training import Recipe
-from avssl.training.lengths import UNSET, check_length, in_steps, run_steps
-from avssl.training.schedules import Timetable, scale
 
 
 def rates(schedule="cosine", warmup=0.0, steps=100, lr=1.0, per_epoch=1.0, **recipe):

@@ -13,8 +13,8 @@ import pytest
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.encoders import load_encoder, weights_hash
+from avssl.recipe.checkpoints import steps_saved
 from avssl.runtime.locks import InUse
-from avssl.training.checkpoints import steps_saved
 from avssl.training.config import parse, train
 from avssl.training.data import parts, split
 from avssl.training.run import Metrics

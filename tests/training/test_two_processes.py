@@ -20,8 +20,8 @@ from avssl.methods.audiovisual.streams import AlignedClips
 from avssl.methods.recurrent import Blocks
 from avssl.methods.temporal.pace import PacedClips
 from avssl.methods.temporal.tcn import Moments
-from avssl.training.checkpoints import latest
-from avssl.training.syncnorm import SyncNorms
+from avssl.recipe.checkpoints import latest
+from avssl.recipe.syncnorm import SyncNorms
 
 BATCH = 6
 BLOCKS = Blocks(blocks=5, num_frames=2, step=0.1)

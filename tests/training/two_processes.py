@@ -15,9 +15,9 @@ from avssl.data.samplers import RandomClips
 from avssl.data.transforms import Augment
 from avssl.encoders import AudioEncoder, Encoder, FrameEncoder, ViT
 from avssl.methods import MoCo
+from avssl.recipe.checkpoints import latest
+from avssl.recipe.syncnorm import SyncNorms
 from avssl.training import Data, Recipe, pretrain
-from avssl.training.checkpoints import latest
-from avssl.training.syncnorm import SyncNorms
 
 STEPS, STOP = 3, 1
 

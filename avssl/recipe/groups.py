@@ -8,14 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from avssl.encoders.blocks import depths
-from avssl.methods import Method
-from avssl.training.recipe import Recipe
+from avssl.recipe.recipe import Recipe
 
 PLACES = {"token", "tokens", "pos", "position", "positions"}  # words in the names of tokens and position embeddings
 
 
-def parameters(method: Method, recipe: Recipe) -> list[nn.Parameter] | list[dict[str, Any]]:
-    """Return the trainable parameters of a method, for an optimiser's constructor.
+def parameters(network: nn.Module, recipe: Recipe) -> list[nn.Parameter] | list[dict[str, Any]]:
+    """Return the trainable parameters of a network that has an ``encoder``, for an optimiser's constructor.
 
     They are one list if the recipe treats all alike. Otherwise they are groups, each with its relative learning rate
     ``lr_scale`` (Bao et al., BEiT, ICLR 2022: ``layer_decay`` to the power of the number of blocks above, and of the
@@ -24,10 +23,10 @@ def parameters(method: Method, recipe: Recipe) -> list[nn.Parameter] | list[dict
     Raises:
         ValueError: if the encoder has no blocks that a learning rate could depend on.
     """
-    named = [(name, parameter) for name, parameter in method.named_parameters() if parameter.requires_grad]
+    named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     if recipe.layer_decay is None and recipe.decay_vectors:
         return [parameter for _, parameter in named]
-    scales = {} if recipe.layer_decay is None else _scales(method.encoder, recipe.layer_decay)
+    scales = {} if recipe.layer_decay is None else _scales(network.get_submodule("encoder"), recipe.layer_decay)
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, parameter in named:
         lr_scale, spared = scales.get(parameter, 1.0), not recipe.decay_vectors and is_vector(name, parameter)

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from avssl.training.lengths import Length, in_steps
-from avssl.training.recipe import Recipe
+from avssl.recipe.lengths import Length, in_steps
+from avssl.recipe.recipe import Recipe
 
 Schedule = Literal["cosine", "linear", "step", "constant"]
 

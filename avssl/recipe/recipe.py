@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from avssl.recipe.lengths import check_length
 from avssl.runtime.checks import check_ranges
-from avssl.training.lengths import check_length
 
 Compiled = Literal["encoder", "method"]
 Momentum = Literal["cosine", "linear", "constant"]
