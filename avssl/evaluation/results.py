@@ -35,6 +35,23 @@ class Accuracy(Score):
 
 
 @dataclass(frozen=True)
+class EpisodeAccuracy(Score):
+    """Accuracy over few-shot episodes; ``ci95_bootstrap`` is over groups of queries and seeds.
+
+    Attributes:
+        ci95_episodes: Student-t interval over episodes, as papers report it; they share videos, so it is too narrow.
+        per_seed: by seed.
+        episodes: number of episodes.
+        classes: number of classes that they were drawn from.
+    """
+
+    ci95_episodes: Interval
+    per_seed: Sequence[float]
+    episodes: int
+    classes: int
+
+
+@dataclass(frozen=True)
 class AveragePrecision(Score):
     """Mean average precision over classes, of the test videos of all folds ranked together.
 
@@ -124,8 +141,8 @@ def from_json(found: Mapping[str, Any]) -> Any:
     if "video" in found:
         return Summary.from_json(found)
     if "value" in found:
-        kind = Accuracy if "per_fold" in found else AveragePrecision if "per_class" in found else Score
-        return kind(**found)
+        kinds = {"per_fold": Accuracy, "per_class": AveragePrecision, "ci95_episodes": EpisodeAccuracy}
+        return next((kind for name, kind in kinds.items() if name in found), Score)(**found)
     return {name: from_json(part) for name, part in found.items()}
 
 

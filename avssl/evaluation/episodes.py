@@ -1,0 +1,291 @@
+"""Few-shot episodes on frozen features: N classes, K labelled videos of each, Q more to classify.
+
+The usual measure of few-shot recognition (Vinyals et al., NeurIPS 2016; of actions: Zhu & Yang, ECCV 2018, and Cao et
+al., CVPR 2020): the accuracy over many small tasks, each with classes and videos of its own. Chance is 1 / N.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avssl.evaluation.metrics import bootstrap, over_folds
+from avssl.evaluation.readout import Bank, Floats, Ints, TooFewLabels
+from avssl.evaluation.results import EpisodeAccuracy
+from avssl.evaluation.splits import Folds
+from avssl.runtime.checks import check_ranges
+
+Head: TypeAlias = Literal["linear", "cosine", "prototypes", "neighbour"]
+AT_ONCE = 20_000_000  # numbers of the features of as many episodes as are computed together
+BLOCK = 1024  # videos whose features are read together
+REDRAWS = 100  # of one episode, whose support may leave too few groups to some class
+COSINE_SCALE, COSINE_STEPS, COSINE_RATE, COSINE_DECAY = 10.0, 100, 0.1, 1e-3
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Few-shot episodes: which are drawn, and how their queries are classified.
+
+    An episode has N random classes. The K support videos of a class are of K different groups (recordings, people), and
+    no query is of a group that any support video of the episode is of. With one fold, episodes are drawn from its test
+    videos; with several, from all videos, as no label has been used yet. They depend on the labels, the groups and the
+    seed alone, so that all encoders get the same ones.
+
+    Features are means over a video's views, standardised without labels (by the training videos of one fold, by all
+    videos with several folds), and of unit length. Heads read them frozen:
+
+    - ``linear``: logistic regression with an L2 penalty, to convergence; without intercept, as classes are balanced.
+    - ``cosine``: class vectors compared by cosine times 10, as in Baseline++ (Chen et al., ICLR 2019, section 3.2),
+      begun at the class means and trained for 100 steps. Chen et al. train the network itself on base classes with such
+      a head, then the head from random vectors on batches of 4; here the network is frozen, whatever it was trained on,
+      and the head learns from all support videos at once.
+    - ``prototypes``: the nearest class mean by Euclidean distance (Snell et al., NeurIPS 2017, equation 2), of features
+      that weren't trained for it.
+    - ``neighbour``: the class of the nearest support video.
+
+    Args:
+        ways: numbers of classes per episode (N).
+        shots: numbers of labelled videos per class (K).
+        queries: videos to classify per class (Q).
+        episodes: number of episodes.
+        heads: the heads to use.
+        strength: C of ``linear``.
+        seed: seed of the draw.
+    """
+
+    ways: tuple[int, ...] = (5,)
+    shots: tuple[int, ...] = (1, 5)
+    queries: int = 15
+    episodes: int = 600
+    heads: tuple[Head, ...] = ("linear", "cosine", "prototypes", "neighbour")
+    strength: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = dict.fromkeys(("shots", "queries"), "[1, inf)")
+        check_ranges("episodes", self, **counts, ways="[2, inf)", episodes="[2, inf)", strength="(0, inf)")
+
+    def measure(self, banks: Sequence[Bank], folds: Folds, device: torch.device) -> dict[str, EpisodeAccuracy]:
+        """Return the accuracy of every head, number of shots and of classes, over one bank per seed of the encoder.
+
+        Names are such as ``"linear 5-shot 5-way"``.
+
+        Raises:
+            TooFewLabels: if too few classes have the groups and videos that an episode needs.
+        """
+        alone = folds.folds[0] if len(folds.folds) == 1 else None
+        pool = np.asarray(folds.rows if alone is None else alone.test)
+        base = pool if alone is None else np.asarray(alone.train)
+        labels, groups = banks[0].labels[pool], banks[0].groups[pool]
+        features = [torch.from_numpy(_standardised(bank, pool, base)) for bank in banks]
+        found: dict[str, EpisodeAccuracy] = {}
+        for ways in self.ways:
+            for shots in self.shots:
+                support, query = draw_episodes(labels, groups, ways, shots, self.queries, self.episodes, self.seed)
+                usable = len(_usable(labels, groups, shots, self.queries))
+                asked = groups[query.reshape(-1)]
+                for head in self.heads:
+                    hits = np.stack([self._hits(values, support, query, head, device) for values in features])
+                    found[f"{head} {shots}-shot {ways}-way"] = EpisodeAccuracy(
+                        float(hits.mean()),
+                        bootstrap(hits.reshape(len(hits), -1), asked.tolist(), 0),
+                        ci95_episodes=over_folds(hits.mean((0, 2)).tolist()),
+                        per_seed=hits.mean((1, 2)).tolist(),
+                        episodes=self.episodes,
+                        classes=usable,
+                    )
+        return found
+
+    def chance(self) -> dict[str, float]:
+        """Return the chance level of each number of classes."""
+        return {f"{ways}-way": 1 / ways for ways in self.ways}
+
+    def _hits(
+        self, features: Tensor, support: Ints, query: Ints, head: Head, device: torch.device
+    ) -> NDArray[np.float64]:
+        """Return ``[E, N * Q]``: 1 where a query is classified rightly."""
+        episodes, ways, number = query.shape
+        per_episode = (support[0].size + query[0].size) * features.shape[1]
+        true = torch.arange(ways, device=device).repeat_interleave(number)  # [N Q]
+        hits = []
+        for part in np.array_split(np.arange(episodes), max(1, math.ceil(episodes * per_episode / AT_ONCE))):
+            known = features[torch.from_numpy(support[part])].to(device)  # [E, N, K, D]
+            asked = features[torch.from_numpy(query[part])].to(device).flatten(1, 2)  # [E, N Q, D]
+            hits.append((classify(known, asked, head, self.strength) == true).cpu())
+        return torch.cat(hits).numpy().astype(np.float64)
+
+
+def draw_episodes(
+    labels: NDArray[np.signedinteger], groups: Ints, ways: int, shots: int, queries: int, episodes: int, seed: int
+) -> tuple[Ints, Ints]:
+    """Draw episodes from videos of classes and groups ``[V]``; see `Episodes`.
+
+    Returns:
+        Positions of the support videos ``[E, N, K]`` and of the queries ``[E, N, Q]``, of N random classes.
+
+    Raises:
+        TooFewLabels: if fewer than N classes have K + 1 groups and K + Q videos, or their groups can't be parted.
+    """
+    usable = _usable(labels, groups, shots, queries)
+    needs = f"{shots + 1} groups and {shots + queries} videos"
+    if len(usable) < ways:
+        raise TooFewLabels(
+            f"episodes: {len(usable)} of {len(np.unique(labels))} classes have {needs}, too few for {ways}-way "
+            f"{shots}-shot episodes with {queries} queries. Lower episodes.ways, episodes.shots or episodes.queries"
+        )
+    rng = np.random.default_rng([seed, ways, shots, queries])
+    members = {label: np.flatnonzero(labels == label) for label in usable}
+    drawn = [_draw(rng, members, groups, ways, shots, queries) for _ in range(episodes)]
+    return np.stack([support for support, _ in drawn]), np.stack([query for _, query in drawn])
+
+
+def _usable(labels: NDArray[np.signedinteger], groups: Ints, shots: int, queries: int) -> list[int]:
+    """Return the classes with enough groups and videos."""
+    return [
+        int(label)
+        for label in np.unique(labels[labels >= 0])
+        if len(np.unique(groups[labels == label])) > shots and (labels == label).sum() >= shots + queries
+    ]
+
+
+def _draw(
+    rng: np.random.Generator, members: dict[int, Ints], groups: Ints, ways: int, shots: int, queries: int
+) -> tuple[Ints, Ints]:
+    """Draw one episode: support ``[N, K]`` and queries ``[N, Q]``."""
+    for _ in range(REDRAWS):
+        chosen = rng.choice(list(members), ways, replace=False)
+        rows = rng.permutation(np.concatenate([members[label] for label in chosen]))
+        place = np.repeat(np.arange(ways), [len(members[label]) for label in chosen])
+        of = dict(zip(np.concatenate([members[label] for label in chosen]).tolist(), place.tolist(), strict=True))
+        support = _support(rng, rows, of, groups, ways, shots)
+        if support is None:
+            continue
+        taken = np.isin(groups[rows], groups[np.concatenate(support)])
+        left: list[list[int]] = [[] for _ in range(ways)]
+        for row in rows[~taken].tolist():
+            left[of[row]].append(row)
+        if min(map(len, left)) >= queries:
+            return np.array(support), np.array([kept[:queries] for kept in left])
+    raise TooFewLabels(
+        f"episodes: the groups of {ways} classes can't be parted into {shots} for support and others with {queries} "
+        "queries of each class. Lower episodes.shots or episodes.queries, or give finer groups"
+    )
+
+
+def _support(
+    rng: np.random.Generator, rows: Ints, of: dict[int, int], groups: Ints, ways: int, shots: int
+) -> list[list[int]] | None:
+    """Take groups in random order while some class of theirs needs support, and one video of each such class.
+
+    Few groups are taken in this way, so that most are left for queries.
+    """
+    support: list[list[int]] = [[] for _ in range(ways)]
+    by_group: dict[int, list[int]] = {}
+    for row, group in zip(rows.tolist(), groups[rows].tolist(), strict=True):
+        by_group.setdefault(group, []).append(row)
+    missing = ways * shots
+    for group in rng.permutation(list(by_group)).tolist():
+        given: set[int] = set()
+        for row in by_group[group]:
+            number = of[row]
+            if number not in given and len(support[number]) < shots:
+                support[number].append(row)
+                given.add(number)
+                missing -= 1
+        if not missing:
+            return support
+    return None
+
+
+def classify(support: Tensor, query: Tensor, head: Head, strength: float = 1.0) -> Tensor:
+    """Return the class ``[E, N Q]`` of the queries ``[E, N Q, D]`` of E episodes with the support ``[E, N, K, D]``.
+
+    Features are of unit length. ``strength`` is C of the linear head.
+    """
+    shots = support.shape[2]
+    if head == "prototypes":
+        return torch.cdist(query, support.mean(2)).argmin(2)
+    flat = support.flatten(1, 2)  # [E, N K, D]
+    if head == "neighbour":
+        return (query @ flat.mT).argmax(2) // shots
+    flat, query = _within(flat, query)
+    support = rearrange(flat, "e (n k) d -> e n k d", k=shots)
+    return _cosine(support, query) if head == "cosine" else _linear(support, query, strength)
+
+
+def _within(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+    """Express features in a basis of the space that the S support vectors span: ``[E, S, S]`` and ``[E, N Q, S]``.
+
+    A head whose class vectors are sums of support vectors sees no other part of the queries, and S is small.
+    """
+    gram = (support @ support.mT).double()
+    values, vectors = torch.linalg.eigh(gram)
+    known = values > 1e-6 * values[:, -1:]
+    scale = torch.where(known, values, 1).rsqrt() * known  # [E, S]
+    turned = (vectors * scale[:, None]).to(support.dtype)  # [E, S, S]
+    return gram.to(support.dtype) @ turned, (query @ support.mT) @ turned
+
+
+def _linear(support: Tensor, query: Tensor, strength: float) -> Tensor:
+    """Minimise the sum of the losses plus ``|W|^2 / 2C`` by Nesterov's method, whose rate is known beforehand.
+
+    The loss's curvature is at most half the largest eigenvalue of the support's Gram matrix, and the sum's at least
+    1 / C: the error falls by exp(-sqrt(lowest / highest)) per step, and is below 1e-6 at the end.
+    """
+    _, ways, shots, _ = support.shape
+    flat = support.flatten(1, 2)
+    lowest = 1 / strength
+    highest = torch.linalg.eigvalsh((flat @ flat.mT).double())[:, -1].to(flat.dtype)[:, None, None] / 2 + lowest
+    ratio = (highest / lowest).sqrt()
+    momentum, steps = (ratio - 1) / (ratio + 1), math.ceil(14 * float(ratio.max()))
+    true = F.one_hot(torch.arange(ways, device=flat.device).repeat_interleave(shots), ways).to(flat.dtype)  # [N K, N]
+    weights = torch.zeros(len(flat), flat.shape[2], ways, dtype=flat.dtype, device=flat.device)
+    ahead = weights
+    for _ in range(steps):
+        slope = flat.mT @ ((flat @ ahead).softmax(2) - true) + lowest * ahead
+        before, weights = weights, ahead - slope / highest
+        ahead = weights + momentum * (weights - before)
+    return (query @ weights).argmax(2)
+
+
+def _cosine(support: Tensor, query: Tensor) -> Tensor:
+    """Train class vectors, begun at the class means, on the cross-entropy of scaled cosines."""
+    _, ways, shots, _ = support.shape
+    flat = F.normalize(support.flatten(1, 2), dim=2)
+    true = F.one_hot(torch.arange(ways, device=flat.device).repeat_interleave(shots), ways).to(flat.dtype)
+    weights = F.normalize(support.mean(2), dim=2)  # [E, N, D]
+    for _ in range(COSINE_STEPS):
+        length = weights.norm(dim=2, keepdim=True).clamp_min(1e-12)
+        unit = weights / length
+        error = (COSINE_SCALE * flat @ unit.mT).softmax(2) - true  # [E, N K, N]
+        slope = COSINE_SCALE * error.mT @ flat / flat.shape[1]  # of the unit vectors
+        slope = (slope - (slope * unit).sum(2, keepdim=True) * unit) / length
+        weights = weights - COSINE_RATE * (slope + COSINE_DECAY * weights)
+    return (query @ F.normalize(weights, dim=2).mT).argmax(2)
+
+
+def _standardised(bank: Bank, pool: Ints, base: Ints) -> Floats:
+    """Return the mean features of the pool's videos ``[P, D]``, standardised by the base's, as unit vectors."""
+    total, squares = 0.0, 0.0
+    for part in _blocks(bank, base):
+        total, squares = total + part.sum(0, dtype=np.float64), squares + np.square(part, dtype=np.float64).sum(0)
+    mean = total / len(base)
+    spread = np.sqrt(np.maximum(squares / len(base) - np.square(mean), 0))
+    spread = np.where(spread > 1e-6 * (np.abs(mean) + 1e-12), spread, 1)  # a dead channel stays at zero
+    values = np.concatenate([((part - mean) / spread).astype(np.float32) for part in _blocks(bank, pool)])
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+
+
+def _blocks(bank: Bank, rows: Ints) -> Iterator[Floats]:
+    """Yield the mean features ``[B, D]`` of some videos after the other."""
+    for start in range(0, len(rows), BLOCK):
+        yield bank.features[rows[start : start + BLOCK].tolist()].mean(1)
