@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
-from avssl.catalog.index import build_index
+from avssl.catalog.index import _index_of, build_index
 from avssl.media import stores
 from avssl.synthetic import GROUP, VIEW, World, write_world
 
@@ -29,11 +31,18 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def _together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the processes of pytest-xdist share; what one of them makes there is made under a lock."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_cache(_together: Path) -> Iterator[None]:
     """Indexes and rendered worlds go to a folder of this session, not into the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(_together / "cache"))
         yield
 
 
@@ -48,21 +57,30 @@ def own_stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     os.environ.pop(stores.ENVIRONMENT, None)
 
 
+def rendered(world: World, root: Path, **annotation: str) -> Path:
+    """Render a world in this process and index it where `open_manifest` looks, or beside it if it has annotations."""
+    with FileLock(root.with_suffix(".lock")), ThreadPoolExecutor(1) as here:
+        write_world(world, root, workers=1)
+        index = root / "videos.parquet" if annotation else _index_of(root)
+        if not index.exists():
+            index.parent.mkdir(parents=True, exist_ok=True)
+            build_index(root, index, executor=here, **annotation)
+    return index if annotation else root
+
+
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(_together: Path) -> Path:
     """A little synthetic world: 24 videos of 3 s."""
-    return write_world(World(videos=24, seconds=3.0, size=64), tmp_path_factory.mktemp("world"))
+    return rendered(World(videos=24, seconds=3.0, size=64), _together / "world")
 
 
 @pytest.fixture(scope="session")
-def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def views(_together: Path) -> Path:
     """The index of a little synthetic world that two cameras record: 16 scenes of 3 s."""
-    root = write_world(World(videos=16, seconds=3.0, size=64, views=2), tmp_path_factory.mktemp("views"))
-    build_index(root, root / "videos.parquet", group=GROUP, view=VIEW)
-    return root / "videos.parquet"
+    return rendered(World(videos=16, seconds=3.0, size=64, views=2), _together / "views", group=GROUP, view=VIEW)
 
 
 @pytest.fixture(scope="session")
-def depths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def depths(_together: Path) -> Path:
     """A little synthetic world with depth maps: 16 videos of 2 s."""
-    return write_world(World(videos=16, seconds=2.0, size=64, depth=True), tmp_path_factory.mktemp("depths"))
+    return rendered(World(videos=16, seconds=2.0, size=64, depth=True), _together / "depths")

@@ -1,6 +1,7 @@
 """What holds of every method; a new config in configs/ is tested without a new line here."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,17 @@ def world(config, world, request):
     return request.getfixturevalue(other[root]) if root in other else world
 
 
+@cache
+def parsed(*words):
+    """What `parse` returns, which takes as long as a small training."""
+    return parse(words)
+
+
 def build(config, world, **overrides):
     words = [f"--{name}={value}" for name, value in overrides.items()]
-    made, parsed = parse(
-        [str(config), f"--data.root={world}", f"--data.batch_size={BATCH}", "--data.workers=0", *words]
-    )
-    torch.manual_seed(parsed.seed)
-    return made.instantiate(parsed)
+    made, found = parsed(str(config), f"--data.root={world}", f"--data.batch_size={BATCH}", "--data.workers=0", *words)
+    torch.manual_seed(found.seed)
+    return made.instantiate(found)
 
 
 def tiny(config, world):
@@ -198,6 +203,7 @@ def test_it_can_learn_a_batch_of_the_world(config, world):
 
 def start(config, world, runs, seed=0):
     built = tiny(config, world)
+    built.data.rounds = 1
     trainer = {"max_steps": 4, "precision": "auto", "log_every_n_steps": 1, "accelerator": "cpu"}
     torch.manual_seed(seed)
     return pretrain(

@@ -7,11 +7,11 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from folders import contents, rows, tree
 
@@ -96,19 +96,19 @@ def test_killed_at_random_and_run_again_equals_uninterrupted(mixed: Path, expect
     command = [sys.executable, str(TOOL), str(mixed), "-o", str(out), "--workers=1", *ARGUMENTS]
     kills = 0
     for stage in ("normal", "clips"):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = forked.start(command)
         while not list((out / ".work" / stage).rglob("*.json")):
             time.sleep(0.02)
-            assert process.poll() is None
+            assert process.poll() is None, process.stderr
         time.sleep(rng.uniform(0, 0.1))
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         process.wait()
         kills += not (out / "dataset.json").exists()
     assert kills == 2
     partial = out / ".work" / "clips" / "00" / ".half.mp4.partial"  # as a kill in the middle of writing leaves it
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.write_bytes(b"half")
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = forked.run(command, check=True)
     assert contents(out) == expected
     assert "kept 6" in done.stdout
     assert json.loads((out / "dataset.json").read_text())["digest"][:16] in done.stdout

@@ -4,11 +4,11 @@ import hashlib
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from films import film
@@ -130,15 +130,15 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
     command = [sys.executable, str(TOOL), str(tmp_path / "source.parquet"), "-o"]
     whole, out = tmp_path / "whole", tmp_path / "out"
     prepare(source, whole, workers=2)
-    process = subprocess.Popen([*command, out, "--workers=1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forked.start([*command, out, "--workers=1"])
     while len(list(out.rglob("0*.mp4"))) < 3:  # the last one may not have been noted down yet
         time.sleep(0.005)
-        assert process.poll() is None
+        assert process.poll() is None, process.stderr
     process.send_signal(signal.SIGKILL)
     process.wait()
     with pytest.raises(MediaError, match="Run `avssl prepare` again"):
         open_manifest(out)
-    done = subprocess.run([*command, out, "--workers=1"], check=True, capture_output=True, text=True)
+    done = forked.run([*command, out, "--workers=1"], check=True)
     assert " 0 existed already" not in done.stdout
     assert "0 failed" in done.stdout
     contents = [

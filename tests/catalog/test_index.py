@@ -4,12 +4,12 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import forked
 import pytest
 from films import film
 
@@ -149,18 +149,18 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
     before = tree(root)
     command = [sys.executable, str(TOOL), str(root), "--workers=1", "--no-motion", "-o"]
     whole = tmp_path / "whole.parquet"
-    subprocess.run([*command, whole], check=True, capture_output=True)
+    forked.run([*command, whole], check=True)
     out, journal = tmp_path / "out.parquet", tmp_path / "out.parquet.journal"
-    process = subprocess.Popen([*command, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forked.start([*command, out])
     while not journal.exists() or journal.read_bytes().count(b"\n") < 10:
         time.sleep(0.005)
-        assert process.poll() is None
+        assert process.poll() is None, process.stderr
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not out.exists()
     with open(journal, "ab") as file:
         file.write(b'{"name": "hug/half')  # as a kill in the middle of writing leaves it
-    done = subprocess.run([*command, out], check=True, capture_output=True, text=True)
+    done = forked.run([*command, out], check=True)
     assert " new" in done.stderr
     assert " 0 unchanged" not in done.stderr
     assert out.read_bytes() == whole.read_bytes()
@@ -174,7 +174,7 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     root = tmp_path_with_films(tmp_path)
     script = tmp_path / "script.py"
     script.write_text(f"from avssl.catalog.index import open_manifest\nopen_manifest({str(root)!r})\n")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    done = forked.run([sys.executable, script])
     assert done.returncode == 1
     assert 'put the work of the script under `if __name__ == "__main__":`' in done.stderr
     assert done.stderr.splitlines()[-1].startswith("RuntimeError: A worker process died")

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 
 from avssl.cli import COMMANDS, main
@@ -78,29 +79,18 @@ def test_wrong_input_is_one_line_and_status_2(words, message, capsys):
 
 
 def test_ctrl_c_saves_the_training_and_has_status_130(world, tmp_path):
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "avssl", "train", "shuffle_learn", f"--data.root={world}", f"--runs={tmp_path}"),
-            *(*SMALL, "--data.workers=1", "--trainer.log_every_n_steps=1"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores Ctrl-C
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
+    words = ["train", "shuffle_learn", f"--data.root={world}", f"--runs={tmp_path}", *SMALL]
+    more = ("--data.workers=1", "--trainer.log_every_n_steps=1")
+    process = forked.start([*(sys.executable, "-m", "avssl"), *words, *more], cwd=ROOT)
     metrics = tmp_path / "shuffle_learn/metrics.csv"
     while not (metrics.exists() and metrics.read_text().count("\n") > 1):
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.stderr
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
-    told, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert told.splitlines()[-1].endswith("the same command resumes from there")
-    assert said.strip().splitlines()[-1].startswith("stopping after this step")
-    assert "Traceback" not in said
+    assert process.wait(60) == 130
+    assert process.stdout.splitlines()[-1].endswith("the same command resumes from there")
+    assert process.stderr.strip().splitlines()[-1].startswith("stopping after this step")
+    assert "Traceback" not in process.stderr
 
 
 def test_configs_are_found_by_name_and_by_path(tmp_path, monkeypatch):

@@ -2,10 +2,10 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -112,6 +112,6 @@ def test_export_tool_writes_a_folder_of_its_own(tmp_path):
     encoder = ResNet(width=8)
     save_encoder(encoder, tmp_path / "run" / "encoder", CARD)
     command = [sys.executable, str(ROOT / "tools" / "export.py"), "run", "-o", "out"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    forked.run(command, cwd=tmp_path, check=True)
     assert weights_hash(load_encoder(tmp_path / "out")) == weights_hash(encoder)
     assert (tmp_path / "out" / "README.md").is_file()

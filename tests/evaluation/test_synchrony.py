@@ -1,9 +1,9 @@
 import json
-import subprocess
 import sys
 import wave
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -98,7 +98,7 @@ def test_auc_is_the_share_of_pairs_in_order():
 
 
 def tool(name, *words):
-    return subprocess.run([sys.executable, TOOLS / name, *map(str, words)], capture_output=True, text=True, timeout=300)
+    return forked.run([sys.executable, TOOLS / name, *words])
 
 
 def test_the_tools_measure_real_recordings(tmp_path, shared_data, monkeypatch):

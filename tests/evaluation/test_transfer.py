@@ -1,11 +1,11 @@
 """One command from a run to results, and many results to a table that refuses to mix protocols."""
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import tiny
@@ -221,20 +221,20 @@ def test_the_command(manifest, tmp_path):
     )
     options = [f"--data.root={manifest}", f"--run={run}", "--machine.workers=0", "--machine.cache=cache"]
     command = [sys.executable, str(ROOT / "tools" / "evaluate.py"), "tiny.yaml", *options]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = forked.run(command, cwd=tmp_path, check=True)
     assert "pretrained" in done.stdout
     assert (run / "eval" / "tiny" / "results.json").is_file()
     table = [sys.executable, str(ROOT / "tools" / "table.py"), str(run), "-o", "table.csv"]
-    subprocess.run(table, cwd=tmp_path, capture_output=True, check=True)
+    forked.run(table, cwd=tmp_path, check=True)
     assert (tmp_path / "table.csv").read_text().splitlines()[-1].startswith("chance,")
-    subprocess.run([*table[:-1], "table.png"], cwd=tmp_path, capture_output=True, check=True)
+    forked.run([*table[:-1], "table.png"], cwd=tmp_path, check=True)
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
-    refused = subprocess.run([*table[:-1], "table.png", "--gain"], cwd=tmp_path, capture_output=True, text=True)
+    refused = forked.run([*table[:-1], "table.png", "--gain"], cwd=tmp_path)
     assert "leave --gain out" in refused.stderr
-    subprocess.run([*table, "--gain"], cwd=tmp_path, capture_output=True, check=True)
+    forked.run([*table, "--gain"], cwd=tmp_path, check=True)
     assert (tmp_path / "table.csv").read_text().startswith("gain of,encoder,runs,linear top1")
     broken = [*command, "--split.init_args.pattern=(?P<group>scene[0-9])"]
-    failed = subprocess.run(broken, cwd=tmp_path, capture_output=True, text=True)
+    failed = forked.run(broken, cwd=tmp_path)
     assert failed.returncode == 2
     assert failed.stderr.splitlines()[-1].startswith("error: split: the pattern")
 

@@ -3,13 +3,13 @@
 import hashlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import av
 import cv2
+import forked
 import numpy as np
 import pytest
 
@@ -77,11 +77,11 @@ def test_files_do_not_depend_on_the_number_of_workers(written: Path, tmp_path: P
 def test_a_killed_writer_leaves_whole_files_and_the_next_call_completes(written: Path, tmp_path: Path) -> None:
     call = "import sys; from pathlib import Path; from avssl.synthetic import *;"
     call += f"write_world(World(videos=16, seconds=2.0), Path({str(tmp_path)!r}), workers=2)"
-    process = subprocess.Popen([sys.executable, "-c", call], stderr=subprocess.DEVNULL, start_new_session=True)
+    process = forked.start([sys.executable, "-c", call])
     while len(digests(tmp_path)) < 3:
-        assert process.poll() is None
+        assert process.poll() is None, process.stderr
         time.sleep(0.01)
-    process.kill()  # the writer alone: its workers must end by themselves
+    process.send_signal(signal.SIGKILL)  # the writer alone: its workers must end by themselves
     process.wait()
     assert not (tmp_path / "world.json").exists()
     write_world(SMALL, tmp_path, workers=1)

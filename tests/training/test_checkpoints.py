@@ -1,11 +1,11 @@
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 
@@ -87,12 +87,12 @@ def test_killed_while_saving_there_is_always_a_whole_checkpoint(tmp_path):
         "    VerifiedCheckpoints().save_checkpoint(state, folder / f'step-{step:08d}.ckpt')\n"
         "    step += 1\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    process = forked.start([sys.executable, "-c", code, tmp_path])
     while latest(tmp_path) is None:
         time.sleep(0.05)
-        assert process.poll() is None
+        assert process.poll() is None, process.stderr
     time.sleep(0.317)
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     process.wait()
     found = latest(tmp_path)
     assert found is not None

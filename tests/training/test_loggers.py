@@ -4,11 +4,11 @@ import csv
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import yaml
 from lightning.pytorch.loggers import Logger
 
@@ -110,17 +110,16 @@ def test_a_killed_and_resumed_run_logs_every_row_once(world, tmp_path):
         *("--checkpoint_minutes=0.01", "--measure_every=7"),
     ]
     places = os.pathsep.join([str(HERE), str(ROOT)])
-    options = {"env": {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}, "text": True}
+    environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
     run = tmp_path / "shuffle_learn"
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    process = forked.start(command, env=environment)
     while not steps_saved(run / "checkpoints"):
-        assert process.poll() is None, process.stdout.read()
+        assert process.poll() is None, process.stdout + process.stderr
         time.sleep(0.05)
     time.sleep(0.3)  # the rows that the checkpoint holds are forwarded
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    done = subprocess.run(command, capture_output=True, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process.wait()
+    done = forked.run(command, check=True, env=environment)
     assert " 0 of 30 steps done" not in done.stdout
     exact = rows(run / "metrics.csv")
     assert [row["step"] for row in exact] == list(range(1, 31))

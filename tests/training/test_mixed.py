@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import tarfile
 import time
 from fractions import Fraction
 from pathlib import Path
 
+import forked
 import pytest
 from test_run import command, outcome
 
@@ -30,9 +30,7 @@ def words(mixed: Path, runs: Path, *more: str) -> list[str]:
 
 
 def run(mixed: Path, runs: Path, *more: str) -> str:
-    done = subprocess.run(words(mixed, runs, *more), capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return forked.run(words(mixed, runs, *more), check=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +58,9 @@ def test_killed_and_resumed_with_workers_it_gives_the_same_weights(mixed: Path, 
     run(mixed, whole, "--data.workers=0")
     expected = outcome(whole / "rotnet")
 
-    process = subprocess.Popen(words(mixed, killed, "--data.workers=2"), stdout=subprocess.DEVNULL)
+    process = forked.start(words(mixed, killed, "--data.workers=2"))
     while not any(int(path.stem[5:]) >= 3 for path in steps_saved(killed / "rotnet" / "checkpoints")):
-        assert process.poll() is None
+        assert process.poll() is None, process.stderr
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait(60)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import psutil
 import pytest
 import torch
@@ -32,16 +33,18 @@ def command(world, runs, *more):
     ]
 
 
-def run(*arguments, **options):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=240, **options)
+def run(*arguments):
+    done = forked.run(command(*arguments))
     return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(world, tmp_path_factory):
+    """A run by a Python started for it: its hashes of strings differ from those of the runs that equal it."""
     runs = tmp_path_factory.mktemp("uninterrupted")
-    code, said = run(world, runs, "--data.workers=0")
-    assert code == 0, said
+    done = subprocess.run(command(world, runs, "--data.workers=0"), capture_output=True, text=True, timeout=240)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
     return runs / "shuffle_learn", said
 
 
@@ -70,13 +73,11 @@ def test_a_run_leaves_what_was_promised(uninterrupted):
 
 @pytest.mark.parametrize(("how", "workers"), [(signal.SIGKILL, 2), (signal.SIGTERM, 0)])
 def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(world, tmp_path, uninterrupted, how, workers):
-    process = subprocess.Popen(
-        command(world, tmp_path, f"--data.workers={workers}"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    process = forked.start(command(world, tmp_path, f"--data.workers={workers}"))
     wanted = 3 + (os.getpid() + workers) % 5  # some step in the middle
     folder = tmp_path / "shuffle_learn"
     while not any(int(path.stem[5:]) >= wanted for path in steps_saved(folder / "checkpoints")):
-        assert process.poll() is None, process.stdout.read().decode()
+        assert process.poll() is None, process.stdout + process.stderr
         time.sleep(0.01)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(how)

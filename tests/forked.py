@@ -1,0 +1,160 @@
+"""Commands in processes of their own that need no start: they are forked from a server that has imported everything.
+
+Importing torch, Lightning and the package takes longer than most tests. `start` and `run` take the words that
+`subprocess` takes, and what they start is a process like any other, with its own memory, session, signals, folder,
+output and status. Only the start itself is left out; tests of it (of what is imported, of the installed command, of
+two processes whose hash seeds differ) use `subprocess`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+IMPORTED = (
+    *("avssl.training.config", "avssl.training.logs", "avssl.evaluation.config", "avssl.evaluation.run"),
+    *("avssl.catalog.copies", "avssl.avsync.builder", "lightning.pytorch.loggers.tensorboard"),
+)
+
+
+class Command:
+    """A process that runs a script (``python FILE``), a module (``python -m NAME``) or code (``python -c CODE``)."""
+
+    def __init__(self, words: Sequence[object], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+        interpreter, *argv = map(str, words)
+        assert interpreter == sys.executable
+        self.folder = Path(tempfile.mkdtemp(prefix="command-"))
+        self.returncode: int | None = None
+        asked = {"argv": argv, "cwd": os.path.abspath(cwd or "."), "env": dict(env or os.environ)}
+        server = _server()
+        server.stdin.write(json.dumps(asked | {"folder": str(self.folder)}) + "\n")
+        server.stdin.flush()
+        self.pid = int(server.stdout.readline())
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed."""
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        """What it has said of errors and progress."""
+        return (self.folder / "stderr").read_text()
+
+    def poll(self) -> int | None:
+        """Return the status, negative for a signal, or None while it runs."""
+        if self.returncode is None and (ended := self.folder / "status").exists():
+            self.returncode = int(ended.read_text())
+        return self.returncode
+
+    def wait(self, timeout: float = 240.0) -> int:
+        """Return the status when it has ended; after so many seconds kill it and raise `subprocess.TimeoutExpired`."""
+        until = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > until:
+                self.send_signal(signal.SIGKILL)
+                raise subprocess.TimeoutExpired(self.stdout + self.stderr, timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+start = Command
+
+
+def run(words: Sequence[object], check: bool = False, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; with ``check``, its status must be 0."""
+    command = Command(words, **options)
+    done = subprocess.CompletedProcess(list(words), command.wait(), command.stdout, command.stderr)
+    assert done.returncode == 0 or not check, done.stdout + done.stderr
+    return done
+
+
+@functools.cache
+def _server() -> Any:
+    """Start the server of this process; it ends when its input does."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    return subprocess.Popen(
+        [sys.executable, __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment | {"OMP_NUM_THREADS": "1"},  # or libraries start threads when they are imported
+        start_new_session=True,
+    )
+
+
+def _serve() -> dict[str, Any] | None:
+    """Fork for every line of the input; return what is asked in the child, and None in the server at the end."""
+    running: dict[int, Path] = {}
+
+    def ended(*_: object) -> None:
+        while running:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            folder = running.pop(pid)
+            (folder / "status.half").write_text(str(os.waitstatus_to_exitcode(status)))
+            (folder / "status.half").rename(folder / "status")
+
+    signal.signal(signal.SIGCHLD, ended)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+            return asked
+        running[pid] = Path(asked["folder"])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        print(pid, flush=True)
+    return None
+
+
+def _become(argv: list[str], cwd: str, env: dict[str, str], folder: str) -> None:
+    """Do what ``python *argv`` does."""
+    os.setsid()
+    for number, path in enumerate((os.devnull, f"{folder}/stdout", f"{folder}/stderr")):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.path[:0] = [place for place in env.get("PYTHONPATH", "").split(os.pathsep) if place not in ("", *sys.path)]
+    if argv[0] == "-m":
+        sys.argv = argv[1:]
+        runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+    elif argv[0] == "-c":
+        sys.argv = ["-c", *argv[2:]]
+        exec(argv[1], {"__name__": "__main__"})
+    else:
+        sys.argv = argv
+        sys.path.insert(0, os.path.dirname(os.path.abspath(argv[0])))
+        runpy.run_path(argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # the folder of this file
+    for name in IMPORTED:
+        importlib.import_module(name)
+    if (asked := _serve()) is not None:
+        _become(**asked)
