@@ -7,6 +7,7 @@ whole batch. Outside training (no gradients) every rank is alone: held-out video
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,6 +42,19 @@ def roll(rows: Tensor, shift: int) -> Tensor:
     every, offset = gather(rows)
     whole = every.unflatten(0, (-1, len(rows))).transpose(0, 1).flatten(0, 1)  # in the order of the batch
     return whole.roll(shift, 0)[offset // len(rows) :: world()]
+
+
+def drawn(draw: Callable[[int], Tensor], videos: int) -> Tensor:
+    """Draw random numbers for each of a rank's ``videos``, those that one process with the whole batch would draw.
+
+    ``draw`` returns ``[B, ...]`` for any number B of videos, from torch's global random numbers; all ranks take the
+    first one's.
+    """
+    if world() == 1:
+        return draw(videos)
+    every = draw(videos * world()).contiguous()
+    distributed.broadcast(every, 0)
+    return every[distributed.get_rank() :: world()]
 
 
 def shared_mean(values: Tensor, chosen: Tensor) -> Tensor:

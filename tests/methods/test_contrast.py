@@ -130,7 +130,7 @@ def test_moco_is_the_cross_entropy_of_the_papers_equation_1():
     keys = F.normalize(method.copy(clips.video[:, 1]), dim=1)
     total = 0.0
     for i in range(3):
-        weights = [math.exp(float(query[i] @ key) / 0.2) for key in [*keys, *method.queue[:3]]]
+        weights = [math.exp(float(query[i] @ key) / 0.2) for key in [*keys, *method.queue.keys[:3]]]
         total -= math.log(weights[i] / sum(weights)) / 3
     assert loss.item() == pytest.approx(total, rel=1e-4)
 
@@ -144,13 +144,19 @@ def test_the_queue_holds_the_latest_keys_and_is_left_alone_by_measuring():
         seen += list(F.normalize(method.copy(batch.video[:, 1]), dim=1))
         method(batch)
         method.after_step((step + 1) / 4)
-    kept = {tuple(row.tolist()) for row in method.queue}
+    kept = {tuple(row.tolist()) for row in method.queue.keys}
     assert kept == {tuple(row.tolist()) for row in seen[-5:]}
-    before = method.queue.clone()
+    before = method.queue.keys.clone()
     method.eval()(batch)
     method.after_step(1.0)
-    assert torch.equal(method.queue, before)
-    assert {"queue", "seen", "copy.steps"} <= set(method.state_dict())
+    assert torch.equal(method.queue.keys, before)
+    names = {"queue.keys": "queue", "queue.seen": "seen"}
+    earlier = {names.get(name, name): value for name, value in method.state_dict().items()}
+    assert {"queue", "seen"} <= earlier.keys()
+    again = torch.nn.ModuleDict({"method": moco(queue=5)})  # as in a run's checkpoint
+    again.load_state_dict({f"method.{name}": value for name, value in earlier.items()})
+    assert torch.equal(again["method"].queue.keys, before)
+    assert again["method"].queue.seen == method.queue.seen == 8
 
 
 def test_moco_without_a_queue_does_not_care_which_clip_comes_first():
@@ -168,11 +174,11 @@ def test_with_more_clips_every_one_is_matched_with_every_other_and_all_keys_are_
     clips = clips_of(2, 3)
     method(clips)
     method.after_step(0.5)
-    assert method.seen == 6
+    assert method.queue.seen == 6
     for _ in range(2):  # a step of two forward passes
         method(clips)
     method.after_step(0.6)
-    assert method.seen == 18
+    assert method.queue.seen == 18
     method.eval()
     queries = [F.normalize(method.head(method.encoder(clips.video[:, n])), dim=1) for n in range(3)]
     keys = [F.normalize(method.copy(clips.video[:, n]), dim=1) for n in range(3)]
@@ -180,7 +186,7 @@ def test_with_more_clips_every_one_is_matched_with_every_other_and_all_keys_are_
     for one in range(3):
         for other in set(range(3)) - {one}:
             for video in range(2):
-                products = [queries[one][video] @ key / 0.2 for key in [*keys[other], *method.queue]]
+                products = [queries[one][video] @ key / 0.2 for key in [*keys[other], *method.queue.keys]]
                 total += (torch.stack(products).logsumexp(0) - products[video]).item() / 12
     assert method(clips)["loss"].item() == pytest.approx(total, rel=1e-4)
     with pytest.raises(ValueError, match=r"at least 2, a query and its key; got 1"):

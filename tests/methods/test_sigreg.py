@@ -95,7 +95,7 @@ def test_a_local_view_is_a_part_of_the_picture_and_all_its_frames_alike():
     torch.manual_seed(0)
     side = torch.linspace(0, 1, 64)
     picture = torch.stack([side.expand(64, -1), side[:, None].expand(-1, 64), torch.zeros(64, 64)])
-    crops = resized_crops(picture.expand(200, 2, -1, -1, -1), 16, (0.04, 0.36))
+    crops = resized_crops(picture.expand(100, 2, 2, -1, -1, -1), 16, (0.04, 0.36)).flatten(0, 1)
     assert crops.shape == (200, 2, 3, 16, 16)
     assert torch.equal(crops[:, 0], crops[:, 1])
     steps = crops[:, 0, 0, :, 1:-1].diff(dim=2).mean((1, 2)), crops[:, 0, 1, 1:-1].diff(dim=1).mean((1, 2))
@@ -107,7 +107,7 @@ def test_a_local_view_is_a_part_of_the_picture_and_all_its_frames_alike():
     assert crops.amin() >= 0
     assert crops.amax() <= 1
     assert len(crops[:, 0, 0, 0, 0].unique()) > 190  # each clip has its own crop
-    whole = torch.rand(2, 3, 3, 8, 8)
+    whole = torch.rand(2, 1, 3, 3, 8, 8)
     torch.testing.assert_close(resized_crops(whole, 8, (1.0, 1.0))[..., 4, 4], whole[..., 4, 4], atol=0.3, rtol=0)
 
 

@@ -13,12 +13,33 @@ from two_processes import Tiny, TinyFrames, TinySound, outcome, run
 from avssl.catalog.index import open_manifest
 from avssl.clips import Clips
 from avssl.data.samplers import NearbyClips, RandomClips
-from avssl.encoders import load_encoder
-from avssl.methods import AVID, AVTS, BYOL, CPC, DPC, TCN, XDC, Counting, ImageCPC, MemDPC, MoCo, Pace, SimCLR
+from avssl.encoders import AudioViT, FrameViT, ViT, load_encoder
+from avssl.methods import (
+    AVID,
+    AVTS,
+    BYOL,
+    CAVMAE,
+    CPC,
+    DPC,
+    IIC,
+    TCN,
+    XDC,
+    Counting,
+    ImageCPC,
+    LeVJEPA,
+    MemDPC,
+    MoCo,
+    Pace,
+    RSPNet,
+    SimCLR,
+)
 from avssl.methods.audiovisual.avts import HardClips
+from avssl.methods.audiovisual.cav_mae import FrameAndSound
 from avssl.methods.audiovisual.streams import AlignedClips
 from avssl.methods.recurrent import Blocks
+from avssl.methods.temporal.levjepa import SameClip
 from avssl.methods.temporal.pace import PacedClips
+from avssl.methods.temporal.rspnet import RelativePaces
 from avssl.methods.temporal.tcn import Moments
 from avssl.recipe.checkpoints import latest
 from avssl.recipe.syncnorm import SyncNorms
@@ -40,7 +61,13 @@ METHODS = {
     "image_cpc": partial(ImageCPC, grid=4, predict=1, width=8, depth=2, overlap=1.0),
     "counting": partial(Counting, counts=8, grey=0, hidden=16),
     **{f"tcn {loss}": partial(TCN, sampler=MOMENTS, loss=loss, **NARROW) for loss in ("triplet", "n-pairs", "lifted")},
+    "rspnet": partial(RSPNet, sampler=RelativePaces(num_frames=3), out=8, queue=4),
+    "iic": partial(IIC, sampler=PAIR),
+    "iic shuffled": partial(IIC, sampler=RandomClips(2, num_frames=4, step=0.1), broken="shuffle"),
+    "levjepa": partial(LeVJEPA, sampler=SameClip(3, 4, 0.1), dropped=0.5, local_size=8, directions=8, **NARROW),
     "avid": partial(AVID, sampler=AlignedClips(num_frames=3, step=0.1), **NARROW),
+    "avid bank": partial(AVID, sampler=AlignedClips(num_frames=3, step=0.1), bank=12, negatives=5, **NARROW),
+    "cav_mae": partial(CAVMAE, sampler=FrameAndSound(0.5), joint=1, hidden=16, depth=1),
     "avts": partial(AVTS, sampler=HardClips(4, 0.1), curriculum=((0, 0.4, 0.3, 0.3),), **NARROW),
     "xdc": partial(XDC, sampler=AlignedClips(num_frames=3, step=0.1), clusters=4, memory=16),
 }
@@ -49,9 +76,14 @@ METHODS = {
 def example(name, world):
     """Return a method with small networks, and a batch of noise at the times that its sampler draws."""
     torch.manual_seed(0)
-    sounds = (TinySound(),) if name in ("avid", "avts", "xdc") else ()
+    sounds = (TinySound(),) if name.startswith(("avid", "avts", "xdc")) else ()
     frames = name.startswith(("image", "counting", "tcn"))
-    method = METHODS[name]((TinyFrames if frames else Tiny)(), *sounds)
+    networks = (TinyFrames() if frames else Tiny(), *sounds)
+    if name == "levjepa":
+        networks = (ViT(16, 1, 8),)
+    if name == "cav_mae":
+        networks = FrameViT(16, 2, 4), AudioViT(16, 2, 4, rate=1000, bands=8)
+    method = METHODS[name](*networks)
     if name == "counting":
         method.styles = method.styles[:1]  # or processes scale their pictures differently
         torch.nn.init.normal_(method.count[1].weight)  # or all counts are nearly zero
@@ -59,12 +91,12 @@ def example(name, world):
     drawn = [method.sampler(info, rng) for _ in range(BATCH)]
     times = torch.stack([one.times for one in drawn])
     video = torch.randn(*times.shape, 3, 16, 16, generator=rng, dtype=torch.float64)
-    if not sounds:
+    if len(networks) == 1:
         return method, Clips(video, times)
     spans = torch.stack([one.audio for one in drawn])
     samples = round((spans[0, 0, 1] - spans[0, 0, 0]).item() * 1000)
     sound = torch.randn(*spans.shape[:2], samples, generator=rng, dtype=torch.float64)
-    return method, Clips(video, times, sound, spans, spans)
+    return method, Clips(video, times, sound, spans, spans, index=torch.arange(BATCH))
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +147,10 @@ def weights(folder):
 def test_two_processes_train_what_one_trains_whole_or_sharded(single):
     """The checkpoints have one format, so that optimisers can be compared too."""
     model, optimizer = weights(single / "single")
-    rows = sorted(model.pop("method.queue").tolist())  # which processes fill in different orders
+    rows = sorted(model.pop("method.queue.keys").tolist())  # which processes fill in different orders
     for name in ("ddp", "fsdp", "moved"):
         other, state = weights(single / name)
-        keys = sorted(other.pop("method.queue").tolist())
+        keys = sorted(other.pop("method.queue.keys").tolist())
         torch.testing.assert_close(torch.tensor(keys), torch.tensor(rows), rtol=0, atol=1e-5)
         assert list(other) == list(model)
         torch.testing.assert_close(other, model, rtol=0, atol=1e-5)

@@ -62,12 +62,19 @@ class TinySound(AudioEncoder):
 
 
 def outcome(method, clips):
-    """Return loss and gradients, averaged over processes as DDP averages, and running statistics, in float64."""
-    torch.manual_seed(0)
+    """Return loss and gradients, averaged over processes as DDP averages, and running statistics, in float64.
+
+    Each process has its own random numbers, as in a run.
+    """
+    torch.manual_seed(rank_zero_only.rank)
     doubles = patch.object(torch.Tensor, "float", torch.Tensor.double), patch.object(torch, "float32", torch.float64)
-    with doubles[0], doubles[1]:
-        loss = method.double()(clips)["loss"]
-        loss.backward()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with doubles[0], doubles[1]:
+            loss = method.double()(clips)["loss"]
+            loss.backward()
+    finally:
+        torch.set_default_dtype(torch.float)
     found = {"loss": loss.detach()}
     found |= {f"grad {name}": p.grad for name, p in method.named_parameters() if p.grad is not None}
     if distributed.is_initialized():

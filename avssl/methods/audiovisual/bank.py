@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avssl.methods.distributed import gather
+from avssl.methods.distributed import drawn, gather
 from avssl.methods.losses import inner_products
 
 ROWS = 256  # videos whose agreement with all others is computed at once
@@ -42,10 +42,10 @@ class InstanceBank(nn.Module):
     def others(self, members: Tensor) -> Tensor:
         """Draw videos ``[B, K]`` uniformly from those that aren't among the ascending ``members`` ``[B, P]``."""
         rows, count = members.shape
-        device = members.device
-        drawn = torch.randint(len(self.seen) - count, (rows, self.negatives), device=device)
+        device, rest = members.device, len(self.seen) - count
+        numbers = drawn(lambda videos: torch.randint(rest, (videos, self.negatives), device=device), rows)
         before = members - torch.arange(count, device=device)  # [B, P]: how many that aren't members lie before each
-        return drawn + (drawn[..., None] >= before[:, None]).sum(2)
+        return numbers + (numbers[..., None] >= before[:, None]).sum(2)
 
     def scores(self, vectors: Tensor, others: Tensor) -> Tensor:
         """Return the cosines of ``[B, D]`` and ``[B, K, D]`` unit vectors over the temperature, ``[B, K]``."""

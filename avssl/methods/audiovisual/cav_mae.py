@@ -21,7 +21,7 @@ from avssl.encoders.vit import Blocks, space_time_code
 from avssl.media import VideoInfo
 from avssl.methods.audiovisual.streams import AudioVisualMethod, common_span
 from avssl.methods.base import measured
-from avssl.methods.distributed import gather
+from avssl.methods.distributed import drawn, gather
 from avssl.methods.losses import inner_products, nearer
 from avssl.runtime.checks import check_ranges
 
@@ -176,7 +176,8 @@ class CAVMAE(AudioVisualMethod):
     def _masked(self, encoder: FrameViT | AudioViT, shown: Tensor) -> Masked:
         """Mask a stream, frames ``[B, 1, 3, H, W]`` or spectrograms ``[B, F, T]``, and encode what is visible."""
         patches = encoder.patches(shown)  # [B, L, P]
-        order = torch.rand(patches.shape[:2], device=shown.device).argsort(1)
+        count, places = patches.shape[:2]
+        order = drawn(lambda videos: torch.rand(videos, places, device=shown.device), count).argsort(1)
         kept = max(1, int((1 - self.masked) * order.shape[1]))
         visible, hidden = order[:, :kept], order[:, kept:]
         tokens = encoder.embed(patches.take_along_dim(visible[..., None], 1)) + encoder.positions(shown)[visible]

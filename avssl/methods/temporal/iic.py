@@ -17,7 +17,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.encoders.vit import GAIN
 from avssl.methods.base import Method, measured
-from avssl.methods.distributed import gather
+from avssl.methods.distributed import drawn, gather
 from avssl.methods.losses import inner_products, retrieval_accuracy
 
 PIECES = 4  # of a clip, two of which are exchanged in a shuffled one
@@ -93,15 +93,15 @@ class IIC(Method):
 
 def repeated(video: Tensor) -> Tensor:
     """Show one frame of each clip ``[B, T, 3, H, W]``, drawn at random, during the whole clip."""
-    chosen = torch.randint(video.shape[1], (len(video),), device=video.device)
+    chosen = drawn(lambda count: torch.randint(video.shape[1], (count,), device=video.device), len(video))
     return video[torch.arange(len(video), device=video.device), chosen][:, None].expand_as(video)
 
 
 def shuffled(video: Tensor) -> Tensor:
     """Exchange two of the `PIECES` pieces of each clip ``[B, T, 3, H, W]``, drawn at random."""
     count, device = len(video), video.device
-    one = torch.randint(PIECES, (count, 1), device=device)
-    other = (one + torch.randint(1, PIECES, (count, 1), device=device)) % PIECES
+    one = drawn(lambda videos: torch.randint(PIECES, (videos, 1), device=device), count)
+    other = (one + drawn(lambda videos: torch.randint(1, PIECES, (videos, 1), device=device), count)) % PIECES
     order = torch.arange(PIECES, device=device).expand(count, -1)  # [B, PIECES]
     order = order.scatter(1, one, other).scatter(1, other, one)
     length = video.shape[1] // PIECES

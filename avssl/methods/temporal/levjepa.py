@@ -19,6 +19,7 @@ from avssl.data.samplers import clip_times, random_start
 from avssl.encoders import Encoder, TokenEncoder
 from avssl.media import VideoInfo
 from avssl.methods.base import Method, measured
+from avssl.methods.distributed import drawn
 from avssl.methods.losses import identification_accuracy, squared_distances
 from avssl.methods.sigreg import sigreg
 from avssl.runtime.checks import check_ranges
@@ -110,7 +111,8 @@ class LeVJEPA(Method):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metric over B clips."""
         whole, parts = self._views(clips.video)  # [B, T, 3, H, W], [B V, T, 3, h, w]
-        vectors = self.head(torch.cat([self._vectors(whole), self._vectors(parts)])).float()
+        seen = self._vectors(whole, 1), self._vectors(parts, len(parts) // len(whole))
+        vectors = self.head(torch.cat(seen)).float()
         first, others = vectors.split([len(whole), len(parts)])
         views = torch.cat([first[None], rearrange(others, "(b v) d -> v b d", b=len(whole))])  # [1 + V, B, out]
         agreement = (views - first).square().mean()
@@ -120,15 +122,17 @@ class LeVJEPA(Method):
 
     def _views(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Return of ``[B, 1 + V, T, 3, H, W]`` the global views, the first, and ``[B V, T, 3, h, w]`` local ones."""
-        return video[:, 0], resized_crops(video[:, 1:].flatten(0, 1), self.local_size, self.local_scale)
+        return video[:, 0], resized_crops(video[:, 1:], self.local_size, self.local_scale).flatten(0, 1)
 
-    def _vectors(self, video: Tensor) -> Tensor:
-        """Encode ``[M, T, 3, h, w]``, from some of the tokens in training: ``[M, D]`` float32."""
+    def _vectors(self, video: Tensor, views: int) -> Tensor:
+        """Encode ``[B views, T, 3, h, w]``, from some of the tokens in training: ``[B views, D]`` float32."""
         if not (self.training and self.dropped and isinstance(self.encoder, TokenEncoder)):
             return self.encoder(video)
         patches = self.encoder.patches(video)  # [M, L, P]
-        kept = max(1, round((1 - self.dropped) * patches.shape[1]))
-        shown = torch.rand(patches.shape[:2], device=video.device).argsort(1)[:, :kept]  # [M, kept]
+        count, places = patches.shape[:2]
+        kept = max(1, round((1 - self.dropped) * places))
+        order = drawn(lambda videos: torch.rand(videos, views, places, device=video.device), count // views)
+        shown = order.flatten(0, 1).argsort(1)[:, :kept]  # [M, kept]
         return self.encoder.vectors(patches.take_along_dim(shown[..., None], 1), self.encoder.positions(video)[shown])
 
     def describe(self, clips: Clips) -> list[list[str]]:
@@ -144,18 +148,21 @@ class LeVJEPA(Method):
 
 
 def resized_crops(video: Tensor, size: int, scale: tuple[float, float]) -> Tensor:
-    """Crop clips ``[M, T, 3, H, W]`` at random, all frames of one alike, and resize to ``[M, T, 3, size, size]``.
+    """Crop clips ``[B, V, T, 3, H, W]`` at random, all frames of one alike, to ``[B, V, T, 3, size, size]``.
 
     The crop's area is drawn uniformly from ``scale``, as a fraction of the picture's, the logarithm of its aspect ratio
     from that of ``ASPECT``, and its place uniformly; sides end at the picture's. Bilinear, without smoothing.
     """
-    drawn = torch.rand(4, len(video), device=video.device)
-    area = scale[0] + (scale[1] - scale[0]) * drawn[0]
+    views = video.shape[1]
+    numbers = drawn(lambda videos: torch.rand(4, videos, views, device=video.device).movedim(0, -1), len(video))
+    shape, aspect, *places = numbers.flatten(0, 1).T  # [B V] each
+    area = scale[0] + (scale[1] - scale[0]) * shape
     low, high = map(math.log, ASPECT)
-    root = ((low + (high - low) * drawn[1]) / 2).exp()
-    sides = torch.stack([area.sqrt() * root, area.sqrt() / root], 1).clamp(max=1)  # [M, 2] width, height of 1
-    centre = (1 - sides) * (2 * drawn[2:].T - 1)  # [M, 2] within [-1, 1]
-    theta = torch.cat([torch.diag_embed(sides), centre[..., None]], 2)  # [M, 2, 3]
-    frames = video.flatten(1, 2)  # [M, T 3, H, W]
+    root = ((low + (high - low) * aspect) / 2).exp()
+    sides = torch.stack([area.sqrt() * root, area.sqrt() / root], 1).clamp(max=1)  # [B V, 2] width, height of 1
+    centre = (1 - sides) * (2 * torch.stack(places, 1) - 1)  # [B V, 2] within [-1, 1]
+    theta = torch.cat([torch.diag_embed(sides), centre[..., None]], 2)  # [B V, 2, 3]
+    frames = video.flatten(0, 1).flatten(1, 2)  # [B V, T 3, H, W]
     grid = F.affine_grid(theta.to(video.dtype), [*frames.shape[:2], size, size], align_corners=False)
-    return F.grid_sample(frames, grid, padding_mode="border", align_corners=False).unflatten(1, video.shape[1:3])
+    crops = F.grid_sample(frames, grid, padding_mode="border", align_corners=False)
+    return crops.unflatten(1, video.shape[2:4]).unflatten(0, video.shape[:2])

@@ -8,6 +8,7 @@ B. Xiong, R. Girshick, K. He: A Large-Scale Study on Unsupervised Spatiotemporal
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,11 @@ from avssl.clips import Clips
 from avssl.data.samplers import RandomClips
 from avssl.encoders import Encoder
 from avssl.methods.base import Method, measured
-from avssl.methods.counters import HostNumber
 from avssl.methods.distributed import gather
 from avssl.methods.heads import projection
 from avssl.methods.losses import inner_products, mean_outputs, retrieval_accuracy
 from avssl.methods.momentum import MomentumCopy
+from avssl.methods.queue import KeyQueue
 
 
 class MoCo(Method):
@@ -47,7 +48,6 @@ class MoCo(Method):
     """
 
     sampler: RandomClips
-    queue: Tensor
 
     def __init__(
         self,
@@ -67,27 +67,26 @@ class MoCo(Method):
         self.head = projection(encoder.num_features, hidden, out, layers)
         self.predictor = nn.Identity() if queue else projection(out, hidden, out)
         self.copy = MomentumCopy(nn.Sequential(encoder, self.head), momentum)
-        self.register_buffer("queue", torch.zeros(queue, out))
-        self.enqueued = HostNumber(self, "seen")  # keys so far
-        self.fresh: list[Tensor] = []  # keys of all forward passes of this step, to be enqueued
+        self.queue = KeyQueue(queue, out)
+        self.register_load_state_dict_pre_hook(_with_present_names)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and accuracy over B videos."""
         video = clips.video.unbind(1)  # rho of [B, T, 3, H, W]
         pairs = list(permutations(range(len(video)), 2))  # query and key
-        if len(self.queue) and len(video) == 2:
+        if len(self.queue.keys) and len(video) == 2:
             pairs = pairs[:1]
         asking, asked = (sorted(set(part)) for part in zip(*pairs, strict=True))
         queries = {n: F.normalize(self.predictor(self.head(self.encoder(video[n]))).float(), dim=1) for n in asking}
         keys = {n: F.normalize(self.copy(video[n]).float(), dim=1) for n in asked}  # [B, out], as queries
         every = {other: gather(key) for other, key in keys.items()}  # [world B, out], and the offset of this rank's
-        if self.training:
-            self.fresh += [found.detach() for found, _ in every.values()]
-        kept = self.queue[: self.enqueued.value]  # [K, out], fewer than the queue's size at first
+        older = {n: self.queue.similarities(query) for n, query in queries.items()}  # [B, queue]
+        for found, _ in every.values():
+            self.queue.offer(found)
         outputs = []
         for one, other in pairs:
             found, offset = every[other]
-            scores = inner_products(queries[one], torch.cat([found, kept])) / self.temperature  # [B, world B + K]
+            scores = torch.cat([inner_products(queries[one], found), older[one]], 1) / self.temperature
             loss = F.cross_entropy(scores, torch.arange(len(clips), device=scores.device) + offset)
             outputs.append(measured(clips, loss, accuracy=retrieval_accuracy(queries[one], keys[other])))
         return mean_outputs(outputs, clips)
@@ -95,15 +94,17 @@ class MoCo(Method):
     def after_step(self, progress: float) -> None:
         """Update the momentum encoder, and replace the oldest keys in the queue by those of this step."""
         self.copy.follow(nn.Sequential(self.encoder, self.head), progress)
-        if self.fresh and len(self.queue):
-            fresh, begin = torch.cat(self.fresh)[-len(self.queue) :], self.enqueued.value
-            places = torch.arange(begin, begin + len(fresh), device=fresh.device) % len(self.queue)
-            self.queue[places] = fresh
-            self.enqueued.set(begin + len(fresh))
-        self.fresh = []
+        self.queue.advance()
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the video of each clip."""
         if self.sampler.clips > 2:
             return [[f"video {video}"] * self.sampler.clips for video in range(len(clips))]
         return [[f"query {video}", f"key {video}"] for video in range(len(clips))]
+
+
+def _with_present_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Rename the queue of a checkpoint that was written when it was MoCo's own."""
+    for before, now in (("queue", "queue.keys"), ("seen", "queue.seen")):
+        if prefix + before in state:
+            state[prefix + now] = state.pop(prefix + before)
