@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import Record, Store, key_of
 from avssl.catalog.annotations import annotate
+from avssl.catalog.asked import AskedRows
 from avssl.catalog.finding import find_recordings
 from avssl.catalog.index import merged
 from avssl.catalog.manifest import Manifest
@@ -86,9 +87,9 @@ def _of_folder(root: Path | Place, name: str, labels: str, group: str | None) ->
     files, said, notes = find_recordings(root)
     for note in notes:
         print(note, file=sys.stderr)
-    asked = annotate(Path(str(root)), [file.key for file in files], labels, group).asked
-    if labels == "auto":
-        asked = [merged(rows, own) for rows, own in zip(asked, said, strict=True)]
+    asked = annotate(Path(str(root)), files.keys, labels, group).asked
+    if labels == "auto" and said is not None:
+        asked = AskedRows.of(merged(rows, own) for rows, own in zip(asked, said, strict=True))
     found = []
     for file, rows in zip(files, asked, strict=True):
         found += _asked(file.place(root), f"{name}/{file.key}", rows)

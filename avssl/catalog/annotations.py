@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from avssl.catalog.asked import AskedRows
 from avssl.catalog.finding import ARCHIVES, TABLES
 from avssl.catalog.listing import SHOWN, read_list
 from avssl.catalog.own import own_format, own_lists
@@ -27,8 +28,8 @@ class Annotated(NamedTuple):
         notes: lines to tell the user.
     """
 
-    asked: list[list[Asked]]
-    missing: list[str]
+    asked: AskedRows
+    missing: Sequence[str]
     notes: list[str]
 
 
@@ -75,22 +76,18 @@ def annotate(
             if mine and any(getattr(row, name) is not None for rows in found.asked for row in rows):
                 raise ValueError(f"{name}={expression!r}: {labels} already has a column {name}; give only one of them")
             matched = _search(name, expression, paths)
-            asked = [
-                [
-                    row._replace(group=matched[path]) if name == "group" else row._replace(view=matched[path])
-                    for row in rows
-                ]
-                for path, rows in zip(paths, found.asked, strict=True)
-            ]
-            found = found._replace(asked=asked)
+            asked = (
+                [row._replace(group=value) if name == "group" else row._replace(view=value) for row in rows]
+                for value, rows in zip(matched, found.asked, strict=True)
+            )
+            found = found._replace(asked=AskedRows.of(asked))
     return found._replace(notes=[*notes, *found.notes])
 
 
 def _by_folder(root: Path, paths: Sequence[str], labels: str) -> Annotated:
-    folders = [_folder(path) for path in paths]
-    names, notes = set(folders), []
+    names, notes = {_folder(path) for path in paths}, []
     if labels == "folders" and "" in names:
-        loose = [path for path, folder in zip(paths, folders, strict=True) if not folder]
+        loose = [path for path in paths if not _folder(path)]
         raise ValueError(
             f"labels=folders: {len(loose)} of {len(paths)} files are in {root} itself and so have no class folder: "
             f"{loose[:SHOWN]}. Use labels=none or a list"
@@ -102,7 +99,8 @@ def _by_folder(root: Path, paths: Sequence[str], labels: str) -> Annotated:
             f"{', '.join(sorted(names))} are taken for the sides of a split, not for classes: the files have none. "
             "Give their list (labels), or labels=folders if these are the classes"
         )
-    return Annotated([[Asked(labels=(folder,) if named else None)] for folder in folders], [], notes)
+    asked = ([Asked(labels=(_folder(path),) if named else None)] for path in paths)
+    return Annotated(AskedRows.of(asked), [], notes)
 
 
 def _folder(path: str) -> str:
@@ -128,30 +126,31 @@ def _listed(
         raise FileNotFoundError(f"labels={absent[0]}: no such file; expected `auto`, `folders`, `none` or lists")
     listed = read_list(each, format, columns)
     matched = listed.match(paths, root)
-    if matched.num_rows and not matched.asked and not matched.rejected:
+    named = int((matched.found.counts > 0).sum())
+    if matched.num_rows and not named and not matched.rejected:
         raise ValueError(
             f"{', '.join(str(path) for path in each[:SHOWN])}: none of {matched.num_rows} rows names a file in {root}. "
             f"They name {', '.join(matched.missing[:SHOWN])}; there are {', '.join(paths[:SHOWN])}. Give the folder "
             "that the list's paths are relative to, or say which column has the names"
         )
-    notes, unnamed = list(matched.notes), len(paths) - len(matched.asked)
+    notes, unnamed = list(matched.notes), len(paths) - named
     if unnamed:
         notes.append(f"{unnamed} files are in no list: " + ("left out" if matched.segments else "they have no class"))
-    rest: list[Asked] = [] if matched.segments else [Asked()]
-    asked = [matched.asked.get(index, rest) for index in range(len(paths))]
+    asked = matched.found if matched.segments else matched.found.completed()
     return Annotated(asked, matched.missing, notes), listed.format == "table"
 
 
-def _search(name: str, expression: str, paths: Sequence[str]) -> dict[str, str]:
+def _search(name: str, expression: str, paths: Sequence[str]) -> Iterator[str]:
+    """Return what an expression finds in each path."""
     try:
         pattern = re.compile(expression)
     except re.error as error:
         raise ValueError(f"{name}={expression!r} is not a regular expression: {error}") from error
-    matches = {path: pattern.search(path) for path in paths}
-    misses = [path for path, match in matches.items() if match is None]
+    misses = [path for path in paths if pattern.search(path) is None]
     if misses:
         raise ValueError(
             f"{name}={expression!r} matches nothing in {len(misses)} of {len(paths)} paths, such as {misses[:SHOWN]}. "
             "A file without one could end up on both sides of a split: widen the expression"
         )
-    return {path: match.group(1 if pattern.groups else 0) for path, match in matches.items() if match is not None}
+    which = 1 if pattern.groups else 0
+    return (match.group(which) for path in paths if (match := pattern.search(path)) is not None)

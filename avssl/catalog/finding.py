@@ -4,78 +4,42 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
+
 from avssl.catalog.archives import contents_of
+from avssl.catalog.asked import ASKED, AskedRows
+from avssl.catalog.compact import Builder
+from avssl.catalog.found import ARCHIVES, FOUND, TABLES, Files, Found, Said, suffix_of
 from avssl.catalog.parquet import contents_of as in_parquet
 from avssl.catalog.parquet import media_column
-from avssl.catalog.rows import Asked
 from avssl.media import MediaError
 from avssl.media.image import EXTENSIONS as IMAGES
 from avssl.media.places import Place
-from avssl.media.source import Source, SourceError, below
+from avssl.media.source import Source, SourceError
 
 VIDEOS = frozenset({".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2t", ".m2ts", ".m4v", ".mkv", ".mod"})
 VIDEOS |= {".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mts", ".ogv", ".qt", ".tod", ".ts", ".vob", ".webm"}
 VIDEOS |= {".wmv"}
 AMBIGUOUS = frozenset({".dat", ".gif"})  # videos, or a picture or any data
-ARCHIVES = frozenset({".tar"})
-TABLES = frozenset({".parquet"})  # which may hold recordings
-
-
-class Found(NamedTuple):
-    """A recording: a file, or a part of one, or an object in a store; the columns of a manifest that say where it is.
-
-    ``path`` is relative to the root, with forward slashes; the other fields are described in `avssl.catalog.table`.
-    """
-
-    path: str
-    size_bytes: int
-    mtime_ns: int | None = None
-    store: str | None = None
-    member: str | None = None
-    offset: int | None = None
-    bytes: int | None = None
-    etag: str | None = None
-
-    @property
-    def key(self) -> str:
-        """The path, with the member as if the archive were a folder."""
-        return self.path if self.member is None else f"{self.path}/{self.member}"
-
-    def place(self, root: Path | Place) -> Path | Source:
-        """Return the file below a local folder, or where its bytes are.
-
-        Raises:
-            SourceError: ``key`` for an archive that a link leads out of the folder.
-        """
-        whole = self.member is None and _suffix(self) not in ARCHIVES | TABLES
-        if isinstance(root, Path) and whole:
-            return root / self.path
-        return Source(
-            path=below(root, self.path) if isinstance(root, Path) else self.path,
-            store=self.store or "",
-            member=self.member or "",
-            offset=self.offset or 0,
-            num_bytes=self.size_bytes if self.bytes is None else self.bytes,
-            size_bytes=self.size_bytes,
-            mtime_ns=None if self.member and _suffix(self) in ARCHIVES else self.mtime_ns,
-            etag=self.etag or "",
-        )
+ALL = VIDEOS | AMBIGUOUS | IMAGES | ARCHIVES | TABLES
+COUNTS = pa.schema([("count", pa.int64())])
 
 
 class Finding(NamedTuple):
-    """The recordings of a collection, what archives say of each, and lines to tell the user."""
+    """The recordings of a collection, what archives say of each (None without archives), and lines to tell the user."""
 
-    files: list[Found]
-    said: list[Asked | None]
+    files: Files
+    said: Said | None
     notes: list[str]
 
 
-def find_media(root: Path) -> list[Found]:
+def find_media(root: Path) -> Files:
     """Find the videos in a folder and its subfolders by suffix, sorted by path; if there are none, the images.
 
     GIF and ``.dat`` files count as videos beside others, or where there is nothing else. Hidden files and folders are
@@ -86,7 +50,7 @@ def find_media(root: Path) -> list[Found]:
         MediaError: if there is no such folder (``missing``) or no media file in it (``empty``).
         OSError: if ``root`` may not be listed, or a folder can't be for another reason.
     """
-    return _chosen([each for each in _local(root) if _suffix(each) not in ARCHIVES | TABLES], root)[0]
+    return _chosen(_local(root, VIDEOS | AMBIGUOUS | IMAGES), root)[0]
 
 
 def find_recordings(root: Path | Place) -> Finding:
@@ -102,30 +66,12 @@ def find_recordings(root: Path | Place) -> Finding:
     found, name = (_local(root), root) if isinstance(root, Path) else (_stored(root), Path(str(root)))
     files, archives = _chosen(found, name)
     if not archives:
-        left = [each.path for each in found if _suffix(each) in ARCHIVES]
-        why = (
-            f"{len(left)} tar archives lie beside other files and are left out, such as {left[:1]}: give them a folder"
-        )
-        return Finding(files, [None] * len(files), [why] if left else [])
+        left = found.with_suffix(ARCHIVES)
+        why = f"{len(left)} tar archives lie beside other files and are left out"
+        notes = [f"{why}, such as {[found[place].path for place in left[:1]]}: give them a folder"] if len(left) else []
+        return Finding(files, None, notes)
     for suffixes in (VIDEOS, IMAGES):
-        finding = Finding([], [], [])
-        for archive in archives:
-            source = archive.place(root)
-            assert isinstance(source, Source)
-            try:
-                inside = (contents_of if _suffix(archive) in ARCHIVES else in_parquet)(source, suffixes)
-            except SourceError:
-                raise
-            except MediaError as error:
-                finding.notes.append(str(error))
-                finding.files.append(archive)
-                finding.said.append(None)
-                continue
-            finding.notes.extend(inside.notes)
-            for packed in inside.recordings:
-                where = archive._replace(member=packed.member, offset=packed.offset, bytes=packed.bytes)
-                finding.files.append(where if packed.etag is None else where._replace(etag=packed.etag))
-                finding.said.append(packed.asked)
+        finding = _inside(archives, root, suffixes)
         if any(file.member is not None for file in finding.files):
             break
     if not finding.files:
@@ -133,23 +79,50 @@ def find_recordings(root: Path | Place) -> Finding:
     return finding
 
 
-def _chosen(found: Sequence[Found], root: Path) -> tuple[list[Found], list[Found]]:
+def _inside(archives: Files, root: Path | Place, suffixes: frozenset[str]) -> Finding:
+    """Return the members of archives with some suffixes, and the archives that can't be listed."""
+    members, said, counts, notes = Builder(FOUND), Builder(ASKED), Builder(COUNTS), []
+    for archive in archives:
+        source = archive.place(root)
+        assert isinstance(source, Source)
+        try:
+            inside = (contents_of if suffix_of(archive.path) in ARCHIVES else in_parquet)(source, suffixes)
+        except SourceError:
+            raise
+        except MediaError as error:
+            notes.append(str(error))
+            members.add(archive)
+            counts.add((0,))
+            continue
+        notes.extend(inside.notes)
+        for packed in inside.recordings:
+            where = archive._replace(member=packed.member, offset=packed.offset, bytes=packed.bytes)
+            members.add(where if packed.etag is None else where._replace(etag=packed.etag))
+            said.add(packed.asked)
+            counts.add((1,))
+    rows = said.build()
+    own = AskedRows(rows, np.arange(len(rows)), counts.build().column("count").to_numpy())
+    return Finding(Files(members.build()), Said(own), notes)
+
+
+def _chosen(found: Files, root: Path) -> tuple[Files, Files]:
     """Return the files to take or, where there are no videos, the archives."""
-    videos = [each for each in found if _suffix(each) in VIDEOS | AMBIGUOUS]
-    archives = [each for each in found if _suffix(each) in ARCHIVES]
-    if any(_suffix(each) in VIDEOS for each in videos):
-        return videos, []
-    if archives:
-        return [], archives
-    files = [each for each in found if _suffix(each) in IMAGES]
-    tables = [] if files else [each for each in found if _suffix(each) in TABLES]
-    tables = [each for each in tables if media_column(root / each.path) is not None]
+    videos = found.with_suffix(VIDEOS | AMBIGUOUS)
+    archives = found.with_suffix(ARCHIVES)
+    nothing = found.select(videos[:0])
+    if len(found.with_suffix(VIDEOS)):
+        return found.select(videos), nothing
+    if len(archives):
+        return nothing, found.select(archives)
+    images = found.with_suffix(IMAGES)
+    tables = [] if len(images) else found.with_suffix(TABLES).tolist()
+    tables = [place for place in tables if media_column(root / found[place].path) is not None]
     if tables:
-        return [], tables
-    files = files or videos
-    if not files:
+        return nothing, found.select(np.asarray(tables))
+    files = images if len(images) else videos
+    if not len(files):
         raise _empty(root)
-    return files, []
+    return found.select(files), nothing
 
 
 def _empty(root: Path) -> MediaError:
@@ -157,25 +130,21 @@ def _empty(root: Path) -> MediaError:
     return MediaError(root, "empty", "no video and no image in this folder or its subfolders", remedy)
 
 
-def _suffix(found: Found) -> str:
-    return os.path.splitext(found.path)[1].lower()
-
-
-def _stored(place: Place) -> list[Found]:
+def _stored(place: Place) -> Files:
     objects = import_module("avssl.media.objects").find_objects(*place)
+    suffixes = VIDEOS | AMBIGUOUS | IMAGES | ARCHIVES
     found = (Found(each.key, each.size, None, place.store, etag=each.etag) for each in objects)
-    return sorted(each for each in found if _suffix(each) in VIDEOS | AMBIGUOUS | IMAGES | ARCHIVES)
+    return Files.of(each for each in found if suffix_of(each.path) in suffixes).sorted()
 
 
-def _local(root: Path) -> list[Found]:
+def _local(root: Path, suffixes: frozenset[str] = ALL) -> Files:
     if root.is_file():
         why = "this is a file, not a folder of videos"
         raise MediaError(root, "not_folder", why, f"If it lists videos: avssl index FOLDER --labels {root.name}")
     if not root.is_dir():
         raise MediaError(root, "missing", "no such folder", "Give a folder of videos or a manifest (.parquet, .arrow).")
     closed: list[str] = []
-    suffixes = VIDEOS | AMBIGUOUS | IMAGES | ARCHIVES | TABLES
-    found = sorted(_walk(root, "", suffixes, set(), closed), key=lambda each: each.path)
+    found = Files.of(_walk(root, "", suffixes, set(), closed)).sorted()
     if closed:
         named = ", ".join(closed[:3]) + (", ..." if len(closed) > 3 else "")
         print(f"{root}: {len(closed)} folders may not be read and are left out: {named}", file=sys.stderr)
@@ -202,6 +171,6 @@ def _walk(
         path = prefix + entry.name
         if entry.is_dir():
             yield from _walk(Path(entry.path), path + "/", suffixes, seen, closed)
-        elif os.path.splitext(entry.name)[1].lower() in suffixes:
+        elif suffix_of(entry.name) in suffixes:
             here = entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False)  # a broken link
             yield Found(path.encode(errors="backslashreplace").decode(), here.st_size, here.st_mtime_ns)

@@ -10,24 +10,27 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from avssl.catalog.annotations import Lists, annotate
-from avssl.catalog.finding import Found, find_recordings
+from avssl.catalog.asked import AskedRows
+from avssl.catalog.compact import Batches, Ints
+from avssl.catalog.finding import find_recordings
+from avssl.catalog.found import Files
 from avssl.catalog.known import Known
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Hashing, Row, Span, frozen, measure, reader_version, rejection, thawed
 from avssl.catalog.rows import Asked
-from avssl.catalog.streams import coded, spill, write_parts
-from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, canonical, tables_of
+from avssl.catalog.streams import PLAIN, coded, spill, write_parts
+from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, canonical, keys_of, tables_of
 from avssl.media import MediaError
-from avssl.media.places import locate
+from avssl.media.places import Place, locate
 from avssl.media.source import Source
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.executors import in_share
@@ -48,6 +51,41 @@ class Job(NamedTuple):
     motion: bool
     spans: Sequence[Span]
     hashing: Hashing
+
+
+class Jobs(Sequence[Job]):
+    """The files to measure, each made when it is asked for."""
+
+    def __init__(
+        self,
+        measure: Measure,
+        folder: Path | Place,
+        motion: bool,
+        hashing: Hashing,
+        files: Files,
+        asked: AskedRows,
+        todo: Ints,
+    ) -> None:
+        self._how, self._folder, self._hashing = (measure, motion), folder, hashing
+        self._files, self._asked, self._todo = files, asked, todo
+
+    def __len__(self) -> int:
+        return len(self._todo)
+
+    @overload
+    def __getitem__(self, number: int) -> Job: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Job]: ...
+    def __getitem__(self, number: int | slice) -> Job | list[Job]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        measure, motion = self._how
+        file = self._files[int(self._todo[number])]
+        return Job(measure, file.place(self._folder), motion, self.spans(number), self._hashing)
+
+    def spans(self, number: int) -> list[Span]:
+        """Return the different segments that are asked of a file."""
+        return list(dict.fromkeys(_span(own) for own in self._asked[int(self._todo[number])]))
 
 
 def build_index(
@@ -104,11 +142,12 @@ def build_index(
     name = str(folder)
     hashing = hashing or ("full" if isinstance(folder, Path) else "quick")
     files, said, notes = find_recordings(folder)
-    annotated = annotate(Path(name), [file.key for file in files], labels, group, view, format, columns)
+    annotated = annotate(Path(name), files.keys, labels, group, view, format, columns)
     _tell([*notes, *annotated.notes], annotated.missing, out)
     asked = annotated.asked
-    if labels == "auto" and not columns:
-        asked = [merged(rows, own) for rows, own in zip(asked, said, strict=True)]
+    if labels == "auto" and not columns and said is not None:
+        asked = AskedRows.of(merged(rows, own) for rows, own in zip(asked, said, strict=True))
+    del annotated, said
     reader = f"{reader_version(motion)}{', quick' if hashing == 'quick' else ''}"
     inputs = _digest(name, reader, files, asked)
     suffix = ".journal" + (f".{shard[0]}of{shard[1]}" if shard else "")
@@ -120,35 +159,31 @@ def build_index(
         if old is not None and not retry and not shares and old.facts.get("inputs") == inputs:
             journal.remove()
             return old
-        spans = [[_span(own) for own in every] for every in asked]
-        known = Known(files, spans, _rows(name, old, parts, retry))
-        todo = np.flatnonzero(~known.current(files, reader))
-        if len(known.rows):
+        known = Known(files, asked, _rows(old, parts, retry), name)
+        todo = np.flatnonzero(~known.current(reader))
+        if known.count:
             new = (~known.seen[todo]).sum()
             counts = f"{len(files) - len(todo)} unchanged, {len(todo) - new} changed, {new} new, {known.gone} gone"
             print(f"{name}: files {counts}", file=sys.stderr)
+        del known
         if shard:
-            todo = todo[[in_share(files[place].key, shard) for place in todo]]
-        jobs = [
-            Job(measure, files[place].place(folder), motion, list(dict.fromkeys(spans[place])), hashing)
-            for place in todo
-        ]
+            todo = todo[[in_share(files.keys[place], shard) for place in todo.tolist()]]
+        jobs = Jobs(measure, folder, motion, hashing, files, asked, todo)
         limit = None if executor is not None else timeout
         with Tally(f"Indexing {Path(name).name}", len(jobs)) as tally:
             for number, result in run_parallel(_measured, jobs, workers, limit, executor):
-                file, own = files[todo[number]], jobs[number].spans
+                file, own = files[int(todo[number])], jobs.spans(number)
                 if isinstance(result, Failure):
                     if result.stops is not None:
                         raise result.stops
                     result = [rejection(f"{result.code}: {result.why}")] * len(own)
+                rows = [frozen({**row, "asked": span}) for row, span in zip(result, own, strict=True)]
                 common = {"root": name, "reader": reader, **file._asdict()}
-                rows = [frozen(row | common | {"asked": span}) for row, span in zip(result, own, strict=True)]
-                journal.append(file.key, {"rows": rows})
+                journal.append(file.key, {"common": common, "rows": rows})
                 tally.add("ok" if any(row["status"] == "ok" for row in rows) else "rejected")
         if shard:
-            return Manifest(canonical(_rows(name, None, parts, False), out), out.parent)
-        del known
-        known = Known(files, spans, _rows(name, old, parts, retry))
+            return Manifest(canonical(_share(name, _rows(None, parts, False)), out), out.parent)
+        known = Known(files, asked, _rows(old, parts, retry), name)
         write_parts(out, _annotated(known, files, asked), inputs=inputs)
         for part in parts:
             part.remove()
@@ -190,7 +225,7 @@ def _measured(job: Job) -> list[Row]:
     return job.measure(job.place, job.motion, job.spans, job.hashing)
 
 
-def _digest(root: str, reader: str, files: Sequence[Found], asked: Sequence[Sequence[Asked]]) -> str:
+def _digest(root: str, reader: str, files: Files, asked: AskedRows) -> str:
     """Hash everything that a manifest depends on."""
     digest = hashlib.sha256(json.dumps([root, reader]).encode())
     for file, every in zip(files, asked, strict=True):
@@ -198,38 +233,55 @@ def _digest(root: str, reader: str, files: Sequence[Found], asked: Sequence[Sequ
     return digest.hexdigest()
 
 
-def _rows(root: str, old: Manifest | None, journals: Sequence[Journal], retry: bool) -> pa.Table:
+def _rows(old: Manifest | None, journals: Sequence[Journal], retry: bool) -> Batches:
     """Return the rows of an earlier manifest, with ``retry`` only the usable ones, and those of journals."""
     entries = chain.from_iterable(journal.read() for journal in journals)
-    measured = tables_of(thawed(row) for _, value in entries for row in value["rows"])
-    rows = spill(measured, journals[0].path.parent)
-    if old is not None:
-        before = old.table(rejected=not retry).replace_schema_metadata()
-        rows = pa.concat_tables([before.cast(rows.schema), rows])
-    here = pc.equal(rows.column("root"), root)
-    return rows if pc.all(here).as_py() is not False else rows.filter(here)
+    rows = (thawed({**value.get("common", {}), **row}) for _, value in entries for row in value["rows"])
+    measured = spill(tables_of(rows), journals[0].path.parent)
+    if old is None:
+        return measured
+    before = old.table(rejected=not retry).select(SCHEMA.names).to_batches()
+
+    def let_go() -> None:
+        measured.release()
+        old.release()
+
+    return Batches([*before, *measured.batches], PLAIN, let_go)
 
 
-def _annotated(known: Known, files: Sequence[Found], asked: Sequence[Sequence[Asked]]) -> Iterator[pa.Table]:
+def _share(root: str, rows: Batches) -> pa.Table:
+    table = pa.Table.from_batches(rows.batches, PLAIN)
+    here = pc.equal(table.column("root"), root)
+    return table if pc.all(here).as_py() is not False else table.filter(here)
+
+
+def _annotated(known: Known, files: Files, asked: AskedRows) -> Iterator[pa.Table]:
     """Yield the rows with their annotations, usable ones first; a segment's group is its file unless it has another."""
-    ok = known.usable()
-    names = ("labels", "group", "view", "name")
+    ok, owner = known.usable(), asked.owner
     for wanted in (True, False):
-        every = ((file, own) for file, its in zip(files, asked, strict=True) for own in its)
-        chosen = ((place, *pair) for place, pair in enumerate(every) if ok[place] == wanted)
-        while together := list(islice(chosen, ROWS_TOGETHER)):
-            places, of, said = zip(*together, strict=True)
-            part = known.take(places)
-            values = [
-                [None if own.labels is None else sorted(set(own.labels)) for own in said],
-                [own.group or (None if _span(own) is None else file.key) for file, own in zip(of, said, strict=True)],
-                [own.view for own in said],
-                [own.name for own in said],
-            ]
-            for name, value in zip(names, values, strict=True):
+        chosen = np.flatnonzero(ok == wanted)
+        for start in range(0, len(chosen), ROWS_TOGETHER):
+            places = chosen[start : start + ROWS_TOGETHER]
+            part, said = known.take(places), asked.take(places)
+            group = said.column("group")
+            group = pc.if_else(pc.equal(group, ""), pa.scalar(None, group.type), group)
+            segment = pc.or_(said.column("start").is_valid(), said.column("stop").is_valid())
+            keys = pa.chunked_array([keys_of(files.rows.take(owner[places], ["path", "member"]))]).cast(group.type)
+            own = pc.if_else(segment, keys, pa.scalar(None, group.type))
+            values = {"labels": _sorted(said.column("labels")), "group": pc.coalesce(group, own)}
+            values |= {name: said.column(name) for name in ("view", "name")}
+            for name, value in values.items():
                 field = SCHEMA.field(name)
-                part = part.set_column(SCHEMA.names.index(name), field, pa.array(value, field.type))
+                part = part.set_column(SCHEMA.names.index(name), field, value.cast(field.type))
             yield coded(part)
+
+
+def _sorted(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return each row's labels sorted, and once each."""
+    if pc.max(pc.list_value_length(labels)).as_py() in (None, 0, 1):
+        return labels
+    values = [None if own is None else sorted(set(own)) for own in labels.to_pylist()]
+    return pa.chunked_array([pa.array(values, labels.type)])
 
 
 def open_manifest(root: str | Path | Sequence[str | Path]) -> Manifest:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from avssl.catalog.finding import Found
-from avssl.catalog.measuring import Span
+from avssl.catalog.asked import AskedRows
+from avssl.catalog.compact import TOGETHER, Batches, Ints, hashes
+from avssl.catalog.found import Files
 from avssl.catalog.table import keys_of
 
-Ints = NDArray[np.int64]
+PLACE = ["path", "member"]
 
 
 class Known:
@@ -23,47 +20,73 @@ class Known:
 
     Args:
         files: the files to look for.
-        spans: segments of each file, in the manifest's order.
+        asked: their segments, in the manifest's order.
         rows: measured rows, with the columns of a manifest; later ones replace earlier ones.
+        root: the collection; rows of others don't count.
 
     Attributes:
         seen: ``[F]`` bool, True if there is any row of the file.
+        count: number of rows of this collection.
         gone: number of files with rows that are not among ``files``.
     """
 
-    def __init__(self, files: Sequence[Found], spans: Sequence[Sequence[Span]], rows: pa.Table) -> None:
-        self.rows = rows
-        counts = np.fromiter(map(len, spans), np.int64, len(spans))
-        self._owner = np.repeat(np.arange(len(files)), counts)  # [R] file of each wanted row
-        keys = keys_of(rows)
-        number = pc.index_in(keys, pa.array([file.key for file in files], pa.large_string()))
-        here = number.is_valid().to_numpy(zero_copy_only=False)
-        owner = pc.fill_null(number, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        self.seen = np.bincount(owner[here], minlength=len(files)) > 0
-        self.gone = len(keys.filter(number.is_null()).unique())
-        wanted = np.stack([self._owner, *_bounds(chain.from_iterable(spans), len(self._owner))], 1)
-        self._places = _last_places(np.stack([owner, *_stored_bounds(rows)], 1), wanted)  # [R]; -1 for unknown
+    def __init__(self, files: Files, asked: AskedRows, rows: Batches, root: str) -> None:
+        self.rows, self._files, self._asked = rows, files, asked
+        here = [pc.equal(part.column(0), root).to_numpy() for part in rows.columns(["root"])]
+        mine = np.flatnonzero(np.concatenate([*here, np.zeros(0, np.bool_)]))
+        self.count = len(mine)
+        owner, self.gone = _owners(files, rows, mine)
+        self.seen = np.bincount(owner[owner >= 0], minlength=len(files)) > 0
+        known = (owner, *(bounds[mine] for bounds in _stored_bounds(rows)))
+        places = _last_places(known, (asked.owner, *asked.bounds()))
+        self._places = np.where(places < 0, -1, mine[places]) if len(mine) else places  # [R]; -1 for unknown
 
-    def current(self, files: Sequence[Found], reader: str) -> NDArray[np.bool_]:
+    def current(self, reader: str) -> NDArray[np.bool_]:
         """Return the files, ``[F]``, of which every segment was measured by ``reader`` on the same bytes."""
         known = self._places >= 0
-        if not len(self.rows):
-            return np.bincount(self._owner, minlength=len(files)) == 0
-        at = pa.array(np.maximum(self._places, 0))
-        for name in ("size_bytes", "mtime_ns", "etag"):
-            kind = self.rows.schema.field(name).type
-            mine = pa.array([getattr(file, name) for file in files], kind).take(pa.array(self._owner))
-            known &= _same(self.rows.column(name).take(at), mine)
-        known &= pc.fill_null(pc.equal(self.rows.column("reader").take(at), reader), False).to_numpy()
-        return np.bincount(self._owner[~known], minlength=len(files)) == 0
+        owner = self._asked.owner
+        names = ["size_bytes", "mtime_ns", "etag"]
+        for start in range(0, len(known) if known.any() else 0, TOGETHER):
+            some = slice(start, start + TOGETHER)
+            stored = self.rows.take(self._places[some], [*names, "reader"])
+            now = self._files.rows.take(owner[some], names)
+            for name in names:
+                known[some] &= _same(stored.column(name), now.column(name))
+            known[some] &= pc.fill_null(pc.equal(stored.column("reader"), reader), False).to_numpy()
+        return np.bincount(owner[~known], minlength=len(self._files)) == 0
 
     def usable(self) -> NDArray[np.bool_]:
         """Return which segments can be used, ``[R]``; every one must be known."""
-        return pc.equal(self.rows.column("status"), "ok").to_numpy()[self._places]
+        ok = [pc.equal(part.column(0), "ok").to_numpy() for part in self.rows.columns(["status"])]
+        return np.concatenate([*ok, np.zeros(0, np.bool_)])[self._places]
 
-    def take(self, numbers: Sequence[int]) -> pa.Table:
+    def take(self, numbers: Ints) -> pa.Table:
         """Return the rows of some segments, by their numbers among all."""
-        return self.rows.take(pa.array(self._places[list(numbers)]))
+        return self.rows.take(self._places[numbers])
+
+
+def _owners(files: Files, rows: Batches, mine: Ints) -> tuple[Ints, int]:
+    """Return the file of some rows, -1 for none, and the number of files with rows that aren't there."""
+    marks = np.concatenate([np.zeros(0, np.int64), *(hashes(chunk) for chunk in files.keys.chunks)])
+    order = np.argsort(marks, kind="stable")
+    marks = marks[order]
+    found, gone = np.full(len(mine), -1), []
+    for start in range(0, len(mine), TOGETHER):
+        keys = keys_of(rows.take(mine[start : start + TOGETHER], PLACE))
+        wanted = hashes(keys)
+        at = np.searchsorted(marks, wanted)
+        place = np.full(len(wanted), -1)
+        left = np.flatnonzero(at < len(marks))
+        while len(left := left[marks[at[left]] == wanted[left]]):
+            theirs = keys_of(files.rows.take(order[at[left]], PLACE))
+            right = pc.equal(theirs, keys.take(pa.array(left))).to_numpy(zero_copy_only=False)
+            place[left[right]] = order[at[left[right]]]
+            left = left[~right]
+            at[left] += 1
+            left = left[at[left] < len(marks)]
+        found[start : start + len(place)] = place
+        gone.append(np.unique(wanted[place < 0]))
+    return found, len(np.unique(np.concatenate([np.zeros(0, np.int64), *gone])))
 
 
 def _same(one: pa.ChunkedArray, other: pa.Array) -> NDArray[np.bool_]:
@@ -72,31 +95,33 @@ def _same(one: pa.ChunkedArray, other: pa.Array) -> NDArray[np.bool_]:
     return pc.or_(pc.fill_null(pc.equal(one, other), False), both).to_numpy()
 
 
-def _bounds(spans: Any, count: int) -> tuple[Ints, Ints]:
-    """Return the bits of the starts and stops of some segments, ``[R]`` each."""
-    values = np.full((2, count), -np.inf)
-    for place, span in enumerate(spans):
-        if span is not None:
-            values[:, place] = [-np.inf if bound is None else bound for bound in span]
-    return values[0].view(np.int64), values[1].view(np.int64)
-
-
-def _stored_bounds(rows: pa.Table) -> tuple[Ints, Ints]:
-    asked = rows.column("asked")
-    found = []
-    for which in (0, 1):
+def _stored_bounds(rows: Batches) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the start and stop that each row was asked for, ``[K]``; -inf where there is none."""
+    found: tuple[list[NDArray[np.float64]], ...] = ([], [])
+    for part in rows.columns(["asked"]):
+        asked = part.column(0)
         safe = pc.if_else(asked.is_valid(), asked, pa.scalar([None, None], asked.type))
-        values = pc.fill_null(pc.list_element(safe, which), -np.inf).to_numpy().astype(np.float64)
-        found.append(values.view(np.int64))
-    return found[0], found[1]
+        for which, each in enumerate(found):
+            each.append(pc.fill_null(pc.list_element(safe, which), -np.inf).to_numpy())
+    start, stop = (np.concatenate([*each, np.zeros(0)]) for each in found)
+    return start, stop
 
 
-def _last_places(known: Ints, wanted: Ints) -> Ints:
-    """Return the place among ``[K, 3]`` known rows of the last one equal to each of ``[R, 3]``, or -1."""
-    both = (
-        np.ascontiguousarray(np.concatenate([known, wanted])).view("V24")[:, 0] if len(wanted) else np.empty(0, "V24")
-    )
-    _, numbers = np.unique(both, return_inverse=True)
-    last = np.full(len(both), -1)
-    last[numbers[: len(known)]] = np.arange(len(known))
-    return last[numbers[len(known) :]]
+Columns = tuple[Ints, NDArray[np.float64], NDArray[np.float64]]
+
+
+def _last_places(known: Columns, wanted: Columns) -> Ints:
+    """Return the place among ``[K]`` known rows of the last one equal to each of ``[R]``, or -1."""
+    each = [np.concatenate(pair) for pair in zip(known, wanted, strict=True)]
+    order = np.lexsort(each[::-1])
+    fresh = np.ones(len(order), np.bool_)
+    fresh[1:] = False
+    for column in each:
+        fresh[1:] |= column[order[1:]] != column[order[:-1]]
+    number = np.cumsum(fresh) - 1
+    count = len(known[0])
+    last = np.full(number[-1] + 1 if len(number) else 0, -1)
+    last[number[order < count]] = order[order < count]  # ascending within a number
+    places = np.empty(len(wanted[0]), np.int64)
+    places[order[order >= count] - count] = last[number[order >= count]]
+    return places

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from avssl.catalog.asked import AskedRows
 from avssl.catalog.columns import detect, entries, settings_from
+from avssl.catalog.compact import Texts
 from avssl.catalog.formats import FORMATS
+from avssl.catalog.joining import Conflict, Gathering
 from avssl.catalog.matching import Places
-from avssl.catalog.rows import Asked, Entry, Format, Settings, distinct
+from avssl.catalog.rows import Asked, Entry, Format, Settings
 
 SHOWN = 3  # examples in a message
 TABLE = Format(entries, mapped=True)
@@ -22,7 +28,7 @@ class Matched:
     """What the lists ask of a collection's files.
 
     Attributes:
-        asked: rows by position of the file; files that no list names are absent.
+        found: rows of each file, sorted by their seconds; none for files that no list names.
         missing: names in the lists without a file, once each, in order.
         rejected: rows that ask for nothing: where they are and why.
         num_rows: rows read.
@@ -31,13 +37,18 @@ class Matched:
         notes: lines to tell the user.
     """
 
-    asked: dict[int, list[Asked]]
-    missing: list[str]
+    found: AskedRows
+    missing: Texts
     rejected: list[str]
     num_rows: int
     num_repeated: int
     segments: bool
     notes: list[str]
+
+    @cached_property
+    def asked(self) -> dict[int, list[Asked]]:
+        """Rows by position of the file; files that no list names are absent."""
+        return {place: rows for place, rows in enumerate(self.found) if rows}
 
 
 @dataclass(frozen=True)
@@ -77,115 +88,69 @@ class Listed:
             ValueError: if a list is malformed, a name fits several files, or a file is given two classes by rows of one
                 class each.
         """
-        places, joined = Places(paths, root), _Joined(self)
+        places, rows = Places(paths, root), Gathering()
         self.settings.told.clear()
-        besides = {file: places.beside(file) for file in self.files}
-        for file, entry in self:
-            joined.num_rows += 1
-            try:
-                found = places.find(entry, besides[file])
+        for number, file in enumerate(self.files):
+            beside = places.beside(file)
+            for entry in self.spec.read(file, self.settings):
+                rows.num_rows += 1
+                try:
+                    found = places.find(entry, beside)
+                except ValueError as error:
+                    raise ValueError(f"{file}, line {entry.line}: {error}") from error
                 if found is None:
-                    joined.missing[entry.places[0].name] = None
-                else:
-                    start, stop = found[0].start, found[0].stop
-                    for position in found[1]:
-                        group = entry.group
-                        if self.spec.group_of is not None:
-                            group = self.spec.group_of(root, paths[position]) or group
-                        joined.add(file, entry, position, start, stop, group)
-            except ValueError as error:
-                raise ValueError(f"{file}, line {entry.line}: {error}") from error
-        return joined.result(len(paths))
+                    rows.lacks(entry.places[0].name)
+                    continue
+                place, positions = found
+                for position in positions:
+                    group = entry.group
+                    if self.spec.group_of is not None:
+                        group = self.spec.group_of(root, paths[position]) or group
+                    rows.add(number, file, entry, position, (place.start, place.stop), group)
+        del places
+        groups: list[pa.ChunkedArray] = []
+        try:
+            asked = rows.finish(len(paths), groups.append if self.spec.once else None)
+        except Conflict as error:
+            raise self._conflict(error) from None
+        missing = rows.missing()
+        notes = [*self.settings.told, *self._told(rows, asked, missing, groups)]
+        return Matched(asked, missing, rows.rejected, rows.num_rows, rows.repeated, rows.segments, notes)
 
-
-class _Joined:
-    """Rows gathered by file."""
-
-    def __init__(self, listed: Listed) -> None:
-        self._listed = listed
-        self._rows: dict[tuple[int, float | None, float | None], list[tuple[Asked, Path, int]]] = {}
-        self._names: set[str] = set()
-        self._twice: Counter[str] = Counter()
-        self._sources: Counter[str] = Counter()
-        self.missing: dict[str, None] = {}
-        self._rejected: list[str] = []
-        self._segments = False
-        self.num_rows = self._repeated = 0
-
-    def add(
-        self, file: Path, entry: Entry, position: int, start: float | None, stop: float | None, group: str | None
-    ) -> None:
-        self._segments |= start is not None
-        if start is not None and stop is not None and (start < 0 or start >= stop):
-            why = "before the file begins" if start < 0 else "it ends before it begins" if start > stop else "empty"
-            self._rejected.append(
-                f"{file}, line {entry.line}: {start:g} to {stop:g} s of {entry.places[0].name}: {why}"
-            )
-            return
-        labels = None if entry.labels is None else distinct(entry.labels)
-        name = entry.name
-        asked = Asked(name, start, stop, labels, group, entry.view)
-        rows = self._rows.setdefault((position, start, stop), [])
-        if any(row[3:] == asked[3:] and (start is None or row.name == name) for row, _, _ in rows):
-            self._repeated += 1
-            return
-        if rows and entry.joined:
-            kept = rows[0][0]
-            both = None if kept.labels is None and labels is None else distinct((kept.labels or ()) + (labels or ()))
-            rows[0] = (kept._replace(labels=both), *rows[0][1:])
-            return
-        if rows and start is None:
-            earlier, other, line = rows[0]
-            where = f"line {line}" if other == file else f"{other}, line {line}"
-            raise ValueError(
-                f"{entry.places[0].name!r} was already given in {where} as {_shown(earlier)}; now it is {_shown(asked)}"
-                ". For files of several classes, declare the column as `labels`"
-            )
-        if name is not None and name in self._names:
-            self._twice[name] += 1
-            asked = asked._replace(name=None)
-        elif name is not None:
-            self._names.add(name)
-        if self._listed.spec.once and group is not None:
-            self._sources[group] += 1
-        rows.append((asked, file, entry.line))
-
-    def result(self, num_paths: int) -> Matched:
-        asked: dict[int, list[Asked]] = {}
-        for (position, _, _), rows in self._rows.items():
-            asked.setdefault(position, []).extend(row for row, _, _ in rows)
-        for rows_of in asked.values():
-            rows_of.sort(key=lambda row: (row.start or 0.0, row.stop or 0.0))
-        missing = list(self.missing)
-        return Matched(
-            asked,
-            missing,
-            self._rejected,
-            self.num_rows,
-            self._repeated,
-            self._segments,
-            [*self._listed.settings.told, *self._told(asked, missing, num_paths)],
+    def _conflict(self, error: Conflict) -> ValueError:
+        """Return the error that names both rows; the name is read again."""
+        (earlier, one, first), (later, two, second) = error.earlier, error.later
+        entries = self.spec.read(self.files[two], self.settings)
+        name = next(entry.places[0].name for entry in entries if entry.line == second)
+        where = f"line {first}" if one == two else f"{self.files[one]}, line {first}"
+        return ValueError(
+            f"{self.files[two]}, line {second}: {name!r} was already given in {where} as {_shown(earlier)}; now it is "
+            f"{_shown(later)}. For files of several classes, declare the column as `labels`"
         )
 
-    def _told(self, asked: Mapping[int, list[Asked]], missing: Sequence[str], num_paths: int) -> Iterator[str]:
-        title = ", ".join(os.fspath(file) for file in self._listed.files[:SHOWN])
-        title += f" and {len(self._listed.files) - SHOWN} more" if len(self._listed.files) > SHOWN else ""
-        how = self._listed.format
-        how += f", in {self._listed.settings.encoding}" if self._listed.settings.encoding else ""
-        yield f"{title} (read as {how}): {self.num_rows} rows, {len(asked)} of {num_paths} files named"
+    def _told(
+        self, rows: Gathering, asked: AskedRows, missing: Sequence[str], groups: Sequence[pa.ChunkedArray]
+    ) -> Iterator[str]:
+        title = ", ".join(os.fspath(file) for file in self.files[:SHOWN])
+        title += f" and {len(self.files) - SHOWN} more" if len(self.files) > SHOWN else ""
+        how = self.format + (f", in {self.settings.encoding}" if self.settings.encoding else "")
+        named = int((asked.counts > 0).sum())
+        yield f"{title} (read as {how}): {rows.num_rows} rows, {named} of {len(asked)} files named"
         if missing:
             yield f"{len(missing)} listed files are not in the collection, such as {', '.join(missing[:SHOWN])}"
-        if self._rejected:
-            yield f"{len(self._rejected)} rows ask for nothing and are left out, such as {self._rejected[0]}"
-        if self._repeated:
-            yield f"{self._repeated} rows repeat an earlier one and are left out"
-        if self._twice:
-            shown = ", ".join(list(self._twice)[:SHOWN])
-            yield f"{self._twice.total()} rows have the id of an earlier one, such as {shown}: they go without"
-        several = [name for name, count in self._sources.items() if count > 1]
-        if several:
-            shown = ", ".join(several[:SHOWN])
-            yield f"{len(several)} recordings have several rows, such as {shown}: the rows of one are a group"
+        if rows.rejected:
+            yield f"{len(rows.rejected)} rows ask for nothing and are left out, such as {rows.rejected[0]}"
+        if rows.repeated:
+            yield f"{rows.repeated} rows repeat an earlier one and are left out"
+        if rows.twice:
+            shown = ", ".join(list(rows.twice)[:SHOWN])
+            yield f"{sum(rows.twice.values())} rows have the id of an earlier one, such as {shown}: they go without"
+        for group in groups:
+            counted = group.drop_null().value_counts()
+            several = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
+            if len(several):
+                shown = ", ".join(several[:SHOWN].to_pylist())
+                yield f"{len(several)} recordings have several rows, such as {shown}: the rows of one are a group"
 
 
 def _shown(asked: Asked) -> str:

@@ -20,7 +20,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from avssl.catalog.streams import convert
+from avssl.catalog.streams import convert, release
 from avssl.catalog.table import (
     FURTHER,
     IDENTITY,
@@ -156,14 +156,18 @@ class Manifest:
         index %= len(self)
         self._reads += 1
         if self._reads % READS_KEPT == 0:
-            for mapped in self._maps:
-                mapped.madvise(mmap.MADV_DONTNEED)
+            self.release()
         position = index if self._rows is None else int(self._rows[index])
         starts, batches = self._batches
         number = int(np.searchsorted(starts, position, "right")) - 1
         place = position - int(starts[number])
         row = {name: column[place].as_py() for name, column in zip(READ, batches[number], strict=True)}
         return info_from_row(row, self._base / row["root"], self._numbers)
+
+    def release(self) -> None:
+        """Keep no pages of large mapped files in this process; they are read again when they are looked at."""
+        for mapped in self._maps:
+            release(mapped)
 
     def __iter__(self) -> Iterator[VideoInfo]:
         return (self[index] for index in range(len(self)))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from avssl.catalog.compact import Names
 from avssl.catalog.rows import Entry, Place, clean
 
 CLIP = re.compile(r"_[0-9]{5}$")  # number of a clip that video2dataset cuts
@@ -23,70 +23,57 @@ class Places:
     """
 
     def __init__(self, paths: Sequence[str], root: Path | None = None) -> None:
-        self._paths, self._root = [clean(path) for path in paths], root
-        self._parts = [tuple(path.split("/")) for path in self._paths]
+        self._paths, self._root = paths, root
+
+    def _parts(self, index: int) -> list[str]:
+        return clean(self._paths[index]).split("/")
+
+    def _named(self, names_of: Callable[[list[str]], Iterable[Hashable]]) -> Names:
+        return Names(self._paths, lambda path: names_of(clean(path).split("/")))
 
     @cached_property
-    def _by_path(self) -> dict[str, int]:
-        return {path: index for index, path in enumerate(self._paths)}
+    def _by_path(self) -> Names:
+        return Names(self._paths, lambda path: (clean(path),))
 
     @cached_property
-    def _by_name(self) -> dict[str, list[int]]:
-        return self._grouped(lambda name: name)
+    def _by_name(self) -> Names:
+        return self._named(lambda parts: (parts[-1],))
 
     @cached_property
-    def _by_stem(self) -> dict[str, list[int]]:
-        return self._grouped(stem)
+    def _by_stem(self) -> Names:
+        return self._named(lambda parts: (stem(parts[-1]),))
 
     @cached_property
-    def _by_key(self) -> dict[str, list[int]]:
-        return self._grouped(lambda name: key_of(name)[0])
+    def _by_key(self) -> Names:
+        return self._named(lambda parts: (key_of(parts[-1])[0],))
 
     @cached_property
-    def _by_recording(self) -> dict[str, list[int]]:
-        return self._grouped(lambda name: CLIP.sub("", stem(name)))
+    def _by_recording(self) -> Names:
+        return self._named(lambda parts: (CLIP.sub("", stem(parts[-1])),))
 
     @cached_property
-    def _by_folder(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = defaultdict(list)
-        for index, parts in enumerate(self._parts):
-            for part in set(parts[:-1]):
-                found[part].append(index)
-        return found
+    def _by_folder(self) -> Names:
+        return self._named(lambda parts: set(parts[:-1]))
 
     @cached_property
-    def _by_two(self) -> dict[tuple[str, str], list[int]]:
-        """Positions by the last folder and the file name, and by the last folder and the stem."""
-        found: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for index, parts in enumerate(self._parts):
-            for name in {parts[-1], stem(parts[-1])} if len(parts) > 1 else ():
-                found[parts[-2], name].append(index)
-        return found
+    def _by_two(self) -> Names:
+        """By the last folder and the file name, and by the last folder and the stem."""
+        return self._named(lambda parts: {(parts[-2], name) for name in _called(parts)} if len(parts) > 1 else ())
 
     @cached_property
-    def _loose(self) -> dict[str, list[int]]:
-        """Positions of files that are in no folder, by name and by stem."""
-        found: dict[str, list[int]] = defaultdict(list)
-        for index, parts in enumerate(self._parts):
-            for name in {parts[-1], stem(parts[-1])} if len(parts) == 1 else ():
-                found[name].append(index)
-        return found
+    def _loose(self) -> Names:
+        """Files that are in no folder, by name and by stem."""
+        return self._named(lambda parts: _called(parts) if len(parts) == 1 else ())
 
     def _candidates(self, parents: Sequence[str], last: str) -> list[int]:
         """Return the files whose folders don't contradict a name; a file in no folder contradicts none."""
         if parents:
-            found = [*self._by_two.get((parents[-1], last), ()), *self._loose.get(last, ())]
-            found = [index for index in found if _agree(parents, self._parts[index][:-1])]
+            found = [*self._by_two.get((parents[-1], last)), *self._loose.get(last)]
+            found = [index for index in found if _agree(parents, self._parts(index)[:-1])]
         else:
-            found = [*self._by_stem.get(last, ()), *self._by_name.get(last, ())]
-        named = [index for index in found if self._parts[index][-1] == last]
+            found = [*self._by_stem.get(last), *self._by_name.get(last)]
+        named = [index for index in found if self._parts(index)[-1] == last]
         return named or list(dict.fromkeys(found))
-
-    def _grouped(self, key: Callable[[str], str]) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = defaultdict(list)
-        for index, parts in enumerate(self._parts):
-            found[key(parts[-1])].append(index)
-        return found
 
     def beside(self, file: Path) -> str:
         """Return what a list's own folder is called within the collection, with a slash; empty if it is outside."""
@@ -113,13 +100,13 @@ class Places:
         for place in entry.places:
             *parents, last = clean(place.name).split("/")
             if entry.kind == "folder":
-                found = self._by_folder.get(last, [])
+                found = self._by_folder.get(last)
             elif entry.kind == "clips":
-                found = self._by_stem.get(last) or self._by_recording.get(last, [])
+                found = self._by_stem.get(last) or self._by_recording.get(last)
             else:
-                found = self._by_key.get(key_of(last)[0], [])
+                found = self._by_key.get(key_of(last)[0])
             if entry.kind != "folder":
-                found = [index for index in found if _agree(parents, self._parts[index][:-1])]
+                found = [index for index in found if _agree(parents, self._parts(index)[:-1])]
             if found:
                 return place, found
         return None
@@ -132,9 +119,8 @@ class Places:
             name = _relative(name, self._root)
             if name.startswith("../"):
                 return None
-        position = self._by_path.get(name)
-        if position is None and beside:
-            position = self._by_path.get(beside + name)
+        exact = self._by_path.get(name) or (self._by_path.get(beside + name) if beside else [])
+        position = exact[-1] if exact else None
         if position is None:
             position = self._by_parts(name.split("/"), hints)
         if position is None and "\\" in name:
@@ -148,14 +134,18 @@ class Places:
             found = self._candidates(parents, key)
             if len(found) > 1 and hints:
                 folders = {_folded(hint) for hint in hints}
-                matching = [sum(_folded(part) in folders for part in self._parts[index][:-1]) for index in found]
+                matching = [sum(_folded(part) in folders for part in self._parts(index)[:-1]) for index in found]
                 found = [index for index, count in zip(found, matching, strict=True) if count == max(matching)]
             if len(found) > 1:
-                first, second = (self._paths[index] for index in found[:2])
+                first, second = (clean(self._paths[index]) for index in found[:2])
                 raise ValueError(f"{'/'.join(parts)!r} fits both {first} and {second}. Give paths, or remove one")
             if found:
                 return found[0]
         return None
+
+
+def _called(parts: Sequence[str]) -> set[str]:
+    return {parts[-1], stem(parts[-1])}
 
 
 def stem(name: str) -> str:

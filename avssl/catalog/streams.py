@@ -6,6 +6,7 @@ import json
 import mmap
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from avssl.catalog.compact import Batches
 from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, Facts
 from avssl.runtime.files import growing
 
@@ -63,19 +65,25 @@ def coded(part: pa.Table) -> pa.Table:
 def write_parts(path: Path, parts: Iterable[pa.Table], **stored: Any) -> None:
     """Write a manifest atomically from tables with the columns of ``SCHEMA``, usable rows first, and further facts."""
     facts = Facts(stored)
-    with growing(path) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+    with growing(path) as unfinished, pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
         for part in parts:
             facts.add(part)
             writer.write_table(part.unify_dictionaries())
         writer.add_key_value_metadata({"avssl": facts.to_json().decode()})
 
 
-def spill(parts: Iterable[pa.Table], folder: Path) -> pa.Table:
-    """Return tables as one of plain texts that lies in a nameless file in a folder, mapped into memory."""
+def spill(parts: Iterable[pa.Table], folder: Path) -> Batches:
+    """Return tables as rows of plain texts that lie in a nameless file in a folder, mapped into memory."""
     with tempfile.TemporaryFile(dir=folder) as file:
         with pa.ipc.new_file(pa.PythonFile(file, "w"), PLAIN) as writer:
             for part in parts:
                 writer.write_table(part.cast(PLAIN), max_chunksize=ROWS_TOGETHER)
         file.flush()
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+    return Batches(pa.ipc.open_file(pa.py_buffer(mapped)).read_all().to_batches(), PLAIN, partial(release, mapped))
+
+
+def release(mapped: mmap.mmap) -> None:
+    """Keep no page of a mapped file in this process; they are read again when they are looked at."""
+    if hasattr(mapped, "madvise"):  # not on Windows
+        mapped.madvise(mmap.MADV_DONTNEED)

@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
@@ -96,15 +95,16 @@ def run_parallel(
     count = min(usable_cores() if workers is None else workers, len(items))
     if count < 1 and items:
         raise ValueError(f"workers={workers}: expected at least 1, or None for one per core")
-    queue = deque(enumerate(items))
+    given = 0  # items are taken one by one: there may be very many
     pool = [_Worker(function) for _ in range(count)]
     try:
-        while queue or any(worker.position is not None for worker in pool):
+        while given < len(items) or any(worker.position is not None for worker in pool):
             for worker in pool:
-                if queue and worker.process is None:
+                if given < len(items) and worker.process is None:
                     worker.start()
-                if queue and worker.ready and worker.position is None:
-                    worker.assign(*queue.popleft(), timeout)
+                if given < len(items) and worker.ready and worker.position is None:
+                    worker.assign(given, items[given], timeout)
+                    given += 1
             running = {worker.connection: worker for worker in pool if worker.process is not None}
             deadline = min(worker.deadline for worker in pool)
             heard = wait_for_messages(running, None if deadline == NEVER else max(0.0, deadline - time.monotonic()))
@@ -209,11 +209,11 @@ def _run_in_executor(
     executor: Executor, function: Callable[[Item], Result], items: Sequence[Item]
 ) -> Iterator[tuple[int, Result | Failure]]:
     running: dict[Future[Result], int] = {}
-    queue = deque(enumerate(items))
-    while queue or running:
-        while queue and len(running) < EXECUTOR_WINDOW:
-            position, item = queue.popleft()
-            running[executor.submit(function, item)] = position
+    given = 0
+    while given < len(items) or running:
+        while given < len(items) and len(running) < EXECUTOR_WINDOW:
+            running[executor.submit(function, items[given])] = given
+            given += 1
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             error = future.exception()
             if error is not None and not isinstance(error, Exception):

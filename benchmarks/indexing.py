@@ -1,0 +1,140 @@
+"""Time and memory of indexing a large collection: ``python benchmarks/indexing.py [ROWS] [--per-file 10] [--list csv]``.
+
+The files are empty and what is measured of them is made up, so that everything but decoding is timed: finding files,
+joining them with a list, keeping what was measured, writing and opening the manifest. Memory is the most that the
+indexing process ever held beyond its imports, mapped pages included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import os
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avssl.catalog.index import build_index
+from avssl.catalog.manifest import Manifest
+from avssl.catalog.measuring import Hashing, Row, Span
+from avssl.catalog.table import row_from_info
+from avssl.media.info import AudioInfo, VideoInfo
+from avssl.media.source import Source
+
+CLASSES = 400
+SECONDS = 10.0
+FILES_TOGETHER = 10_000  # in a folder
+
+
+def made_up(place: Path | Source, motion: bool, spans: Sequence[Span], hashing: Hashing) -> list[Row]:
+    """Return what a measurement could have found, without opening the file."""
+    sound = AudioInfo(rate=16000, channels=1, start=0.0, duration=SECONDS, codec="flac")
+    content = hashlib.sha256(os.fsencode(str(place))).digest()
+    noise = np.frombuffer(content * 5, np.uint8).astype(np.float16)[:80]
+    rows = []
+    for span in spans:
+        start = 0.0 if span is None or span[0] is None else span[0]
+        info = VideoInfo(Path(), SECONDS, 30.0, (128, 176), audio=sound, num_frames=300, codec="h264", start=start)
+        row = row_from_info(info)
+        rows.append({**row, "motion": noise.tobytes(), "content": content.hex()})
+    return rows
+
+
+def make(folder: Path, rows: int, per_file: int) -> None:
+    """Make empty files and a list of their segments, ``list.csv``; with one per file, of the files."""
+    files = -(-rows // per_file)
+    with open(folder / "list.csv", "w") as table:
+        table.write("path,label,name" + (",start,stop\n" if per_file > 1 else "\n"))
+        for number in range(files):
+            name = f"part_{number // FILES_TOGETHER:04d}/recording_{number:08d}.mp4"
+            if number % FILES_TOGETHER == 0:
+                (folder / "videos" / name).parent.mkdir(parents=True)
+            os.close(os.open(folder / "videos" / name, os.O_CREAT | os.O_WRONLY))
+            for segment in range(min(per_file, rows - number * per_file)):
+                row = number * per_file + segment
+                span = f",{segment * SECONDS},{(segment + 1) * SECONDS}" if per_file > 1 else ""
+                table.write(f"{name},class_{row % CLASSES:03d},clip_{row:09d}{span}\n")
+
+
+class Watch:
+    """Peak memory of this process in MB, all and without mapped files, sampled while a block runs."""
+
+    def __enter__(self) -> Watch:
+        self.before, self.most, self.anonymous = self._now(), 0.0, 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):
+            now = self._now()
+            self.most = max(self.most, now[0] - self.before[0])
+            self.anonymous = max(self.anonymous, now[1] - self.before[1])
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        size = {line.split(":")[0]: float(line.split()[1]) / 1e3 for line in lines if line.startswith("Rss")}
+        return sum(size.values()), size["RssAnon"]
+
+
+def index(folder: Path, listed: bool, results: multiprocessing.Queue) -> None:
+    """Index the collection twice, the second time with nothing left to measure, and open its manifest."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    labels: Any = folder / "list.csv" if listed else "auto"
+    figures = []
+    for again in (False, True):
+        cpu, started = time.process_time(), time.perf_counter()
+        with Watch() as watch:
+            manifest = build_index(folder / "videos", folder / "out.parquet", labels, workers=1, measure=made_up)
+        figures.append((len(manifest), time.perf_counter() - started, time.process_time() - cpu, watch.most))
+        if not again:
+            results.put(("fingerprint", manifest.fingerprint))
+            facts = manifest.facts["inputs"]
+            results.put(("inputs", facts))
+            results.put(("sha256", hashlib.sha256((folder / "out.parquet").read_bytes()).hexdigest()))
+        results.put((f"anonymous {watch.anonymous:.0f} MB",))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - before
+    results.put((figures, peak))
+
+
+def main() -> None:
+    """Make the collection, and index it in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", nargs="?", type=int, default=1_000_000)
+    parser.add_argument("--per-file", type=int, default=10, help="segments of each file; 1 for whole files")
+    parser.add_argument("--folder", type=Path, help="where to put the files (default: a temporary folder)")
+    parser.add_argument("--no-list", action="store_true", help="classes by folder instead of a list")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        os.environ["XDG_CACHE_HOME"] = name
+        make(folder, options.rows, options.per_file)
+        context = multiprocessing.get_context("spawn")
+        results = context.Queue()
+        process = context.Process(target=index, args=(folder, not options.no_list, results))
+        process.start()
+        while True:
+            got = results.get()
+            print(got, flush=True)
+            if isinstance(got[0], list):
+                break
+        process.join()
+
+
+if __name__ == "__main__":
+    main()
