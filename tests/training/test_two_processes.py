@@ -42,6 +42,7 @@ from avssl.methods.temporal.pace import PacedClips
 from avssl.methods.temporal.rspnet import RelativePaces
 from avssl.methods.temporal.tcn import Moments
 from avssl.training.checkpoints import latest
+from avssl.training.sharding import check_optimizers
 from avssl.training.syncnorm import SyncNorms
 
 BATCH = 6
@@ -136,6 +137,13 @@ def test_the_layer_that_synchronises_is_torchs_on_a_gpu():
         found = torch.nn.SyncBatchNorm.forward(layer, batch)
         assert torch.equal(found, plain(batch))
     assert torch.equal(layer.running_var, plain.running_var)
+
+
+def test_an_optimiser_that_needs_whole_weights_is_not_sharded():
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    check_optimizers([torch.optim.AdamW([weight])])
+    with pytest.raises(ValueError, match="fsdp2: Adafactor averages over whole rows"):
+        check_optimizers([torch.optim.Adafactor([weight])])
 
 
 def weights(folder):
