@@ -53,8 +53,20 @@ def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_config(config: Mapping[str, Any]) -> Any:
-    """Return transformers' configuration object of a dictionary with a ``model_type``."""
-    return transformers().AutoConfig.for_model(**config)
+    """Return transformers' configuration object of a dictionary; what it doesn't say is that library's default.
+
+    Raises:
+        ValueError: if it has no ``model_type``, or one that the library doesn't know, or a value of the wrong kind.
+    """
+    if "model_type" not in config:
+        got = ", ".join(config) or "nothing"
+        raise ValueError(f"config: no model_type (videomae, vjepa2, wav2vec2, ...), only {got}: add it")
+    from huggingface_hub.errors import StrictDataclassError
+
+    try:
+        return transformers().AutoConfig.for_model(**config)
+    except StrictDataclassError as error:
+        raise ValueError(f"config of {config['model_type']}: {error}") from error
 
 
 def load_pretrained(model: str, path: str, online: bool, dropped: Sequence[str], **options: Any) -> nn.Module:

@@ -69,7 +69,8 @@ class Checkpointing(Callback):
     """Callback that saves every few minutes, at the end, and when the run is asked to stop.
 
     On SIGTERM and SIGUSR1 (a pre-empted job) the run finishes its step, saves and exits with status 75, on Ctrl-C with
-    130; a second signal stops it at once. ``keep`` checkpoints are kept; ``after`` is called on the first rank with
+    130; a second signal stops it at once. Several processes agree on that, for which the host waits for the device, on
+    logged steps only, and go on until then. ``keep`` checkpoints are kept; ``after`` is called on the first rank with
     the step of each.
     """
 
@@ -82,7 +83,9 @@ class Checkpointing(Callback):
         self.before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Install the signal handlers, after Lightning has installed its own."""
+        """Install the signal handlers in place of Lightning's, whose processes need no longer agree in every step."""
+        loop: Any = trainer.fit_loop.epoch_loop
+        loop._broadcast_sigterm_tensor = lambda: None  # it waits for the device, to learn of a signal that we take
         self.saved = time.monotonic()
         for number in STOPPING:
             self.before[number] = signal.signal(number, self._stop)
@@ -92,6 +95,8 @@ class Checkpointing(Callback):
     ) -> None:
         """Save if it is time; stop if a signal asked for it. Within a step do nothing: its gradients aren't saved."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        if trainer.world_size > 1 and trainer.global_step % trainer.log_every_n_steps:
             return
         due = time.monotonic() - self.saved > 60 * self.minutes
         agree: Callable[..., bool] = trainer.strategy.reduce_boolean_decision

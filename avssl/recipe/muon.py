@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 MOMENTUM = 0.95  # Nesterov's, for matrices
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's, for vectors
@@ -59,8 +60,17 @@ def _matrix(grad: Tensor, state: dict[str, Any]) -> Tensor:
     if not state:
         state["momentum"] = torch.zeros_like(grad)
     momentum = state["momentum"].lerp_(grad, 1 - MOMENTUM)
-    flat = grad.lerp(momentum, MOMENTUM).flatten(1)
-    return (SIZE * max(flat.shape) ** 0.5 * orthogonal(flat)).view_as(grad)
+    wanted = grad.lerp(momentum, MOMENTUM)
+    if isinstance(wanted, DTensor):  # sharded: every process gathers and turns the whole, and keeps its part
+        whole = _turned(wanted.full_tensor())
+        return distribute_tensor(whole, wanted.device_mesh, wanted.placements, src_data_rank=None)
+    return _turned(wanted)
+
+
+def _turned(momentum: Tensor) -> Tensor:
+    """Return the orthogonal matrix nearest to a matrix or kernel, at the size of an update."""
+    flat = momentum.flatten(1)
+    return (SIZE * max(flat.shape) ** 0.5 * orthogonal(flat)).view_as(momentum)
 
 
 def _vector(grad: Tensor, state: dict[str, Any]) -> Tensor:

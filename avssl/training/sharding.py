@@ -6,7 +6,7 @@ https://arxiv.org/abs/2304.11277 (here its second version, ``torch.distributed.f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim import Optimizer
+from torch.optim import Adafactor, Optimizer
 
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
@@ -50,7 +50,8 @@ class FullySharded(ModelParallelStrategy):
         """Give every process the first one's weights, shard them, then build the optimiser.
 
         Raises:
-            ValueError: if the precision is float16, whose scaling of the loss would differ between processes.
+            ValueError: if the precision is float16, whose scaling of the loss would differ between processes, or the
+                optimiser is Adafactor.
         """
         if self.precision_plugin.precision == "16-mixed":
             raise ValueError(f"trainer.strategy={NAME}: trainer.precision is 16-mixed: use bf16-mixed or 32-true")
@@ -71,6 +72,7 @@ class FullySharded(ModelParallelStrategy):
                 fully_shard(part, mesh=mesh)
         if trainer.state.fn == TrainerFn.FITTING:
             self.setup_optimizers(trainer)
+            check_optimizers(self.optimizers)
         self.setup_precision_plugin()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -115,6 +117,15 @@ class FullySharded(ModelParallelStrategy):
             for number, values in state["state"].items():
                 kept[number] = {name: part_of(value, parameters[number]) for name, value in values.items()}
             optimizer.load_state_dict({**state, "state": kept})
+
+
+def check_optimizers(optimizers: Iterable[Optimizer]) -> None:
+    """Raise `ValueError` for an optimiser that needs whole rows and columns of a weight."""
+    if any(isinstance(optimizer, Adafactor) for optimizer in optimizers):
+        raise ValueError(
+            f"trainer.strategy={NAME}: Adafactor averages over whole rows and columns, of which a process has a part: "
+            "use AdamW, SGD, LARS or Muon, or trainer.strategy=ddp"
+        )
 
 
 def sharded_blocks(network: nn.Module) -> Iterator[nn.Module]:

@@ -152,6 +152,10 @@ def test_hub_names_need_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str
         HuggingFace("MCG-NJU/videomae-base")
     with pytest.raises(ValueError, match="give path"):
         HuggingFace()
+    with pytest.raises(ValueError, match=r"no model_type .* only hidden_size, num_hidden_layers"):
+        HuggingFace(config={"hidden_size": 24, "num_hidden_layers": 1})
+    with pytest.raises(ValueError, match=r"config of videomae: .*image_size"):
+        HuggingFace(config={"model_type": "videomae", "image_size": "small"})
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="'bert' is not among the video networks videomae"):
         HuggingFace(str(tmp_path))

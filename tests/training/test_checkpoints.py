@@ -4,12 +4,14 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import forked
 import pytest
 import torch
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
-from avssl.recipe.checkpoints import VerifiedCheckpoints, latest, steps_saved
+from avssl.recipe.checkpoints import Checkpointing, VerifiedCheckpoints, latest, steps_saved
 
 IO = VerifiedCheckpoints()
 
@@ -97,3 +99,31 @@ def test_killed_while_saving_there_is_always_a_whole_checkpoint(tmp_path):
     found = latest(tmp_path)
     assert found is not None
     assert int(found.stem[5:]) >= int(steps_saved(Path(tmp_path))[0].stem[5:]) - 1
+
+
+@pytest.mark.parametrize(("world", "asked"), [(1, [1, 2, 3, 4, 5, 6]), (2, [3, 6])])
+def test_several_processes_agree_on_logged_steps_only(tmp_path, world, asked):
+    """An agreement waits for the device. Lightning's own, about a signal that ours has taken, is left out."""
+    assert callable(_TrainingEpochLoop._broadcast_sigterm_tensor)  # which is what is left out
+    seen = []
+
+    def agree(decision, all):
+        seen.append(trainer.global_step)
+        return decision
+
+    loop = SimpleNamespace(_broadcast_sigterm_tensor=lambda: pytest.fail("Lightning's processes agree"))
+    trainer = SimpleNamespace(
+        accumulate_grad_batches=1,
+        log_every_n_steps=3,
+        world_size=world,
+        strategy=SimpleNamespace(reduce_boolean_decision=agree),
+        fit_loop=SimpleNamespace(epoch_loop=loop),
+    )
+    callback = Checkpointing(tmp_path, minutes=60)
+    callback.on_train_start(trainer, None)
+    loop._broadcast_sigterm_tensor()
+    for step in range(1, 7):
+        trainer.global_step = step
+        callback.on_train_batch_end(trainer, None, None, None, step - 1)
+    callback.on_exception(trainer, None, KeyboardInterrupt())
+    assert sorted(set(seen)) == asked

@@ -2,6 +2,7 @@
 
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import lightning.pytorch as L
 import pytest
@@ -56,27 +57,35 @@ def tiny_mae():
     return VideoMAE(ViT(64, 1, patch=8), hidden=64, depth=1)
 
 
-def test_accumulated_batches_train_like_one_large_batch(tmp_path):
-    """RotNet's loss averages over the pictures, and layer normalisation keeps them apart."""
+def test_accumulated_batches_train_like_one_large_batch(tmp_path, monkeypatch):
+    """RotNet's loss averages over the pictures, and layer normalisation keeps them apart; in float64."""
+    forward = RotNet.forward
+
+    def doubled(self, clips):
+        with patch.object(torch.Tensor, "float", torch.Tensor.double), patch.object(torch, "float32", torch.float64):
+            return forward(self, clips)
+
+    monkeypatch.setattr(RotNet, "forward", doubled)
 
     def trained(passes):
         torch.manual_seed(0)
-        method, size = RotNet(ResNet(18, 8, norm="layer")), 8 // passes
-        whole = [clips(8, 4, 1, seed) for seed in range(4)]
+        method, size = RotNet(ResNet(18, 8, norm="layer")), 32 // passes
+        whole = [clips(32, 1, 1, seed) for seed in range(4)]
         parts = [
             Clips(batch.video[start : start + size], batch.times[start : start + size])
             for batch in whole
-            for start in range(0, 8, size)
+            for start in range(0, 32, size)
         ]
-        recipe = Recipe(accumulate=passes, lr_per=16, lr_start=0.05)
+        recipe = Recipe(accumulate=passes, lr_per=64, lr_start=0.05)
         optimizer = partial(torch.optim.SGD, lr=0.2, momentum=0.9)
-        fit(method, parts, tmp_path, optimizer, recipe, warmup="3 steps", batch_size=size)
+        fit(method, parts, tmp_path, optimizer, recipe, {"precision": "64-true"}, warmup="3 steps", batch_size=size)
         return method.state_dict()
 
     torch.manual_seed(0)
     start, once, parts = RotNet(ResNet(18, 8, norm="layer")).state_dict(), trained(1), trained(4)
     for name, value in once.items():
-        torch.testing.assert_close(value, parts[name], rtol=1e-5, atol=1e-6)
+        assert value.dtype == torch.float64
+        torch.testing.assert_close(value, parts[name], rtol=1e-11, atol=1e-12)
         assert (value - start[name]).abs().max() > 1e-3
 
 

@@ -43,6 +43,7 @@ from avssl.methods.temporal.rspnet import RelativePaces
 from avssl.methods.temporal.tcn import Moments
 from avssl.recipe.checkpoints import latest
 from avssl.recipe.syncnorm import SyncNorms
+from avssl.training.sharding import check_optimizers
 
 BATCH = 6
 BLOCKS = Blocks(blocks=5, num_frames=2, step=0.1)
@@ -136,6 +137,13 @@ def test_the_layer_that_synchronises_is_torchs_on_a_gpu():
         found = torch.nn.SyncBatchNorm.forward(layer, batch)
         assert torch.equal(found, plain(batch))
     assert torch.equal(layer.running_var, plain.running_var)
+
+
+def test_an_optimiser_that_needs_whole_weights_is_not_sharded():
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    check_optimizers([torch.optim.AdamW([weight])])
+    with pytest.raises(ValueError, match="fsdp2: Adafactor averages over whole rows"):
+        check_optimizers([torch.optim.Adafactor([weight])])
 
 
 def weights(folder):
