@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import user_cache
+from avssl.runtime.processes import local_rank, world
 from avssl.runtime.workers import start_worker
 
 
@@ -19,7 +20,7 @@ class Machine:
     """Resources to compute with. They change results by rounding at most.
 
     Args:
-        device: ``"auto"`` for the GPU if there is one.
+        device: ``"auto"`` for the GPU if there is one; of several processes, each takes its own.
         workers: number of processes that decode.
         cache: folder of the feature cache; None is ``avssl/`` in the user's cache. It can be deleted at any time.
         memory: bytes of decoded training clips kept in memory while fine-tuning.
@@ -36,9 +37,8 @@ class Machine:
     @property
     def target(self) -> torch.device:
         """The torch device."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        named = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        return torch.device(named, local_rank()) if named == "cuda" and world() > 1 else torch.device(named)
 
     @property
     def half(self) -> bool:
