@@ -19,7 +19,8 @@ from avssl.evaluation.pictures import map_picture, neighbours_picture
 from avssl.evaluation.probes import nearest_videos
 from avssl.evaluation.protocol import DownstreamTask, Protocol
 from avssl.evaluation.readout import Bank
-from avssl.evaluation.run import subject, video_bank
+from avssl.evaluation.run import subject
+from avssl.evaluation.trial import video_bank
 from avssl.media import open_video
 from avssl.runtime.device import Machine
 

@@ -29,12 +29,14 @@ from avssl.evaluation.given import place
 from avssl.evaluation.lists import ManyLabels, csv_labels, voc_labels
 from avssl.evaluation.precision import average_precisions, chance_precision, summarise_several
 from avssl.evaluation.probes import LinearProbe, LinearSVMs
-from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, Protocol, digest, identify, plain
+from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, Protocol, identify
 from avssl.evaluation.readout import Bank, at_rows, predictions
 from avssl.evaluation.record import cached_baselines, random_init, write_results
 from avssl.evaluation.results import Outcome, Outcomes, Results
-from avssl.evaluation.run import frozen, video_bank
+from avssl.evaluation.run import frozen
+from avssl.evaluation.settings import digest, plain
 from avssl.evaluation.splits import TrainTest, check_apart
+from avssl.evaluation.trial import video_bank
 from avssl.runtime.device import Machine
 
 FEATURES = 9000  # approximate number of features per stage

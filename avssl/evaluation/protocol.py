@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,9 +29,12 @@ from avssl.evaluation.readout import (
     cross_validate_several,
 )
 from avssl.evaluation.results import AveragePrecision, Summary
+from avssl.evaluation.settings import LATER, digest, plain
 from avssl.evaluation.splits import Folds, Split, check_folds
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
+
+IDENTITY = ("name", "data", "split", "views")  # keys that every read-out depends on, see `DownstreamTask.facts`
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Protocol:
     low_shot: LowShot | None = None
     fine_tune: Budget | None = None
     attentive: Budget | None = None
-    ordered: bool = True
+    ordered: bool = field(default=True, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_ranges("", self, seeds="[0, inf)", retrieval="[1, inf)")
@@ -173,9 +174,7 @@ class DownstreamTask:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Settings of each read-out; numbers of one read-out are comparable where its settings are equal."""
-        names = ("linear", "neighbours", "retrieval", "low_shot", "fine_tune", "attentive")
-        found = {name: plain(getattr(self.protocol, name)) for name in names} | {"seeds": list(self.protocol.seeds)}
-        return found if self.protocol.ordered else found | {"ordered": False}  # results from before this have none
+        return {key: value for key, value in plain(self.protocol).items() if key not in IDENTITY}
 
     def chance(self) -> dict[str, Any]:
         """Return the chance levels: always the largest classes, or videos in random order."""
@@ -240,19 +239,3 @@ def _names(videos: Manifest) -> list[str]:
         key if asked is None else f"{key}@{start or 0.0}+{duration}"
         for key, asked, start, duration in zip(videos.keys.to_pylist(), *columns, strict=True)
     ]
-
-
-def plain(value: Any) -> Any:
-    """Turn dataclasses, tuples and paths into JSON values. A path keeps its last part only, as machines differ."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value.name if isinstance(value, Path) else value
-
-
-def digest(value: Any) -> str:
-    """Return a hash of JSON values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -14,8 +14,8 @@ import torch
 import avssl
 from avssl.encoders import Encoder, weights_hash
 from avssl.encoders.export import source_commit
-from avssl.evaluation.protocol import digest
 from avssl.evaluation.results import Outcomes, Results, from_json, to_json
+from avssl.evaluation.settings import digest
 from avssl.runtime.device import Machine
 from avssl.runtime.files import write_text
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from avssl.encoders import Encoder, load_encoder
-from avssl.evaluation.features import extract_features
-from avssl.evaluation.finetune import AttentiveClassifier, Start, Supervised
+from avssl.evaluation.features import Views
+from avssl.evaluation.finetune import AttentiveClassifier, Budget, Start, Supervised
 from avssl.evaluation.given import place
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
-from avssl.evaluation.probes import FewLabels, retrieval
-from avssl.evaluation.protocol import DownstreamTask, Protocol
-from avssl.evaluation.readout import Bank, ReadOut, Source, TooFewLabels, at_rows
+from avssl.evaluation.probes import FewLabels, LinearProbe, retrieval
+from avssl.evaluation.protocol import DownstreamTask, LowShot, Protocol
+from avssl.evaluation.readout import Bank
 from avssl.evaluation.record import cached_baselines, random_init, write_results
 from avssl.evaluation.results import Outcome, Outcomes, Results, Skipped, Summary
-from avssl.evaluation.splits import Folds
+from avssl.evaluation.trial import Trial, measure
 from avssl.runtime.device import Machine
 
 NOT_ALIKE = Skipped("videos show several classes or none, so two of them are not simply of the same class or not")
@@ -103,28 +104,11 @@ def run_read_outs(
     task: DownstreamTask, encoders: Sequence[Encoder], machine: Machine, frozen_only: bool = False
 ) -> dict[str, Outcome]:
     """Run every read-out of a protocol on the seeds of an encoder; fine-tuning, unless left out, takes the first."""
-    protocol = task.protocol
-    kinds = {"": [video_bank(task, encoder, machine) for encoder in encoders]}
-    if encoders[0].per_frame:
-        segments = kinds[""]
-        kinds[""] = [bank.over_time(encoders[0].num_features) for bank in segments]
-        kinds |= {"_ordered": segments} if protocol.ordered else {}
+    trial = Trial(task, encoders, machine)
     found: dict[str, Outcome] = {}
-    for kind, banks in kinds.items():
-        found |= {f"{name}{kind}": value for name, value in frozen(task, banks).items()}
-    if protocol.linear is not None and protocol.views.clips > 1 and protocol.ordered:
-        sequences = [bank.in_sequence(protocol.views.crops) for bank in kinds[""]]
-        found["linear_sequence"] = task.measure([protocol.linear], sequences)
-    if (few := protocol.low_shot) is not None:
-        draws = {str(n): [FewLabels(n, draw, few.strength) for draw in range(few.draws)] for n in few.shots}
-        found["low_shot"] = (
-            NOT_DRAWN
-            if task.several
-            else {shots: _if_enough(task, read_outs, kinds[""], task.folds) for shots, read_outs in draws.items()}
-        )
-    if (budget := protocol.attentive) is not None:
-        probe = Supervised(lambda seed: encoders[seed % len(encoders)], budget, classifier=AttentiveClassifier)
-        found["attentive"] = _train(task, probe, machine, "attentive")
+    for key, read in READ_OUTS:
+        if (setting := getattr(task.protocol, key)) not in (None, ()):
+            found |= read(trial, setting)
     if not frozen_only:
         weights = encoders[0].state_dict()
 
@@ -137,10 +121,13 @@ def run_read_outs(
     return found
 
 
-def video_bank(task: DownstreamTask, encoder: Encoder, machine: Machine) -> Bank:
-    """Extract the features of a task's videos; a frame encoder's segments are concatenated, ``[V, M, S * D]``."""
-    values = extract_features(encoder, task.videos, task.rows, task.protocol.views, machine).flatten(2).numpy()
-    return task.bank(at_rows(values, task.rows, len(task.videos)))
+def train_network(task: DownstreamTask, start: Start, machine: Machine, title: str) -> dict[str, Outcome]:
+    """Run the read-outs that train the whole network."""
+    found: dict[str, Outcome] = {}
+    for key, train in TRAINED:
+        if (setting := getattr(task.protocol, key)) is not None:
+            found |= train(task, start, setting, machine, title)
+    return found
 
 
 def frozen(task: DownstreamTask, banks: Sequence[Bank]) -> dict[str, Outcome]:
@@ -156,39 +143,75 @@ def frozen(task: DownstreamTask, banks: Sequence[Bank]) -> dict[str, Outcome]:
     return found
 
 
-def train_network(task: DownstreamTask, start: Start, machine: Machine, title: str) -> dict[str, Outcome]:
-    """Run the read-outs that train the whole network, on all labels and on few."""
-    found: dict[str, Outcome] = {}
-    few = task.protocol.low_shot
-    if (budget := task.protocol.fine_tune) is not None:
-        found["fine_tune"] = _train(task, Supervised(start, budget), machine, title)
-    if few is not None and (budget := few.fine_tune) is not None:
-        read_outs = {n: Supervised(start, budget, shots=n) for n in few.fine_tune_shots}
-        found["low_shot_fine_tune"] = (
-            NOT_DRAWN
-            if task.several
-            else {
-                str(n): _train(task, read_out, machine, f"{title}, {n} label(s) per class")
-                for n, read_out in read_outs.items()
-            }
-        )
+def _each_view(trial: Trial, _: Views) -> dict[str, Outcome]:
+    """Read every view of a video on its own and, if `Protocol.ordered`, also a frame encoder's segments in order."""
+    found = frozen(trial.task, trial.banks)
+    if trial.task.protocol.ordered and trial.encoders[0].per_frame:
+        found |= {f"{name}_ordered": value for name, value in frozen(trial.task, trial.segments).items()}
     return found
+
+
+def _sequence(trial: Trial, probe: LinearProbe) -> dict[str, Outcome]:
+    """Read a video's clips in their order."""
+    task = trial.task
+    if task.protocol.views.clips == 1 or not task.protocol.ordered:
+        return {}
+    sequences = [bank.in_sequence(task.protocol.views.crops) for bank in trial.banks]
+    return {"linear_sequence": task.measure([probe], sequences)}
+
+
+def _few_labels(trial: Trial, few: LowShot) -> dict[str, Outcome]:
+    task = trial.task
+    draws = {str(n): [FewLabels(n, draw, few.strength) for draw in range(few.draws)] for n in few.shots}
+    return {
+        "low_shot": NOT_DRAWN
+        if task.several
+        else {shots: measure(task, read_outs, trial.banks, task.folds) for shots, read_outs in draws.items()}
+    }
+
+
+def _attentive(trial: Trial, budget: Budget) -> dict[str, Outcome]:
+    encoders = trial.encoders
+    probe = Supervised(lambda seed: encoders[seed % len(encoders)], budget, classifier=AttentiveClassifier)
+    return {"attentive": _train(trial.task, probe, trial.machine, "attentive")}
+
+
+def _fine_tune(task: DownstreamTask, start: Start, budget: Budget, machine: Machine, title: str) -> dict[str, Outcome]:
+    return {"fine_tune": _train(task, Supervised(start, budget), machine, title)}
+
+
+def _fine_tune_few(
+    task: DownstreamTask, start: Start, few: LowShot, machine: Machine, title: str
+) -> dict[str, Outcome]:
+    if (budget := few.fine_tune) is None:
+        return {}
+    read_outs = {n: Supervised(start, budget, shots=n) for n in few.fine_tune_shots}
+    return {
+        "low_shot_fine_tune": NOT_DRAWN
+        if task.several
+        else {
+            str(n): _train(task, read_out, machine, f"{title}, {n} label(s) per class")
+            for n, read_out in read_outs.items()
+        }
+    }
 
 
 def _train(task: DownstreamTask, read_out: Supervised, machine: Machine, title: str) -> Outcome:
     """Run a read-out that trains a network with every seed of its budget."""
     read_outs = [replace(read_out, seed=seed) for seed in range(read_out.budget.seeds)]
-    return _if_enough(task, read_outs, [task.pixels(machine)], task.folds.spread(read_out.budget.folds), title)
+    return measure(task, read_outs, [task.pixels(machine)], task.folds.spread(read_out.budget.folds), title)
 
 
-def _if_enough(
-    task: DownstreamTask,
-    read_outs: Sequence[ReadOut[Source]],
-    banks: Sequence[Source],
-    folds: Folds,
-    title: str = "",
-) -> Outcome:
-    try:
-        return task.measure(read_outs, banks, folds, title)
-    except TooFewLabels as error:
-        return Skipped(str(error))
+# Read-outs of frozen encoders in the order of their results: a key of `Protocol`, and the function that is given the
+# trial and the key's value unless that is None or empty, and returns outcomes by name. A new read-out is one row.
+READ_OUTS: tuple[tuple[str, Callable[[Trial, Any], Mapping[str, Outcome]]], ...] = (
+    ("views", _each_view),  # linear, neighbours and retrieval
+    ("linear", _sequence),
+    ("low_shot", _few_labels),
+    ("attentive", _attentive),
+)
+# Read-outs that train the whole network, with the task, where to start from, the key's value, machine and title.
+TRAINED: tuple[tuple[str, Callable[[DownstreamTask, Start, Any, Machine, str], Mapping[str, Outcome]]], ...] = (
+    ("fine_tune", _fine_tune),
+    ("low_shot", _fine_tune_few),
+)

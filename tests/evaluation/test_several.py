@@ -28,8 +28,8 @@ from avssl.evaluation.protocol import DownstreamTask
 from avssl.evaluation.readout import Bank, cross_validate_several, predictions
 from avssl.evaluation.report import advantage, collect, comparison, print_results
 from avssl.evaluation.results import Results, Skipped
-from avssl.evaluation.run import video_bank
 from avssl.evaluation.splits import Fold, Folds, GroupFolds, check_folds
+from avssl.evaluation.trial import video_bank
 from avssl.media import probe
 from avssl.runtime.device import Machine
 
