@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from avssl.runtime import processes
-
 
 def world() -> int:
     """Return the number of processes that share a training batch; 1 outside training."""
-    return processes.world() if torch.is_grad_enabled() else 1
+    if torch.is_grad_enabled() and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
+    return 1
 
 
 def gather(rows: Tensor) -> tuple[Tensor, int]:
