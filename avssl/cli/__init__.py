@@ -29,6 +29,7 @@ COMMANDS = {
     "audio": "evaluate a run's audio encoder on labelled sounds",
     "synchrony": "measure how well a run finds audio-visual offsets on videos in sync",
     "table": "compare runs under one protocol in a table or picture",
+    "features": "write an encoder's features of a collection to files for other programs",
     "embed": "draw a map of an encoder's features, and nearest neighbours",
     "export": "copy a run's encoder into a folder of its own",
     "sync": "find out whether the sound of a video is early or late",

@@ -8,6 +8,7 @@ from avssl.evaluation import config
 from avssl.evaluation.report import print_results
 from avssl.evaluation.run import evaluate
 from avssl.runtime.parser import Parser
+from avssl.runtime.processes import joined, rank
 
 
 def parser() -> Parser:
@@ -27,5 +28,8 @@ def parser() -> Parser:
 def run(words: Sequence[str]) -> None:
     """Evaluate, and print the results and their path."""
     protocol, args = config.parse(parser(), words)
-    print_results(evaluate(protocol, args.run, args.machine, args.encoder, args.own_size))
-    print(args.run / "eval" / protocol.name / "results.json")
+    with joined():
+        found = evaluate(protocol, args.run, args.machine, args.encoder, args.own_size)
+        if rank() == 0:
+            print_results(found)
+            print(args.run / "eval" / protocol.name / "results.json")

@@ -20,7 +20,7 @@ def blocks(network: nn.Module) -> list[nn.Module]:
     Raises:
         ValueError: if there is no such list.
     """
-    found = _flat(max(_lists(network), key=_size, default=[]))
+    found = _flat(max(lists(network), key=_size, default=[]))
     if not found:
         raise ValueError(
             f"{type(network).__name__} has no list of blocks: do without recipe.layer_decay, "
@@ -45,7 +45,8 @@ def depths(network: nn.Module) -> dict[str, int]:
     return found
 
 
-def _lists(network: nn.Module) -> Iterator[list[nn.Module]]:
+def lists(network: nn.Module) -> Iterator[list[nn.Module]]:
+    """Yield the lists of modules that may be a network's blocks or stages, see `blocks`; members may be lists too."""
     for module in network.modules():
         if type(module) in (nn.ModuleList, nn.Sequential):
             yield list(module.children())

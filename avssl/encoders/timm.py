@@ -73,7 +73,7 @@ class Timm(FrameEncoder):
     def stages(self, clips: Tensor) -> list[Tensor]:  # noqa: D102
         indices = self._stage_indices()
         last, maps = self.net.forward_intermediates(self._images(clips), indices=indices, output_fmt="NCHW")
-        return [*maps, self._as_maps(last, clips)]
+        return [*maps, self.as_maps(last, clips)]
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         return rearrange(self._last(clips), "(b t) d h w -> b d t h w", t=clips.shape[1])
@@ -87,7 +87,7 @@ class Timm(FrameEncoder):
         return copied(self.net)
 
     def _last(self, clips: Tensor) -> Tensor:
-        return self._as_maps(self.net.forward_features(self._images(clips)), clips)
+        return self.as_maps(self.net.forward_features(self._images(clips)), clips)
 
     def _images(self, clips: Tensor) -> Tensor:
         self.check_clips(clips)
@@ -99,7 +99,7 @@ class Timm(FrameEncoder):
             )
         return rearrange(clips, "b t c h w -> (b t) c h w")
 
-    def _as_maps(self, features: Tensor, clips: Tensor) -> Tensor:
+    def as_maps(self, features: Tensor, clips: Tensor) -> Tensor:
         """Return what ``forward_features`` gives, maps or tokens in any order of axes, as ``[B*T, D, h, w]``."""
         if features.ndim == 4:
             return features.permute(0, 3, 1, 2) if getattr(self.net, "output_fmt", "NCHW") == "NHWC" else features

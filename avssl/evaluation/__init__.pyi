@@ -1,6 +1,7 @@
 from .audio import audio_probe as audio_probe
+from .extraction import extract_features as extract_features
+from .extraction import extract_several as extract_several
 from .features import Views as Views
-from .features import extract_features as extract_features
 from .finetune import AttentiveClassifier as AttentiveClassifier
 from .finetune import Budget as Budget
 from .finetune import Pixels as Pixels

@@ -60,7 +60,7 @@ def embed(
     task = DownstreamTask(protocol)
     values = video_bank(task, encoder, machine)
     map_file, sheet_file = Path(folder) / f"map_{method}.png", Path(folder) / "neighbours.png"
-    videos = values.features[task.rows].mean(1)  # [V, D]
+    videos = values.video_means(task.rows)  # [V, D]
     numbers = class_numbers(task.videos)[task.rows]  # -1 for several classes or none
     names = [*task.videos.classes, *(["several or none"] if task.several else [])]
     map_picture(project(videos, method), np.where(numbers < 0, task.classes, numbers).tolist(), names, map_file)

@@ -1,33 +1,29 @@
-"""Features of a protocol's videos: the views, the reading, the encoding, the cache."""
+"""Views of a protocol's videos: which clips, how they are read and encoded."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from einops import rearrange
-from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from avssl.catalog.manifest import Manifest
 from avssl.data.samplers import UniformClips
-from avssl.encoders import Encoder, weights_hash
+from avssl.encoders import Encoder
 from avssl.encoders.inference import for_inference
+from avssl.evaluation.reading import Grid, Part, Reading, describe, parts_of
 from avssl.media import VideoInfo, open_video
 from avssl.pixels import normalise
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
-from avssl.runtime.files import write_atomically
-from avssl.runtime.progress import Tally
 
-VERSION = 2  # of cached features: raise it when the same facts give other features
 VIEWS_AT_ONCE = 64  # views per forward pass
 VIEWS_PER_WORKER = 16  # the same in a worker that also decodes: few, so that all finish at about the same time
+WHOLE = Reading()  # an encoder's own vector
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,8 @@ class Views:
     Args:
         clips: clips per video, spread evenly over it; a single one is taken from the middle.
         num_frames: frames per clip (T). Videos shorter than a clip are looped.
-        step: seconds between two frames.
+        step: seconds between two frames; None spreads a clip's frames evenly over the whole video, however long it is.
+            The frames of several clips then lie between each other's.
         size: height and width of a view in pixels.
         fit: ``"squash"`` scales the whole picture to a square, so that the aspect ratio can't give a class away;
             ``"crop"`` scales the short side to ``size`` and cuts out squares.
@@ -47,7 +44,7 @@ class Views:
 
     clips: int = 5
     num_frames: int = 16
-    step: float = 0.1
+    step: float | None = 0.1
     size: int = 112
     fit: Literal["squash", "crop"] = "squash"
     crops: Literal[1, 3] = 1
@@ -68,6 +65,10 @@ class Views:
 
     def times(self, info: VideoInfo) -> Tensor:
         """Return the times ``[clips, T]`` of a video's frames in seconds."""
+        if self.step is None:
+            count = self.clips * self.num_frames
+            middles = (torch.arange(count, dtype=torch.float64) + 0.5) / count * info.duration
+            return middles.unflatten(0, (self.num_frames, self.clips)).T
         sampler = UniformClips(self.clips, self.num_frames, self.step)
         if info.duration >= sampler.seconds:
             return sampler(info, torch.Generator()).times
@@ -117,20 +118,29 @@ class Normalise:
         return normalise(pixels.to(self.mean.device, non_blocking=True), self.mean, self.std)
 
 
-def describe(encoder: Encoder, clips: Tensor, segments: int) -> Tensor:
-    """Encode clips ``[B, T, 3, H, W]`` as ``[B, S, D]``; S is ``segments`` for frame encoders, otherwise 1."""
-    if not encoder.per_frame:
-        return encoder(clips)[:, None]
-    frames: Tensor = encoder.frames(clips)  # type: ignore[operator]
-    return frames.unflatten(1, (segments, -1)).mean(2)  # [B, T, D] -> [B, S, D]
+def parts(encoder: Encoder, views: Views, grid: Grid | None = None, layers: Sequence[int] = ()) -> tuple[Part, ...]:
+    """Return where each layer's numbers are in what `extract_features` returns, found by encoding one empty clip.
+
+    Raises:
+        ValueError: if the encoder does not accept these views, or has no such layers.
+    """
+    return check_fits(encoder, views, [Reading(grid, tuple(layers))])[0]
 
 
-def check_fits(encoder: Encoder, views: Views) -> None:
-    """Encode one empty clip; raise ValueError if the encoder does not accept these views."""
+def check_fits(encoder: Encoder, views: Views, readings: Sequence[Reading] = (WHOLE,)) -> list[tuple[Part, ...]]:
+    """Encode one empty clip, and return the parts of each reading.
+
+    Raises:
+        ValueError: if the encoder does not accept these views, or has no such layers.
+    """
+    device = next(encoder.parameters(), torch.empty(0)).device
     try:
         with torch.inference_mode():
-            describe(encoder, torch.zeros(1, views.num_frames, 3, views.size, views.size), views.segments)
+            empty = torch.zeros(1, views.num_frames, 3, views.size, views.size, device=device)
+            return parts_of(encoder, empty, views.segments, readings)
     except (ValueError, RuntimeError) as error:
+        if str(error).startswith("layers:"):
+            raise
         raise ValueError(
             f"{type(encoder).__name__}({encoder.config}) does not fit the protocol's views of {views.num_frames} "
             f"frames, {views.size} x {views.size} pixels: {error}. Change views.num_frames or views.size"
@@ -138,14 +148,16 @@ def check_fits(encoder: Encoder, views: Views) -> None:
 
 
 class FeatureDataset(Dataset[Tensor]):
-    """Features of all views of each video, ``[M, S, D]``, encoded by the workers of a CPU, one core each.
+    """Features of all views of each video, ``[M, N]``, encoded by the workers of a CPU, one core each.
 
     This is faster than one process that encodes with all cores while others decode, and no pixels are moved. The videos
     of a batch are encoded together. The encoder must be on the CPU, in eval mode.
     """
 
-    def __init__(self, pixels: ViewDataset, encoder: Encoder, machine: Machine) -> None:
-        self.pixels, self.encoder, self.machine = pixels, encoder, machine
+    def __init__(
+        self, pixels: ViewDataset, encoder: Encoder, machine: Machine, readings: Sequence[Reading] = (WHOLE,)
+    ) -> None:
+        self.pixels, self.encoder, self.machine, self.readings = pixels, encoder, machine, readings
         self.normalise = Normalise.of(encoder, machine)
 
     def __len__(self) -> int:
@@ -156,61 +168,55 @@ class FeatureDataset(Dataset[Tensor]):
 
     def __getitems__(self, indices: list[int]) -> list[Tensor]:
         pixels = torch.cat([self.pixels[index].movedim(2, 4) for index in indices]).movedim(4, 2)  # stays channels last
-        found = encode(self.encoder, pixels, self.pixels.views, self.normalise, self.machine)
+        found = encode(self.encoder, pixels, self.pixels.views, self.normalise, self.machine, self.readings)
         return list(found.unflatten(0, (len(indices), -1)))
 
 
-def encode(encoder: Encoder, pixels: Tensor, views: Views, normalise: Normalise, machine: Machine) -> Tensor:
-    """Encode views, uint8 ``[N, T, 3, H, W]``, as float32 ``[N, S, D]`` on the encoder's device."""
+def videos_together(views: Views) -> tuple[int, int]:
+    """Return the number of videos that are encoded together: by a worker on a CPU, and on a GPU."""
+    return max(1, VIEWS_PER_WORKER // views.count), max(1, VIEWS_AT_ONCE // views.count)
+
+
+def encode(
+    encoder: Encoder,
+    pixels: Tensor,
+    views: Views,
+    normalise: Normalise,
+    machine: Machine,
+    readings: Sequence[Reading] = (WHOLE,),
+) -> Tensor:
+    """Encode views, uint8 ``[B, T, 3, H, W]``, as float32 ``[B, N]`` on the encoder's device."""
     with torch.inference_mode(), machine.autocast():
-        parts = [describe(encoder, normalise(part), views.segments).float() for part in pixels.split(VIEWS_AT_ONCE)]
-    return torch.cat(parts)
+        found = [describe(encoder, normalise(some), views.segments, readings) for some in pixels.split(VIEWS_AT_ONCE)]
+    return torch.cat(found)
 
 
 def stream_features(
-    encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine
+    encoder: Encoder,
+    videos: Manifest,
+    rows: Sequence[int],
+    views: Views,
+    machine: Machine,
+    readings: Sequence[Reading] = (WHOLE,),
+    per_shard: int | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the features ``[M, S, D]`` of one video after the other, float32 on the CPU, in the order of ``rows``."""
+    """Yield the features ``[M, N]`` of one video after the other, float32 on the CPU, in the order of ``rows``.
+
+    Videos are encoded a few at a time, but none together with those of another run of ``per_shard`` rows: features
+    then don't depend, not even by rounding, on who encodes which of these runs.
+    """
     device = machine.target
     encoder = for_inference(encoder.to(device), machine.half)
     pixels = ViewDataset(videos, rows, views)
+    together = videos_together(views)[device.type != "cpu"]
+    run = per_shard or max(1, len(rows))
+    ends = [(begin, min(begin + run, len(rows))) for begin in range(0, len(rows), run)]
+    batches = [range(at, min(at + together, end)) for begin, end in ends for at in range(begin, end, together)]
     if device.type == "cpu":
-        for found in machine.loader(FeatureDataset(pixels, encoder, machine), max(1, VIEWS_PER_WORKER // views.count)):
+        for found in machine.loader(FeatureDataset(pixels, encoder, machine, readings), batches):
             yield from found
         return
     normalise = Normalise.of(encoder, machine)
-    for batch in machine.loader(pixels, max(1, VIEWS_AT_ONCE // views.count)):
-        yield from encode(encoder, batch.flatten(0, 1), views, normalise, machine).unflatten(0, (len(batch), -1)).cpu()
-
-
-def extract_features(encoder: Encoder, videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Tensor:
-    """Return features ``[V, M, S, D]``, from the cache if the same encoder has seen the same views of the same videos.
-
-    ``rows`` are the positions of the V videos; ``encoder.card`` holds the ``mean`` and ``std`` of the pixels.
-
-    Raises:
-        MediaError: if a video can't be read.
-        ValueError: if the encoder does not fit the views.
-    """
-    check_fits(encoder, views)
-    facts = {
-        "encoder": weights_hash(encoder),
-        "normalisation": [encoder.card["mean"], encoder.card["std"]],
-        "videos": videos.select(rows).fingerprint,
-        "views": asdict(views),
-        "bfloat16": machine.half,
-        "version": VERSION,
-    }
-    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    path = machine.folder / "features" / f"{name}.safetensors"
-    if path.exists():
-        return load_file(path)["features"]
-    found = []
-    with Tally("features", len(rows)) as tally:
-        for video in stream_features(encoder, videos, rows, views, machine):
-            found.append(video)
-            tally.add("videos")
-    result = torch.stack(found)
-    content = save({"features": result}, metadata={"facts": json.dumps(facts)})
-    write_atomically(path, lambda file: file.write(content))
-    return result
+    for batch in machine.loader(pixels, batches):
+        found = encode(encoder, batch.flatten(0, 1), views, normalise, machine, readings)
+        yield from found.unflatten(0, (len(batch), -1)).cpu()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from avssl.encoders import AudioEncoder, Encoder, read_card, save_encoder, weights_hash
 from avssl.encoders.export import Kind, load
 from avssl.pixels import MEAN, STD
+from avssl.runtime.processes import on_first
 
 ELSEWHERE = "pretrained elsewhere"
 UNTRAINED = "untrained"
@@ -34,9 +36,14 @@ def place(encoder: Kind, run: str | Path, size: int) -> Kind:
     Raises:
         ValueError: if another encoder is there already.
     """
-    run = Path(run)
     name = "encoder" if isinstance(encoder, Encoder) else "audio_encoder"
     kind = Encoder if isinstance(encoder, Encoder) else AudioEncoder
+    on_first(partial(_export, encoder, Path(run), name, size), "the encoder's files")
+    return load(run, kind, name)  # type: ignore[return-value]
+
+
+def _export(encoder: Encoder | AudioEncoder, run: Path, name: str, size: int) -> None:
+    """Write an encoder unless the same one is there, see `place`."""
     who = f"{ELSEWHERE} ({run.resolve().name})" if encoder.card else UNTRAINED
     card = {"method": who, "mean": MEAN, "std": STD, "size": (size, size), **encoder.card}
     try:
@@ -52,4 +59,3 @@ def place(encoder: Kind, run: str | Path, size: int) -> Kind:
                 f"{run}: holds an encoder of other {what} ({found['class']}, {found.get('method', 'no method')}) than "
                 "the given one: name another folder with --run, or leave the encoder out to evaluate the one there"
             )
-    return load(run, kind, name)  # type: ignore[return-value]

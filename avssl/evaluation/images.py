@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from avssl.catalog.index import open_manifest
 from avssl.encoders import Encoder, load_encoder
-from avssl.evaluation.features import Views, extract_features
+from avssl.evaluation.extraction import extract_features
+from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, Pixels, Supervised
 from avssl.evaluation.given import place
 from avssl.evaluation.lists import ManyLabels, csv_labels, voc_labels
@@ -141,7 +142,7 @@ def stages(
         banks = [video_bank(task, StagePools(each, size), machine) for each in encoders]
         found: dict[str, Outcome] = {}
         for number, (stop, width) in enumerate(zip(np.cumsum(widths), widths, strict=True), start=1):
-            parts = [replace(each, features=each.features[..., stop - width : stop]) for each in banks]
+            parts = [each.columns(stop - width, stop) for each in banks]
             found |= {f"{name}_stage{number}": value for name, value in frozen(task, parts).items()}
         return found
 
@@ -206,10 +207,11 @@ def svm(
 
     def classify(encoders: Sequence[Encoder]) -> dict[str, Outcome]:
         pools = [StagePools(each, size) for each in encoders]
-        values = [extract_features(each, images, rows, still(size), machine)[:, 0, :, -width:] for each in pools]
-        full = [at_rows(each.numpy(), rows, len(images)) for each in values]
+        values = [extract_features(each, images, rows, still(size), machine) for each in pools]
+        full = [at_rows(each, rows, len(images)) for each in values]
         banks = [Bank(each, known.present, np.arange(len(images)), len(known.classes)) for each in full]
-        found = predictions([linear], banks, folds)
+        last = [bank.columns(bank.features.shape[2] - width, bank.features.shape[2]) for bank in banks]
+        found = predictions([linear], last, folds)
         scores = summarise_several(found, folds.groups, known.classes)
         return {"svm": scores | {"mAP": replace(scores["mAP"], costs=[run[0].chosen for run in found])}}
 

@@ -127,7 +127,7 @@ class LinearSVMs:
         The bank has features ``[V, 1, D]`` and labels ``[V, K]``; 0 is left out of training. The fold has at least
         ``inner_folds`` training images of each class, and as many without it.
         """
-        unit = _unit(bank.features[:, 0])
+        unit = _unit(bank.features[:][:, 0])
         scores, chosen = [], []
         for column in bank.labels.T:
             rows = np.asarray(fold.train)[column[list(fold.train)] != 0]
@@ -219,7 +219,7 @@ def retrieval_hits(bank: Bank, fold: Fold, ranks: Sequence[int]) -> NDArray[np.b
 
 def nearest_videos(bank: Bank, queries: Sequence[int], pool: Sequence[int], count: int) -> Ints:
     """Return the videos of ``pool`` nearest to each query by cosine of mean features: ``[queries, count]``."""
-    videos = _unit(bank.features.mean(1))
+    videos = _unit(bank.video_means(range(len(bank.features))))
     cosine = videos[list(queries)] @ videos[list(pool)].T
     return np.asarray(pool)[np.argsort(-cosine, axis=1, kind="stable")[:, :count]]
 

@@ -31,6 +31,7 @@ from avssl.evaluation.readout import (
 from avssl.evaluation.results import AveragePrecision, Summary
 from avssl.evaluation.settings import LATER, digest, plain
 from avssl.evaluation.splits import Folds, Split, check_folds
+from avssl.evaluation.store import Shards
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
 
@@ -90,6 +91,8 @@ class Protocol:
         attentive: schedule of the attentive probe, a query that reads the maps of the frozen encoder.
         ordered: also read a video's clips and a frame encoder's segments in their order (``linear_sequence``,
             ``..._ordered``), whose many features take long in wide networks.
+        layers: inner layers of the encoder, from 0, that are also read (``linear_layer2``, ``neighbours_layer2``, ...):
+            the blocks of a transformer, the stages of a convolutional network.
     """
 
     name: str
@@ -104,9 +107,10 @@ class Protocol:
     fine_tune: Budget | None = None
     attentive: Budget | None = None
     ordered: bool = field(default=True, metadata=LATER)
+    layers: tuple[int, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
-        check_ranges("", self, seeds="[0, inf)", retrieval="[1, inf)")
+        check_ranges("", self, seeds="[0, inf)", retrieval="[1, inf)", layers="[0, inf)")
 
 
 class DownstreamTask:
@@ -140,7 +144,7 @@ class DownstreamTask:
         self.groups: Ints = np.unique(self.folds.groups, return_inverse=True)[1]
         self._pixels: Pixels | None = None
 
-    def bank(self, features: Floats) -> Bank:
+    def bank(self, features: Floats | Shards) -> Bank:
         """Add the labels and groups to features ``[V, M, D]``."""
         return Bank(features, self.labels, self.groups, self.classes)
 

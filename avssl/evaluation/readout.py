@@ -6,11 +6,13 @@ a read-out is a class with ``scores(bank, fold)``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
-from typing import Any, Protocol, TypeVar
+from operator import itemgetter
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 from einops import rearrange
@@ -20,9 +22,9 @@ from avssl.evaluation.metrics import Prediction, summarise
 from avssl.evaluation.precision import summarise_several
 from avssl.evaluation.results import AveragePrecision, Summary
 from avssl.evaluation.splits import Fold, Folds
+from avssl.evaluation.store import Floats, Shards
 from avssl.runtime.progress import Tally
 
-Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
@@ -31,13 +33,13 @@ class Bank:
     """Features of a collection.
 
     Attributes:
-        features: ``[V, M, D]``: M views of each of V videos.
+        features: ``[V, M, D]``: M views of each of V videos, as an array or on the disk.
         labels: ``[V]`` classes; with several classes per video ``[V, K]``: 1 shown, -1 not shown, 0 difficult.
         groups: ``[V]`` numbers of the units that must not be split, not within training either.
         classes: K.
     """
 
-    features: Floats
+    features: Floats | Shards
     labels: NDArray[np.signedinteger]
     groups: Ints
     classes: int
@@ -47,15 +49,45 @@ class Bank:
 
         The ``crops`` views of a clip are adjacent, as in `avssl.evaluation.features.Views`.
         """
-        return replace(self, features=rearrange(self.features, "v (clip crop) d -> v crop (clip d)", crop=crops))
+        return self._through(partial(rearrange, pattern="v (clip crop) d -> v crop (clip d)", crop=crops))
 
     def over_time(self, width: int) -> Bank:
         """Average the ``width`` features of a view's segments, so that their order does not count."""
-        return replace(self, features=self.features.reshape(*self.features.shape[:2], -1, width).mean(2))
+        return self._through(partial(_over_time, width=width))
+
+    def columns(self, start: int, stop: int) -> Bank:
+        """Keep some of the D numbers, such as those of a layer."""
+        return self._through(itemgetter((..., slice(start, stop))))
+
+    def video_means(self, rows: Sequence[int]) -> Floats:
+        """Average the views of some videos: ``[len(rows), D]``."""
+        if isinstance(self.features, np.ndarray):
+            return self.features[rows].mean(1)
+        return np.concatenate([values.mean(1) for _, values in self.features.blocks(rows)])
+
+    def _through(self, function: Callable[[Floats], Floats]) -> Bank:
+        """Apply a function that works on each video by itself; features on the disk go through it when read."""
+        found = self.features
+        return replace(self, features=function(found) if isinstance(found, np.ndarray) else found.mapped(function))
 
 
-def at_rows(values: Floats, rows: Sequence[int], videos: int) -> Floats:
-    """Place ``[R, M, D]`` features at their rows of a collection: ``[V, M, D]``, zero elsewhere."""
+def _over_time(values: Floats, width: int) -> Floats:
+    return values.reshape(*values.shape[:2], values.shape[2] // width, width).mean(2)
+
+
+@overload
+def at_rows(values: Floats, rows: Sequence[int], videos: int) -> Floats: ...
+@overload
+def at_rows(values: Floats | Shards, rows: Sequence[int], videos: int) -> Floats | Shards: ...
+def at_rows(values: Floats | Shards, rows: Sequence[int], videos: int) -> Floats | Shards:
+    """Place ``[R, M, D]`` features at their rows of a collection: ``[V, M, D]``, zero elsewhere.
+
+    Features on the disk stay there, and those of a whole collection as they are.
+    """
+    if not isinstance(values, np.ndarray):
+        return values.placed(rows, videos)
+    if list(rows) == list(range(videos)):
+        return values
     full = np.zeros((videos, *values.shape[1:]), dtype=np.float32)
     full[rows] = values
     return full

@@ -18,6 +18,7 @@ from avssl.evaluation.results import Outcomes, Results, from_json, to_json
 from avssl.evaluation.settings import digest
 from avssl.runtime.device import Machine
 from avssl.runtime.files import write_text
+from avssl.runtime.processes import from_first, rank
 
 VERSION = 2  # of cached baselines: raise it when the same network and protocol give other results
 
@@ -43,10 +44,11 @@ def cached_baselines(
         "initial": weights_hash(random_init(encoder, 0)),
     }
     path = machine.folder / "baselines" / f"{digest(identity)}.json"
-    if path.exists():
+    if from_first(path.exists(), "the baselines"):
         return from_json(json.loads(path.read_text()))
     found = make()
-    write_text(path, json.dumps(to_json(found), indent=1))
+    if rank() == 0:
+        write_text(path, json.dumps(to_json(found), indent=1))
     return found
 
 

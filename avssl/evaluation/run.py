@@ -21,6 +21,7 @@ from avssl.evaluation.record import cached_baselines, random_init, write_results
 from avssl.evaluation.results import Outcome, Outcomes, Results, Skipped, Summary
 from avssl.evaluation.trial import Trial, measure
 from avssl.runtime.device import Machine
+from avssl.runtime.processes import joined, on_first, rank
 
 NOT_ALIKE = Skipped("videos show several classes or none, so two of them are not simply of the same class or not")
 NOT_DRAWN = Skipped("videos show several classes or none, so no number of labels per class can be drawn")
@@ -36,6 +37,8 @@ def evaluate(
 ) -> Results:
     """Evaluate the encoder of a run, write ``<run>/eval/<protocol>/results.json`` and pictures, return the results.
 
+    Processes started together (``torchrun``) share the extraction of features; the first one reads frozen features.
+
     Args:
         protocol: data, split, views and read-outs.
         run: a run folder with an exported encoder, or an export folder.
@@ -50,17 +53,26 @@ def evaluate(
         ValueError: if the encoder or the collection does not fit the protocol.
     """
     begun = time.perf_counter()
-    encoder, protocol = subject(protocol, run, encoder, own_size)
-    task = DownstreamTask(protocol)
-    outcomes = {"pretrained": run_read_outs(task, [encoder], machine), **baselines(task, encoder, machine)}
-    results = write_results(run, encoder, task.facts, task.settings, task.chance(), outcomes, machine, begun)
-    folder = Path(run) / "eval" / protocol.name
+    with joined():
+        encoder, protocol = subject(protocol, run, encoder, own_size)
+        task = DownstreamTask(protocol)
+        outcomes = {"pretrained": run_read_outs(task, [encoder], machine), **baselines(task, encoder, machine)}
+
+        def write() -> Results:
+            found = write_results(run, encoder, task.facts, task.settings, task.chance(), outcomes, machine, begun)
+            draw(found, task, Path(run) / "eval" / protocol.name)
+            return found
+
+        return on_first(write, "the results")
+
+
+def draw(results: Results, task: DownstreamTask, folder: Path) -> None:
+    """Write the pictures of results: confusion matrices, and accuracy by the number of labels."""
     for name, summary in results.outcomes["pretrained"].items():
         if name in CONFUSIONS and isinstance(summary, Summary):
             confusion_picture(summary.confusion, task.videos.classes, folder / f"confusion_{name}.png")
-    if protocol.low_shot is not None and not task.several:
+    if task.protocol.low_shot is not None and not task.several:
         low_shot_picture(results, folder / "low_shot.png")
-    return results
 
 
 def subject(protocol: Protocol, run: str | Path, encoder: Encoder | None, own_size: bool) -> tuple[Encoder, Protocol]:
@@ -74,7 +86,7 @@ def subject(protocol: Protocol, run: str | Path, encoder: Encoder | None, own_si
     found = load_encoder(run) if encoder is None else place(encoder, run, views.size)
     height, width = found.card["size"]
     if not own_size:
-        if (height, width) != (views.size, views.size):
+        if (height, width) != (views.size, views.size) and rank() == 0:
             print(
                 f"note: {protocol.name} shows {views.size} x {views.size} pixels; the encoder is used to {height} x "
                 f"{width} (--own_size=true shows it those)"
@@ -105,10 +117,11 @@ def run_read_outs(
 ) -> dict[str, Outcome]:
     """Run every read-out of a protocol on the seeds of an encoder; fine-tuning, unless left out, takes the first."""
     trial = Trial(task, encoders, machine)
+    trial.extract()
     found: dict[str, Outcome] = {}
     for key, read in READ_OUTS:
         if (setting := getattr(task.protocol, key)) not in (None, ()):
-            found |= read(trial, setting)
+            found |= on_first(partial(read, trial, setting), f"the results of {key}")
     if not frozen_only:
         weights = encoders[0].state_dict()
 
@@ -160,6 +173,14 @@ def _sequence(trial: Trial, probe: LinearProbe) -> dict[str, Outcome]:
     return {"linear_sequence": task.measure([probe], sequences)}
 
 
+def _inner_layers(trial: Trial, layers: Sequence[int]) -> dict[str, Outcome]:
+    """Read inner layers one by one, their maps averaged."""
+    found: dict[str, Outcome] = {}
+    for layer, banks in zip(layers, trial.layers, strict=True):
+        found |= {f"{name}_layer{layer}": value for name, value in frozen(trial.task, banks).items()}
+    return found
+
+
 def _few_labels(trial: Trial, few: LowShot) -> dict[str, Outcome]:
     task = trial.task
     draws = {str(n): [FewLabels(n, draw, few.strength) for draw in range(few.draws)] for n in few.shots}
@@ -207,6 +228,7 @@ def _train(task: DownstreamTask, read_out: Supervised, machine: Machine, title: 
 READ_OUTS: tuple[tuple[str, Callable[[Trial, Any], Mapping[str, Outcome]]], ...] = (
     ("views", _each_view),  # linear, neighbours and retrieval
     ("linear", _sequence),
+    ("layers", _inner_layers),
     ("low_shot", _few_labels),
     ("attentive", _attentive),
 )

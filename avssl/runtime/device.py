@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,12 +26,15 @@ class Machine:
         workers: number of processes that decode.
         cache: folder of the feature cache; None is ``avssl/`` in the user's cache. It can be deleted at any time.
         memory: bytes of decoded training clips kept in memory while fine-tuning.
+        storage: type of the numbers in the feature cache. ``"auto"`` is float32 for features of up to 1 GiB, which are
+            then kept in memory; larger ones stay on the disk as float16, rounded by up to 1 in 2000.
     """
 
     device: str = "auto"
     workers: int = 2
     cache: Path | None = None
     memory: int = 2_000_000_000
+    storage: Literal["auto", "float32", "float16"] = "auto"
 
     def __post_init__(self) -> None:
         check_ranges("machine", self, workers="[0, inf)", memory="[0, inf)")
@@ -57,9 +62,8 @@ class Machine:
         """Return a context that computes in bfloat16 if that is native."""
         return torch.autocast(self.target.type, dtype=torch.bfloat16, enabled=self.half)
 
-    def loader(self, dataset: Dataset[Tensor], batch: int = 1) -> DataLoader[Tensor]:
-        """Load the items of a dataset in order with worker processes."""
+    def loader(self, dataset: Dataset[Tensor], batch: int | Sequence[Sequence[int]] = 1) -> DataLoader[Tensor]:
+        """Load the items of a dataset with worker processes: in order, a number at a time, or in the batches given."""
         pin = self.target.type == "cuda"
-        return DataLoader(
-            dataset, batch_size=batch, num_workers=self.workers, pin_memory=pin, worker_init_fn=start_worker
-        )
+        each: Any = {"batch_size": batch} if isinstance(batch, int) else {"batch_sampler": batch}
+        return DataLoader(dataset, **each, num_workers=self.workers, pin_memory=pin, worker_init_fn=start_worker)

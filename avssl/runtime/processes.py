@@ -17,6 +17,7 @@ from torch import distributed
 Value = TypeVar("Value")
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun for each process
 PATIENCE = timedelta(days=7)  # one process may work long while the others wait; the end of a process is noticed at once
+_ALONE: list[str] = []  # what process 0 does while the others wait
 
 
 class ProcessEnded(ConnectionError):
@@ -24,8 +25,8 @@ class ProcessEnded(ConnectionError):
 
 
 def world() -> int:
-    """Return the number of processes."""
-    return distributed.get_world_size() if _joined() else 1
+    """Return the number of processes; 1 within `on_first`, where process 0 works alone."""
+    return distributed.get_world_size() if _joined() and not _ALONE else 1
 
 
 def rank() -> int:
@@ -59,7 +60,7 @@ def barrier(what: str) -> None:
     """Wait until all processes are here.
 
     Args:
-        what: what the others are still busy with, in the words of the error.
+        what: what all of them work on, in the words of the error: "the features".
 
     Raises:
         ProcessEnded: if one of them has ended.
@@ -69,7 +70,7 @@ def barrier(what: str) -> None:
             distributed.all_gather_object([None] * world(), None)
 
 
-def from_first(value: Value, what: str = "the job") -> Value:
+def from_first(value: Value, what: str = "the results") -> Value:
     """Return the value of process 0 in all processes, which must be picklable; see `barrier`."""
     if world() == 1:
         return value
@@ -79,8 +80,10 @@ def from_first(value: Value, what: str = "the job") -> Value:
     return kept[0]  # type: ignore[return-value]
 
 
-def on_first(make: Callable[[], Value], what: str = "the job") -> Value:
+def on_first(make: Callable[[], Value], what: str = "the results") -> Value:
     """Call a function in process 0 while the others wait; return its result in all, which must be picklable.
+
+    Functions that it calls see a single process.
 
     Raises:
         ProcessEnded: in the others, if process 0 has an error, which it raises itself.
@@ -90,13 +93,18 @@ def on_first(make: Callable[[], Value], what: str = "the job") -> Value:
     if rank():
         done, value = from_first((False, None), what)
         if not done:
-            raise ProcessEnded(f"process 0 stopped with an error while it worked on {what}; its own message says why")
+            raise ProcessEnded(
+                f"process 0 stopped with an error before {what} were complete, and its own message says why"
+            )
         return value  # type: ignore[return-value]
+    _ALONE.append(what)
     try:
         value = make()
     except BaseException:
+        _ALONE.clear()
         from_first((False, None), what)
         raise
+    _ALONE.clear()
     return from_first((True, value), what)[1]
 
 
@@ -116,6 +124,6 @@ def _named(what: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ProcessEnded(
-            f"process {rank()} of {world()}: another process ended before {what} was done; its own message says why. "
-            f"What was finished is kept: run again to resume ({error})"
+            f"process {rank()} of {world()}: another process ended before {what} were complete, and its own message "
+            f"says why. Run again to resume ({error})"
         ) from error

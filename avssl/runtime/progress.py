@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Tally:
-    """Count outcomes and show them on standard error, with the time left.
+    """Count outcomes and show them on standard error, with the items per second and the time left.
 
     Args:
         title: name of the job.
@@ -34,14 +34,16 @@ class Tally:
     def add(self, outcome: str) -> None:
         """Count one more item."""
         self.counts[outcome] += 1
+        done, now = self.counts.total(), time.monotonic()
+        each = (now - self._started) / done  # seconds
         counts = " ".join(f"{outcome} {count}" for outcome, count in sorted(self.counts.items()))
+        words = f"{counts}, {1 / max(each, 1e-9):.3g}/s"
         if self._bar is not None:
-            self._bar.update(self._task, advance=1, counts=counts)
-        elif time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
-            self._printed = time.monotonic()
-            done = self.counts.total()
-            left = (self._printed - self._started) / done * (self.total - done)
-            print(f"{self.title}: {done}/{self.total}, {counts}, {left:.0f} s left", file=sys.stderr, flush=True)
+            self._bar.update(self._task, advance=1, counts=words)
+        elif now - self._printed > SECONDS_BETWEEN_LINES:
+            self._printed = now
+            left = each * (self.total - done)
+            print(f"{self.title}: {done}/{self.total}, {words}, {left:.0f} s left", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Tally:
         if self._bar is not None:
