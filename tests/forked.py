@@ -24,7 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 IMPORTED = (
-    *("avssl.training.config", "avssl.training.logs", "avssl.evaluation.config", "avssl.evaluation.run"),
+    *("avssl.training.config", "avssl.recipe.logs", "avssl.evaluation.config", "avssl.evaluation.run"),
     *("avssl.catalog.copies", "avssl.avsync.builder", "lightning.pytorch.loggers.tensorboard"),
 )
 

@@ -1,4 +1,5 @@
 from .audio import audio_probe as audio_probe
+from .episodes import Episodes as Episodes
 from .extraction import extract_features as extract_features
 from .extraction import extract_several as extract_several
 from .features import Views as Views
@@ -12,8 +13,11 @@ from .lists import CSVLists as CSVLists
 from .lists import HMDB51Lists as HMDB51Lists
 from .lists import UCF101Lists as UCF101Lists
 from .metrics import Prediction as Prediction
+from .metrics import Scoring as Scoring
+from .metrics import both_right as both_right
 from .metrics import gain as gain
 from .metrics import summarise as summarise
+from .novel import NovelClasses as NovelClasses
 from .precision import mean_average_precision as mean_average_precision
 from .probes import FewLabels as FewLabels
 from .probes import LinearProbe as LinearProbe

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +12,14 @@ from avssl.catalog.formats import shards
 from avssl.catalog.index import open_manifest
 from avssl.catalog.listing import Listed, read_list
 from avssl.catalog.manifest import Manifest
-from avssl.catalog.matching import Places
 from avssl.catalog.records import columns_of
 from avssl.catalog.rows import Entry, Place, Settings
 from avssl.catalog.texts import text_lines
+from avssl.evaluation.listed import Rows, entries_of, positions, split_file
 from avssl.evaluation.splits import Fold, Folds, TrainTest, check_apart, groups_of, search_group
 
 OWN = {"table", *shards.FORMATS}  # lists of data sets that anybody makes
+TRAINING = ("train", "training")  # what lists of both sides call one of them
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,12 @@ class UCF101Lists:
     splits: tuple[int, ...] = (1, 2, 3)
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        rows = _Rows(videos)
+        rows = Rows(videos)
         groups = [f"{path.parent.name}/{search_group(r'_g(?P<group>[0-9]+)_', path)[1]}" for path in videos.paths()]
         folds = []
         for number in self.splits:
             files = [self.lists / f"{side}list{number:02d}.txt" for side in ("train", "test")]
-            train, test = (_positions(file, _entries(file, "ucf101"), rows) for file in files)
+            train, test = (positions(file, entries_of(file, "ucf101"), rows) for file in files)
             folds.append(Fold(f"split{number}", train, test))
         return Folds(tuple(folds), tuple(groups), official=True)
 
@@ -59,14 +58,14 @@ class HMDB51Lists:
     splits: tuple[int, ...] = (1, 2, 3)
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        rows, folds = _Rows(videos), []
+        rows, folds = Rows(videos), []
         for number in self.splits:
             sides: dict[str, list[int]] = {"1": [], "2": []}
             for name in videos.classes:
                 file = self.lists / f"{name}_test_split{number}.txt"
-                entries = _entries(file, "hmdb51")
+                entries = entries_of(file, "hmdb51")
                 for side, kept in sides.items():
-                    kept += _positions(file, [entry for entry in entries if entry.side == side], rows)
+                    kept += positions(file, [entry for entry in entries if entry.side == side], rows)
             folds.append(Fold(f"split{number}", tuple(sides["1"]), tuple(sides["2"])))
         return Folds(tuple(folds), groups_of(videos, None), official=True)
 
@@ -77,7 +76,8 @@ class CSVLists:
     They say which videos, not which classes: these are the collection's, from its folders or from the lists that it was
     indexed with (``avssl index ROOT --labels train.csv --labels val.csv``). Rows are found by the list's own id, as it
     was indexed, else by file and seconds. A published split stands as it is: recordings and groups on both sides, as
-    VGGSound has them, are reported; those of a table of your own are refused.
+    VGGSound has them, are reported; those of a table of your own are refused. A list that holds both sides, as
+    VGGSound's does, is given twice: its own column says the side of each row.
 
     Args:
         train: list of the training videos: a table with the column ``path`` (the path, or its last parts) and
@@ -85,43 +85,70 @@ class CSVLists:
         test: list of the test videos.
         allow_missing: share of the listed videos that may be missing; their number is reported.
         format: format of the lists, see :func:`avssl.catalog.listing.read_list`.
+        rows: numbers of rows that the lists must have, to tell versions of a data set apart; None for any.
     """
 
-    def __init__(self, train: Path, test: Path, allow_missing: float = 0.0, format: str | None = None) -> None:
+    def __init__(
+        self,
+        train: Path,
+        test: Path,
+        allow_missing: float = 0.0,
+        format: str | None = None,
+        rows: tuple[int, int] | None = None,
+    ) -> None:
         self.files = (Path(train), Path(test))
         self.allow_missing = allow_missing
         self.format = format
+        self.rows = rows
 
     def __call__(self, videos: Manifest) -> Folds:  # noqa: D102
-        groups, rows = list(groups_of(videos, None)), _Rows(videos)
+        groups, rows = list(groups_of(videos, None)), Rows(videos)
         sides: list[tuple[int, ...]] = []
         missing, published = 0, True
-        for file in self.files:
+        for number, file in enumerate(self.files):
             listed = self._open(file)
             published &= listed.format not in OWN
-            positions, absent, num_rows = [], [], 0
+            places, absent, num_rows = [], [], 0
             for _, entry in listed:
+                if not self._on_side(file, number, entry):
+                    continue
                 num_rows += 1
                 found = rows.find(file, entry)
                 if not found:
                     absent.append(entry.places[-1].name)
-                positions += found
+                places += found
                 for place in found:
                     groups[place] = entry.group or groups[place]
+            if self.rows is not None and num_rows != self.rows[number]:
+                raise ValueError(
+                    f"{file}: {num_rows} rows for {('training', 'test')[number]}, but this protocol's list has "
+                    f"{self.rows[number]}. It is another version of the list, or a part of it: get the one that the "
+                    "config names, or set split.rows=null to use it"
+                )
             if len(absent) > self.allow_missing * num_rows:
                 raise ValueError(
                     f"{file}: {len(absent)} of {num_rows} listed videos are not in the collection, first "
                     f"{absent[:3]}. Get them, or allow it with split.allow_missing (now {self.allow_missing})"
                 )
             missing += len(absent)
-            sides.append(tuple(dict.fromkeys(positions)))
+            sides.append(tuple(dict.fromkeys(places)))
         fold = Fold("split1", sides[0], sides[1], missing=missing)
         return Folds((fold,), tuple(groups), official=published)
+
+    def _on_side(self, file: Path, number: int, entry: Entry) -> bool:
+        """Tell whether a row is of the training side (0) or the test side (1) where one list holds both."""
+        if self.files[0] != self.files[1]:
+            return True
+        if entry.side is None:
+            raise ValueError(
+                f"{file}, line {entry.line}: is given for both sides, but doesn't say which. Give two lists"
+            )
+        return (entry.side in TRAINING) == (number == 0)
 
     def _open(self, file: Path) -> Listed:
         if self.format is not None:
             return read_list(file, self.format)
-        header = columns_of(_split_file(file), Settings()) or []
+        header = columns_of(split_file(file), Settings()) or []
         if "path" in header:
             return read_list(file, columns={name: name for name in ("path", "group") if name in header})
         try:
@@ -187,7 +214,7 @@ def _voc_side(folder: Path, name: str, images: Manifest) -> tuple[tuple[str, ...
         if differing:
             raise ValueError(f"{files[0]} and {file} list different images, such as {differing[:3]}")
     listed = [Entry(0, (Place(f"JPEGImages/{image}.jpg"),)) for image in columns[0]]
-    rows = _positions(files[0], listed, _Rows(images))
+    rows = positions(files[0], listed, Rows(images))
     present = np.array([[column[image] for column in columns] for image in columns[0]], dtype=np.int8)
     return tuple(file.name.removesuffix(f"_{name}.txt") for file in files), rows, present
 
@@ -227,62 +254,5 @@ def csv_labels(train: Path, test: Path, table: Path) -> tuple[Manifest, ManyLabe
     return images, ManyLabels(tuple(classes), present, folds)
 
 
-def _split_file(file: Path) -> Path:
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such split file. Download the official lists and give their folder")
-    return file
-
-
 def _lines(file: Path) -> list[str]:
-    return [line for line in text_lines(_split_file(file)) if line.strip()]
-
-
-def _entries(file: Path, format: str) -> list[Entry]:
-    return [entry for _, entry in read_list(_split_file(file), format)]
-
-
-class _Rows:
-    """The rows of a collection, found by what a list says: its own id of the row, else its file and seconds."""
-
-    def __init__(self, videos: Manifest) -> None:
-        named, asked = videos.column("name").to_pylist(), videos.column("asked").to_pylist()
-        self._named: dict[str, list[int]] = defaultdict(list)
-        self._of: dict[str, list[int]] = defaultdict(list)
-        for row, (name, path) in enumerate(zip(named, videos.paths(), strict=True)):
-            self._of[path.as_posix()].append(row)
-            if name is not None:
-                self._named[name].append(row)
-        self._asked = asked
-        self._rows = list(self._of.values())
-        self._places = Places(list(self._of))
-
-    def find(self, file: Path, entry: Entry) -> list[int]:
-        """Return the rows that an entry names: of a whole file all of its segments; none if there is no such row."""
-        named = self._named.get(entry.name or "", [])
-        if len(named) == 1:  # data sets may use one id for different rows
-            return named
-        try:
-            found = self._places.find(entry)
-        except ValueError as error:
-            raise ValueError(f"{file}, line {entry.line}: {error}") from error
-        if found is None:
-            return []
-        place, files = found
-        return [row for number in files for row in self._rows[number] if self._within(row, place)]
-
-    def _within(self, row: int, place: Place) -> bool:
-        """Return whether a row is the segment that a name means."""
-        asked = self._asked[row]
-        return place.start is None or asked is None or asked == [place.start, place.stop]
-
-
-def _positions(file: Path, entries: Sequence[Entry], rows: _Rows) -> tuple[int, ...]:
-    """Return the positions of the videos of all entries."""
-    found = [(entry.places[0].name, rows.find(file, entry)) for entry in entries]
-    missing = [name for name, positions in found if not positions]
-    if missing:
-        raise ValueError(
-            f"{file}: {len(missing)} of {len(entries)} listed videos are not in the collection (or were rejected by "
-            f"the index), first {missing[:3]}"
-        )
-    return tuple(position for _, positions in found for position in positions)
+    return [line for line in text_lines(split_file(file)) if line.strip()]

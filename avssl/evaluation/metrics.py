@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +36,47 @@ class Prediction:
     chosen: Any = None
 
 
-def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed: int = 0) -> Summary:
+@dataclass(frozen=True)
+class Scoring:
+    """How the scores of a video's views become one, and whether videos without any class count.
+
+    Args:
+        views: a video's score is the mean over its views or, as is usual on Charades, the largest.
+        empty: with several classes per video, a test video that shows none of them is a ``negative`` of every class, or
+            ``ignored``, as in Charades' own evaluation, which ranks such videos behind all others.
+    """
+
+    views: Literal["mean", "max"] = "mean"
+    empty: Literal["negative", "ignored"] = "negative"
+
+    def pool(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Return one score per video and class, ``[V, K]``, of those of its views ``[V, M, K]``."""
+        return scores.mean(1) if self.views == "mean" else scores.max(1)
+
+    def counted(self, present: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+        """Return the labels ``[V, K]`` of test videos, 0 where they are ignored."""
+        if self.empty == "negative":
+            return present
+        return np.where((present > 0).any(1, keepdims=True), present, 0)
+
+
+def summarise(
+    runs: Sequence[Sequence[Prediction]],
+    groups: Sequence[str],
+    seed: int = 0,
+    scoring: Scoring = Scoring(),
+) -> Summary:
     """Compute accuracies over all folds, from one list of predictions per seed with one prediction per fold.
 
-    The class predicted for a video is the one with the largest mean probability over its views. The bootstrap resamples
-    ``groups``, which has the group of each video of the collection.
+    The class predicted for a video is the one with the largest probability, by default the mean over its views. The
+    bootstrap resamples ``groups``, which has the group of each video of the collection.
     """
     classes = runs[0][0].scores.shape[2]
     ranks = {name: rank for name, rank in (("top1", 1), ("top5", 5)) if rank < classes}
     hits = {
-        level: {name: [[_hits(one, level, rank) for one in run] for run in runs] for name, rank in ranks.items()}
+        level: {
+            name: [[_hits(one, level, rank, scoring) for one in run] for run in runs] for name, rank in ranks.items()
+        }
         for level in ("video", "clip")
     }
     levels = {
@@ -55,7 +86,7 @@ def summarise(runs: Sequence[Sequence[Prediction]], groups: Sequence[str], seed:
     confusion = np.zeros((classes, classes), dtype=np.int64)
     for run in runs:
         for prediction in run:
-            np.add.at(confusion, (prediction.labels, prediction.scores.mean(1).argmax(1)), 1)
+            np.add.at(confusion, (prediction.labels, scoring.pool(prediction.scores).argmax(1)), 1)
     seen = confusion.sum(1)
     units = units_of([groups[index] for prediction in runs[0] for index in prediction.videos])
     chosen = [[prediction.chosen for prediction in run] for run in runs]
@@ -93,6 +124,24 @@ def gain(ours: Sequence[Summary], base: Summary, seed: int = 0) -> Score | None:
     means = [np.mean([one.top1.value for one in side]) for side in (ours, [base])]
     spread = _resampled(runs, units, drawn, rng) - _resampled(fresh, units, drawn, rng)
     return Score(float(means[0] - means[1]), interval(spread))
+
+
+def both_right(first: Summary, second: Summary, seed: int = 0) -> Score:
+    """Return the share of videos that are right under both of two labellings, such as verbs and nouns of EPIC-KITCHENS.
+
+    That is the accuracy of actions, an action being a verb and a noun, with two classifiers.
+
+    Raises:
+        ValueError: if they were not tested on the same videos with as many seeds, or are older than ``hits``.
+    """
+    if first.hits is None or second.hits is None:
+        raise ValueError("results without hits: evaluate again")
+    sides = marks(first.hits), marks(second.hits)
+    if sides[0].shape != sides[1].shape:
+        raise ValueError(f"{sides[0].shape} and {sides[1].shape} (seeds, tested videos) can't be compared")
+    right = sides[0] * sides[1]
+    units = list(range(right.shape[1])) if first.units is None else list(first.units)
+    return Score(float(right.mean()), bootstrap(right, units, seed))
 
 
 def marks(hits: Sequence[str]) -> NDArray[np.float64]:
@@ -142,9 +191,9 @@ def _resampled(
     return np.array([sums[runs].mean(0)[group].sum() / counts[group].sum() for runs, group in pairs])
 
 
-def _hits(prediction: Prediction, level: str, rank: int) -> NDArray[np.float64]:
+def _hits(prediction: Prediction, level: str, rank: int, scoring: Scoring) -> NDArray[np.float64]:
     """Return ``[V]``: 0 or 1 for videos; for clips the share of a video's views that are right."""
-    scores = prediction.scores.mean(1, keepdims=True) if level == "video" else prediction.scores
+    scores = scoring.pool(prediction.scores)[:, None] if level == "video" else prediction.scores
     best = np.argsort(-scores, axis=2, kind="stable")[:, :, :rank]  # [V, M, rank]
     return (best == prediction.labels[:, None, None]).any(2).mean(1)
 

@@ -11,22 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from avssl.evaluation.metrics import RESAMPLES, Prediction, interval, units_of
+from avssl.evaluation.metrics import RESAMPLES, Prediction, Scoring, interval, units_of
 from avssl.evaluation.results import AveragePrecision, Score
 
 TOGETHER = 10_000_000  # numbers in memory: resamples times videos
 
 
 def summarise_several(
-    runs: Sequence[Sequence[Prediction]], groups: Sequence[str], classes: Sequence[str], seed: int = 0
+    runs: Sequence[Sequence[Prediction]],
+    groups: Sequence[str],
+    classes: Sequence[str],
+    seed: int = 0,
+    scoring: Scoring = Scoring(),  # noqa: B008
 ) -> dict[str, AveragePrecision]:
     """Compute the mean average precisions of one list of predictions per seed, with one prediction per fold.
 
-    A video's score is the mean over its views. The test videos of all folds are ranked together, so that a class needs
-    no video in every fold. ``groups`` has the group of each video of the collection; see `mean_average_precision`.
+    A video's score is by default the mean over its views. The test videos of all folds are ranked together, so that a
+    class needs no video in every fold. ``groups`` has the group of each video of the collection; see
+    `mean_average_precision`.
     """
-    present = np.concatenate([one.labels for one in runs[0]])
-    scores = [np.concatenate([one.scores.mean(1) for one in run]) for run in runs]
+    present = scoring.counted(np.concatenate([one.labels for one in runs[0]]))
+    scores = [np.concatenate([scoring.pool(one.scores) for one in run]) for run in runs]
     tested = [groups[row] for one in runs[0] for row in one.videos]
     return mean_average_precision(present, scores, classes, tested, seed)
 

@@ -15,8 +15,10 @@ from scipy.stats import hypergeom
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.evaluation.classes import class_numbers, one_each, presence
+from avssl.evaluation.episodes import Episodes
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, Pixels
+from avssl.evaluation.metrics import Scoring
 from avssl.evaluation.precision import chance_precision
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
 from avssl.evaluation.readout import (
@@ -44,9 +46,11 @@ class LabelledVideos:
 
     Args:
         root: a folder of class folders, a manifest made by ``avssl index``, or several of these one after the other.
+        classes: number of classes that it must have; None for any.
     """
 
     root: tuple[Path, ...] | Path
+    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class Protocol:
             ``..._ordered``), whose many features take long in wide networks.
         layers: inner layers of the encoder, from 0, that are also read (``linear_layer2``, ``neighbours_layer2``, ...):
             the blocks of a transformer, the stages of a convolutional network.
+        episodes: few-shot episodes.
+        scoring: how a video's views are combined, and whether test videos without a class count.
     """
 
     name: str
@@ -108,6 +114,8 @@ class Protocol:
     attentive: Budget | None = None
     ordered: bool = field(default=True, metadata=LATER)
     layers: tuple[int, ...] = field(default=(), metadata=LATER)
+    episodes: Episodes | None = field(default=None, metadata=LATER)
+    scoring: Scoring = field(default_factory=Scoring, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_ranges("", self, seeds="[0, inf)", retrieval="[1, inf)", layers="[0, inf)")
@@ -126,7 +134,8 @@ class DownstreamTask:
     Raises:
         MediaError: if the collection can't be opened.
         FileNotFoundError: if a split file is missing.
-        ValueError: if the collection does not fit the split (see `check_folds`), or has fewer than two classes.
+        ValueError: if the collection does not fit the split (see `check_folds`), has fewer than two classes, or another
+            number than the protocol says.
     """
 
     def __init__(self, protocol: Protocol) -> None:
@@ -136,6 +145,13 @@ class DownstreamTask:
             raise ValueError(
                 f"{protocol.data.root}: {len(self.videos.classes)} class(es) found ({self.videos.classes}): a labelled "
                 "collection has one folder per class, or a manifest with labels (avssl index --labels)"
+            )
+        wanted = protocol.data.classes
+        if wanted is not None and len(self.videos.classes) != wanted:
+            raise ValueError(
+                f"{protocol.data.root}: {len(self.videos.classes)} classes, such as {self.videos.classes[:3]}, but "
+                f"{protocol.name} has {wanted}. Index the collection with this protocol's lists (avssl index --labels; "
+                "its config says how), or set data.classes=null to evaluate a part of it"
             )
         self.folds: Folds = check_folds(protocol.split(self.videos), self.videos)
         self.rows: list[int] = self.folds.rows
@@ -152,10 +168,10 @@ class DownstreamTask:
         self, read_outs: Sequence[ReadOut[Source]], banks: Sequence[Source], folds: Folds | None = None, title: str = ""
     ) -> Summary | AveragePrecision:
         """Cross-validate a read-out on the task's folds or some of them: accuracies, or mean average precision."""
-        folds = folds or self.folds
+        folds, scoring = folds or self.folds, self.protocol.scoring
         if self.several:
-            return cross_validate_several(read_outs, banks, folds, self.videos.classes, title)
-        return cross_validate(read_outs, banks, folds, title)
+            return cross_validate_several(read_outs, banks, folds, self.videos.classes, title, scoring)
+        return cross_validate(read_outs, banks, folds, title, scoring)
 
     def pixels(self, machine: Machine) -> Pixels:
         """Return the labelled clips; they are decoded once where memory allows."""
@@ -184,7 +200,7 @@ class DownstreamTask:
         """Return the chance levels: always the largest classes, or videos in random order."""
         tested = np.concatenate([self.labels[list(fold.test)] for fold in self.folds.folds])
         if self.several:
-            return {"mAP": chance_precision(tested)}
+            return {"mAP": chance_precision(self.protocol.scoring.counted(tested))}
         share = np.sort(np.bincount(tested, minlength=self.classes) / len(tested))[::-1]
         found: dict[str, float] = {}
         for rank in self.protocol.retrieval:
@@ -194,6 +210,7 @@ class DownstreamTask:
                 drawn = min(rank, len(fold.train))
                 hits.append(1 - hypergeom.pmf(0, len(fold.train), counts[self.labels[list(fold.test)]], drawn))
             found[f"R@{rank}"] = float(np.concatenate(hits).mean())
+        found |= {} if self.protocol.episodes is None else self.protocol.episodes.chance()
         return {"top1": float(share[0]), "top5": float(share[:5].sum()), "mean_per_class": 1 / self.classes, **found}
 
 
@@ -233,6 +250,7 @@ def identify(
             for fold in folds.folds
         ],
         "duplicates": [list(pair) for pair in folds.duplicates],
+        **({"untrained": list(folds.untrained)} if folds.untrained else {}),
     }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
-from avssl.evaluation.metrics import Prediction, summarise
+from avssl.evaluation.metrics import Prediction, Scoring, summarise
 from avssl.evaluation.precision import summarise_several
 from avssl.evaluation.results import AveragePrecision, Summary
 from avssl.evaluation.splits import Fold, Folds
@@ -152,17 +152,26 @@ def predictions(
 
 
 def cross_validate(
-    read_outs: Sequence[ReadOut[Source]], banks: Sequence[Source], folds: Folds, title: str = ""
+    read_outs: Sequence[ReadOut[Source]],
+    banks: Sequence[Source],
+    folds: Folds,
+    title: str = "",
+    scoring: Scoring = Scoring(),  # noqa: B008
 ) -> Summary:
     """Summarise the `predictions` of a read-out over folds and seeds; takes the same arguments."""
-    return summarise(predictions(read_outs, banks, folds, title), folds.groups)
+    return summarise(predictions(read_outs, banks, folds, title), folds.groups, scoring=scoring)
 
 
 def cross_validate_several(
-    read_outs: Sequence[ReadOut[Source]], banks: Sequence[Source], folds: Folds, classes: Sequence[str], title: str = ""
+    read_outs: Sequence[ReadOut[Source]],
+    banks: Sequence[Source],
+    folds: Folds,
+    classes: Sequence[str],
+    title: str = "",
+    scoring: Scoring = Scoring(),  # noqa: B008
 ) -> AveragePrecision:
     """Compute the mean average precision of a read-out where videos show several classes, like `cross_validate`."""
     runs = predictions(read_outs, banks, folds, title)
     chosen = [[one.chosen for one in run] for run in runs]
-    found = summarise_several(runs, folds.groups, classes)["mAP"]
+    found = summarise_several(runs, folds.groups, classes, scoring=scoring)["mAP"]
     return replace(found, chosen=None if chosen[0][0] is None else chosen)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from avssl.encoders import Encoder, load_encoder
+from avssl.evaluation.episodes import Episodes
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import AttentiveClassifier, Budget, Start, Supervised
 from avssl.evaluation.given import place
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
 from avssl.evaluation.probes import FewLabels, LinearProbe, retrieval
 from avssl.evaluation.protocol import DownstreamTask, LowShot, Protocol
-from avssl.evaluation.readout import Bank
+from avssl.evaluation.readout import Bank, TooFewLabels
 from avssl.evaluation.record import cached_baselines, random_init, write_results
 from avssl.evaluation.results import Outcome, Outcomes, Results, Skipped, Summary
 from avssl.evaluation.trial import Trial, measure
@@ -197,6 +198,15 @@ def _attentive(trial: Trial, budget: Budget) -> dict[str, Outcome]:
     return {"attentive": _train(trial.task, probe, trial.machine, "attentive")}
 
 
+def _episodes(trial: Trial, episodes: Episodes) -> dict[str, Outcome]:
+    if trial.task.several:
+        return {"episodes": NOT_DRAWN}
+    try:
+        return {"episodes": episodes.measure(trial.banks, trial.task.folds, trial.machine.target)}
+    except TooFewLabels as error:
+        return {"episodes": Skipped(str(error))}
+
+
 def _fine_tune(task: DownstreamTask, start: Start, budget: Budget, machine: Machine, title: str) -> dict[str, Outcome]:
     return {"fine_tune": _train(task, Supervised(start, budget), machine, title)}
 
@@ -231,6 +241,7 @@ READ_OUTS: tuple[tuple[str, Callable[[Trial, Any], Mapping[str, Outcome]]], ...]
     ("layers", _inner_layers),
     ("low_shot", _few_labels),
     ("attentive", _attentive),
+    ("episodes", _episodes),
 )
 # Read-outs that train the whole network, with the task, where to start from, the key's value, machine and title.
 TRAINED: tuple[tuple[str, Callable[[DownstreamTask, Start, Any, Machine, str], Mapping[str, Outcome]]], ...] = (

@@ -50,12 +50,17 @@ class Folds:
         official: the folds come from a published list, so what is on both sides of one is reported, not refused.
         duplicates: pairs of videos on both sides of a fold that are of one group or file, or have the same content;
             filled by `check_folds`.
+        novel: no class is on both sides of a fold, so that classifiers can't be trained before they are tested:
+            for few-shot episodes.
+        untrained: classes that a published list tests without training videos; filled by `check_folds`.
     """
 
     folds: tuple[Fold, ...]
     groups: tuple[str, ...]
     official: bool = False
     duplicates: tuple[tuple[str, str], ...] = ()
+    novel: bool = False
+    untrained: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[int]:
@@ -176,20 +181,35 @@ class TrainTest:
 def check_folds(folds: Folds, videos: Manifest) -> Folds:
     """Refuse folds that test on training videos, or test a class without training videos.
 
+    Published lists may have these, as EPIC-KITCHENS has nouns that are only tested: they are reported.
+
     Raises:
         ValueError: if a file, segments of one file, a group or an exact duplicate is on both sides (names both), a
-            class is tested without training videos (names it), or a video is not annotated; gives the remedy.
+            class is tested without training videos (names it) or, with novel classes, is on both sides; or a video is
+            not annotated; gives the remedy.
     """
+    untrained: set[str] = set()
     for fold in folds.folds:
         labels = _labelled(videos, (*fold.train, *fold.test), f"split {fold.name}")
         sides = labels[: len(fold.train)], labels[len(fold.train) :]
         trained, tested = (Counter(name for names in side for name in names) for side in sides)
-        for name in sorted(tested.keys() - trained.keys()):
+        if folds.novel:
+            for name in sorted(tested.keys() & trained.keys()):
+                raise ValueError(
+                    f"split {fold.name}: class {name!r} is on both sides, with {trained[name]} and {tested[name]} "
+                    "videos, but novel classes have no other videos. Give the lists of one few-shot split"
+                )
+            continue
+        lacking = sorted(tested.keys() - trained.keys())
+        if folds.official and trained.keys() & tested.keys():
+            untrained |= set(lacking)
+            continue
+        for name in lacking:
             raise ValueError(
                 f"split {fold.name}: class {name!r} has {tested[name]} test video(s) and none to train on. "
                 "Add videos of it in another group, or remove the class"
             )
-    return check_apart(folds, videos)
+    return replace(check_apart(folds, videos), untrained=tuple(sorted(untrained)))
 
 
 def _labelled(videos: Manifest, rows: Sequence[int], place: str) -> list[list[str]]:
@@ -235,7 +255,7 @@ def check_apart(folds: Folds, videos: Manifest) -> Folds:
                         f"split {fold.name}: {first} in training and {second} in test {why}. "
                         "Remove one of them, or give both the same group"
                     )
-    return Folds(folds.folds, folds.groups, folds.official, tuple(sorted(duplicates)))
+    return replace(folds, duplicates=tuple(sorted(duplicates)))
 
 
 def _name(videos: Manifest, row: int) -> str:

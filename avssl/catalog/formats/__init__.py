@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from avssl.catalog.formats import actions, clips, collections, kitchens, shards
+from avssl.catalog.formats import actions, benchmarks, clips, collections, kitchens, shards
 from avssl.catalog.rows import Format
 
 FORMATS: dict[str, Format] = {
     **actions.FORMATS,
+    **benchmarks.FORMATS,
     **clips.FORMATS,
     **collections.FORMATS,
     **kitchens.FORMATS,

@@ -13,16 +13,22 @@ from avssl.catalog.records import Rows, records
 from avssl.catalog.rows import Entry, Format, Place, Settings, at_line, clean, distinct, seconds
 from avssl.catalog.texts import json_items, text_lines
 
+MOMENTS = 25  # of a video of Charades at which localisation is measured
 Action = tuple[str, float, float]  # class, start and stop in seconds
 
 
 def charades(path: Path, settings: Settings) -> Iterator[Entry]:
     """Yield Charades (Sigurdsson et al., ECCV 2016): a segment per action, or with ``:videos`` a row per video.
 
+    With ``:frames`` it is 25 per video, three seconds around the moments ``k / 25`` of its length, with the actions
+    that are shown then (``start <= moment <= stop``): what its localisation is measured on (``Charades_v1_localize``).
+
     Takes the official CSV (``actions`` is ``c092 11.90 21.20;...``), or JSON of ``subset, duration, actions`` by video
     with class numbers. Videos without an action ask for no segment. Actions may end past the video.
     """
     if path.suffix.lower() == ".json":
+        if settings.option == "frames":
+            raise ValueError(f"{path}: format charades:frames takes the official CSV, which has the videos' lengths")
         yield from _by_video(path, settings, "c{:03d}")
         return
     for line, row in records(path, settings):
@@ -33,7 +39,19 @@ def charades(path: Path, settings: Settings) -> Iterator[Entry]:
                 if len(parts) != 3:
                     raise ValueError(f"expected `class start stop`, got {text!r}")
                 actions.append((settings.class_name(parts[0]), seconds(parts[1]), seconds(parts[2])))
-            yield from _asked(line, clean(row["id"]), actions, settings)
+            if settings.option == "frames":
+                yield from _moments(line, clean(row["id"]), actions, seconds(row["length"]))
+            else:
+                yield from _asked(line, clean(row["id"]), actions, settings)
+
+
+def _moments(number: int, video: str, actions: list[Action], length: float) -> Iterator[Entry]:
+    """Yield 25 moments of a video, cut to it."""
+    for index in range(MOMENTS):
+        moment = index / MOMENTS * length
+        shown = distinct(label for label, start, stop in actions if start <= moment <= stop)
+        place = Place(video, max(0.0, moment - 1.5), min(length, moment + 1.5))
+        yield Entry(number, (place,), shown, group=video, name=f"{video}_{index:02d}", joined=True)
 
 
 def multithumos(path: Path, settings: Settings) -> Iterator[Entry]:
@@ -146,7 +164,7 @@ def _excluded(path: Path, settings: Settings) -> set[tuple[str, float]]:
 
 
 FORMATS: Mapping[str, Any] = {
-    "charades": Format(charades, ("", "videos"), header=frozenset({"id", "actions", "length"})),
+    "charades": Format(charades, ("", "videos", "frames"), header=frozenset({"id", "actions", "length"})),
     "multithumos": Format(multithumos, ("", "videos"), pattern="*.txt"),
     "activitynet": Format(activitynet, ("", "videos")),
     "ava": Format(ava, ("3", "#")),

@@ -56,14 +56,14 @@ def vggsound(path: Path, settings: Settings) -> Iterator[Entry]:
         with at_line(path, line):
             found = re.fullmatch(r"(.+)_(\d{6})(?:\.\w+)?", row[0])
             if len(row) == 2 and found:
-                video, start, label = found[1], float(found[2]), row[1]
+                video, start, label, side = found[1], float(found[2]), row[1], None
             elif len(row) == 4:
-                video, start, label = row[0], seconds(row[1]), row[2]
+                video, start, label, side = row[0], seconds(row[1]), row[2], row[3]
             else:
                 raise ValueError(f"expected `id,start,label,split` or `ID_000030.mp4,label`, got {row}")
             name = f"{video}_{int(start):06d}"
             places = cut_or_whole(video, start, start + VGGSOUND_SECONDS, settings, (name,))
-            yield Entry(line, places, classes({"label": label}, settings), group=video, name=name)
+            yield Entry(line, places, classes({"label": label}, settings), group=video, name=name, side=side)
 
 
 def audioset(path: Path, settings: Settings) -> Iterator[Entry]:
