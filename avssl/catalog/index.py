@@ -67,7 +67,9 @@ class Jobs(Sequence[Job]):
         todo: Ints,
     ) -> None:
         self._how, self._folder, self._hashing = (measure, motion), folder, hashing
-        self._files, self._asked, self._todo = files, asked, todo
+        self._files, self._todo = files, todo
+        self._bounds, self._ends = asked.bounds(), np.cumsum(asked.counts)
+        self._starts = self._ends - asked.counts
 
     def __len__(self) -> int:
         return len(self._todo)
@@ -85,7 +87,10 @@ class Jobs(Sequence[Job]):
 
     def spans(self, number: int) -> list[Span]:
         """Return the different segments that are asked of a file."""
-        return list(dict.fromkeys(_span(own) for own in self._asked[int(self._todo[number])]))
+        place = int(self._todo[number])
+        some = slice(self._starts[place], self._ends[place])
+        starts, stops = (each[some].tolist() for each in self._bounds)
+        return list(dict.fromkeys(_span(start, stop) for start, stop in zip(starts, stops, strict=True)))
 
 
 def build_index(
@@ -217,8 +222,11 @@ def merged(rows: list[Asked], said: Asked | None) -> list[Asked]:
     ]
 
 
-def _span(asked: Asked) -> Span:
-    return None if asked.start is None and asked.stop is None else (asked.start, asked.stop)
+def _span(start: float, stop: float) -> Span:
+    """Return seconds of which -inf means none."""
+    if start == stop == -np.inf:
+        return None
+    return tuple(None if each == -np.inf else each for each in (start, stop))
 
 
 def _measured(job: Job) -> list[Row]:
