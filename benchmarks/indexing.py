@@ -128,12 +128,24 @@ def index(folder: Path, listed: bool, results: multiprocessing.Queue) -> None:
     results.put(None)
 
 
+def compare(folder: Path, shares: int) -> None:
+    """Index the collection at once, and in shares that are then gathered; the manifests must be the same bytes."""
+    videos, labels = folder / "videos", folder / "list.csv"
+    build_index(videos, folder / "once.parquet", labels, executor=Here(), measure=made_up)
+    for share in range(1, shares + 1):
+        build_index(videos, folder / "shared.parquet", labels, executor=Here(), measure=made_up, shard=(share, shares))
+    build_index(videos, folder / "shared.parquet", labels, executor=Here(), measure=made_up)
+    same = (folder / "once.parquet").read_bytes() == (folder / "shared.parquet").read_bytes()
+    print(f"{shares} shares and one run give {'the same bytes' if same else 'DIFFERENT manifests'}")
+
+
 def main() -> None:
     """Make the collection, and index it in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="?", type=int, default=1_000_000)
     parser.add_argument("--per-file", type=int, default=10, help="segments of each file; 1 for whole files")
     parser.add_argument("--folder", type=Path, help="where to put the files (default: a temporary folder)")
+    parser.add_argument("--shares", type=int, help="compare a run with so many shares instead")
     parser.add_argument("--no-list", action="store_true", help="classes by folder instead of a list")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -141,6 +153,9 @@ def main() -> None:
         folder = Path(name)
         os.environ["XDG_CACHE_HOME"] = name
         make(folder, options.rows, options.per_file)
+        if options.shares:
+            compare(folder, options.shares)
+            return
         context = multiprocessing.get_context("spawn")
         results = context.Queue()
         process = context.Process(target=index, args=(folder, not options.no_list, results))
