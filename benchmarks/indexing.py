@@ -1,8 +1,9 @@
-"""Time and memory of indexing a large collection: ``python benchmarks/indexing.py [ROWS] [--per-file 10] [--list csv]``.
+"""Time and memory of indexing a large collection: ``python benchmarks/indexing.py [ROWS] [--per-file 10] [--no-list]``.
 
-The files are empty and what is measured of them is made up, so that everything but decoding is timed: finding files,
-joining them with a list, keeping what was measured, writing and opening the manifest. Memory is the most that the
-indexing process ever held beyond its imports, mapped pages included.
+The files are empty and what is measured of them is made up, in the indexing process itself, so that all but decoding is
+timed: finding files, joining them with a list, keeping what was measured, writing and opening the manifest. Memory is
+the most that this process ever held beyond its imports, mapped pages included. It indexes twice: the second time, the
+list is the same and a tenth of the classes are others, so that nothing is measured and the manifest is written anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,8 @@ import numpy as np
 import torch
 
 from avssl.catalog.index import build_index
-from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import Hashing, Row, Span
+from avssl.catalog.summary import summarise
 from avssl.catalog.table import row_from_info
 from avssl.media.info import AudioInfo, VideoInfo
 from avssl.media.source import Source
@@ -51,8 +53,9 @@ def made_up(place: Path | Source, motion: bool, spans: Sequence[Span], hashing: 
 def make(folder: Path, rows: int, per_file: int) -> None:
     """Make empty files and a list of their segments, ``list.csv``; with one per file, of the files."""
     files = -(-rows // per_file)
-    with open(folder / "list.csv", "w") as table:
-        table.write("path,label,name" + (",start,stop\n" if per_file > 1 else "\n"))
+    with open(folder / "list.csv", "w") as table, open(folder / "again.csv", "w") as again:
+        for list_ in (table, again):
+            list_.write("path,label,name" + (",start,stop\n" if per_file > 1 else "\n"))
         for number in range(files):
             name = f"part_{number // FILES_TOGETHER:04d}/recording_{number:08d}.mp4"
             if number % FILES_TOGETHER == 0:
@@ -62,6 +65,7 @@ def make(folder: Path, rows: int, per_file: int) -> None:
                 row = number * per_file + segment
                 span = f",{segment * SECONDS},{(segment + 1) * SECONDS}" if per_file > 1 else ""
                 table.write(f"{name},class_{row % CLASSES:03d},clip_{row:09d}{span}\n")
+                again.write(f"{name},class_{(row + row % 10 // 9) % CLASSES:03d},clip_{row:09d}{span}\n")
 
 
 class Watch:
@@ -91,24 +95,48 @@ class Watch:
         return sum(size.values()), size["RssAnon"]
 
 
+class Here(Executor):
+    """Works at once, in this process."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        """Return the finished work."""
+        done: Future[Any] = Future()
+        done.set_result(function(*arguments, **options))
+        return done
+
+
 def index(folder: Path, listed: bool, results: multiprocessing.Queue) -> None:
-    """Index the collection twice, the second time with nothing left to measure, and open its manifest."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    labels: Any = folder / "list.csv" if listed else "auto"
-    figures = []
-    for again in (False, True):
+    """Index the collection, index it again with other classes, and sum it up."""
+    again = {"labels": folder / "again.csv" if listed else "none"}
+    first = {"labels": folder / "list.csv" if listed else "folders"}
+    for what, labels in (("first", first), ("again", again)):
         cpu, started = time.process_time(), time.perf_counter()
         with Watch() as watch:
-            manifest = build_index(folder / "videos", folder / "out.parquet", labels, workers=1, measure=made_up)
-        figures.append((len(manifest), time.perf_counter() - started, time.process_time() - cpu, watch.most))
-        if not again:
-            results.put(("fingerprint", manifest.fingerprint))
-            facts = manifest.facts["inputs"]
-            results.put(("inputs", facts))
-            results.put(("sha256", hashlib.sha256((folder / "out.parquet").read_bytes()).hexdigest()))
-        results.put((f"anonymous {watch.anonymous:.0f} MB",))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - before
-    results.put((figures, peak))
+            manifest = build_index(
+                folder / "videos", folder / "out.parquet", executor=Here(), measure=made_up, **labels
+            )
+        results.put(
+            f"{what}: {len(manifest)} rows in {time.process_time() - cpu:.0f} s of a processor "
+            f"({time.perf_counter() - started:.0f} s), at most +{watch.most:.0f} MB, of these {watch.anonymous:.0f} MB "
+            f"not of mapped files; fingerprint {manifest.fingerprint[:16]}"
+        )
+    with Watch() as watch:
+        text = summarise(manifest)
+    results.put(f"summary of {len(text)} letters: +{watch.most:.0f} MB")
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    results.put(f"the process held {most:.0f} MB at most, imports included")
+    results.put(None)
+
+
+def compare(folder: Path, shares: int) -> None:
+    """Index the collection at once, and in shares that are then gathered; the manifests must be the same bytes."""
+    videos, labels = folder / "videos", folder / "list.csv"
+    build_index(videos, folder / "once.parquet", labels, executor=Here(), measure=made_up)
+    for share in range(1, shares + 1):
+        build_index(videos, folder / "shared.parquet", labels, executor=Here(), measure=made_up, shard=(share, shares))
+    build_index(videos, folder / "shared.parquet", labels, executor=Here(), measure=made_up)
+    same = (folder / "once.parquet").read_bytes() == (folder / "shared.parquet").read_bytes()
+    print(f"{shares} shares and one run give {'the same bytes' if same else 'DIFFERENT manifests'}")
 
 
 def main() -> None:
@@ -117,6 +145,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="?", type=int, default=1_000_000)
     parser.add_argument("--per-file", type=int, default=10, help="segments of each file; 1 for whole files")
     parser.add_argument("--folder", type=Path, help="where to put the files (default: a temporary folder)")
+    parser.add_argument("--shares", type=int, help="compare a run with so many shares instead")
     parser.add_argument("--no-list", action="store_true", help="classes by folder instead of a list")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -124,15 +153,15 @@ def main() -> None:
         folder = Path(name)
         os.environ["XDG_CACHE_HOME"] = name
         make(folder, options.rows, options.per_file)
+        if options.shares:
+            compare(folder, options.shares)
+            return
         context = multiprocessing.get_context("spawn")
         results = context.Queue()
         process = context.Process(target=index, args=(folder, not options.no_list, results))
         process.start()
-        while True:
-            got = results.get()
-            print(got, flush=True)
-            if isinstance(got[0], list):
-                break
+        for line in iter(results.get, None):
+            print(line, flush=True)
         process.join()
 
 

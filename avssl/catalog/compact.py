@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
@@ -31,6 +32,7 @@ class Batches:
     ) -> None:
         self.batches, self.schema, self.release = list(batches), schema, release
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self.batches)])
+        self._ends = self._starts[1:].tolist()
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -73,7 +75,7 @@ class Batches:
 
     def row(self, place: int) -> tuple[Any, ...]:
         """Return the values of one row."""
-        number = int(np.searchsorted(self._starts[1:], place, "right"))
+        number = bisect_right(self._ends, place)
         batch, within = self.batches[number], place - int(self._starts[number])
         return tuple(batch.column(name)[within].as_py() for name in self.schema.names)
 
@@ -116,10 +118,10 @@ class Texts(Sequence[str]):
 
     def __init__(self, chunks: Sequence[pa.Array]) -> None:
         self.chunks = list(chunks)
-        self._starts = np.cumsum([0, *map(len, self.chunks)])
+        self._ends = np.cumsum([*map(len, self.chunks)]).tolist()
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._ends[-1] if self._ends else 0
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -130,8 +132,8 @@ class Texts(Sequence[str]):
             return [self[each] for each in range(*place.indices(len(self)))]
         if not 0 <= place < len(self):
             raise IndexError(f"Texts[{place}]: there are {len(self)}")
-        number = int(np.searchsorted(self._starts[1:], place, "right"))
-        return self.chunks[number][place - int(self._starts[number])].as_py()
+        number = bisect_right(self._ends, place)
+        return self.chunks[number][place - self._ends[number]].as_py()  # counted from the chunk's end
 
     def __iter__(self) -> Iterator[str]:
         for chunk in self.chunks:

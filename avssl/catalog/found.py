@@ -11,6 +11,7 @@ from typing import NamedTuple, overload
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from avssl.catalog.asked import AskedRows
 from avssl.catalog.compact import TOGETHER, Batches, Builder, Ints, Texts
@@ -103,23 +104,34 @@ class Files(Sequence[Found]):
     def sorted(self) -> Files:
         """Sort by path."""
         order = pc.sort_indices(self.rows.column("path")).to_numpy().astype(np.int64)
-        return self if (np.diff(order) == 1).all() else self.select(order)
+        return self.select(order)
 
     def select(self, places: Ints) -> Files:
-        """Return the recordings at ``[N]`` places."""
+        """Return the recordings at ``[N]`` different places."""
+        if len(places) == len(self) and (np.diff(places) > 0).all():
+            return self
         parts = (self.rows.take(places[start : start + TOGETHER]) for start in range(0, len(places), TOGETHER))
         return Files(Batches([batch for part in parts for batch in part.to_batches()], FOUND))
 
     def with_suffix(self, suffixes: frozenset[str]) -> Ints:
         """Return the places of those whose file has one of some suffixes."""
+        numbers, kinds = self._suffixes
+        return np.flatnonzero(np.isin(kinds, [number for suffix, number in numbers.items() if suffix in suffixes]))
+
+    @cached_property
+    def _suffixes(self) -> tuple[dict[str, int], NDArray[np.int32]]:
+        """Number the suffixes, and give each one's."""
+        numbers: dict[str, int] = {}
         paths = Texts(self.rows.column("path").chunks)
-        return np.asarray([place for place, path in enumerate(paths) if suffix_of(path) in suffixes], np.int64)
+        kinds = (numbers.setdefault(suffix_of(path), len(numbers)) for path in paths)
+        return numbers, np.fromiter(kinds, np.int32, len(paths))
 
     @cached_property
     def keys(self) -> Texts:
         """Path of each, with the member as if the archive were a folder."""
-        chunks = (keys_of(part) for part in self.rows.columns(["path", "member"]))
-        return Texts(list(chunks))
+        whole = [pa.types.is_null(batch.column("member").type) for batch in self.rows.batches]  # no copies of paths
+        paths, parts = self.rows.column("path").chunks, self.rows.columns(["path", "member"])
+        return Texts([path if own else keys_of(part) for own, path, part in zip(whole, paths, parts, strict=True)])
 
 
 class Said(Sequence[Asked | None]):

@@ -7,12 +7,11 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
@@ -20,18 +19,18 @@ import pyarrow.compute as pc
 
 from avssl.catalog.annotations import Lists, annotate
 from avssl.catalog.asked import AskedRows
-from avssl.catalog.compact import Batches, Ints
+from avssl.catalog.compact import Batches
 from avssl.catalog.finding import find_recordings
 from avssl.catalog.found import Files
+from avssl.catalog.jobs import Jobs, Measure, run_job
 from avssl.catalog.known import Known
 from avssl.catalog.manifest import Manifest
-from avssl.catalog.measuring import Hashing, Row, Span, frozen, measure, reader_version, rejection, thawed
+from avssl.catalog.measuring import Hashing, frozen, measure, reader_version, rejection, thawed
 from avssl.catalog.rows import Asked
 from avssl.catalog.streams import PLAIN, coded, spill, write_parts
 from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, canonical, keys_of, tables_of
 from avssl.media import MediaError
-from avssl.media.places import Place, locate
-from avssl.media.source import Source
+from avssl.media.places import locate
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.executors import in_share
 from avssl.runtime.files import Journal, user_cache, write_atomically
@@ -40,52 +39,6 @@ from avssl.runtime.workers import Failure, run_parallel
 
 PREPARING = "prepare.journal"  # in a folder of training-ready copies
 CHECKED = 20_000  # files of a folder's own manifest whose size is checked when it is opened
-Measure = Callable[[Path | Source, bool, Sequence[Span], Hashing], list[Row]]
-
-
-class Job(NamedTuple):
-    """One file to measure."""
-
-    measure: Measure
-    place: Path | Source
-    motion: bool
-    spans: Sequence[Span]
-    hashing: Hashing
-
-
-class Jobs(Sequence[Job]):
-    """The files to measure, each made when it is asked for."""
-
-    def __init__(
-        self,
-        measure: Measure,
-        folder: Path | Place,
-        motion: bool,
-        hashing: Hashing,
-        files: Files,
-        asked: AskedRows,
-        todo: Ints,
-    ) -> None:
-        self._how, self._folder, self._hashing = (measure, motion), folder, hashing
-        self._files, self._asked, self._todo = files, asked, todo
-
-    def __len__(self) -> int:
-        return len(self._todo)
-
-    @overload
-    def __getitem__(self, number: int) -> Job: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[Job]: ...
-    def __getitem__(self, number: int | slice) -> Job | list[Job]:
-        if isinstance(number, slice):
-            return [self[each] for each in range(*number.indices(len(self)))]
-        measure, motion = self._how
-        file = self._files[int(self._todo[number])]
-        return Job(measure, file.place(self._folder), motion, self.spans(number), self._hashing)
-
-    def spans(self, number: int) -> list[Span]:
-        """Return the different segments that are asked of a file."""
-        return list(dict.fromkeys(_span(own) for own in self._asked[int(self._todo[number])]))
 
 
 def build_index(
@@ -171,7 +124,7 @@ def build_index(
         jobs = Jobs(measure, folder, motion, hashing, files, asked, todo)
         limit = None if executor is not None else timeout
         with Tally(f"Indexing {Path(name).name}", len(jobs)) as tally:
-            for number, result in run_parallel(_measured, jobs, workers, limit, executor):
+            for number, result in run_parallel(run_job, jobs, workers, limit, executor):
                 file, own = files[int(todo[number])], jobs.spans(number)
                 if isinstance(result, Failure):
                     if result.stops is not None:
@@ -196,8 +149,7 @@ def _tell(notes: Sequence[str], missing: Sequence[str], out: Path) -> None:
         print(note, file=sys.stderr)
     listing = out.with_name(out.name + ".missing.txt")
     if missing:
-        text = "".join(f"{name}\n" for name in missing)
-        write_atomically(listing, lambda file: file.write(text.encode()))
+        write_atomically(listing, lambda file: file.writelines(f"{name}\n".encode() for name in missing))
         print(f"the names of all are in {listing}", file=sys.stderr)
     else:
         listing.unlink(missing_ok=True)
@@ -215,14 +167,6 @@ def merged(rows: list[Asked], said: Asked | None) -> list[Asked]:
         )
         for row in rows
     ]
-
-
-def _span(asked: Asked) -> Span:
-    return None if asked.start is None and asked.stop is None else (asked.start, asked.stop)
-
-
-def _measured(job: Job) -> list[Row]:
-    return job.measure(job.place, job.motion, job.spans, job.hashing)
 
 
 def _digest(root: str, reader: str, files: Files, asked: AskedRows) -> str:

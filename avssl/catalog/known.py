@@ -37,8 +37,8 @@ class Known:
         self.count = len(mine)
         owner, self.gone = _owners(files, rows, mine)
         self.seen = np.bincount(owner[owner >= 0], minlength=len(files)) > 0
-        known = (owner, *(bounds[mine] for bounds in _stored_bounds(rows)))
-        places = _last_places(known, (asked.owner, *asked.bounds()))
+        (starts, stops), wanted = _stored_bounds(rows), asked.bounds()
+        places = _last_places((owner, starts[mine], stops[mine]), (asked.owner, *wanted))
         self._places = np.where(places < 0, -1, mine[places]) if len(mine) else places  # [R]; -1 for unknown
 
     def current(self, reader: str) -> NDArray[np.bool_]:

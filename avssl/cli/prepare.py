@@ -30,7 +30,11 @@ def parser() -> Parser:
     )
     made.add_argument("source", type=Path, help="a manifest or a folder of videos, also in a store; not changed")
     made.add_argument(
-        "-o", "--out", type=Path, required=True, help="folder for the copies and their manifest, also in an s3 store"
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the copies and their manifest, also in a store",
     )
     made.add_argument(
         "--work", type=Path | None, help="for a store: local folder in which copies are made (default: in the cache)"

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class There(NamedTuple):
+    """An object as it is in the store: its version, and the SHA-256 that it was written with, if by this package."""
+
+    etag: str
+    content: str
 
 
 class Passing(Exception):

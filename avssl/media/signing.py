@@ -37,7 +37,7 @@ class Signer(Protocol):
     def __call__(
         self, key: str, query: Mapping[str, str], headers: Mapping[str, str], method: str = "GET", body: bytes = b""
     ) -> Signed:
-        """Return the request that reads or (of S3 only) writes an object."""
+        """Return the request that reads or (of S3 only: for others, see `avssl.media.cloud`) writes an object."""
 
 
 def make_signer(name: str, store: Store) -> Signer:
@@ -153,6 +153,8 @@ def cloud_store(name: str, store: Store) -> Any:
 
     made: Any = AzureStore if store.scheme == "az" else GCSStore
     options: dict[str, Any] = {"client_options": {"allow_http": store.allow_http, "timeout": f"{store.timeout:g}s"}}
+    limit = datetime.timedelta(seconds=store.deadline)
+    options["retry_config"] = {"max_retries": store.retries, "retry_timeout": limit}
     if store.anonymous:
         options["skip_signature"] = True
     if store.endpoint:

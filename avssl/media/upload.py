@@ -1,13 +1,14 @@
-"""Write objects to S3 stores, large ones in parts, so that an interrupted upload goes on where it was."""
+"""Write objects to stores; to S3, large ones in parts, so that an interrupted upload goes on where it was."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 
-from avssl.media.answers import version_of
+from avssl.media import cloud
+from avssl.media.answers import There, version_of
 from avssl.media.client import Client, client_of
 from avssl.media.errors import MediaError
 from avssl.media.places import check_key
@@ -15,22 +16,16 @@ from avssl.media.source import SourceError
 
 PART = 16 << 20  # bytes of a request; at least 5 MiB, except for the last
 MOST_PARTS = 10_000
+WRITABLE = ("s3", "gs", "az")
 MARK = "x-amz-meta-avssl-sha256"  # header of each object that is written here
 Record = Mapping[str, Any]
-
-
-class There(NamedTuple):
-    """An object as it is in the store: its version, and the SHA-256 that it was written with, if by this package."""
-
-    etag: str
-    content: str
 
 
 def check_writable(store: str) -> None:
     """Raise a `MediaError` unless objects can be written to a store of this kind."""
     client = client_of(store)
-    if client.store.scheme != "s3":
-        why = f"objects are written to s3 stores only, and this one is {client.store.scheme}"
+    if client.store.scheme not in WRITABLE:
+        why = f"objects are written to {', '.join(WRITABLE)} stores, and this one is {client.store.scheme}"
         raise MediaError(
             f"{store}:", "no_upload", why, "Write to a local folder, and copy it with the provider's tools"
         )
@@ -60,9 +55,12 @@ def put(store: str, key: str, path: Path, content: str, known: Record, note: Cal
     if there is not None and there.etag != known.get("etag") and there.content != known.get("of", content):
         why = "another object has this key, and isn't one that this command wrote"
         raise MediaError(f"{store}:{key}", "occupied", why, "Choose another prefix, or remove it")
-    size = path.stat().st_size
-    if size <= PART:
+    whole = client.store.scheme != "s3"
+    if whole or path.stat().st_size <= PART:
         note({"etag": known.get("etag"), "of": content})
+    if whole:
+        etag = cloud.write(client, key, path, content)
+    elif path.stat().st_size <= PART:
         etag = _send(client, "PUT", key, {}, {MARK: content}, path.read_bytes())[0]
     else:
         etag = _in_parts(client, key, path, content, {**known, "old": known.get("etag")}, note)
@@ -122,6 +120,9 @@ def _send(
 
 
 def _describe(client: Client, key: str) -> There | None:
+    if client.store.scheme != "s3":
+        return cloud.describe(client, key)
+
     def take(response: Any, deadline: float) -> There:
         response.read1(1)
         return There(version_of(response.headers), response.headers.get(MARK, ""))

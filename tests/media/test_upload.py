@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from servers import S3Server, serving, serving_s3
 
-from avssl.media import MediaError, stores, upload
+from avssl.media import MediaError, signing, stores, upload
 from avssl.media.stores import Store, name_stores
 from avssl.media.upload import check_writable, put
 
@@ -91,6 +91,36 @@ def test_a_large_file_goes_on_where_it_was(lab: tuple[S3Server, Any], tmp_path: 
     monkeypatch.setattr(upload, "_send", forgetful)
     put("out", "a.tar", file, content, other, notes.append)  # the store has forgotten this upload
     assert client.get_object(Bucket="out", Key="p/a.tar")["Body"].read() == data
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_other_clouds(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """obstore's store in memory stands for Google's and Azure's; what is asked of it is what they are asked."""
+    there = pytest.importorskip("obstore.store").MemoryStore()
+    monkeypatch.setattr(stores, "_current", [])
+    monkeypatch.setenv(stores.ENVIRONMENT, "")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+    name_stores({"cloud": Store(f"{scheme}://out/p", endpoint="https://127.0.0.1:1", anonymous=True, retries=0)})
+    with pytest.raises(MediaError, match=r"cloud:a\.mp4: .*\[offline\]"):  # no server is there
+        put("cloud", "a.mp4", Path(__file__), "0", {}, lambda kept: None)
+    monkeypatch.setattr(signing, "cloud_store", lambda name, store: there)
+    check_writable("cloud")
+    file, known = tmp_path / "a.mp4", dict[str, Any]()
+
+    def sent(text: bytes) -> str:
+        file.write_bytes(text)
+        return put("cloud", "a b/ü.mp4", file, hashlib.sha256(text).hexdigest(), dict(known), known.update)
+
+    etag = sent(b"one")
+    assert bytes(there.get("p/a b/ü.mp4").bytes()) == b"one"
+    assert sent(b"one") == etag  # not sent again
+    assert sent(b"two") != etag  # ours, and changed
+    there.put("p/a b/ü.mp4", b"theirs")
+    for text in (b"two", b"three"):
+        with pytest.raises(MediaError, match=r"cloud:a b/ü\.mp4: .*\[occupied\]"):
+            sent(text)
+    assert bytes(there.get("p/a b/ü.mp4").bytes()) == b"theirs"
 
 
 def test_other_stores_are_refused() -> None:

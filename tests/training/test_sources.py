@@ -88,6 +88,11 @@ def test_a_store_that_fails_now_and_then_changes_nothing_and_one_that_refuses_st
         with pytest.raises(SourceError, match=r"web:.*\[denied\]"):
             trained(tmp_path / "web.parquet", tmp_path / "refused", **where)
         server.fault = lambda number: None
+        before = dict(server.objects)
+        server.objects.update({name: data[:-1] + b"x" for name, data in before.items()})
+        with pytest.raises(SourceError, match=r"web:.*\[changed\]"):
+            trained(tmp_path / "web.parquet", tmp_path / "refused", **where)
+        server.objects.update(before)
         assert trained(tmp_path / "web.parquet", tmp_path / "refused", workers=2, **where) == expected
 
 
