@@ -176,8 +176,8 @@ class CAVMAE(AudioVisualMethod):
     def _masked(self, encoder: FrameViT | AudioViT, shown: Tensor) -> Masked:
         """Mask a stream, frames ``[B, 1, 3, H, W]`` or spectrograms ``[B, F, T]``, and encode what is visible."""
         patches = encoder.patches(shown)  # [B, L, P]
-        count, places = patches.shape[:2]
-        order = drawn(lambda videos: torch.rand(videos, places, device=shown.device), count).argsort(1)
+        count, length = patches.shape[:2]
+        order = drawn(lambda videos: torch.rand(videos, length, device=shown.device), count).argsort(1)
         kept = max(1, int((1 - self.masked) * order.shape[1]))
         visible, hidden = order[:, :kept], order[:, kept:]
         tokens = encoder.embed(patches.take_along_dim(visible[..., None], 1)) + encoder.positions(shown)[visible]
