@@ -14,10 +14,12 @@ from scipy.stats import hypergeom
 
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
+from avssl.evaluation.attentive import AttentiveProbe
 from avssl.evaluation.classes import class_numbers, one_each, presence
 from avssl.evaluation.episodes import Episodes
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, Pixels
+from avssl.evaluation.layout import LayoutProbe
 from avssl.evaluation.metrics import Scoring
 from avssl.evaluation.precision import chance_precision
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
@@ -99,6 +101,8 @@ class Protocol:
             the blocks of a transformer, the stages of a convolutional network.
         episodes: few-shot episodes.
         scoring: how a video's views are combined, and whether test videos without a class count.
+        layout: linear probe on maps averaged on a grid, of the clips in order or of a clip of the whole video.
+        attentive_probe: the attentive probe of V-JEPA 2 on stored maps, with positions and several schedules at once.
     """
 
     name: str
@@ -116,6 +120,8 @@ class Protocol:
     layers: tuple[int, ...] = field(default=(), metadata=LATER)
     episodes: Episodes | None = field(default=None, metadata=LATER)
     scoring: Scoring = field(default_factory=Scoring, metadata=LATER)
+    layout: LayoutProbe | None = field(default=None, metadata=LATER)
+    attentive_probe: AttentiveProbe | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_ranges("", self, seeds="[0, inf)", retrieval="[1, inf)", layers="[0, inf)")
@@ -160,9 +166,9 @@ class DownstreamTask:
         self.groups: Ints = np.unique(self.folds.groups, return_inverse=True)[1]
         self._pixels: Pixels | None = None
 
-    def bank(self, features: Floats | Shards) -> Bank:
-        """Add the labels and groups to features ``[V, M, D]``."""
-        return Bank(features, self.labels, self.groups, self.classes)
+    def bank(self, features: Floats | Shards, device: str = "cpu") -> Bank:
+        """Add the labels and groups to features ``[V, M, D]``; ``device`` is where large banks are worked on."""
+        return Bank(features, self.labels, self.groups, self.classes, device)
 
     def measure(
         self, read_outs: Sequence[ReadOut[Source]], banks: Sequence[Source], folds: Folds | None = None, title: str = ""
