@@ -14,9 +14,9 @@ from scipy.stats import hypergeom
 
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
+from avssl.evaluation.budget import Budget
 from avssl.evaluation.classes import class_numbers, one_each, presence
 from avssl.evaluation.features import Views
-from avssl.evaluation.finetune import Budget, Pixels
 from avssl.evaluation.precision import chance_precision
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
 from avssl.evaluation.readout import (
@@ -32,6 +32,7 @@ from avssl.evaluation.results import AveragePrecision, Summary
 from avssl.evaluation.settings import LATER, digest, plain
 from avssl.evaluation.splits import Folds, Split, check_folds
 from avssl.evaluation.store import Shards
+from avssl.evaluation.training_clips import Pixels
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
 
@@ -93,6 +94,7 @@ class Protocol:
             ``..._ordered``), whose many features take long in wide networks.
         layers: inner layers of the encoder, from 0, that are also read (``linear_layer2``, ``neighbours_layer2``, ...):
             the blocks of a transformer, the stages of a convolutional network.
+        linear_augmented: schedule of a linear layer on the frozen encoder, trained on clips that are changed anew.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Protocol:
     attentive: Budget | None = None
     ordered: bool = field(default=True, metadata=LATER)
     layers: tuple[int, ...] = field(default=(), metadata=LATER)
+    linear_augmented: Budget | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_ranges("", self, seeds="[0, inf)", retrieval="[1, inf)", layers="[0, inf)")
@@ -115,6 +118,10 @@ class Protocol:
 
 class DownstreamTask:
     """A protocol with its videos opened and its folds checked.
+
+    Args:
+        protocol: the protocol.
+        folder: where trainings that were stopped resume from; None keeps nothing.
 
     Attributes:
         several: some video in use does not show exactly one class, but several or none: results are mean average
@@ -129,8 +136,8 @@ class DownstreamTask:
         ValueError: if the collection does not fit the split (see `check_folds`), or has fewer than two classes.
     """
 
-    def __init__(self, protocol: Protocol) -> None:
-        self.protocol = protocol
+    def __init__(self, protocol: Protocol, folder: Path | None = None) -> None:
+        self.protocol, self.folder = protocol, folder
         self.videos: Manifest = open_manifest(protocol.data.root)
         if len(self.videos.classes) < 2:
             raise ValueError(
@@ -160,7 +167,7 @@ class DownstreamTask:
     def pixels(self, machine: Machine) -> Pixels:
         """Return the labelled clips; they are decoded once where memory allows."""
         if self._pixels is None or self._pixels.machine != machine:
-            pixels = Pixels(self.videos, self.labels, self.classes, self.protocol.views, machine)
+            pixels = Pixels(self.videos, self.labels, self.classes, self.protocol.views, machine, folder=self.folder)
             self._pixels = pixels.decode_all(self.rows)
         return self._pixels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 
 from avssl.encoders import Encoder, load_encoder
 from avssl.evaluation.features import Views
-from avssl.evaluation.finetune import AttentiveClassifier, Budget, Start, Supervised
+from avssl.evaluation.finetune import AttentiveClassifier, Budget, FrozenClassifier, Start, Supervised
 from avssl.evaluation.given import place
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
 from avssl.evaluation.probes import FewLabels, LinearProbe, retrieval
@@ -25,7 +26,9 @@ from avssl.runtime.processes import joined, on_first, rank
 
 NOT_ALIKE = Skipped("videos show several classes or none, so two of them are not simply of the same class or not")
 NOT_DRAWN = Skipped("videos show several classes or none, so no number of labels per class can be drawn")
-CONFUSIONS = ("linear", "linear_ordered", "linear_sequence", "fine_tune", "attentive")  # read-outs with a picture
+# Read-outs with a picture:
+CONFUSIONS = ("linear", "linear_ordered", "linear_sequence", "fine_tune", "attentive", "linear_augmented")
+UNFINISHED = "unfinished"  # folder of what an evaluation that was stopped resumes from
 
 
 def evaluate(
@@ -37,7 +40,8 @@ def evaluate(
 ) -> Results:
     """Evaluate the encoder of a run, write ``<run>/eval/<protocol>/results.json`` and pictures, return the results.
 
-    Processes started together (``torchrun``) share the extraction of features; the first one reads frozen features.
+    Processes started together (``torchrun``) share the extraction of features and the training of networks; the first
+    one reads frozen features. The same call after a stop goes on where it was.
 
     Args:
         protocol: data, split, views and read-outs.
@@ -55,12 +59,14 @@ def evaluate(
     begun = time.perf_counter()
     with joined():
         encoder, protocol = subject(protocol, run, encoder, own_size)
-        task = DownstreamTask(protocol)
+        folder = Path(run) / "eval" / protocol.name
+        task = DownstreamTask(protocol, folder / UNFINISHED)
         outcomes = {"pretrained": run_read_outs(task, [encoder], machine), **baselines(task, encoder, machine)}
 
         def write() -> Results:
             found = write_results(run, encoder, task.facts, task.settings, task.chance(), outcomes, machine, begun)
-            draw(found, task, Path(run) / "eval" / protocol.name)
+            draw(found, task, folder)
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
             return found
 
         return on_first(write, "the results")
@@ -121,7 +127,8 @@ def run_read_outs(
     found: dict[str, Outcome] = {}
     for key, read in READ_OUTS:
         if (setting := getattr(task.protocol, key)) not in (None, ()):
-            found |= on_first(partial(read, trial, setting), f"the results of {key}")
+            made = partial(read, trial, setting)
+            found |= made() if key in TOGETHER else on_first(made, f"the results of {key}")
     if not frozen_only:
         weights = encoders[0].state_dict()
 
@@ -197,6 +204,12 @@ def _attentive(trial: Trial, budget: Budget) -> dict[str, Outcome]:
     return {"attentive": _train(trial.task, probe, trial.machine, "attentive")}
 
 
+def _linear_augmented(trial: Trial, budget: Budget) -> dict[str, Outcome]:
+    encoders = trial.encoders
+    probe = Supervised(lambda seed: encoders[seed % len(encoders)], budget, classifier=FrozenClassifier)
+    return {"linear_augmented": _train(trial.task, probe, trial.machine, "linear, on changed clips")}
+
+
 def _fine_tune(task: DownstreamTask, start: Start, budget: Budget, machine: Machine, title: str) -> dict[str, Outcome]:
     return {"fine_tune": _train(task, Supervised(start, budget), machine, title)}
 
@@ -231,7 +244,9 @@ READ_OUTS: tuple[tuple[str, Callable[[Trial, Any], Mapping[str, Outcome]]], ...]
     ("layers", _inner_layers),
     ("low_shot", _few_labels),
     ("attentive", _attentive),
+    ("linear_augmented", _linear_augmented),
 )
+TOGETHER = ("attentive", "linear_augmented")  # those of READ_OUTS that all processes train together
 # Read-outs that train the whole network, with the task, where to start from, the key's value, machine and title.
 TRAINED: tuple[tuple[str, Callable[[DownstreamTask, Start, Any, Machine, str], Mapping[str, Outcome]]], ...] = (
     ("fine_tune", _fine_tune),
