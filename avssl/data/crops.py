@@ -90,3 +90,32 @@ class MultiScaleCrop:
         down, across = self.PLACES[int(torch.randint(len(self.PLACES), ()))]
         inside = round(high * min(height, width)), round(wide * min(height, width))
         return Box((height - inside[0]) * down // 4, (width - inside[1]) * across // 4, *inside)
+
+
+class ShortSideCrop:
+    """Square of a fixed size at a random place of a frame whose shorter side is scaled to a random length.
+
+    Simonyan & Zisserman (ICLR 2015, section 3.1) call it scale jittering; SlowFast trains with lengths from 256 to 320
+    and squares of 224 pixels.
+
+    Args:
+        size: height and width of the square, in pixels.
+        sides: shortest and longest length of the shorter side, in pixels, at least ``size``.
+
+    Raises:
+        ValueError: if the shortest is below ``size``, or exceeds the longest.
+    """
+
+    def __init__(self, size: int, sides: tuple[int, int]) -> None:
+        low, high = sides
+        if not 0 < size <= low <= high:
+            raise ValueError(f"transform.sides is {sides}: expected two lengths of at least {size}, the smaller first")
+        self.size, self.low, self.high = size, low, high
+
+    def __call__(self, frames: Tensor) -> Box:
+        """Draw a box on the frames of a clip, ``[T, 3, h, w]``."""
+        height, width = frames.shape[-2:]
+        length = int(torch.randint(self.low, self.high + 1, ()))
+        side = max(1, round(min(height, width) * self.size / length))
+        top, left = (int(torch.randint(whole - side + 1, ())) for whole in (height, width))
+        return Box(top, left, side, side)

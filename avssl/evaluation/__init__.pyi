@@ -1,12 +1,13 @@
 from .attentive import AttentiveProbe as AttentiveProbe
 from .audio import audio_probe as audio_probe
+from .budget import Augmentation as Augmentation
+from .budget import Budget as Budget
+from .budget import Tuning as Tuning
 from .episodes import Episodes as Episodes
 from .extraction import extract_features as extract_features
 from .extraction import extract_several as extract_several
 from .features import Views as Views
 from .finetune import AttentiveClassifier as AttentiveClassifier
-from .finetune import Budget as Budget
-from .finetune import Pixels as Pixels
 from .finetune import Supervised as Supervised
 from .images import stages as stages
 from .images import svm as svm
@@ -50,3 +51,4 @@ from .splits import GroupFolds as GroupFolds
 from .splits import LeaveOneGroupOut as LeaveOneGroupOut
 from .splits import TrainTest as TrainTest
 from .synchrony import measure_synchrony as measure_synchrony
+from .training_clips import Pixels as Pixels

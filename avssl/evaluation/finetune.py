@@ -1,4 +1,4 @@
-"""Supervised training on labelled clips: fine-tuning, the same from scratch, and the attentive probe.
+"""Supervised training on labelled clips: fine-tuning, the same from scratch, and probes of a frozen encoder.
 
 The schedule is fixed in the protocol and nothing is chosen on test videos: there is no early stopping.
 """
@@ -6,72 +6,76 @@ The schedule is fixed in the protocol and nothing is chosen on test videos: ther
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torchvision.ops import StochasticDepth
 
-from avssl.catalog.manifest import Manifest
-from avssl.encoders import Encoder
-from avssl.evaluation.features import VIEWS_AT_ONCE, Normalise, ViewDataset, Views
+from avssl.encoders import Encoder, weights_hash
+from avssl.encoders.transformer import Block
+from avssl.evaluation.budget import Budget, Tuning
+from avssl.evaluation.features import VIEWS_AT_ONCE, Normalise, ViewDataset
 from avssl.evaluation.probes import draw_labels
 from avssl.evaluation.readout import Scores, TooFewLabels
+from avssl.evaluation.settings import digest, plain
 from avssl.evaluation.splits import Fold
-from avssl.runtime.checks import check_ranges
-from avssl.runtime.device import Machine
-from avssl.runtime.workers import start_worker
+from avssl.evaluation.training_clips import Pixels
+from avssl.evaluation.tuning import fit
+from avssl.runtime.files import write_atomically
+from avssl.runtime.processes import from_first, rank, tell, world
 
 Start = Callable[[int], Encoder]  # seed -> the encoder to start from
-POSITIONS = 10  # places in a video from which training clips are taken, spread evenly
-SHIFT = 1 / 8  # largest shift of a training clip, as a share of its size
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Training schedule of a classifier: AdamW, linear warm-up, cosine decay to zero.
-
-    Args:
-        steps: optimiser steps, whatever the number of labels.
-        batch_size: clips per step.
-        lr: peak learning rate.
-        weight_decay: weight decay of AdamW.
-        warmup: share of the steps spent on warm-up.
-        flip: probability of mirroring a training clip. Leave it at 0 if left and right tell any classes apart.
-        seeds: runs of every fold, which differ in the head, the order and the shifts.
-        folds: number of folds to run, spread evenly over them; None for all.
-    """
-
-    steps: int = 100
-    batch_size: int = 16
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    flip: float = 0.0
-    seeds: int = 1
-    folds: int | None = None
-
-    def __post_init__(self) -> None:
-        counts = dict.fromkeys(("steps", "batch_size", "seeds", "folds"), "[1, inf)")
-        check_ranges("", self, **counts, lr="(0, inf)", weight_decay="[0, inf)", warmup="[0, 1]", flip="[0, 1]")
+SCORES = "scores.npy"  # of a fold that is done
 
 
 class Classifier(nn.Module):
-    """Any encoder with a linear head on its features; everything is trained."""
+    """Any encoder with a linear layer on its features; everything is trained.
+
+    Attributes:
+        dropout: drops features in training; its probability is set by `prepare`.
+        unit: whether features are scaled to unit length.
+    """
 
     def __init__(self, encoder: Encoder, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(encoder.num_features, classes)
+        self.dropout = nn.Dropout(0.0)
+        self.unit = False
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Encode normalised clips ``[B, T, 3, H, W]``: ``[B, D]``."""
+        return self.encoder(clips)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Classify normalised clips ``[B, T, 3, H, W]``: logits ``[B, K]``."""
-        return self.head(self.encoder(clips))
+        features = self.features(clips)
+        return self.head(self.dropout(functional.normalize(features) if self.unit else features))
+
+
+class FrozenClassifier(Classifier):
+    """The same with a frozen encoder, which stays in eval mode: a linear probe on clips that are changed anew."""
+
+    def __init__(self, encoder: Encoder, classes: int) -> None:
+        super().__init__(encoder.requires_grad_(False), classes)
+
+    def train(self, mode: bool = True) -> FrozenClassifier:
+        """Set the mode of everything but the encoder."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Encode normalised clips ``[B, T, 3, H, W]``: ``[B, D]``, without a gradient."""
+        with torch.no_grad():
+            return self.encoder(clips)
 
 
 class AttentiveClassifier(nn.Module):
@@ -104,47 +108,50 @@ class AttentiveClassifier(nn.Module):
         return self.head(read[:, 0])
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """V labelled videos of K classes before any encoder: the bank of read-outs that train a network."""
+def prepare(model: nn.Module, recipe: Tuning) -> None:
+    """Give a classifier what a recipe says of its layers.
 
-    videos: Manifest
-    labels: NDArray[np.signedinteger]  # [V], or [V, K] of 1 and -1
-    classes: int  # K
-    views: Views
-    machine: Machine
-    decoded: Tensor | None = None  # training clips from `decode_all`; None reads them from the files
+    Raises:
+        ValueError: if it has no such layers.
+    """
+    if isinstance(model, Classifier):
+        model.dropout.p, model.unit = recipe.dropout, recipe.unit
+    elif recipe.dropout or recipe.unit:
+        raise ValueError(f"{type(model).__name__} has no recipe.dropout and no recipe.unit: leave them out")
+    if recipe.head_std is not None:
+        head = model.get_submodule("head")
+        assert isinstance(head, nn.Linear)
+        nn.init.trunc_normal_(head.weight, std=recipe.head_std, a=-2 * recipe.head_std, b=2 * recipe.head_std)
+        nn.init.zeros_(head.bias)
+    if recipe.drop_path is not None:
+        _drop_paths(model.get_submodule("encoder"), recipe.drop_path)
 
-    @property
-    def training_views(self) -> Views:
-        """The clips that training draws from: more positions, the middle of the picture only."""
-        return replace(self.views, clips=POSITIONS, crops=1)
 
-    def decode_all(self, rows: Sequence[int]) -> Pixels:
-        """Decode the training clips of some videos, unless they don't fit into ``machine.memory``.
-
-        ``decoded`` is uint8 ``[V, 10, T, 3, H, W]``; other rows are left uninitialised.
-        """
-        views = self.training_views
-        shape = (len(self.videos), views.clips, views.num_frames, 3, views.size, views.size)
-        if math.prod(shape) > self.machine.memory:
-            return self
-        decoded = torch.empty(shape, dtype=torch.uint8)
-        for row, pixels in zip(rows, self.machine.loader(ViewDataset(self.videos, rows, views)), strict=True):
-            decoded[row] = pixels[0]
-        return replace(self, decoded=decoded)
+def _drop_paths(encoder: nn.Module, rate: float) -> None:
+    """Set the probability of skipping each block in training, rising linearly from 0 to ``rate``."""
+    places = [part for part in encoder.modules() if isinstance(part, Block | StochasticDepth)]
+    if not places:
+        raise ValueError(f"{type(encoder).__name__} has no blocks that can be skipped: leave recipe.drop_path out")
+    for number, part in enumerate(places):
+        share = rate * number / max(1, len(places) - 1)
+        if isinstance(part, Block):
+            part.drop_path = share
+        else:
+            part.p = share
 
 
 @dataclass(frozen=True)
 class Supervised:
-    """Read-out that trains a network on labelled clips: fine-tuning, from scratch, or the attentive probe.
+    """Read-out that trains a network on labelled clips: fine-tuning, from scratch, or a probe of a frozen encoder.
+
+    With ``bank.folder``, a training that was stopped resumes exactly, and what a fold gave is kept there.
 
     Args:
         start: returns the encoder to start from for a seed.
         budget: schedule.
         seed: seed of the head, the order and the augmentation.
         shots: labels per class; None for all.
-        classifier: `Classifier`, or `AttentiveClassifier` for a frozen encoder.
+        classifier: `Classifier`, or `FrozenClassifier` or `AttentiveClassifier` for a frozen encoder.
     """
 
     start: Start
@@ -158,100 +165,78 @@ class Supervised:
         rows = fold.train if self.shots is None else draw_labels(bank.labels, fold, self.shots, self.seed)
         if rows is None:
             raise TooFewLabels(f"{fold.name}: a class has too few training videos")
-        return Scores(predict(self.train(bank, self.start(self.seed), rows), bank, fold.test))
+        encoder = self.start(self.seed)
+        folder = self.place(bank, encoder, rows)
+        kept = None if folder is None else folder / f"{digest(list(fold.test))}-{SCORES}"
+        if kept is not None and from_first(kept.exists(), fold.name):
+            tell(f"{fold.name}: was done before the evaluation was stopped")
+            return Scores(np.load(kept))
+        values = predict(self.train(bank, encoder, rows), bank, fold.test)
+        if kept is not None and rank() == 0:
+            write_atomically(kept, lambda file: np.save(file, values))
+        return Scores(values)
 
     def train(self, bank: Pixels, encoder: Encoder, rows: Sequence[int]) -> Classifier | AttentiveClassifier:
         """Train a classifier on some videos, and with it the encoder in place unless the classifier freezes it."""
+        folder = self.place(bank, encoder, rows)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = self.classifier(encoder, bank.classes).to(bank.machine.target)
-        fit(model, bank, rows, self.budget, self.seed)
+            model = self.classifier(encoder, bank.classes)
+            prepare(model, self.budget.recipe)
+        fit(model.to(bank.machine.target), bank, rows, self.budget, self.seed, folder)
         return model
 
-
-class LabelledClips(Dataset[tuple[Tensor, Tensor]]):
-    """Training clips of labelled videos, shifted by up to an eighth of their size with repeated edges.
-
-    Position, shift and mirroring (with probability ``flip``) depend on (seed, step, row) alone, and are the same for
-    all frames of a clip.
-    """
-
-    def __init__(self, pixels: Pixels, flip: float, seed: int) -> None:
-        self.pixels, self.views, self.flip, self.seed = pixels, pixels.training_views, flip, seed
-
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        step, row = item
-        rng = np.random.default_rng([self.seed, step, row])
-        place = int(rng.integers(POSITIONS))
-        if self.pixels.decoded is not None:
-            clip = self.pixels.decoded[row, place]
-        else:
-            info = self.pixels.videos[row]
-            clip = self.views.read(info, self.views.times(info)[place : place + 1])[0]
-        size, reach = self.views.size, round(SHIFT * self.views.size)
-        across, down = (torch.arange(size).add(int(rng.integers(-reach, reach + 1))).clamp(0, size - 1) for _ in "xy")
-        if rng.random() < self.flip:
-            across = across.flip(0)
-        return clip[:, :, down[:, None], across], torch.as_tensor(self.pixels.labels[row])
-
-
-def fit(
-    model: Classifier | AttentiveClassifier, pixels: Pixels, rows: Sequence[int], budget: Budget, seed: int
-) -> list[float]:
-    """Train a classifier on some videos and return the loss of every step.
-
-    The loss is the cross-entropy over classes; with several classes per video, the mean of that of each class.
-    ``seed`` decides the order and the augmentation; torch's global random numbers are drawn only by the data loader.
-    """
-    machine, mean_std = pixels.machine, Normalise.of(model.encoder, pixels.machine)
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        LabelledClips(pixels, budget.flip, seed),
-        batch_sampler=list(_batches(rows, budget, seed)),
-        num_workers=machine.workers if pixels.decoded is None else 0,  # shifting is cheap; workers would take cores
-        worker_init_fn=start_worker,
-    )
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=budget.lr, weight_decay=budget.weight_decay)
-    warmup = max(1, round(budget.warmup * budget.steps))
-    losses = []
-    model.train()
-    for step, (clips, labels) in enumerate(loader):
-        left = max(0, step - warmup) / max(1, budget.steps - warmup)
-        optimiser.param_groups[0]["lr"] = budget.lr * min(1.0, (step + 1) / warmup) * (1 + math.cos(math.pi * left)) / 2
-        with machine.autocast():
-            logits = model(mean_std(clips))
-        logits, labels = logits.float(), labels.to(logits.device)
-        if labels.ndim == 1:
-            loss = functional.cross_entropy(logits, labels)
-        else:
-            loss = functional.binary_cross_entropy_with_logits(logits, (labels > 0).float())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    return losses
+    def place(self, bank: Pixels, encoder: Encoder, rows: Sequence[int]) -> Path | None:
+        """Return the folder of a training, below ``bank.folder``; its name says all that decides the weights."""
+        if bank.folder is None:
+            return None
+        facts = {
+            "encoder": [weights_hash(encoder), encoder.card["mean"], encoder.card["std"]],
+            "classifier": [self.classifier.__name__, bank.classes],
+            "budget": plain(self.budget),
+            "seed": self.seed,
+            "videos": bank.videos.fingerprint,
+            "labels": bank.labels[list(rows)].tolist(),
+            "rows": list(rows),
+            "views": plain(bank.views),
+            "bfloat16": bank.machine.half,
+        }
+        return bank.folder / digest(facts)
 
 
 @torch.inference_mode()
 def predict(model: Classifier | AttentiveClassifier, pixels: Pixels, rows: Sequence[int]) -> NDArray[np.float32]:
-    """Return class probabilities ``[len(rows), M, K]`` of the protocol's views."""
+    """Return class probabilities ``[len(rows), M, K]`` of the protocol's views.
+
+    Several processes share the videos; a device that runs out of memory is given fewer views at once.
+    """
     model.eval()
     views, machine, mean_std = pixels.views, pixels.machine, Normalise.of(model.encoder, pixels.machine)
-    scores = []
-    for clips in machine.loader(ViewDataset(pixels.videos, rows, views), max(1, VIEWS_AT_ONCE // views.count)):
-        with machine.autocast():
-            logits = torch.cat([model(mean_std(part)) for part in clips.flatten(0, 1).split(VIEWS_AT_ONCE)])
-        logits = logits.float().unflatten(0, (len(clips), views.count))
+    at_once, scores = VIEWS_AT_ONCE, []
+    own = ViewDataset(pixels.videos, rows[rank() :: world()], views)
+    for clips in machine.loader(own, max(1, VIEWS_AT_ONCE // views.count)):
+        logits, at_once = _logits(lambda part: model(mean_std(part)), clips.flatten(0, 1), at_once, pixels)
+        logits = logits.unflatten(0, (len(clips), views.count))
         scores.append((logits.softmax(2) if pixels.labels.ndim == 1 else logits.sigmoid()).cpu())
-    return torch.cat(scores).numpy()
+    found = torch.cat(scores or [torch.empty(0, views.count, pixels.classes)]).numpy()
+    if world() == 1:
+        return found
+    parts: list[NDArray[np.float32]] = [found] * world()
+    distributed.all_gather_object(parts, found)
+    whole = np.empty((len(rows), *found.shape[1:]), dtype=np.float32)
+    for place, part in enumerate(parts):
+        whole[place :: world()] = part
+    return whole
 
 
-def _batches(rows: Sequence[int], budget: Budget, seed: int) -> Iterator[list[tuple[int, int]]]:
-    """Yield the (sample, row) of each step's clips: one permutation of the videos after the other."""
-    rng = np.random.default_rng([seed, len(rows)])
-    waiting: list[int] = []
-    for step in range(budget.steps):
-        while len(waiting) < budget.batch_size:
-            waiting += rng.permutation(rows).tolist()
-        yield [(step * budget.batch_size + place, row) for place, row in enumerate(waiting[: budget.batch_size])]
-        del waiting[: budget.batch_size]
+def _logits(model: Callable[[Tensor], Tensor], clips: Tensor, at_once: int, pixels: Pixels) -> tuple[Tensor, int]:
+    """Return the logits of clips, and how many of them fit into the device's memory at once."""
+    while True:
+        try:
+            with pixels.machine.autocast():
+                return torch.cat([model(part).float() for part in clips.split(at_once)]), at_once
+        except torch.OutOfMemoryError:
+            if at_once == 1:
+                raise
+        at_once //= 2
+        tell(f"note: out of memory: {at_once} views at once")

@@ -15,10 +15,10 @@ from scipy.stats import hypergeom
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.evaluation.attentive import AttentiveProbe
+from avssl.evaluation.budget import Budget
 from avssl.evaluation.classes import class_numbers, one_each, presence
 from avssl.evaluation.episodes import Episodes
 from avssl.evaluation.features import Views
-from avssl.evaluation.finetune import Budget, Pixels
 from avssl.evaluation.layout import LayoutProbe
 from avssl.evaluation.metrics import Scoring
 from avssl.evaluation.precision import chance_precision
@@ -36,6 +36,7 @@ from avssl.evaluation.results import AveragePrecision, Summary
 from avssl.evaluation.settings import LATER, digest, plain
 from avssl.evaluation.splits import Folds, Split, check_folds
 from avssl.evaluation.store import Shards
+from avssl.evaluation.training_clips import Pixels
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
 
@@ -103,6 +104,7 @@ class Protocol:
         scoring: how a video's views are combined, and whether test videos without a class count.
         layout: linear probe on maps averaged on a grid, of the clips in order or of a clip of the whole video.
         attentive_probe: the attentive probe of V-JEPA 2 on stored maps, with positions and several schedules at once.
+        linear_augmented: schedule of a linear layer on the frozen encoder, trained on clips that are changed anew.
     """
 
     name: str
@@ -122,6 +124,7 @@ class Protocol:
     scoring: Scoring = field(default_factory=Scoring, metadata=LATER)
     layout: LayoutProbe | None = field(default=None, metadata=LATER)
     attentive_probe: AttentiveProbe | None = field(default=None, metadata=LATER)
+    linear_augmented: Budget | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_ranges("", self, seeds="[0, inf)", retrieval="[1, inf)", layers="[0, inf)")
@@ -129,6 +132,10 @@ class Protocol:
 
 class DownstreamTask:
     """A protocol with its videos opened and its folds checked.
+
+    Args:
+        protocol: the protocol.
+        folder: where trainings that were stopped resume from; None keeps nothing.
 
     Attributes:
         several: some video in use does not show exactly one class, but several or none: results are mean average
@@ -144,8 +151,8 @@ class DownstreamTask:
             number than the protocol says.
     """
 
-    def __init__(self, protocol: Protocol) -> None:
-        self.protocol = protocol
+    def __init__(self, protocol: Protocol, folder: Path | None = None) -> None:
+        self.protocol, self.folder = protocol, folder
         self.videos: Manifest = open_manifest(protocol.data.root)
         if len(self.videos.classes) < 2:
             raise ValueError(
@@ -182,7 +189,7 @@ class DownstreamTask:
     def pixels(self, machine: Machine) -> Pixels:
         """Return the labelled clips; they are decoded once where memory allows."""
         if self._pixels is None or self._pixels.machine != machine:
-            pixels = Pixels(self.videos, self.labels, self.classes, self.protocol.views, machine)
+            pixels = Pixels(self.videos, self.labels, self.classes, self.protocol.views, machine, folder=self.folder)
             self._pixels = pixels.decode_all(self.rows)
         return self._pixels
 

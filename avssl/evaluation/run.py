@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from avssl.encoders import Encoder, load_encoder
 from avssl.evaluation.attentive import AttentiveProbe
 from avssl.evaluation.episodes import Episodes
 from avssl.evaluation.features import Views
-from avssl.evaluation.finetune import AttentiveClassifier, Budget, Start, Supervised
+from avssl.evaluation.finetune import AttentiveClassifier, Budget, FrozenClassifier, Start, Supervised
 from avssl.evaluation.given import place
 from avssl.evaluation.layout import LayoutProbe
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
@@ -29,7 +30,17 @@ from avssl.runtime.processes import joined, on_first, rank
 NOT_ALIKE = Skipped("videos show several classes or none, so two of them are not simply of the same class or not")
 NOT_DRAWN = Skipped("videos show several classes or none, so no number of labels per class can be drawn")
 # Read-outs with a picture:
-CONFUSIONS = ("linear", "linear_ordered", "linear_sequence", "layout", "attentive", "attentive_probe", "fine_tune")
+CONFUSIONS = (
+    "linear",
+    "linear_ordered",
+    "linear_sequence",
+    "layout",
+    "attentive",
+    "attentive_probe",
+    "fine_tune",
+    "linear_augmented",
+)
+UNFINISHED = "unfinished"  # folder of what an evaluation that was stopped resumes from
 
 
 def evaluate(
@@ -41,7 +52,8 @@ def evaluate(
 ) -> Results:
     """Evaluate the encoder of a run, write ``<run>/eval/<protocol>/results.json`` and pictures, return the results.
 
-    Processes started together (``torchrun``) share the extraction of features; the first one reads frozen features.
+    Processes started together (``torchrun``) share the extraction of features and the training of networks; the first
+    one reads frozen features. The same call after a stop goes on where it was.
 
     Args:
         protocol: data, split, views and read-outs.
@@ -59,12 +71,14 @@ def evaluate(
     begun = time.perf_counter()
     with joined():
         encoder, protocol = subject(protocol, run, encoder, own_size)
-        task = DownstreamTask(protocol)
+        folder = Path(run) / "eval" / protocol.name
+        task = DownstreamTask(protocol, folder / UNFINISHED)
         outcomes = {"pretrained": run_read_outs(task, [encoder], machine), **baselines(task, encoder, machine)}
 
         def write() -> Results:
             found = write_results(run, encoder, task.facts, task.settings, task.chance(), outcomes, machine, begun)
-            draw(found, task, Path(run) / "eval" / protocol.name)
+            draw(found, task, folder)
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
             return found
 
         return on_first(write, "the results")
@@ -125,7 +139,8 @@ def run_read_outs(
     found: dict[str, Outcome] = {}
     for key, read in READ_OUTS:
         if (setting := getattr(task.protocol, key)) not in (None, ()):
-            found |= on_first(partial(read, trial, setting), f"the results of {key}")
+            made = partial(read, trial, setting)
+            found |= made() if key in TOGETHER else on_first(made, f"the results of {key}")
     if not frozen_only:
         weights = encoders[0].state_dict()
 
@@ -218,6 +233,12 @@ def _attentive_probe(trial: Trial, probe: AttentiveProbe) -> dict[str, Outcome]:
     return {"attentive_probe": trial.task.measure([probe], trial.tokens(probe), title="attentive probe")}
 
 
+def _linear_augmented(trial: Trial, budget: Budget) -> dict[str, Outcome]:
+    encoders = trial.encoders
+    probe = Supervised(lambda seed: encoders[seed % len(encoders)], budget, classifier=FrozenClassifier)
+    return {"linear_augmented": _train(trial.task, probe, trial.machine, "linear, on changed clips")}
+
+
 def _fine_tune(task: DownstreamTask, start: Start, budget: Budget, machine: Machine, title: str) -> dict[str, Outcome]:
     return {"fine_tune": _train(task, Supervised(start, budget), machine, title)}
 
@@ -255,7 +276,9 @@ READ_OUTS: tuple[tuple[str, Callable[[Trial, Any], Mapping[str, Outcome]]], ...]
     ("episodes", _episodes),
     ("layout", _layout),
     ("attentive_probe", _attentive_probe),
+    ("linear_augmented", _linear_augmented),
 )
+TOGETHER = ("attentive", "linear_augmented")  # those of READ_OUTS that all processes train together
 # Read-outs that train the whole network, with the task, where to start from, the key's value, machine and title.
 TRAINED: tuple[tuple[str, Callable[[DownstreamTask, Start, Any, Machine, str], Mapping[str, Outcome]]], ...] = (
     ("fine_tune", _fine_tune),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +25,9 @@ class Average(nn.Module):
         decay: momentum of the average, such as 0.9999.
     """
 
-    def __init__(self, networks: dict[str, Exportable], decay: float) -> None:
+    def __init__(self, networks: Mapping[str, nn.Module], decay: float) -> None:
         super().__init__()
-        self.networks = nn.ModuleDict(copy.deepcopy(networks)).requires_grad_(False).eval()
+        self.networks = nn.ModuleDict(copy.deepcopy(dict(networks))).requires_grad_(False).eval()
         self.decay = decay
 
     def train(self, mode: bool = True) -> Average:
@@ -40,9 +41,9 @@ class Average(nn.Module):
         return network
 
     @torch.no_grad()
-    def follow(self, networks: dict[str, Exportable], step: int) -> None:
+    def follow(self, networks: Mapping[str, nn.Module], step: int) -> None:
         """Take the weights after a step (from 0) into the average."""
-        pairs = list(zip(_tensors(self.networks), _tensors(nn.ModuleDict(networks)), strict=True))
+        pairs = list(zip(_tensors(self.networks), _tensors(nn.ModuleDict(dict(networks))), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         mine, theirs = ([pair[side] for pair in floats] for side in (0, 1))
         get_ema_multi_avg_fn(min(self.decay, step / (step + 1)))(mine, theirs, None)

@@ -66,7 +66,7 @@ class VerifiedCheckpoints(CheckpointIO):
 
 
 class Checkpointing(Callback):
-    """Callback that saves every few minutes, at the end, and when the run is asked to stop.
+    """Callback that saves every few minutes, at the end (unless told otherwise), and when the run is asked to stop.
 
     On SIGTERM and SIGUSR1 (a pre-empted job) the run finishes its step, saves and exits with status 75, on Ctrl-C with
     130; a second signal stops it at once. Several processes agree on that, for which the host waits for the device, on
@@ -75,9 +75,14 @@ class Checkpointing(Callback):
     """
 
     def __init__(
-        self, folder: Path, minutes: float = 5.0, keep: int = 2, after: Callable[[int], None] = lambda step: None
+        self,
+        folder: Path,
+        minutes: float = 5.0,
+        keep: int = 2,
+        after: Callable[[int], None] = lambda step: None,
+        at_end: bool = True,
     ) -> None:
-        self.folder, self.minutes, self.keep, self.after = folder, minutes, keep, after
+        self.folder, self.minutes, self.keep, self.after, self.at_end = folder, minutes, keep, after, at_end
         self.stopping = 0  # exit status, once a signal asks for it
         self.saved = time.monotonic()
         self.before: dict[int, Any] = {}
@@ -109,7 +114,8 @@ class Checkpointing(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step, and restore the signal handlers."""
-        self._save(trainer)
+        if self.at_end:
+            self._save(trainer)
         self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -28,6 +28,8 @@ class Machine:
         memory: bytes of decoded training clips kept in memory while fine-tuning.
         storage: type of the numbers in the feature cache. ``"auto"`` is float32 for features of up to 1 GiB, which are
             then kept in memory; larger ones stay on the disk as float16, rounded by up to 1 in 2000.
+        passes: forward passes into which a step of training a classifier is divided, so that it needs less memory; more
+            if the device's runs out.
     """
 
     device: str = "auto"
@@ -35,9 +37,10 @@ class Machine:
     cache: Path | None = None
     memory: int = 2_000_000_000
     storage: Literal["auto", "float32", "float16"] = "auto"
+    passes: int = 1
 
     def __post_init__(self) -> None:
-        check_ranges("machine", self, workers="[0, inf)", memory="[0, inf)")
+        check_ranges("machine", self, workers="[0, inf)", memory="[0, inf)", passes="[1, inf)")
 
     @property
     def target(self) -> torch.device:

@@ -39,6 +39,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0)) if _joined() else 0
 
 
+def local_world() -> int:
+    """Return the number of processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world())) if _joined() else 1
+
+
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
     """Join the other processes of a launcher for a block of code; nothing happens without one, or if already joined.
