@@ -265,7 +265,9 @@ def load_classifier(folder: str | Path, machine: Machine = Machine()) -> VideoCl
 def new_head(encoder: Encoder, settings: Settings) -> nn.Module:
     """Return a head with any weights, of the kind and shape that settings say."""
     if settings.how != "linear":
-        return NETWORKS[settings.how](encoder, len(settings.classes))
+        network = NETWORKS[settings.how](encoder, len(settings.classes))
+        network.unit = settings.unit
+        return network
     wide = parts(encoder, settings.views, settings.shape.grid)[-1].stop
     empty = settings.shape.arranged(torch.zeros(1, settings.views.count, wide), encoder.num_features)
     return LinearHead(empty.shape[2], len(settings.classes))

@@ -204,6 +204,7 @@ def fit(
         temperature=calibration.temperature,
         typical=float(np.median(lengths)),
         longest=float(lengths.max()),
+        unit=bool(getattr(head, "unit", False)),
     )
     some = features[chosen[0]][np.linspace(0, len(videos) - 1, min(len(videos), SOME)).astype(int)].mean(1)
     spread = torch.tensor(np.stack([some.mean(0), some.std(0)]))

@@ -30,6 +30,7 @@ class Settings:
         temperature: of the probabilities, see `avssl.evaluation.calibration`.
         typical: median duration of the training clips in seconds.
         longest: duration of the longest.
+        unit: the features of ``fine_tune`` are scaled to unit length.
         told: what is known of it (accuracy, ...), for people.
     """
 
@@ -40,6 +41,7 @@ class Settings:
     temperature: float
     typical: float
     longest: float
+    unit: bool = False
     told: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -71,8 +73,8 @@ class Settings:
                 raise ValueError(f"the grid is {grid}: expected three positive numbers")
             shape = Shape(parts["arrangement"], Views(**parts["views"]), grid)
             told = dict(found.get("told", {}))
-            several = bool(found["several"])
-            return cls(found["how"], shape, names, several, temperature, typical, longest, told)
+            several, unit = bool(found["several"]), bool(found["unit"])
+            return cls(found["how"], shape, names, several, temperature, typical, longest, unit, told)
         except (KeyError, TypeError, ValueError) as error:
             why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{where}: not the settings of a classifier: {why}. Fit it again (avssl fit)") from error

@@ -103,6 +103,11 @@ class ShapedBanks:
         """Labels of the videos."""
         return self.first.labels
 
+    @property
+    def groups(self) -> Ints:
+        """Groups of the videos."""
+        return self.first.groups
+
 
 @dataclass(frozen=True)
 class ShapedProbe:
