@@ -31,6 +31,8 @@ COMMANDS = {
     "table": "compare runs under one protocol in a table or picture",
     "features": "write an encoder's features of a collection to files for other programs",
     "embed": "draw a map of an encoder's features, and nearest neighbours",
+    "fit": "make a classifier of labelled videos",
+    "predict": "label videos with a classifier",
     "export": "copy a run's encoder into a folder of its own",
     "sync": "find out whether the sound of a video is early or late",
     "build": "build an audio-visual sync dataset from raw recordings",

@@ -4,6 +4,13 @@ from .budget import Augmentation as Augmentation
 from .budget import Budget as Budget
 from .budget import Tuning as Tuning
 from .episodes import Episodes as Episodes
+from .classifier import Answer as Answer
+from .classifier import VideoClassifier as VideoClassifier
+from .classifier import load_classifier as load_classifier
+from .classifier_card import write_fitted as write_fitted
+from .classifier_fit import Fitted as Fitted
+from .classifier_fit import fit as fit
+from .classifier_predict import predict as predict
 from .extraction import extract_features as extract_features
 from .extraction import extract_several as extract_several
 from .features import Views as Views

@@ -53,9 +53,9 @@ def model_card(
         "## Use\n",
         *(USES[to].format(file=_file(files), **words) for to, files in written.items()),
         "## Input\n",
-        *_input(encoder),
+        *input_lines(encoder),
         "## Training\n",
-        *_training(card),
+        *training_lines(card),
         *_results(results, run),
         "## Versions\n",
         markdown(["package", "version"], [[name, str(value)] for name, value in card.get("versions", {}).items()]),
@@ -88,7 +88,8 @@ def _file(files: Sequence[Path]) -> str:
     return named[0]
 
 
-def _input(encoder: Encoder) -> list[str]:
+def input_lines(encoder: Encoder) -> list[str]:
+    """Say what clips an encoder takes."""
     card, shape = encoder.card, shape_of(encoder)
     clip = card.get("clip", {})
     told = f", {clip['step']:g} s between frames" if clip.get("step") else ""
@@ -107,7 +108,8 @@ def _input(encoder: Encoder) -> list[str]:
     return ["\n".join(lines) + "\n"]
 
 
-def _training(card: Mapping[str, Any]) -> list[str]:
+def training_lines(card: Mapping[str, Any]) -> list[str]:
+    """Tabulate where an encoder's weights come from."""
     rows = [[word, str(card[key])] for key, word in TOLD.items() if key in card]
     if before := card.get("before"):
         rows.append(["began from", _origin(before)])

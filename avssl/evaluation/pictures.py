@@ -13,11 +13,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avssl.evaluation.learning_curve import power
 from avssl.evaluation.report import BASELINES, chance_level, grouped
 from avssl.evaluation.results import Results, Summary
 from avssl.runtime.files import write_atomically
 
 if TYPE_CHECKING:
+    from avssl.evaluation.calibration import Calibration
+    from avssl.evaluation.learning_curve import Curve
     from avssl.sync.offset import Offset
 
 NAMED = 30  # largest number of classes with names on an axis
@@ -134,6 +137,58 @@ def low_shot_picture(results: Results, path: Path) -> None:
     _save(figure, path)
 
 
+def curve_picture(curve: Curve, chance: float, path: Path) -> None:
+    """Draw accuracy over labels per class with 95 % intervals, and dashed what the fitted curve says of more."""
+    figure, axes = _figure(5.0)
+    low, high = np.array(curve.ci95).T
+    axes.errorbar(
+        curve.shots,
+        curve.accuracy,
+        [np.subtract(curve.accuracy, low).clip(0), np.subtract(high, curve.accuracy).clip(0)],
+        fmt="o",
+        color="C0",
+        capsize=3,
+        label="measured",
+    )
+    for begin, end, style, words in (
+        (curve.shots[0], curve.shots[-1], "-", "fitted"),
+        (curve.shots[-1], curve.ahead[-1], "--", "extrapolated"),
+    ):
+        counts = np.geomspace(begin, max(begin, end), 50)
+        axes.plot(counts, 1 - power(counts, curve.fitted), style, color="C0", label=words)
+    gains = np.array(curve.gained) + curve.reached[0]
+    axes.fill_between([curve.labels, *curve.ahead], *np.vstack([[curve.reached[0]] * 2, gains]).T, alpha=0.12, lw=0)
+    axes.axhline(chance, color="black", lw=0.8, ls=":", label="chance")
+    ticks = sorted({*curve.shots, curve.labels, *curve.ahead})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], size=7)
+    axes.minorticks_off()
+    axes.set_xlabel("labels per class")
+    axes.set_ylabel("video accuracy")
+    axes.legend(fontsize=7)
+    _save(figure, path)
+
+
+def reliability_picture(calibration: Calibration, path: Path) -> None:
+    """Draw how often predictions are right over the probability that they state, before and after the temperature."""
+    figure = Figure(figsize=(8.0, 4.0), dpi=110, layout="constrained")
+    titles = {"before": calibration.before, f"with the temperature {calibration.temperature:.2f}": calibration.after}
+    for axes, (title, found) in zip(figure.subplots(1, 2, sharey=True), titles.items(), strict=True):
+        count, stated, right = (np.asarray(part) for part in (found.count, found.stated, found.right))
+        width, used = 1 / len(count), count > 0
+        axes.bar((np.flatnonzero(used) + 0.5) * width, right[used], 0.95 * width, color="C0", alpha=0.6)
+        axes.plot(stated[used], right[used], "o", color="C0", ms=4)
+        for place in np.flatnonzero(used):
+            axes.text((place + 0.5) * width, 0.01, str(count[place]), ha="center", size=6)
+        axes.plot([0, 1], [0, 1], ":", color="black", lw=0.8)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.set_title(f"{title}: calibration error {found.error:.3f}", size=9)
+        axes.set_xlabel("stated probability (numbers: predictions)", size=8)
+    figure.axes[0].set_ylabel("share that is right", size=8)
+    _save(figure, path)
+
+
 def map_picture(points: NDArray[np.float32], labels: Sequence[int], classes: Sequence[str], path: Path) -> None:
     """Draw a map of an embedding from points ``[V, 2]``: one dot per video, coloured by class."""
     figure, axes = _figure(6.0)
@@ -157,6 +212,21 @@ def neighbours_picture(pictures: Sequence[Sequence[Tensor]], titles: Sequence[Se
             axes.imshow(image.permute(1, 2, 0).numpy())
             axes.set_title(text, size=6, color="black" if text == words[0] else "firebrick")
             axes.set_axis_off()
+    _save(figure, path)
+
+
+def doubt_picture(pictures: Sequence[Tensor], titles: Sequence[str], path: Path) -> None:
+    """Draw one titled frame each, uint8 ``[3, H, W]``, of videos to label next, row by row."""
+    columns = min(6, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(2.1 * columns, 2.5 * rows + 0.3), dpi=110, layout="constrained")
+    figure.suptitle("least certain first: label these next", size=9)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, image, text in zip(grid, pictures, titles, strict=False):
+        axes.imshow(image.permute(1, 2, 0).numpy())
+        axes.set_title(text, size=6)
     _save(figure, path)
 
 

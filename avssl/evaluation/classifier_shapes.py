@@ -1,0 +1,131 @@
+"""Shapes in which the features of a video are given to a linear classifier, and the choice between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Literal, TypeVar
+
+import numpy as np
+from einops import rearrange, reduce
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avssl.encoders import Encoder
+from avssl.evaluation.features import Views, parts
+from avssl.evaluation.probes import LinearProbe, _choose
+from avssl.evaluation.reading import Grid
+from avssl.evaluation.readout import Bank, Floats, Ints, Scores
+from avssl.evaluation.splits import Fold
+from avssl.evaluation.store import Shards
+
+Arrangement = Literal["pooled", "segments", "sequence"]
+GRID = (4, 2, 2)  # cells in time, height and width of the maps of a clip that shows the whole video
+FRAMES = 32  # of that clip, where the network takes them
+NUMBERS = 20_000  # most features of a video
+Values = TypeVar("Values", Floats, Tensor)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is read of a video, and how it is arranged.
+
+    Attributes:
+        arrangement: ``pooled`` averages over the segments of a view; ``segments`` has them in their order; ``sequence``
+            has what is read of all clips of a video in their order.
+        views: the clips.
+        grid: cells on which maps are averaged; None for the encoder's own vector.
+    """
+
+    arrangement: Arrangement
+    views: Views
+    grid: Grid | None = None
+
+    def arranged(self, features: Values, width: int) -> Values:
+        """Arrange features ``[V, M, N]`` of M views as samples ``[V, M', N']``; an encoder's vector has ``width``."""
+        if self.arrangement == "segments":
+            return features
+        if self.grid is None:
+            features = reduce(features, "v m (s d) -> v m d", "mean", d=width)
+        if self.arrangement == "pooled":
+            return features
+        return rearrange(features, "v (clip crop) d -> v crop (clip d)", crop=self.views.crops)
+
+    def bank(
+        self, features: Floats | Shards, labels: NDArray[np.signedinteger], groups: Ints, classes: int, width: int
+    ) -> Bank:
+        """Arrange the features of a collection, on the disk or in memory, with its labels and groups."""
+        if isinstance(features, Shards):
+            return Bank(features.mapped(lambda rows: self.arranged(rows, width)), labels, groups, classes)
+        return Bank(self.arranged(features, width), labels, groups, classes)
+
+
+def shapes_for(encoder: Encoder, views: Views) -> dict[str, Shape]:
+    """Return the shapes that differ for an encoder, by name, the smallest first.
+
+    The last one is the maps, on a grid, of one clip that is spread over the whole video.
+
+    Raises:
+        ValueError: if the encoder does not accept the views.
+    """
+    (own,) = parts(encoder, views)
+    found = {"pooled": Shape("pooled", views)}
+    if own.grid[0] > 1:
+        found["segments"] = Shape("segments", views)
+    if views.clips > 1:
+        found["sequence"] = Shape("sequence", views)
+    whole = replace(views, clips=1, step=None, num_frames=FRAMES, segments=math.gcd(FRAMES, views.segments))
+    try:
+        (part,) = parts(encoder, whole, GRID)
+    except ValueError:  # it takes one number of frames only
+        whole = replace(views, clips=1, step=None)
+        (part,) = parts(encoder, whole, GRID)
+    if part.stop <= NUMBERS:
+        found["whole"] = Shape("sequence", whole, GRID)
+    return found
+
+
+@dataclass(frozen=True)
+class ShapedBanks:
+    """The features of one collection in several shapes, by their names."""
+
+    banks: Mapping[str, Bank]
+
+    @property
+    def first(self) -> Bank:
+        """Any of them; labels and groups are those of all."""
+        return next(iter(self.banks.values()))
+
+    @property
+    def labels(self) -> NDArray[np.signedinteger]:
+        """Labels of the videos."""
+        return self.first.labels
+
+    @property
+    def groups(self) -> Ints:
+        """Groups of the videos."""
+        return self.first.groups
+
+
+@dataclass(frozen=True)
+class ShapedProbe:
+    """Linear probe whose shape of features and strength are chosen together, by inner folds of the training videos."""
+
+    probe: LinearProbe
+
+    def choose(self, source: ShapedBanks, fold: Fold) -> tuple[str, float]:
+        """Return the shape and the strength that do best over inner folds; of equals the first."""
+        pairs = list(product(source.banks, self.probe.strengths))
+
+        def predict(_: Bank, train: Sequence[int], test: Sequence[int], place: int) -> Floats:
+            shape, strength = pairs[place]
+            return self.probe.fit_predict(source.banks[shape], train, test, strength)
+
+        return pairs[_choose(range(len(pairs)), source.first, fold, self.probe.inner_folds, predict)]
+
+    def scores(self, source: ShapedBanks, fold: Fold) -> Scores:
+        """Return class probabilities, and the chosen shape and strength."""
+        shape, strength = self.choose(source, fold)
+        return Scores(self.probe.fit_predict(source.banks[shape], fold.train, fold.test, strength), [shape, strength])
