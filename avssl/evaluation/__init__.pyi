@@ -1,4 +1,6 @@
+from .audio import SoundProtocol as SoundProtocol
 from .audio import audio_probe as audio_probe
+from .audio import evaluate_sounds as evaluate_sounds
 from .episodes import Episodes as Episodes
 from .features import Views as Views
 from .features import extract_features as extract_features
@@ -41,9 +43,12 @@ from .results import Results as Results
 from .results import Score as Score
 from .results import Summary as Summary
 from .run import evaluate as evaluate
+from .sounds import NumberedFolds as NumberedFolds
+from .sounds import TwoSides as TwoSides
 from .splits import Fold as Fold
 from .splits import Folds as Folds
 from .splits import GroupFolds as GroupFolds
 from .splits import LeaveOneGroupOut as LeaveOneGroupOut
 from .splits import TrainTest as TrainTest
+from .svm import LinearSVM as LinearSVM
 from .synchrony import measure_synchrony as measure_synchrony
