@@ -16,8 +16,8 @@ class PackagedConfig(NamedTuple):
     """One config that avssl ships.
 
     Attributes:
-        name: name by which ``avssl train`` or ``avssl evaluate`` finds it.
-        group: training or evaluation.
+        name: name by which ``avssl train``, ``avssl evaluate`` or ``avssl audio`` finds it.
+        group: training, evaluation or audio.
         path: its YAML file.
         paper: paper or data set, from the first comment line.
         task: pretext task or protocol, from the rest of that line.
@@ -36,7 +36,7 @@ def parser() -> Parser:
     """Return the parser of ``avssl configs``."""
     made = Parser(
         prog="avssl configs",
-        description="List the packaged configs: those of avssl train, then those of avssl evaluate. With a name, "
+        description="List the packaged configs: of avssl train, of avssl evaluate, and of avssl audio. With a name, "
         "print that config, to save and change. Those called paper/... have the settings of papers, for many GPUs.",
         examples=[
             "avssl configs shuffle_learn > mine.yaml",

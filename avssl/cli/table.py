@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from avssl.evaluation.report import advantage, collect, comma_separated, comparison, markdown
+from avssl.evaluation.report import advantage, collect, comma_separated, comparison, joint, markdown
 from avssl.runtime.configs import configs_folder
 from avssl.runtime.files import write_text
 from avssl.runtime.parser import Parser
@@ -24,6 +24,7 @@ def parser() -> Parser:
             "avssl table runs/* --protocol ut_interaction -o results.md",
             "avssl table runs/* --protocol ut_interaction --gain",
             "avssl table runs/continued --protocol ut_interaction --over runs/before",
+            "avssl table runs/* --protocol epic_verbs --both epic_nouns",
         ],
     )
     made.add_argument("runs", type=Path, nargs="+", help="run folders")
@@ -37,6 +38,9 @@ def parser() -> Parser:
     made.add_argument(
         "--over", type=Path, default=None, help="show the gain over this run instead, on the same recordings"
     )
+    made.add_argument(
+        "--both", type=str, default=None, help="show how often runs are right under --protocol and under this one"
+    )
     return made
 
 
@@ -45,6 +49,8 @@ def run(words: Sequence[str]) -> None:
     args = parser().parse_args(words)
     drawn = args.output is not None and args.output.suffix == ".png"
     gained = args.gain or args.over is not None
+    if args.both is not None and (drawn or gained):
+        raise ValueError("--both makes a table of its own: leave --gain and --over out, and write .md or .csv")
     if drawn and gained:
         raise ValueError("a picture shows runs beside their baselines; leave --gain out, or write .md or .csv")
     others = [] if args.over is None else [args.over]
@@ -52,7 +58,10 @@ def run(words: Sequence[str]) -> None:
     if others:
         base, *results = results
     published = configs_folder() / "eval/published.yaml"
-    headings, rows = advantage(results, base) if gained else comparison(results, published)
+    if args.both is not None:
+        headings, rows = joint(results, collect(args.runs, args.both))
+    else:
+        headings, rows = advantage(results, base) if gained else comparison(results, published)
     if not rows:
         raise ValueError("these results are too old to tell the gain: run avssl evaluate again")
     table = Table(*headings)

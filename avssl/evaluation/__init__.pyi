@@ -1,9 +1,10 @@
 from .attentive import AttentiveProbe as AttentiveProbe
+from .audio import SoundProtocol as SoundProtocol
 from .audio import audio_probe as audio_probe
+from .audio import evaluate_sounds as evaluate_sounds
 from .budget import Augmentation as Augmentation
 from .budget import Budget as Budget
 from .budget import Tuning as Tuning
-from .episodes import Episodes as Episodes
 from .classifier import Answer as Answer
 from .classifier import VideoClassifier as VideoClassifier
 from .classifier import load_classifier as load_classifier
@@ -11,6 +12,7 @@ from .classifier_card import write_fitted as write_fitted
 from .classifier_fit import Fitted as Fitted
 from .classifier_fit import fit as fit
 from .classifier_predict import predict as predict
+from .episodes import Episodes as Episodes
 from .extraction import extract_features as extract_features
 from .extraction import extract_several as extract_several
 from .features import Views as Views
@@ -52,10 +54,13 @@ from .results import Results as Results
 from .results import Score as Score
 from .results import Summary as Summary
 from .run import evaluate as evaluate
+from .sounds import NumberedFolds as NumberedFolds
+from .sounds import TwoSides as TwoSides
 from .splits import Fold as Fold
 from .splits import Folds as Folds
 from .splits import GroupFolds as GroupFolds
 from .splits import LeaveOneGroupOut as LeaveOneGroupOut
 from .splits import TrainTest as TrainTest
+from .svm import LinearSVM as LinearSVM
 from .synchrony import measure_synchrony as measure_synchrony
 from .training_clips import Pixels as Pixels

@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from avssl.evaluation.metrics import gain
+from avssl.evaluation.metrics import both_right, gain
 from avssl.evaluation.precision import precision_gain
 from avssl.evaluation.results import AveragePrecision, Results, Score, Skipped, Summary
 
@@ -156,10 +156,10 @@ def grouped(results: Sequence[Results]) -> dict[tuple[str, str], list[dict[str, 
 def comparison(results: Sequence[Results], published: Path | None = None) -> tuple[list[str], list[list[str]]]:
     """Tabulate methods by read-outs, as headings and rows of cells, from the results of one protocol (see `collect`).
 
-    Runs of one method and network (other seeds) share a row: mean ± deviation. ``published`` is a YAML file of
-    published numbers by method, in words and with their protocol; they get their own column.
+    Runs of one method and network (other seeds) share a row: mean ± deviation. ``published`` is a file of published
+    numbers, see `published_under`; they get their own column.
     """
-    known: dict[str, str] = {} if published is None else yaml.safe_load(published.read_text())
+    known = {} if published is None else published_under(published, results[0].protocol["name"])
     groups = grouped(results)
     names = list({name: None for rows in groups.values() for row in rows for name in row})
     headings = ["method", "encoder", "runs", *names]
@@ -173,6 +173,43 @@ def comparison(results: Sequence[Results], published: Path | None = None) -> tup
         for row in rows:
             row.append(known.get(row[0], ""))
     return headings, rows
+
+
+def published_under(file: Path, protocol: str) -> dict[str, str]:
+    """Read published numbers by method, in words and with their sources.
+
+    A YAML file has them by method; under ``protocols``, by protocol and method, the numbers to be compared under it.
+    """
+    known: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return known | (known.pop("protocols", {}).get(protocol) or {})
+
+
+def joint(first: Sequence[Results], second: Sequence[Results]) -> tuple[list[str], list[list[str]]]:
+    """Tabulate how often runs are right under both of two protocols, such as verbs and nouns of EPIC-KITCHENS.
+
+    ``first`` and ``second`` are of the same runs. The chance level is that of two independent guesses of the largest
+    classes.
+
+    Raises:
+        ValueError: if the protocols don't test the same recordings.
+    """
+    both = [protocol.protocol["name"] for protocol in (first[0], second[0])]
+    if first[0].protocol["folds"] != second[0].protocol["folds"]:
+        raise ValueError(
+            f"{both[0]} and {both[1]} don't test the same recordings: index the same files with the same lists for both"
+        )
+    found = [
+        {
+            name.split()[0]: both_right(ours, theirs)
+            for name, ours in summaries(one, "pretrained").items()
+            if isinstance(ours, Summary) and isinstance(theirs := summaries(other, "pretrained").get(name), Summary)
+        }
+        for one, other in zip(first, second, strict=True)
+    ]
+    names = list({name: None for row in found for name in row})
+    rows = [[*_row(one), *(cell(row.get(name)) for name in names)] for one, row in zip(first, found, strict=True)]
+    chance = first[0].chance["top1"] * second[0].chance["top1"]
+    return [f"{' and '.join(both)} of", "encoder", *names], [*rows, ["chance", "", *(f"{chance:.3f}" for _ in names)]]
 
 
 def advantage(results: Sequence[Results], over: Results | None = None) -> tuple[list[str], list[list[str]]]:

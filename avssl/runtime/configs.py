@@ -6,8 +6,8 @@ import difflib
 from pathlib import Path
 from typing import Literal
 
-Group = Literal["training", "evaluation"]
-FOLDERS: dict[Group, str] = {"training": "", "evaluation": "eval"}  # below `configs_folder`
+Group = Literal["training", "evaluation", "audio"]
+FOLDERS: dict[Group, str] = {"training": "", "evaluation": "eval", "audio": "eval/audio"}  # below `configs_folder`
 PAPER = "paper"  # below each of these: settings of papers, which need many GPUs
 
 

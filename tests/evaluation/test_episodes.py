@@ -1,17 +1,25 @@
 """Few-shot episodes: what is drawn, heads against other implementations, accuracies with intervals."""
 
+import json
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from avssl.encoders import R3D, load_encoder, save_encoder
 from avssl.evaluation.episodes import Episodes, classify, draw_episodes
+from avssl.evaluation.features import Views
+from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, Protocol
 from avssl.evaluation.readout import Bank, TooFewLabels
-from avssl.evaluation.results import from_json, to_json
-from avssl.evaluation.splits import Fold, Folds
+from avssl.evaluation.report import comparison
+from avssl.evaluation.results import Results, from_json, to_json
+from avssl.evaluation.run import evaluate, run_read_outs
+from avssl.evaluation.splits import Fold, Folds, GroupFolds
+from avssl.runtime.device import Machine
 
 CPU = torch.device("cpu")
 
@@ -101,7 +109,7 @@ def test_the_cosine_head_descends_as_autograd_does():
 def test_accuracy_chance_and_intervals():
     bank, folds = world(separation=1.2)
     noise, _ = world(separation=0.0)
-    plan = Episodes(queries=4, episodes=120)
+    plan = Episodes(queries=4, episodes=90)
     found = plan.measure([bank, bank], folds, CPU)
     assert plan.chance() == {"5-way": 0.2}
     for head in plan.heads:
@@ -113,14 +121,14 @@ def test_accuracy_chance_and_intervals():
         assert low < one.value < high
         assert one.ci95_bootstrap[1] - one.ci95_bootstrap[0] > high - low  # twelve people, not 600 independent tasks
         assert from_json(to_json({head: one})) == {head: one}
-    for name, score in plan.measure([noise], folds, CPU).items():
+    for name, score in replace(plan, shots=(5,)).measure([noise], folds, CPU).items():
         assert score.value == pytest.approx(0.2, abs=0.04), name
     again = replace(plan, heads=("cosine",), shots=(5,)).measure([bank, bank], folds, CPU)
     assert again == {"cosine 5-shot 5-way": found["cosine 5-shot 5-way"]}
 
 
 def test_600_episodes_take_seconds():
-    bank, folds = world(classes=24, groups=50, each=1, width=256)
+    bank, folds = world(classes=12, groups=40, each=1, width=64)
     begun = time.process_time()
     found = Episodes(queries=10, shots=(5,)).measure([bank], folds, CPU)
     assert time.process_time() - begun < 20
@@ -137,3 +145,29 @@ def test_one_fold_is_tested_on_its_test_videos_alone():
     one = plan.measure([Bank(broken, bank.labels, bank.groups, 6)], alone, CPU)
     assert one["prototypes 1-shot 5-way"].value == pytest.approx(0.2)  # ties go to the first class
     assert plan.measure([bank], alone, CPU)["prototypes 1-shot 5-way"].value > 0.4
+
+
+def test_a_protocol_with_episodes_alone_is_evaluated(collection, tmp_path):
+    collection.write(tmp_path / "videos.parquet")
+    torch.manual_seed(0)
+    save_encoder(R3D(width=8), tmp_path / "run" / "encoder", {"mean": tiny.MEAN, "std": tiny.STD, "size": [32, 32]})
+    views = Views(clips=1, num_frames=4, step=0.1, size=32, segments=2)
+    few = Episodes(ways=(2,), shots=(1, 2), queries=2, episodes=20)
+    alone = {"linear": None, "neighbours": None, "retrieval": (), "seeds": (0, 1)}
+    data = LabelledVideos(tmp_path / "videos.parquet", classes=2)
+    protocol = Protocol("tiny", data, GroupFolds(2), views, **alone, episodes=few)
+    machine = Machine(device="cpu", workers=0, cache=tmp_path / "cache")
+    results = evaluate(protocol, tmp_path / "run", machine)
+    read = Results.read(tmp_path / "run" / "eval" / "tiny" / "results.json")
+    assert to_json(read.outcomes) == json.loads(json.dumps(to_json(results.outcomes)))
+    assert results.settings["episodes"]["shots"] == [1, 2]
+    assert results.chance["2-way"] == 0.5
+    ours, fresh = (results.outcomes[who]["episodes"] for who in ("pretrained", "random_init"))
+    assert list(ours) == list(fresh)
+    assert len(fresh["cosine 2-shot 2-way"].per_seed) == 2
+    headings, rows = comparison([results])
+    assert headings[3] == "linear 1-shot 2-way"
+    assert rows[-1][3] == "0.500"
+    most = DownstreamTask(replace(protocol, episodes=replace(few, shots=(4,))))
+    outcome = run_read_outs(most, [load_encoder(tmp_path / "run")], machine, frozen_only=True)["episodes"]
+    assert "0 of 2 classes have 5 groups" in outcome.skipped
