@@ -13,7 +13,10 @@ from filelock import FileLock
 
 from avssl.catalog.index import _index_of, build_index
 from avssl.media import stores
+from avssl.runtime import workers
 from avssl.synthetic import GROUP, VIEW, World, write_world
+
+workers.PRELOADED += ["avssl.data.dataset", "avssl.catalog.copies", "avssl.avsync.builder"]  # of one process's tests
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,9 @@ two processes whose hash seeds differ) use `subprocess`.
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import importlib
 import json
 import os
@@ -17,7 +19,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,19 +123,19 @@ def _serve() -> dict[str, Any] | None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         pid = os.fork()
         if not pid:
+            os.setsid()
+            print(os.getpid(), flush=True)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
             return asked
         running[pid] = Path(asked["folder"])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
-        print(pid, flush=True)
     return None
 
 
 def _become(argv: list[str], cwd: str, env: dict[str, str], folder: str) -> None:
     """Do what ``python *argv`` does."""
-    os.setsid()
     for number, path in enumerate((os.devnull, f"{folder}/stdout", f"{folder}/stderr")):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(file, number)
@@ -152,9 +156,31 @@ def _become(argv: list[str], cwd: str, env: dict[str, str], folder: str) -> None
         runpy.run_path(argv[0], run_name="__main__")
 
 
+def _status(asked: dict[str, Any]) -> int:
+    """Do what is asked; return the status that Python would end with."""
+    try:
+        _become(**asked)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return (end.code or 0) & 0xFF
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
     del sys.path[0]  # the folder of this file
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # or every process copies the memory of all that was imported when it collects garbage
     if (asked := _serve()) is not None:
-        _become(**asked)
+        status = _status(asked)
+        threading._shutdown()  # as Python ends, but it would also free all that was imported
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -6,7 +6,6 @@ resumes at step k gives the batches that an uninterrupted one would have given.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,7 +19,7 @@ from avssl.data.dataset import ClipDataset, Item, collate
 from avssl.data.mixture import Mixture
 from avssl.data.quarantine import Unreadable
 from avssl.media.source import SourceError
-from avssl.runtime.workers import start_worker
+from avssl.runtime.workers import start_method, start_worker
 
 Batches = Steps | InOrder | Mixture
 RESTARTS = 3  # of the workers after a hang or a crash, per pass
@@ -122,7 +121,7 @@ class ClipLoader:
             collate_fn=_join,
             timeout=self.timeout,
             worker_init_fn=start_worker,
-            multiprocessing_context=_context(),
+            multiprocessing_context=start_method("avssl.data.dataset"),
             pin_memory=self.pin_memory,
             generator=torch.Generator(),  # draws the workers' base seed without the global one
         )
@@ -137,11 +136,3 @@ class ClipLoader:
                 f"{len(bad)} of {len(self.dataset)} videos can't be read, more than data.max_bad={self.max_bad:.0%}: "
                 f"{next(iter(bad.failures.values())).message} Index the collection again, or raise data.max_bad"
             )
-
-
-def _context() -> str:
-    """Return a start method whose workers inherit no open decoders: forkserver if available."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return "spawn"
-    multiprocessing.set_forkserver_preload(["avssl.data.dataset"])
-    return "forkserver"

@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_messages
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ NEVER = float("inf")
 EXECUTOR_WINDOW = 256  # items submitted to an executor at a time
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT = 256 << 20  # bytes
+PRELOADED: list[str] = []  # modules that the fork server imports for a program whose processes do different things
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,17 @@ def keep_memory() -> None:
             library.mallopt(option, KEPT)
 
 
+def start_method(*modules: str) -> str:
+    """Return how processes start that inherit nothing open from this one: by the fork server, if there is one.
+
+    The first call chooses what it imports, once for all processes: ``modules`` and `PRELOADED`.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return "spawn"
+    multiprocessing.set_forkserver_preload([*PRELOADED, *(name for name in modules if "__" not in name)])
+    return "forkserver"
+
+
 def run_parallel(
     function: Callable[[Item], Result],
     items: Sequence[Item],
@@ -73,7 +85,7 @@ def run_parallel(
     Results come in order of completion, so that a slow item delays nothing and each result can be stored at once.
 
     Args:
-        function: importable by name, since processes are spawned, not forked.
+        function: importable by name, since processes don't come from this one, see `start_method`.
         items: its arguments, one per call; picklable.
         workers: number of processes; None for one per usable core.
         timeout: seconds after which the process that works on an item is killed and replaced.
@@ -127,15 +139,19 @@ class _Worker:
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
-        self.process: SpawnProcess | None = None  # None if not running
+        self.process: BaseProcess | None = None  # None if not running
         self.ready, self.deadline = False, NEVER  # has started up; time at which to kill it
         self.position: int | None = None  # of the item it works on
 
     def start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(start_method(self.function.__module__))
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(self.function, theirs), daemon=True)
-        self.process.start()
+        arguments = self.function, theirs, dict(os.environ)
+        process: BaseProcess = context.Process(  # type: ignore[attr-defined]
+            target=_serve, args=arguments, daemon=True
+        )
+        process.start()
+        self.process = process
         theirs.close()
 
     def assign(self, position: int, item: Any, timeout: float | None) -> None:
@@ -172,9 +188,11 @@ class _Worker:
         return position, outcome
 
 
-def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
+def _serve(function: Callable[[Any], Any], connection: Connection, environment: dict[str, str]) -> None:
     """Run a worker process: report ready, then answer each item until the other side is gone."""
     _follow_parent()
+    os.environ.clear()  # a fork server has that of its own start
+    os.environ.update(environment)
     connection.send(None)
     while True:
         try:

@@ -208,7 +208,7 @@ def test_damage_to_the_store_is_mended(mixed: Path, expected: dict[str, str], tm
 def test_a_source_that_fails_costs_itself_and_is_tried_again_when_asked(tmp_path: Path, machine, how, reason):
     root, out = tmp_path / "in", tmp_path / "out"
     write_clapper(root / "a.mp4", frames=40)
-    local = Execution(workers=1, timeout=20.0 if how != "hang" else 12.0)
+    local = Execution(workers=1, timeout=20.0 if how != "hang" else 6.0)
     assert build([root], out, SMALL, local, scorer=ScorerThatFails(how)).outcomes == {reason: 1}
     assert build([root], out, SMALL, machine).outcomes == {reason: 1}
     machine.retry = True

@@ -149,7 +149,8 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path, shared_data):
     before = tree(root)
     command = [sys.executable, str(TOOL), str(root), "--workers=1", "--no-motion", "-o"]
     whole = tmp_path / "whole.parquet"
-    forked.run([*command, whole], check=True)
+    with ThreadPoolExecutor(1) as executor:
+        build_index(root, whole, motion=False, executor=executor)
     out, journal = tmp_path / "out.parquet", tmp_path / "out.parquet.journal"
     process = forked.start([*command, out])
     while not journal.exists() or journal.read_bytes().count(b"\n") < 10:

@@ -1,6 +1,7 @@
 """Contrast between clips and over time: momentum copies, MoCo, BYOL, TCN."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -340,8 +341,10 @@ def test_alignment_and_order_are_one_for_a_clock_and_a_half_for_a_stopped_one():
 
 def test_two_cameras_are_not_aligned_by_their_pixels(tmp_path):
     """Shortcut: if nearest pixels were aligned, there would be nothing to learn."""
-    root = write_world(World(videos=64, seconds=3.0, size=64, views=2), tmp_path)  # a few scenes differ too much
-    views = build_index(root, tmp_path / "videos.parquet", group=GROUP, view=VIEW, motion=False)
+    world = World(videos=64, seconds=3.0, fps=10, size=64, views=2)  # a few scenes differ too much
+    root, index = write_world(world, tmp_path, workers=1), tmp_path / "videos.parquet"
+    with ThreadPoolExecutor(1) as here:
+        views = build_index(root, index, group=GROUP, view=VIEW, motion=False, executor=here)
     dataset = ClipDataset(views, Moments(12, 0.2, 0.0, 0.0, views=2), Squash(16))
     clips = collate([dataset[0, index] for index in range(64)])[0]
     frames = clips.video.float().flatten(3)  # [64, 2, 12, 768]
