@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from avssl.catalog.asked import AskedRows
-from avssl.catalog.finding import ARCHIVES, TABLES
+from avssl.catalog.found import ARCHIVES, TABLES
 from avssl.catalog.listing import SHOWN, read_list
 from avssl.catalog.own import own_format, own_lists
 from avssl.catalog.rows import Asked
