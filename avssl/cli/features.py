@@ -10,14 +10,6 @@ from avssl.evaluation.saving import save_features
 from avssl.runtime.parser import Parser
 
 
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """Return the numbers of ``2,5,8,11``."""
-    try:
-        return tuple(int(number) for number in text.strip("[]() ").split(",") if number.strip())
-    except ValueError:
-        raise ValueError(f"{text!r}: expected whole numbers, such as 2,5,8,11") from None
-
-
 def parser() -> Parser:
     """Return the parser of ``avssl features``."""
     made = config.parser(
@@ -34,9 +26,11 @@ def parser() -> Parser:
     made.add_argument(
         "-o", "--output", type=Path, required=True, help="a folder, or a file that ends in .npy or .parquet"
     )
-    made.add_argument("--layers", type=whole_numbers, default=(), help="inner layers, from 0: 2,5,8,11")
     made.add_argument(
-        "--grid", type=whole_numbers, default=None, help="cells in time, height and width, not one mean: 4,2,2"
+        "--grid",
+        type=tuple[int, int, int] | None,
+        default=None,
+        help="average maps on a grid of cells in time, height and width, not everywhere: 4,2,2",
     )
     return made
 
@@ -44,6 +38,6 @@ def parser() -> Parser:
 def run(words: Sequence[str]) -> None:
     """Extract, and print the files' paths."""
     protocol, args = config.parse(parser(), words)
-    reading = (args.encoder, args.own_size, args.grid, args.layers)
+    reading = (args.encoder, args.own_size, args.grid, protocol.layers)
     for path in save_features(protocol, args.run, args.output, args.machine, *reading):
         print(path)

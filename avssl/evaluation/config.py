@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from avssl.evaluation import given
 from avssl.evaluation.protocol import Protocol
 from avssl.runtime.device import Machine
 from avssl.runtime.parser import Parser, config_first
+
+NUMBERS = re.compile(r"^(--(?:layers|grid)=)(\d[\d,]*)$")  # --layers=2,5,8,11 for --layers=[2,5,8,11]
 
 
 def parser(description: str | None, prog: str = "avssl evaluate", examples: Sequence[str] = ()) -> Parser:
@@ -38,5 +41,6 @@ def parser(description: str | None, prog: str = "avssl evaluate", examples: Sequ
 def parse(made: Parser, arguments: Sequence[str]) -> tuple[Protocol, Any]:
     """Return the protocol and everything parsed (``run``, ``encoder``, ``machine`` and further arguments)."""
     given.begin()
-    built: Namespace = made.instantiate(made.parse_args(config_first(arguments, "evaluation")))
+    words = [NUMBERS.sub(r"\1[\2]", word) for word in config_first(arguments, "evaluation")]
+    built: Namespace = made.instantiate(made.parse_args(words))
     return Protocol(**{name: built[name] for name in Protocol.__dataclass_fields__}), built

@@ -6,7 +6,9 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -68,13 +70,14 @@ def extract_several(
 ) -> list[Floats | Shards]:
     """Return the features of several readings, like `extract_features`, by decoding the videos once."""
     found = check_fits(encoder, views, readings)
-    facts = {
+    facts: dict[str, Any] = {
         "encoder": weights_hash(encoder),
         "normalisation": [encoder.card["mean"], encoder.card["std"]],
         "videos": videos.select(rows).fingerprint,
         "views": plain(views),
         "bfloat16": machine.half,
         "version": VERSION,
+        "per_shard": _per_shard(views, len(rows)),
     }
     stores = []
     for reading, parts in zip(readings, found, strict=True):
@@ -82,40 +85,41 @@ def extract_several(
         storage = machine.storage if machine.storage != "auto" else "float16" if _is_large(shape) else "float32"
         own = {**facts, "grid": reading.grid, "layers": reading.layers, "storage": storage}
         folder = machine.folder / "features" / hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
-        store = Shards(folder, shape[0], shape[1:], _per_shard(views, len(rows)), storage)
+        store = Shards(folder, shape[0], shape[1:], facts["per_shard"], storage)
         stores.append(store)
         if rank() == 0 and not (folder / "features.json").exists():
             store.begin(own)
     missing = from_first([store.missing() for store in stores], "the features")
-    work = sorted({shard for each in missing for shard in each})[rank() :: world()]
+    jobs = [(reading, store, set(each)) for reading, store, each in zip(readings, stores, missing, strict=True) if each]
+    work = sorted(set().union(*missing))[rank() :: world()]
     if work:
-        _fill(stores, missing, work, encoder, videos, rows, views, machine, readings)
+        _fill(jobs, work, encoder, videos, rows, views, machine)
     barrier("the features")
     return [store if _is_large(store.shape) else store[:] for store in stores]
 
 
 def _fill(
-    stores: Sequence[Shards],
-    missing: Sequence[Sequence[int]],
+    jobs: Sequence[tuple[Reading, Shards, set[int]]],
     work: Sequence[int],
     encoder: Encoder,
     videos: Manifest,
     rows: Sequence[int],
     views: Views,
     machine: Machine,
-    readings: Sequence[Reading],
 ) -> None:
-    """Extract the features of some shards of all readings, and write each where it is missing."""
+    """Extract the features of some shards, and write them for each reading that misses them."""
+    readings, stores, missing = zip(*jobs, strict=True)
     chosen = [rows[video] for shard in work for video in stores[0].held(shard)]
     stops = np.cumsum([store.shape[2] for store in stores])[:-1]
-    title = "features" if world() == 1 else f"features, process {rank() + 1} of {world()}"
+    title = "features" if world() == 1 else f"features, share of the first of {world()} processes"
     stream = stream_features(encoder, videos, chosen, views, machine, readings, stores[0].per_shard)
-    with Tally(title, len(chosen)) as tally:
+    with Tally(title, len(chosen)) if rank() == 0 else nullcontext() as tally:
         for shard in work:
             kept = []
             for video in islice(stream, len(stores[0].held(shard))):
                 kept.append(video.numpy())
-                tally.add("videos")
+                if tally is not None:
+                    tally.add("videos")
             for store, without, values in zip(stores, missing, np.split(np.stack(kept), stops, axis=2), strict=True):
                 if shard in without:
                     store.write(shard, values)

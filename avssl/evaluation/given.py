@@ -42,7 +42,7 @@ def place(encoder: Kind, run: str | Path, size: int) -> Kind:
     return load(run, kind, name)  # type: ignore[return-value]
 
 
-def _export(encoder: Encoder | AudioEncoder, run: Path, name: str, size: int) -> None:
+def _export(encoder: Kind, run: Path, name: str, size: int) -> None:
     """Write an encoder unless the same one is there, see `place`."""
     who = f"{ELSEWHERE} ({run.resolve().name})" if encoder.card else UNTRAINED
     card = {"method": who, "mean": MEAN, "std": STD, "size": (size, size), **encoder.card}

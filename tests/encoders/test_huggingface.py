@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from avssl.encoders import HuggingFace, for_inference, load_encoder, save_encoder, weights_hash
+from avssl.encoders.layers import layer_maps
 
 transformers = pytest.importorskip("transformers")
 
@@ -80,6 +81,9 @@ def test_maps_are_the_last_hidden_state(saved: dict[str, Path], kind: str, tmp_p
     if kind == "timesformer":  # its tokens are ordered by place first
         expected = expected.unflatten(1, (16, 4)).transpose(1, 2).flatten(1, 2)
     torch.testing.assert_close(tokens(encoder.maps(clips())), expected, atol=1e-5, rtol=1e-5)
+    first, last = layer_maps(encoder, clips(), [0, 1])
+    torch.testing.assert_close(last, encoder.maps(clips()))
+    assert first.shape == last.shape
     card = encoder.card
     assert (card["mean"], card["std"], card["size"]) == ([0.5, 0.4, 0.3], [0.3, 0.2, 0.1], [16, 16])
     base.load_state_dict(encoder.original_state_dict(), strict=kind != "vjepa2")

@@ -25,6 +25,7 @@ from avssl.encoders import (
     save_encoder,
     weights_hash,
 )
+from avssl.encoders.layers import layer_count, layer_maps
 from avssl.encoders.weights import SEEN, fit, read_weights
 
 
@@ -60,6 +61,8 @@ def test_torchvision(name: str) -> None:
     expected = model(video.transpose(1, 2)).flatten(1)
     torch.testing.assert_close(encoder(video), expected, atol=1e-5, rtol=1e-5)
     assert expected.shape == (2, encoder.num_features)
+    (last,) = layer_maps(encoder, video, [layer_count(encoder) - 1])
+    torch.testing.assert_close(last.mean((2, 3, 4)), expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -158,6 +161,8 @@ def test_timm(name: str, tmp_path: Path) -> None:
     pooled = expected[:, 1:].mean(1) if expected.ndim == 3 else expected.mean((1, 2) if "swin" in name else (2, 3))
     torch.testing.assert_close(encoder.frames(video).flatten(0, 1), pooled, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(encoder.maps(video).mean((3, 4)).transpose(1, 2), encoder.frames(video))
+    (last,) = layer_maps(encoder, video, [layer_count(encoder) - 1])
+    torch.testing.assert_close(last, encoder.maps(video))
     if "vit" in name:
         with pytest.raises(ValueError, match="needs \\(4, 8, 16, 32\\)"):
             encoder.stages(video)

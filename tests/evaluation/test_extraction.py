@@ -100,7 +100,7 @@ def test_frames_spread_over_the_whole_video_whatever_its_length(collection):
         torch.testing.assert_close(pair.T.flatten().diff(), torch.full((15,), duration / 16, dtype=torch.float64))
         torch.testing.assert_close(pair.mean(), one.mean())
     spread = replace(VIEWS, clips=1, num_frames=4, step=None)
-    part = replace(info, start=info.start + 0.4, duration=0.6)
+    part = replace(info, start=0.4, origin=info.origin + 0.4, duration=0.6, num_frames=6)
     with open_video(info.path, info=info) as reader:
         seen = reader.frames(torch.tensor([0.475, 0.625, 0.775, 0.925]), size=(32, 32))
     assert torch.equal(spread.read(part, spread.times(part))[0], seen)

@@ -18,7 +18,8 @@ from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import measure
 from avssl.cli.sync import recordings
 from avssl.encoders import ResNet
-from avssl.evaluation.features import Views, extract_features
+from avssl.evaluation.extraction import extract_features
+from avssl.evaluation.features import Views
 from avssl.evaluation.protocol import _names
 from avssl.evaluation.synchrony import _others, measure_synchrony
 from avssl.labels.recorded import shown_frames
