@@ -48,9 +48,10 @@ class ClassifierTraining(L.LightningModule):
         model: a classifier with an ``encoder``; what needs no gradient is left as it is.
         pixels, budget, seed: see `fit`.
         videos: number of videos that are trained on.
-    """
 
-    losses: Tensor  # [steps], this process's part of each step's loss, on the device
+    Attributes:
+        losses: ``[steps]``, this process's part of each step's loss, on the device.
+    """
 
     def __init__(self, model: nn.Module, pixels: Pixels, budget: Budget, videos: int, seed: int) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class ClassifierTraining(L.LightningModule):
         self.average = Average({"model": model}, budget.recipe.average) if budget.recipe.average else None
         self.passes = pixels.machine.passes
         self.watch = LossWatch(REMEDY)
-        self.register_buffer("losses", torch.zeros(self.timetable.steps))
+        self.losses = torch.zeros(self.timetable.steps, device=pixels.machine.target)
 
     @property
     def shown(self) -> dict[str, float]:
@@ -162,10 +163,23 @@ class ClassifierTraining(L.LightningModule):
             "if there is any, sees fewer clips at once"
         )
 
+    def whole_losses(self) -> Tensor:
+        """Return the loss of each step so far over all processes, all of which must call it: ``[steps]``."""
+        losses = self.losses.clone()
+        if world() > 1:
+            distributed.all_reduce(losses)
+        return losses
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raise `FloatingPointError` if a loss or weights are not finite."""
+        """Keep the losses; raise `FloatingPointError` if one, or weights, are not finite."""
         self.watch.read()
         check_weights(self.model.parameters(), self.trainer.global_step, REMEDY)
+        checkpoint["losses"] = self.whole_losses()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the losses."""
+        if rank() == 0:
+            self.losses.copy_(checkpoint["losses"])
 
 
 def fit(
@@ -221,11 +235,8 @@ def fit(
         module.watch.read()
         if module.average is not None:
             model.load_state_dict(module.average.networks["model"].state_dict())
-        losses = module.losses.to(machine.target)
-        if world() > 1:
-            distributed.all_reduce(losses)
         model.to(machine.target)
-        found: list[float] = losses.tolist()
+        found: list[float] = module.whole_losses().tolist()
         return found
 
 
@@ -235,7 +246,8 @@ def _devices(machine: Machine) -> dict[str, Any]:
     if world() == 1:
         single = [machine.target.index or 0] if kind == "gpu" else 1
         return {"accelerator": kind, "devices": single, "num_nodes": 1}
-    strategy = DDPStrategy(find_unused_parameters=True)  # encoders have parts that only pretraining uses
+    # Encoders may have parts that only pretraining uses; running statistics are those of the whole batch anyway.
+    strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     there = local_world()
     return {"accelerator": kind, "devices": there, "num_nodes": world() // there, "strategy": strategy}
 
