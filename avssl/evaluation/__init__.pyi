@@ -1,3 +1,4 @@
+from .attentive import AttentiveProbe as AttentiveProbe
 from .audio import audio_probe as audio_probe
 from .classifier import Answer as Answer
 from .classifier import VideoClassifier as VideoClassifier
@@ -15,6 +16,7 @@ from .finetune import Pixels as Pixels
 from .finetune import Supervised as Supervised
 from .images import stages as stages
 from .images import svm as svm
+from .layout import LayoutProbe as LayoutProbe
 from .lists import CSVLists as CSVLists
 from .lists import HMDB51Lists as HMDB51Lists
 from .lists import UCF101Lists as UCF101Lists

@@ -88,6 +88,11 @@ class Views:
         return clips.movedim(4, 2)
 
 
+def spread(views: Views, num_frames: int) -> Views:
+    """Return views as one clip of so many frames that are spread over the whole video."""
+    return replace(views, clips=1, num_frames=num_frames, step=None, segments=1)
+
+
 class ViewDataset(Dataset[Tensor]):
     """All views of each video, uint8 ``[M, T, 3, S, S]``; an unreadable video is an error, never replaced."""
 

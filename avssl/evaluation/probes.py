@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from avssl.evaluation.classes import divide
+from avssl.evaluation.blocks import is_large
+from avssl.evaluation.choosing import choose
+from avssl.evaluation.logistic import Logistic, at_once
 from avssl.evaluation.metrics import bootstrap
+from avssl.evaluation.nearest import nearest_views, vote
 from avssl.evaluation.precision import average_precisions
 from avssl.evaluation.readout import Bank, Floats, Ints, Scores, TooFewLabels
 from avssl.evaluation.results import Score
+from avssl.evaluation.settings import LATER
 from avssl.evaluation.splits import Fold, Folds
 from avssl.runtime.checks import check_ranges
 
-Choice = TypeVar("Choice", int, float)
 SMALL = 20_000_000  # numbers; below, BLAS threads cost more than they give
 
 
@@ -37,18 +40,21 @@ class LinearProbe:
         strengths: candidates for C, the inverse strength of the penalty; chosen by inner folds of the training videos.
         inner_folds: number of inner folds.
         iterations: largest number of L-BFGS iterations.
+        solver: ``"sklearn"``; ``"device"`` minimises the same by blocks of rows on the machine's device, all strengths
+            at once; ``"auto"`` takes that where features lie on disk or are many.
     """
 
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     inner_folds: int = 3
     iterations: int = 500
+    solver: Literal["auto", "sklearn", "device"] = field(default="auto", metadata=LATER)
 
     def __post_init__(self) -> None:
         check_ranges("linear", self, strengths="(0, inf)", inner_folds="[2, inf)", iterations="[1, inf)")
 
     def scores(self, bank: Bank, fold: Fold) -> Scores:
         """Return class probabilities and the chosen strength."""
-        chosen = _choose(self.strengths, bank, fold, self.inner_folds, self.fit_predict)
+        chosen = choose(self.strengths, bank, fold, self.inner_folds, self.candidates)
         return Scores(self.fit_predict(bank, fold.train, fold.test, chosen), chosen)
 
     def fit_predict(
@@ -58,14 +64,43 @@ class LinearProbe:
 
         Features are standardised by the videos ``scale_on``, labelled or not; if empty, by the training videos.
         """
-        x, y = bank.features[list(train)], bank.labels[list(train)]
+        return next(self.candidates(bank, train, test, (strength,), scale_on))
+
+    def candidates(
+        self,
+        bank: Bank,
+        train: Sequence[int],
+        test: Sequence[int],
+        strengths: Sequence[float],
+        scale_on: Sequence[int] = (),
+        combine: bool = False,
+    ) -> Iterator[Floats]:
+        """Yield what `fit_predict` returns, for each of several strengths.
+
+        With ``combine``, and fewer samples than features, weights are sought among the combinations of samples, which
+        hold the minimum of the same objective: this is faster, and equal but for where the iterations end.
+        """
+        if self.solver == "device" or (self.solver == "auto" and is_large(bank, bank.classes)):
+            for some in at_once(strengths, bank):
+                yield from Logistic(bank, train, some, scale_on or train).fit(self.iterations).predict(test)
+            return
+        x, labels = bank.features[list(train)], bank.labels[list(train)]
         base = bank.features[list(scale_on or train)]
         mean, std = base.mean((0, 1)), base.std((0, 1))
         std = np.where(std > 1e-6 * (np.abs(mean) + 1e-12), std, 1)  # a dead channel stays at zero
         samples = ((x - mean) / std).reshape(-1, x.shape[-1])
         rows = ((bank.features[list(test)] - mean) / std).reshape(-1, x.shape[-1])
-        scores = np.zeros((len(rows), bank.classes), dtype=np.float32)
-        labels = np.repeat(y, x.shape[1], axis=0)
+        if combine and samples.shape[0] < samples.shape[1]:
+            axes = np.linalg.qr(samples.T)[0]  # [D, N]
+            samples, rows = samples @ axes, rows @ axes
+        for strength in strengths:
+            scores = self._sklearn(samples, np.repeat(labels, x.shape[1], axis=0), rows, bank.classes, strength)
+            yield scores.reshape(len(test), -1, bank.classes)
+
+    def _sklearn(
+        self, samples: Floats, labels: NDArray[np.signedinteger], rows: Floats, classes: int, strength: float
+    ) -> Floats:
+        scores = np.zeros((len(rows), classes), dtype=np.float32)
         with warnings.catch_warnings(), threadpool_limits(1 if samples.size < SMALL else None):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
             if labels.ndim == 1:
@@ -78,7 +113,7 @@ class LinearProbe:
                 else:
                     model = self._fit(samples[known], marks[known], strength)
                     scores[:, number] = model.predict_proba(rows)[:, 1]
-        return scores.reshape(len(test), -1, bank.classes)
+        return scores
 
     def _fit(self, samples: Floats, labels: NDArray[np.signedinteger], strength: float) -> LogisticRegression:
         return LogisticRegression(C=strength, max_iter=self.iterations).fit(samples, labels)
@@ -169,7 +204,7 @@ class NearestNeighbours:
 
     def scores(self, bank: Bank, fold: Fold) -> Scores:
         """Return class votes, and the chosen k."""
-        chosen = _choose(self.ks, bank, fold, self.inner_folds, self.fit_predict)
+        chosen = choose(self.ks, bank, fold, self.inner_folds, self.candidates)
         return Scores(self.fit_predict(bank, fold.train, fold.test, chosen), chosen)
 
     def fit_predict(self, bank: Bank, train: Sequence[int], test: Sequence[int], k: int) -> Floats:
@@ -177,6 +212,20 @@ class NearestNeighbours:
 
         They sum to 1; with several classes per video each is the share, by weight, of the neighbours that show it.
         """
+        return next(self.candidates(bank, train, test, (k,)))
+
+    def candidates(self, bank: Bank, train: Sequence[int], test: Sequence[int], ks: Sequence[int]) -> Iterator[Floats]:
+        """Yield what `fit_predict` returns, for each of several k."""
+        if is_large(bank):
+            cosine, places = nearest_views(bank, test, train, max(ks))
+            for k in ks:
+                votes = vote(bank, cosine[:, :k], places[:, :k], train, self.temperature)
+                yield votes.reshape(len(test), -1, bank.classes)
+            return
+        for k in ks:
+            yield self._votes(bank, train, test, k)
+
+    def _votes(self, bank: Bank, train: Sequence[int], test: Sequence[int], k: int) -> Floats:
         views = bank.features.shape[1]
         known = _unit(bank.features[list(train)]).reshape(-1, bank.features.shape[-1])
         labels = np.repeat(bank.labels[list(train)], views, axis=0)
@@ -219,6 +268,8 @@ def retrieval_hits(bank: Bank, fold: Fold, ranks: Sequence[int]) -> NDArray[np.b
 
 def nearest_videos(bank: Bank, queries: Sequence[int], pool: Sequence[int], count: int) -> Ints:
     """Return the videos of ``pool`` nearest to each query by cosine of mean features: ``[queries, count]``."""
+    if is_large(bank):
+        return np.asarray(pool)[nearest_views(bank, queries, pool, count, mean=True)[1].cpu().numpy()]
     videos = _unit(bank.video_means(range(len(bank.features))))
     cosine = videos[list(queries)] @ videos[list(pool)].T
     return np.asarray(pool)[np.argsort(-cosine, axis=1, kind="stable")[:, :count]]
@@ -238,51 +289,6 @@ def draw_labels(labels: Ints, fold: Fold, shots: int, seed: int) -> tuple[int, .
             return None
         drawn += rng.choice(members, shots, replace=False).tolist()
     return tuple(drawn)
-
-
-def _choose(
-    values: Sequence[Choice], bank: Bank, fold: Fold, inner_folds: int, predict: Callable[..., Floats]
-) -> Choice:
-    """Choose the value that does best over inner folds of the training videos; ties go to the first.
-
-    Best is the highest video accuracy; with several classes per video, the highest mean average precision.
-    """
-    if len(values) == 1:
-        return values[0]
-    train = np.asarray(fold.train)
-    labels, groups = bank.labels[train], bank.groups[train]
-    parts = min(inner_folds, len(np.unique(groups)))
-    if parts < 2:
-        raise ValueError(
-            f"split {fold.name}: all {len(train)} training videos are in one group, so nothing can be chosen within "
-            "training. Give a single value (linear.strengths, neighbours.ks) or finer groups"
-        )
-    right = dict.fromkeys(values, 0.0)
-    for inner, held in _inner(labels, groups, parts):
-        for value in values:
-            scores = predict(bank, train[inner].tolist(), train[held].tolist(), value).mean(1)
-            right[value] += _worth(labels[held], scores)
-    return max(values, key=lambda value: right[value])
-
-
-def _inner(labels: NDArray[np.signedinteger], groups: Ints, parts: int) -> list[tuple[Ints, Ints]]:
-    """Return the positions of the training and the held-out videos of each inner fold that can be used."""
-    if labels.ndim == 2:
-        places = divide(labels, np.unique(groups, return_inverse=True)[1], parts, seed=0)
-        return [(np.flatnonzero(places != part), np.flatnonzero(places == part)) for part in range(parts)]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")  # rare classes may miss an inner fold
-        pairs = StratifiedGroupKFold(parts, shuffle=True, random_state=0).split(labels, labels, groups)
-        return [(inner, held) for inner, held in pairs if len(np.unique(labels[inner])) > 1 and len(held)]
-
-
-def _worth(labels: NDArray[np.signedinteger], scores: Floats) -> float:
-    """Return the number of videos that are right; with several classes per video, their mean average precision."""
-    if labels.ndim == 1:
-        return float((scores.argmax(1) == labels).sum())
-    once = np.ones((1, len(labels)), dtype=np.int64)
-    shown = np.flatnonzero((labels > 0).any(0))
-    return float(np.mean([average_precisions(labels[:, k], scores[:, k], once)[0][0] for k in shown] or [0.0]))
 
 
 def _unit(features: Any) -> Floats:

@@ -14,9 +14,11 @@ from scipy.stats import hypergeom
 
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
+from avssl.evaluation.attentive import AttentiveProbe
 from avssl.evaluation.classes import class_numbers, one_each, presence
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, Pixels
+from avssl.evaluation.layout import LayoutProbe
 from avssl.evaluation.precision import chance_precision
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
 from avssl.evaluation.readout import (
@@ -93,6 +95,8 @@ class Protocol:
             ``..._ordered``), whose many features take long in wide networks.
         layers: inner layers of the encoder, from 0, that are also read (``linear_layer2``, ``neighbours_layer2``, ...):
             the blocks of a transformer, the stages of a convolutional network.
+        layout: linear probe on maps averaged on a grid, of the clips in order or of a clip of the whole video.
+        attentive_probe: the attentive probe of V-JEPA 2 on stored maps, with positions and several schedules at once.
     """
 
     name: str
@@ -108,6 +112,8 @@ class Protocol:
     attentive: Budget | None = None
     ordered: bool = field(default=True, metadata=LATER)
     layers: tuple[int, ...] = field(default=(), metadata=LATER)
+    layout: LayoutProbe | None = field(default=None, metadata=LATER)
+    attentive_probe: AttentiveProbe | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_ranges("", self, seeds="[0, inf)", retrieval="[1, inf)", layers="[0, inf)")
@@ -144,9 +150,9 @@ class DownstreamTask:
         self.groups: Ints = np.unique(self.folds.groups, return_inverse=True)[1]
         self._pixels: Pixels | None = None
 
-    def bank(self, features: Floats | Shards) -> Bank:
-        """Add the labels and groups to features ``[V, M, D]``."""
-        return Bank(features, self.labels, self.groups, self.classes)
+    def bank(self, features: Floats | Shards, device: str = "cpu") -> Bank:
+        """Add the labels and groups to features ``[V, M, D]``; ``device`` is where large banks are worked on."""
+        return Bank(features, self.labels, self.groups, self.classes, device)
 
     def measure(
         self, read_outs: Sequence[ReadOut[Source]], banks: Sequence[Source], folds: Folds | None = None, title: str = ""

@@ -37,12 +37,14 @@ class Bank:
         labels: ``[V]`` classes; with several classes per video ``[V, K]``: 1 shown, -1 not shown, 0 difficult.
         groups: ``[V]`` numbers of the units that must not be split, not within training either.
         classes: K.
+        device: torch device on which read-outs work where they are large.
     """
 
     features: Floats | Shards
     labels: NDArray[np.signedinteger]
     groups: Ints
     classes: int
+    device: str = "cpu"
 
     def in_sequence(self, crops: int) -> Bank:
         """Concatenate the features of a video's clips, so that their order counts: ``[V, crops, M / crops * D]``.

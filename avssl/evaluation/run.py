@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from avssl.encoders import Encoder, load_encoder
+from avssl.evaluation.attentive import AttentiveProbe
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import AttentiveClassifier, Budget, Start, Supervised
 from avssl.evaluation.given import place
+from avssl.evaluation.layout import LayoutProbe
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
 from avssl.evaluation.probes import FewLabels, LinearProbe, retrieval
 from avssl.evaluation.protocol import DownstreamTask, LowShot, Protocol
@@ -25,7 +27,8 @@ from avssl.runtime.processes import joined, on_first, rank
 
 NOT_ALIKE = Skipped("videos show several classes or none, so two of them are not simply of the same class or not")
 NOT_DRAWN = Skipped("videos show several classes or none, so no number of labels per class can be drawn")
-CONFUSIONS = ("linear", "linear_ordered", "linear_sequence", "fine_tune", "attentive")  # read-outs with a picture
+# Read-outs with a picture:
+CONFUSIONS = ("linear", "linear_ordered", "linear_sequence", "layout", "attentive", "attentive_probe", "fine_tune")
 
 
 def evaluate(
@@ -197,6 +200,14 @@ def _attentive(trial: Trial, budget: Budget) -> dict[str, Outcome]:
     return {"attentive": _train(trial.task, probe, trial.machine, "attentive")}
 
 
+def _layout(trial: Trial, probe: LayoutProbe) -> dict[str, Outcome]:
+    return {"layout": trial.task.measure([probe], trial.layouts(probe))}
+
+
+def _attentive_probe(trial: Trial, probe: AttentiveProbe) -> dict[str, Outcome]:
+    return {"attentive_probe": trial.task.measure([probe], trial.tokens(probe), title="attentive probe")}
+
+
 def _fine_tune(task: DownstreamTask, start: Start, budget: Budget, machine: Machine, title: str) -> dict[str, Outcome]:
     return {"fine_tune": _train(task, Supervised(start, budget), machine, title)}
 
@@ -231,6 +242,8 @@ READ_OUTS: tuple[tuple[str, Callable[[Trial, Any], Mapping[str, Outcome]]], ...]
     ("layers", _inner_layers),
     ("low_shot", _few_labels),
     ("attentive", _attentive),
+    ("layout", _layout),
+    ("attentive_probe", _attentive_probe),
 )
 # Read-outs that train the whole network, with the task, where to start from, the key's value, machine and title.
 TRAINED: tuple[tuple[str, Callable[[DownstreamTask, Start, Any, Machine, str], Mapping[str, Outcome]]], ...] = (

@@ -1,0 +1,89 @@
+"""Linear probe that sees where and when: maps averaged on a grid, clips in order, or a clip of the whole video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from avssl.evaluation.choosing import choose
+from avssl.evaluation.probes import LinearProbe
+from avssl.evaluation.readout import Bank, Floats, Ints, Labelled, Scores
+from avssl.evaluation.splits import Fold
+from avssl.runtime.checks import check_ranges
+
+Grid = tuple[int, int, int]
+Seen = Literal["clips", "whole"]
+
+
+@dataclass(frozen=True)
+class Layouts(Labelled):
+    """Features of the same videos in several shapes, each by its name."""
+
+    banks: dict[str, Bank]
+
+    @property
+    def first(self) -> Bank:
+        """Any of the banks."""
+        return next(iter(self.banks.values()))
+
+    @property
+    def labels(self) -> np.ndarray:  # noqa: D102
+        return self.first.labels
+
+    @property
+    def groups(self) -> Ints:
+        """Groups of all banks."""
+        return self.first.groups
+
+
+@dataclass(frozen=True)
+class LayoutProbe:
+    """Linear probe on maps averaged on a grid, all cells in order; the shape and C are chosen by inner folds.
+
+    A video is one sample (per crop). It is the regression of the linear probe; where a shape has more numbers than
+    there are samples, it is solved among the combinations of samples, which hold its minimum.
+
+    Args:
+        grids: candidates for the cells in time, height and width; never more than a map has.
+        seen: ``"clips"``: the protocol's clips, one after the other; ``"whole"``: one clip spread over the whole video.
+        frames: frames of the clip of the whole video.
+        numbers: largest number of features of a video; shapes with more are left out.
+        strengths: candidates for C.
+        inner_folds: number of inner folds.
+        iterations: largest number of L-BFGS iterations.
+    """
+
+    grids: tuple[Grid, ...] = ((1, 1, 1), (4, 1, 1), (4, 2, 2))
+    seen: tuple[Seen, ...] = ("clips", "whole")
+    frames: int = 32
+    numbers: int = 20_000
+    strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+    inner_folds: int = 3
+    iterations: int = 500
+
+    def __post_init__(self) -> None:
+        counts = dict.fromkeys(("frames", "numbers", "iterations"), "[1, inf)")
+        check_ranges("layout", self, **counts, strengths="(0, inf)", inner_folds="[2, inf)")
+        for grid in self.grids:
+            check_ranges("layout", {"grids": grid}, grids="[1, inf)")
+        if not self.grids or not self.seen:
+            raise ValueError("layout: name at least one of grids and one of seen")
+
+    def scores(self, bank: Layouts, fold: Fold) -> Scores:
+        """Return class probabilities, and the chosen shape and C."""
+        pairs = [(name, strength) for name in bank.banks for strength in self.strengths]
+        chosen = choose(pairs, bank, fold, self.inner_folds, self.candidates)
+        return Scores(next(self.candidates(bank, fold.train, fold.test, [chosen])), list(chosen))
+
+    def candidates(
+        self, bank: Layouts, train: Sequence[int], test: Sequence[int], pairs: Sequence[tuple[str, float]]
+    ) -> Iterator[Floats]:
+        """Yield class probabilities for each pair of a shape and a strength; pairs of a shape follow each other."""
+        probe = LinearProbe(iterations=self.iterations)
+        for name in dict.fromkeys(name for name, _ in pairs):
+            strengths = tuple(strength for other, strength in pairs if other == name)
+            for scores in probe.candidates(bank.banks[name], train, test, strengths, combine=True):
+                yield scores.mean(1, keepdims=True)  # crops: shapes differ in their views
