@@ -26,10 +26,11 @@ from avssl.evaluation.classifier_head import linear_head
 from avssl.evaluation.classifier_labels import Labelled, open_labelled
 from avssl.evaluation.classifier_reading import read_features
 from avssl.evaluation.classifier_settings import How, Settings
-from avssl.evaluation.classifier_shapes import ShapedBanks, ShapedProbe, shapes_for
+from avssl.evaluation.classifier_shapes import ShapedProbe, shapes_for
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, Pixels, Supervised
 from avssl.evaluation.given import place
+from avssl.evaluation.layout import Layouts
 from avssl.evaluation.learning_curve import Curve, learning_curve
 from avssl.evaluation.metrics import Prediction, summarise
 from avssl.evaluation.precision import chance_precision, summarise_several
@@ -170,7 +171,7 @@ def fit(
     marks: NDArray[np.signedinteger] = (presence if several else class_numbers)(videos)
     groups = np.unique(folds.groups, return_inverse=True)[1]
     facts = (marks, groups, len(videos.classes), network.num_features)
-    banks = ShapedBanks({name: shape.bank(features[name], *facts) for name, shape in every.items()})
+    banks = Layouts({name: shape.bank(features[name], *facts) for name, shape in every.items()})
     probe, all_rows, judged = ShapedProbe(linear), tuple(folds.rows), folds
     chosen = probe.choose(banks, Fold("all", all_rows, all_rows))
     if how == "linear":
