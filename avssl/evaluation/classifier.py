@@ -214,8 +214,7 @@ class VideoClassifier:
         They are the mean features of a window, standardised by those of the training clips, so that what all clips have
         in common does not count.
         """
-        mean, std = self.spread
-        return nn.functional.normalize((self.features(pixels).mean(1) - mean) / std.clamp(min=1e-6), dim=1)
+        return standardised(self.features(pixels).mean(1), self.spread)
 
     def save(self, folder: Path) -> None:
         """Write the classifier into a folder, from which `load_classifier` loads it."""
@@ -225,6 +224,12 @@ class VideoClassifier:
         content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
         write_atomically(folder / HEAD, lambda file: file.write(content))
         write_text(folder / SETTINGS, json.dumps(self.settings.to_json(), indent=1, allow_nan=False) + "\n")
+
+
+def standardised(features: Tensor, spread: Tensor) -> Tensor:
+    """Return unit vectors of features ``[N, D]``, less the mean and over the standard deviation in ``[2, D]``."""
+    mean, std = spread
+    return nn.functional.normalize((features - mean) / std.clamp(min=1e-6), dim=1)
 
 
 def load_classifier(folder: str | Path, machine: Machine = Machine()) -> VideoClassifier:  # noqa: B008
@@ -266,7 +271,8 @@ def new_head(encoder: Encoder, settings: Settings) -> nn.Module:
     """Return a head with any weights, of the kind and shape that settings say."""
     if settings.how != "linear":
         network = NETWORKS[settings.how](encoder, len(settings.classes))
-        network.unit = settings.unit
+        if isinstance(network, Classifier):
+            network.unit = settings.unit
         return network
     wide = parts(encoder, settings.views, settings.shape.grid)[-1].stop
     empty = settings.shape.arranged(torch.zeros(1, settings.views.count, wide), encoder.num_features)

@@ -14,26 +14,28 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avssl.catalog.manifest import Manifest
 from avssl.encoders import Encoder, load_encoder
 from avssl.encoders.shapes import shape_of
 from avssl.evaluation.calibration import Calibration, calibrate
 from avssl.evaluation.classes import class_numbers, one_each, presence
-from avssl.evaluation.classifier import NETWORKS, VideoClassifier
+from avssl.evaluation.classifier import NETWORKS, VideoClassifier, standardised
 from avssl.evaluation.classifier_head import linear_head
 from avssl.evaluation.classifier_labels import Labelled, open_labelled
 from avssl.evaluation.classifier_reading import read_features
 from avssl.evaluation.classifier_settings import How, Settings
-from avssl.evaluation.classifier_shapes import ShapedBanks, ShapedProbe, shapes_for
+from avssl.evaluation.classifier_shapes import ShapedProbe, shapes_for
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, Pixels, Supervised
 from avssl.evaluation.given import place
+from avssl.evaluation.layout import Layouts
 from avssl.evaluation.learning_curve import Curve, learning_curve
 from avssl.evaluation.metrics import Prediction, summarise
 from avssl.evaluation.precision import chance_precision, summarise_several
 from avssl.evaluation.probes import LinearProbe
-from avssl.evaluation.readout import predictions
+from avssl.evaluation.readout import Ints, predictions
 from avssl.evaluation.record import random_init
 from avssl.evaluation.results import AveragePrecision, Summary
 from avssl.evaluation.splits import Fold, Folds, GroupFolds, Split, check_folds, groups_of
@@ -41,6 +43,7 @@ from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
 
 FOLDS = 5
+ALIKE = 0.95, 0.999  # least and largest cosine above which two videos are near duplicates
 SOME = 2000  # videos, from which the spread of the features is measured
 SIZE = 112  # pixels, of a network without a card
 
@@ -168,7 +171,7 @@ def fit(
     marks: NDArray[np.signedinteger] = (presence if several else class_numbers)(videos)
     groups = np.unique(folds.groups, return_inverse=True)[1]
     facts = (marks, groups, len(videos.classes), network.num_features)
-    banks = ShapedBanks({name: shape.bank(features[name], *facts) for name, shape in every.items()})
+    banks = Layouts({name: shape.bank(features[name], *facts) for name, shape in every.items()})
     probe, all_rows, judged = ShapedProbe(linear), tuple(folds.rows), folds
     chosen = probe.choose(banks, Fold("all", all_rows, all_rows))
     if how == "linear":
@@ -196,6 +199,9 @@ def fit(
     if curve:
         drawn = "videos show several classes" if several else learning_curve(banks.banks[chosen[0]], folds, chosen[1])
     lengths = videos.column("duration").to_numpy()
+    rows = np.linspace(0, len(videos) - 1, min(len(videos), SOME)).astype(int)
+    some = features[chosen[0]][rows].mean(1)
+    spread = torch.tensor(np.stack([some.mean(0), some.std(0)]))
     settings = Settings(
         how=how,
         shape=every[chosen[0]],
@@ -204,10 +210,9 @@ def fit(
         temperature=calibration.temperature,
         typical=float(np.median(lengths)),
         longest=float(lengths.max()),
+        alike=likeness_between(standardised(torch.tensor(some), spread), groups[rows]),
         unit=bool(getattr(head, "unit", False)),
     )
-    some = features[chosen[0]][np.linspace(0, len(videos) - 1, min(len(videos), SOME)).astype(int)].mean(1)
-    spread = torch.tensor(np.stack([some.mean(0), some.std(0)]))
     model = VideoClassifier(trained, head, settings, spread, machine)
     summary = summary_of(runs, judged, videos.classes, several)
     kept = chosen if how == "linear" else None
@@ -230,6 +235,16 @@ def outer_folds(videos: Manifest, split: Split | None, group: str | None = None)
             raise ValueError(f"group={group!r} is not a regular expression: {error}") from error
         split = GroupFolds(max(2, min(FOLDS, len(units))), pattern)
     return check_folds(split(videos), videos)
+
+
+def likeness_between(units: Tensor, groups: Ints) -> float:
+    """Return the largest product of unit vectors ``[V, D]`` of different groups, within `ALIKE`.
+
+    Videos that are more alike than any two of different groups are near duplicates.
+    """
+    products = units @ units.T
+    apart = torch.from_numpy(groups[:, None] != groups[None])
+    return float(products[apart].max().clamp(*ALIKE))
 
 
 def summary_of(

@@ -15,6 +15,7 @@ from avssl.evaluation.features import Views
 SETTINGS = "classifier.json"
 VERSION = 1
 TOP = 5  # classes told of a video
+NUMBERS = ("temperature", "typical", "longest", "alike")
 How = Literal["linear", "attentive", "fine_tune"]
 
 
@@ -30,6 +31,7 @@ class Settings:
         temperature: of the probabilities, see `avssl.evaluation.calibration`.
         typical: median duration of the training clips in seconds.
         longest: duration of the longest.
+        alike: cosine of standardised features above which two videos are near duplicates.
         unit: the features of ``fine_tune`` are scaled to unit length.
         told: what is known of it (accuracy, ...), for people.
     """
@@ -41,6 +43,7 @@ class Settings:
     temperature: float
     typical: float
     longest: float
+    alike: float
     unit: bool = False
     told: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,9 +65,9 @@ class Settings:
             parts = dict(found["shape"])
             if found["how"] not in get_args(How) or parts["arrangement"] not in get_args(Arrangement):
                 raise ValueError(f"{found['how']!r} of {parts['arrangement']!r} features is unknown to this avssl")
-            temperature, typical, longest = (float(found[name]) for name in ("temperature", "typical", "longest"))
-            if not all(math.isfinite(number) and number > 0 for number in (temperature, typical, longest)):
-                raise ValueError(f"temperature {temperature}, typical {typical}, longest {longest}: not all positive")
+            numbers = {name: float(found[name]) for name in NUMBERS}
+            if not all(math.isfinite(number) and number > 0 for number in numbers.values()):
+                raise ValueError(f"{numbers}: not all are positive")
             names = tuple(str(name) for name in found["classes"])
             if len(names) < 2:
                 raise ValueError(f"it has the classes {list(names)}: expected at least two")
@@ -74,7 +77,7 @@ class Settings:
             shape = Shape(parts["arrangement"], Views(**parts["views"]), grid)
             told = dict(found.get("told", {}))
             several, unit = bool(found["several"]), bool(found["unit"])
-            return cls(found["how"], shape, names, several, temperature, typical, longest, unit, told)
+            return cls(found["how"], shape, names, several, **numbers, unit=unit, told=told)
         except (KeyError, TypeError, ValueError) as error:
             why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{where}: not the settings of a classifier: {why}. Fit it again (avssl fit)") from error

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import groupby, product
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avssl.encoders import Encoder
+from avssl.evaluation.choosing import choose
 from avssl.evaluation.features import Views, parts
-from avssl.evaluation.probes import LinearProbe, _choose
+from avssl.evaluation.layout import Layouts, candidates
+from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.reading import Grid
 from avssl.evaluation.readout import Bank, Floats, Ints, Scores
 from avssl.evaluation.splits import Fold
@@ -88,44 +90,24 @@ def shapes_for(encoder: Encoder, views: Views) -> dict[str, Shape]:
 
 
 @dataclass(frozen=True)
-class ShapedBanks:
-    """The features of one collection in several shapes, by their names."""
-
-    banks: Mapping[str, Bank]
-
-    @property
-    def first(self) -> Bank:
-        """Any of them; labels and groups are those of all."""
-        return next(iter(self.banks.values()))
-
-    @property
-    def labels(self) -> NDArray[np.signedinteger]:
-        """Labels of the videos."""
-        return self.first.labels
-
-    @property
-    def groups(self) -> Ints:
-        """Groups of the videos."""
-        return self.first.groups
-
-
-@dataclass(frozen=True)
 class ShapedProbe:
     """Linear probe whose shape of features and strength are chosen together, by inner folds of the training videos."""
 
     probe: LinearProbe
 
-    def choose(self, source: ShapedBanks, fold: Fold) -> tuple[str, float]:
+    def choose(self, source: Layouts, fold: Fold) -> tuple[str, float]:
         """Return the shape and the strength that do best over inner folds; of equals the first."""
         pairs = list(product(source.banks, self.probe.strengths))
+        return choose(pairs, source, fold, self.probe.inner_folds, self._candidates)
 
-        def predict(_: Bank, train: Sequence[int], test: Sequence[int], place: int) -> Floats:
-            shape, strength = pairs[place]
-            return self.probe.fit_predict(source.banks[shape], train, test, strength)
+    def _candidates(
+        self, source: Layouts, train: Sequence[int], test: Sequence[int], pairs: Sequence[tuple[str, float]]
+    ) -> Iterator[Floats]:
+        """Yield class probabilities for each pair; ``pooled`` exactly as the linear probe computes them."""
+        for name, some in groupby(pairs, key=lambda pair: pair[0]):
+            yield from candidates(self.probe, source, train, test, list(some), combine=name != "pooled")
 
-        return pairs[_choose(range(len(pairs)), source.first, fold, self.probe.inner_folds, predict)]
-
-    def scores(self, source: ShapedBanks, fold: Fold) -> Scores:
+    def scores(self, source: Layouts, fold: Fold) -> Scores:
         """Return class probabilities, and the chosen shape and strength."""
         shape, strength = self.choose(source, fold)
         return Scores(self.probe.fit_predict(source.banks[shape], fold.train, fold.test, strength), [shape, strength])

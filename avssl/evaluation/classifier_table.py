@@ -22,9 +22,9 @@ from avssl.evaluation.classifier_videos import Collection
 from avssl.evaluation.pictures import doubt_picture
 from avssl.media import MediaError, open_video
 from avssl.runtime.files import growing
+from avssl.runtime.progress import Tally
 
-NEAR = 0.95  # cosine of standardised features above which two clips look the same
-POOL = 4  # times as many clips as the sheet shows are looked at, to find different ones
+POOL = 2  # times as many clips as the sheet shows are looked at, to find different ones
 PICTURE = 112  # pixels
 ROWS = 10_000  # of the table written at once
 Entries = Callable[[], Iterator[dict[str, Any]]]  # what the journal has of each piece, read anew at each call
@@ -154,23 +154,27 @@ def _look(
     seen: list[tuple[Doubtful, Tensor, tuple[str, float]]] = []
     near: dict[int, Doubtful] = {}
     pictures = {}
+    least = model.settings.alike
     known = {(video.path, video.start): video for video in collection.videos if video.row is not None}
-    for each in pool:
-        video = known[each.path, each.begin]
-        assert video.row is not None
-        info, content = collection.usable[video.row], (video.content or each.path, each.begin + each.start)
-        try:
-            (unit,) = model.likeness(model.read(info, [(each.start, each.stop)]))
-            with open_video(info.path, info=info) as reader:
-                size = (PICTURE, max(1, round(PICTURE * info.size[1] / info.size[0])))
-                pictures[each.number] = reader.frames(torch.tensor([(each.start + each.stop) / 2]), size=size)[0]
-        except MediaError:  # it could be read before: it is gone or has changed, and stays off the sheet
-            continue
-        twin = next((other for other, theirs, mark in seen if float(unit @ theirs) > NEAR or content == mark), None)
-        if twin is None:
-            seen.append((each, unit, content))
-        else:
-            near[each.number] = twin
+    with Tally("sheet", len(pool)) as tally:
+        for each in pool:
+            tally.add("looked at")
+            video = known[each.path, each.begin]
+            assert video.row is not None
+            info, content = collection.usable[video.row], (video.content or each.path, each.begin + each.start)
+            try:
+                (unit,) = model.likeness(model.read(info, [(each.start, each.stop)]))
+                with open_video(info.path, info=info) as reader:
+                    size = (PICTURE, max(1, round(PICTURE * info.size[1] / info.size[0])))
+                    pictures[each.number] = reader.frames(torch.tensor([(each.start + each.stop) / 2]), size=size)[0]
+            except MediaError:  # it could be read before: it is gone or has changed, and stays off the sheet
+                continue
+            alike = ((other, float(unit @ theirs) > least or content == mark) for other, theirs, mark in seen)
+            twin = next((other for other, near_it in alike if near_it), None)
+            if twin is None:
+                seen.append((each, unit, content))
+            else:
+                near[each.number] = twin
     return near, pictures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -74,16 +75,27 @@ class LayoutProbe:
 
     def scores(self, bank: Layouts, fold: Fold) -> Scores:
         """Return class probabilities, and the chosen shape and C."""
-        pairs = [(name, strength) for name in bank.banks for strength in self.strengths]
-        chosen = choose(pairs, bank, fold, self.inner_folds, self.candidates)
-        return Scores(next(self.candidates(bank, fold.train, fold.test, [chosen])), list(chosen))
-
-    def candidates(
-        self, bank: Layouts, train: Sequence[int], test: Sequence[int], pairs: Sequence[tuple[str, float]]
-    ) -> Iterator[Floats]:
-        """Yield class probabilities for each pair of a shape and a strength; pairs of a shape follow each other."""
         probe = LinearProbe(iterations=self.iterations)
-        for name in dict.fromkeys(name for name, _ in pairs):
-            strengths = tuple(strength for other, strength in pairs if other == name)
-            for scores in probe.candidates(bank.banks[name], train, test, strengths, combine=True):
-                yield scores.mean(1, keepdims=True)  # crops: shapes differ in their views
+        pairs = [(name, strength) for name in bank.banks for strength in self.strengths]
+        predict = partial(candidates, probe, combine=True)
+        chosen = choose(pairs, bank, fold, self.inner_folds, predict)
+        return Scores(next(predict(bank, fold.train, fold.test, [chosen])), list(chosen))
+
+
+def candidates(
+    probe: LinearProbe,
+    bank: Layouts,
+    train: Sequence[int],
+    test: Sequence[int],
+    pairs: Sequence[tuple[str, float]],
+    combine: bool = False,
+) -> Iterator[Floats]:
+    """Yield class probabilities ``[V_test, 1, K]`` for each pair of a shape and a strength.
+
+    The pairs of a shape follow each other. Probabilities are means over a video's views, whose number differs between
+    shapes.
+    """
+    for name in dict.fromkeys(name for name, _ in pairs):
+        strengths = tuple(strength for other, strength in pairs if other == name)
+        for scores in probe.candidates(bank.banks[name], train, test, strengths, combine=combine):
+            yield scores.mean(1, keepdims=True)

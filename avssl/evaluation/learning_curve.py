@@ -63,7 +63,7 @@ class Curve:
         verdict = (
             "More labels of the same kind pay."
             if self.gained[0][0] > 0.01
-            else "Whether more labels of the same kind pay can't be told from so few."
+            else "How much more labels of the same kind pay can't be told from so few."
             if self.gained[0][1] > 0.02
             else "More labels of the same kind hardly pay: another encoder, or clips of another kind, may."
         )

@@ -20,7 +20,7 @@ from avssl.evaluation.classifier import load_classifier
 from avssl.evaluation.classifier_card import card, write_fitted
 from avssl.evaluation.classifier_fit import OwnViews, fit
 from avssl.evaluation.classifier_predict import predict
-from avssl.evaluation.classifier_shapes import Shape, ShapedBanks, ShapedProbe
+from avssl.evaluation.classifier_shapes import Layouts, Shape, ShapedProbe
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.learning_curve import fit_power
@@ -304,7 +304,7 @@ def test_a_power_law_is_found():
 
 def shaped(features, labels):
     shapes = {name: Shape(name, VIEWS) for name in ("pooled", "sequence")}
-    return ShapedBanks({name: shape.bank(features, labels, np.arange(40), 2, 6) for name, shape in shapes.items()})
+    return Layouts({name: shape.bank(features, labels, np.arange(40), 2, 6) for name, shape in shapes.items()})
 
 
 def test_the_order_of_clips_is_chosen_where_only_it_tells():
