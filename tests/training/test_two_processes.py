@@ -1,10 +1,10 @@
 """Training on two processes is training on one: negatives, normalisation, measuring, sharded weights, resuming."""
 
 import csv
-import subprocess
 import sys
 from functools import partial
 
+import forked
 import pytest
 import torch
 import two_processes
@@ -106,8 +106,7 @@ def folder(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     torch.save({name: example(name, world) for name in METHODS}, folder / "methods.pt")
     command = [sys.executable, two_processes.__file__, str(folder), str(world)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = forked.run(command, check=True)
     assert "FutureWarning" not in done.stderr
     return folder
 
