@@ -38,6 +38,7 @@ from avssl.runtime.progress import Tally
 from avssl.runtime.workers import Failure, run_parallel
 
 PREPARING = "prepare.journal"  # in a folder of training-ready copies
+SPILLED = 16_384  # rows of a journal in memory at a time
 CHECKED = 20_000  # files of a folder's own manifest whose size is checked when it is opened
 
 
@@ -181,7 +182,7 @@ def _rows(old: Manifest | None, journals: Sequence[Journal], retry: bool) -> Bat
     """Return the rows of an earlier manifest, with ``retry`` only the usable ones, and those of journals."""
     entries = chain.from_iterable(journal.read() for journal in journals)
     rows = (thawed({**value.get("common", {}), **row}) for _, value in entries for row in value["rows"])
-    measured = spill(tables_of(rows), journals[0].path.parent)
+    measured = spill(tables_of(rows, SPILLED), journals[0].path.parent)
     if old is None:
         return measured
     before = old.table(rejected=not retry).select(SCHEMA.names).to_batches()

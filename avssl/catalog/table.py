@@ -201,8 +201,8 @@ def only_label(labels: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array(chunks, type=pa.string())
 
 
-def tables_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.Table]:
-    """Convert rows to tables of at most ``ROWS_TOGETHER`` rows; missing columns are null.
+def tables_of(rows: Iterable[Mapping[str, Any]], together_at_most: int = ROWS_TOGETHER) -> Iterator[pa.Table]:
+    """Convert rows to tables of at most so many rows; missing columns are null.
 
     ``label`` is short for a ``labels`` of at most one.
 
@@ -210,7 +210,7 @@ def tables_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.Table]:
         ValueError: for an unknown column.
     """
     rows = iter(rows)
-    while together := list(islice(rows, ROWS_TOGETHER)):
+    while together := list(islice(rows, together_at_most)):
         unknown = {name for row in together for name in row} - {*SCHEMA.names, "label"}
         if unknown:
             raise ValueError(f"A manifest has no columns {sorted(unknown)}: it has {SCHEMA.names}")

@@ -110,6 +110,7 @@ def test_objects_of_a_bucket(world: Path, expected: str, tmp_path: Path, monkeyp
             client.upload_file(str(path), "lab", f"shards/{path.name}")
         where = {"stores": {"lab": {"url": "s3://lab", "endpoint": server.url, "allow_http": True}}}
         assert trained("s3://lab/loose", tmp_path / "loose", **where) == expected
-        assert trained("s3://lab/shards", tmp_path / "sharded", **where) == expected
+        copies = {"cache": str(tmp_path / "copies")}
+        assert trained("s3://lab/shards", tmp_path / "sharded", **where, **copies) == expected
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"key-of-nobody" not in path.read_bytes(), path
