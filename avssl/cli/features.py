@@ -20,7 +20,7 @@ def parser() -> Parser:
             "avssl features folder --data.root=VIDEOS --run=runs/simclr -o features/",
             "avssl features folder --data.root=VIDEOS --run=runs/simclr -o features.parquet --views.clips=1",
             "avssl features folder --data.root=VIDEOS --run=runs/videomae -o layers.npy --layers=2,5,8,11 --grid=4,2,2",
-            "torchrun --nproc_per_node=8 -m avssl features kinetics --run=runs/simclr -o kinetics.npy",
+            "torchrun --nproc_per_node=8 -m -- avssl features kinetics --run=runs/simclr -o kinetics.npy",
         ],
     )
     made.add_argument(

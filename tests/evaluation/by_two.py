@@ -12,14 +12,32 @@ import traceback
 from pathlib import Path
 
 import numpy as np
-from test_extraction import VIEWS, made, small_shards
+import torch
 
 from avssl.catalog.index import open_manifest
+from avssl.encoders import R3D
+from avssl.evaluation import extraction, features
 from avssl.evaluation.extraction import extract_features
 from avssl.evaluation.features import Views
 from avssl.evaluation.store import Shards
 from avssl.runtime.device import Machine
 from avssl.runtime.processes import joined
+
+VIEWS = Views(clips=2, num_frames=8, step=0.1, size=32, segments=2)
+CARD = {"mean": [0.4, 0.4, 0.4], "std": [0.25, 0.25, 0.25], "size": [32, 32]}
+
+
+def made(kind=lambda: R3D(width=8, depth=10)):
+    torch.manual_seed(0)
+    encoder = kind().eval()
+    encoder.card = CARD
+    return encoder
+
+
+def small_shards(assign=setattr):
+    """Let a shard hold two videos, encoded together."""
+    for module, name in ((features, "VIEWS_AT_ONCE"), (features, "VIEWS_PER_WORKER"), (extraction, "SHARD")):
+        assign(module, name, 4)
 
 
 def forked(work, port):

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
+from by_two import VIEWS, made, small_shards
 
 from avssl.cli import main
 from avssl.encoders import C3D, R3D, FrameLSTM, FrameViT, ResNet, ViT, save_encoder
 from avssl.encoders.layers import layer_count, layer_maps
-from avssl.evaluation import extraction, features
+from avssl.evaluation import extraction
 from avssl.evaluation.extraction import extract_features, extract_several
 from avssl.evaluation.features import Views, parts
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
@@ -31,26 +31,18 @@ from avssl.evaluation.store import Shards
 from avssl.media import open_video
 from avssl.runtime.device import Machine
 
-VIEWS = Views(clips=2, num_frames=8, step=0.1, size=32, segments=2)
 ENCODERS = {
     "frames": lambda: ResNet(width=8),
-    "clips": lambda: R3D(width=8, depth=10),
+    "clips": lambda: R3D(width=8),
     "plain": lambda: C3D(width=8),
     "tokens": lambda: ViT(width=24, depth=3, patch=16, heads=2, positions="rotary", class_token=True),
     "frame tokens": lambda: FrameViT(width=16, depth=2, patch=16),
 }
 
 
-def made(name="clips"):
-    torch.manual_seed(0)
-    encoder = ENCODERS[name]().eval()
-    encoder.card = {"mean": tiny.MEAN, "std": tiny.STD}
-    return encoder
-
-
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_last_layer_on_a_grid_is_the_encoders_maps(name):
-    encoder, clips = made(name), torch.randn(2, 8, 3, 32, 32)
+    encoder, clips = made(ENCODERS[name]), torch.randn(2, 8, 3, 32, 32)
     last = layer_count(encoder) - 1
     with torch.inference_mode():
         maps = encoder.maps(clips)
@@ -72,7 +64,7 @@ def test_a_network_without_layers_is_refused():
 
 
 def test_grids_and_layers_come_from_one_decoding_in_the_order_time_height_width_channel(collection, tmp_path):
-    encoder, machine = made("tokens"), Machine(workers=0, cache=tmp_path)
+    encoder, machine = made(ENCODERS["tokens"]), Machine(workers=0, cache=tmp_path)
     readings = [Reading(), Reading((2, 1, 2)), Reading(None, (2, 0)), Reading((4, 2, 2), (1,))]
     opened = []
     read = Views.read
@@ -104,16 +96,6 @@ def test_frames_spread_over_the_whole_video_whatever_its_length(collection):
     with open_video(info.path, info=info) as reader:
         seen = reader.frames(torch.tensor([0.475, 0.625, 0.775, 0.925]), size=(32, 32))
     assert torch.equal(spread.read(part, spread.times(part))[0], seen)
-
-
-def small_shards(assign=setattr):
-    """Let a shard hold two videos, encoded together."""
-    for module, name, value in (
-        (features, "VIEWS_AT_ONCE", 4),
-        (features, "VIEWS_PER_WORKER", 4),
-        (extraction, "SHARD", 4),
-    ):
-        assign(module, name, value)
 
 
 def filled(folder, values, storage="float16", per_shard=4):
@@ -207,7 +189,7 @@ def test_read_outs_of_the_last_layer_and_from_the_disk_are_those_of_the_encoder(
 
 def test_features_are_written_for_other_programs(collection, tmp_path, capsys):
     encoder, run, machine = made(), tmp_path / "run", Machine(workers=0, cache=tmp_path / "cache")
-    save_encoder(encoder, run / "encoder", {**encoder.card, "size": [32, 32]})
+    save_encoder(encoder, run / "encoder", encoder.card)
     collection.write(tmp_path / "videos.parquet")
     words = [
         *("features", "folder", f"--data.root={tmp_path / 'videos.parquet'}", f"--run={run}"),
