@@ -206,11 +206,14 @@ def evaluate_sounds(
     groups = np.unique(sounds.folds.groups, return_inverse=True)[1]
     outcomes: dict[str, Mapping[str, Outcome]] = {}
     for who, values in _features(encoder, sounds, protocol, machine).items():
-        bank, found = Bank(values, labels, groups, len(classes)), {}
-        if protocol.linear is not None and sounds.one_each:
-            found["linear"] = cross_validate([protocol.linear], [bank], sounds.folds)
-        elif protocol.linear is not None:
-            found["linear"] = cross_validate_several([protocol.linear], [bank], sounds.folds, classes)
+        bank = Bank(values, labels, groups, len(classes))
+        found: dict[str, Outcome] = {}
+        if protocol.linear is not None:
+            found["linear"] = (
+                cross_validate([protocol.linear], [bank], sounds.folds)
+                if sounds.one_each
+                else cross_validate_several([protocol.linear], [bank], sounds.folds, classes)
+            )
         if protocol.svm is not None and sounds.one_each:
             found["svm"] = cross_validate([protocol.svm], [bank], sounds.folds)
         outcomes[who] = found

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import avssl
-from avssl.encoders import Encoder, weights_hash
+from avssl.encoders import AudioEncoder, Encoder, weights_hash
 from avssl.encoders.export import source_commit
 from avssl.evaluation.results import Outcomes, Results, from_json, to_json
 from avssl.evaluation.settings import digest
@@ -63,7 +63,7 @@ def random_init(encoder: Encoder, seed: int) -> Encoder:
 
 def write_results(
     run: str | Path,
-    encoder: Encoder,
+    encoder: Encoder | AudioEncoder,
     facts: Mapping[str, Any],
     settings: Mapping[str, Any],
     chance: Mapping[str, float],

@@ -164,7 +164,9 @@ def gather(root: Path, split: SoundSplit) -> Sounds:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder of sounds")
     files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    there, rows, absent = Places(files, root), {}, defaultdict(list)
+    there = Places(files, root)
+    rows: dict[tuple[str, float | None, float | None], tuple[str, tuple[str, ...], str]] = {}
+    absent: dict[str, list[str]] = defaultdict(list)
     counts: dict[str, int] = defaultdict(int)
     for side, file, entry in split.entries():
         counts[side] += 1
@@ -179,7 +181,7 @@ def gather(root: Path, split: SoundSplit) -> Sounds:
             raise ValueError(f"{file}, line {entry.line}: {entry.places[0].name} has no class")
         place, (position, *_) = found
         key = (files[position], place.start, place.stop)
-        if rows.get(key, (side,))[0] != side:
+        if key in rows and rows[key][0] != side:
             raise ValueError(f"{file}, line {entry.line}: {files[position]} is trained on and tested")
         rows[key] = (side, tuple(sorted(set(entry.labels))), entry.group or files[position])
     for side, names in absent.items():

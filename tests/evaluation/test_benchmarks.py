@@ -8,12 +8,14 @@ import pytest
 
 from avssl.catalog.listing import read_list
 from avssl.catalog.manifest import Manifest
+from avssl.cli.table import run as table
 from avssl.evaluation.config import parse, parser
 from avssl.evaluation.metrics import Prediction, Scoring, both_right, summarise
 from avssl.evaluation.novel import NovelClasses
 from avssl.evaluation.precision import chance_precision, summarise_several
 from avssl.evaluation.protocol import DownstreamTask
 from avssl.evaluation.report import published_under
+from avssl.evaluation.results import Results
 from avssl.evaluation.splits import check_folds
 from avssl.runtime.configs import configs_folder, packaged
 
@@ -231,9 +233,9 @@ def test_the_list_of_another_benchmark_is_refused(tmp_path):
 
 def test_every_protocol_states_classes_views_metric_and_chance():
     for name, path in packaged("evaluation").items():
-        if name.startswith("paper/") or name == "folder":
+        header, named, _ = path.read_text().partition("\nname:")
+        if name.startswith("paper/") or name == "folder" or not named:
             continue
-        header = path.read_text().partition("\nname:")[0]
         assert "hance" in header, f"{name}: the header doesn't give the chance level"
         assert f"avssl evaluate {name} " in header or name == "ut_interaction", name
     for name, path in packaged("audio").items():
@@ -306,12 +308,13 @@ def test_a_single_sure_view_decides_where_the_largest_counts():
     assert summarise(run, ["a"], scoring=Scoring("max")).top1.value == 1
 
 
-def test_actions_are_right_where_verb_and_noun_are():
-    def judged(right, groups):
-        scores = np.where(np.array(right)[:, None], [[1.0, 0.0]], [[0.0, 1.0]])[:, None].astype(np.float32)
-        zeros = np.zeros(len(right), dtype=int)
-        return summarise([[Prediction("f", "", np.arange(len(right)), zeros, scores)]], groups)
+def judged(right, groups):
+    """A summary of videos of class 0, of which some are right."""
+    scores = np.where(np.array(right)[:, None], [[1.0, 0.0]], [[0.0, 1.0]])[:, None].astype(np.float32)
+    return summarise([[Prediction("f", "", np.arange(len(right)), np.zeros(len(right), dtype=int), scores)]], groups)
 
+
+def test_actions_are_right_where_verb_and_noun_are(tmp_path):
     groups = [str(row // 10) for row in range(40)]
     verbs, nouns = (np.arange(40) % 2 == 0), (np.arange(40) % 4 < 2)
     found = both_right(judged(verbs, groups), judged(nouns, groups))
@@ -319,6 +322,21 @@ def test_actions_are_right_where_verb_and_noun_are():
     assert found.ci95_bootstrap[0] <= 0.25 <= found.ci95_bootstrap[1]
     with pytest.raises(ValueError, match="can't be compared"):
         both_right(judged(verbs, groups), judged(nouns[:20], groups))
+    card = {"class": "avssl.encoders.R3D", "config": {"width": 8}, "method": "Tiny"}
+    for name, right, folds in (("verbs", verbs, "a"), ("nouns", nouns, "a"), ("other", nouns, "b")):
+        facts = {"name": name, "hash": name, "folds": folds, "videos": 40}
+        outcomes = {"pretrained": {"linear": judged(right, groups)}}
+        results = Results("run", card, facts, {}, {"top1": 0.3}, outcomes, {})
+        (tmp_path / "eval" / name).mkdir(parents=True)
+        (tmp_path / "eval" / name / "results.json").write_text(json.dumps(results.to_json()))
+    words = [str(tmp_path), "--protocol=verbs"]
+    table([*words, "--both=nouns", f"--output={tmp_path / 'both.csv'}"])
+    lines = (tmp_path / "both.csv").read_text().splitlines()
+    assert lines[0] == "verbs and nouns of,encoder,linear"
+    assert lines[1].startswith('Tiny,R3D(width=8),"0.250 [')
+    assert lines[2] == "chance,,0.090"
+    with pytest.raises(ValueError, match="verbs and other don't test the same recordings"):
+        table([*words, "--both=other"])
 
 
 def test_published_numbers_are_those_of_the_protocol_where_there_are_some():

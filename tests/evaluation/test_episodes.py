@@ -121,7 +121,7 @@ def test_accuracy_chance_and_intervals():
         assert low < one.value < high
         assert one.ci95_bootstrap[1] - one.ci95_bootstrap[0] > high - low  # twelve people, not 600 independent tasks
         assert from_json(to_json({head: one})) == {head: one}
-    for name, score in replace(plan, shots=(5,)).measure([noise], folds, CPU).items():
+    for name, score in replace(plan, shots=(5,), heads=("linear", "prototypes")).measure([noise], folds, CPU).items():
         assert score.value == pytest.approx(0.2, abs=0.04), name
     again = replace(plan, heads=("cosine",), shots=(5,)).measure([bank, bank], folds, CPU)
     assert again == {"cosine 5-shot 5-way": found["cosine 5-shot 5-way"]}
@@ -152,7 +152,7 @@ def test_a_protocol_with_episodes_alone_is_evaluated(collection, tmp_path):
     torch.manual_seed(0)
     save_encoder(R3D(width=8), tmp_path / "run" / "encoder", {"mean": tiny.MEAN, "std": tiny.STD, "size": [32, 32]})
     views = Views(clips=1, num_frames=4, step=0.1, size=32, segments=2)
-    few = Episodes(ways=(2,), shots=(1, 2), queries=2, episodes=20)
+    few = Episodes(ways=(2,), shots=(1, 2), queries=2, episodes=20, heads=("linear", "cosine"))
     alone = {"linear": None, "neighbours": None, "retrieval": (), "seeds": (0, 1)}
     data = LabelledVideos(tmp_path / "videos.parquet", classes=2)
     protocol = Protocol("tiny", data, GroupFolds(2), views, **alone, episodes=few)
