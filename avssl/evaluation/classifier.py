@@ -203,9 +203,7 @@ class VideoClassifier:
             self._fast = for_inference(self.encoder.to(self.machine.target), self.machine.half)
         fast, views, mean_std = self._fast, self.settings.views, Normalise.of(self.encoder, self.machine)
         reading = [Reading(self.settings.shape.grid)]
-        found = self.parts(
-            lambda part: encode(fast, part, views, mean_std, self.machine, reading).cpu(), pixels.flatten(0, 1)
-        )
+        found = encode(fast, pixels.flatten(0, 1), views, mean_std, self.machine, reading, self.parts).cpu()
         return found.unflatten(0, (len(pixels), -1))
 
     def likeness(self, pixels: Tensor) -> Tensor:

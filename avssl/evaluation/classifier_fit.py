@@ -188,7 +188,8 @@ def fit(
 
         read_out = Supervised(start, budget, classifier=NETWORKS[how])
         judged = folds.spread(budget.folds)
-        runs = predictions([read_out], [pixels], judged, how)
+        seeds = [replace(read_out, seed=seed) for seed in range(budget.seeds)]
+        runs = predictions(seeds, [pixels], judged, how)
         head = read_out.train(pixels, start(read_out.seed), all_rows)
         trained = head.encoder
         trained.card = network.card

@@ -20,6 +20,7 @@ from avssl.media import VideoInfo, open_video
 from avssl.pixels import normalise
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.device import Machine
+from avssl.runtime.halving import Halving
 
 VIEWS_AT_ONCE = 64  # views per forward pass
 VIEWS_PER_WORKER = 16  # the same in a worker that also decodes: few, so that all finish at about the same time
@@ -189,11 +190,18 @@ def encode(
     normalise: Normalise,
     machine: Machine,
     readings: Sequence[Reading] = (WHOLE,),
+    at_once: Halving | None = None,
 ) -> Tensor:
-    """Encode views, uint8 ``[B, T, 3, H, W]``, as float32 ``[B, N]`` on the encoder's device."""
-    with torch.inference_mode(), machine.autocast():
-        found = [describe(encoder, normalise(some), views.segments, readings) for some in pixels.split(VIEWS_AT_ONCE)]
-    return torch.cat(found)
+    """Encode views, uint8 ``[B, T, 3, H, W]``, as float32 ``[B, N]`` on the encoder's device.
+
+    ``at_once`` remembers, from one call to the next, how many views a GPU's memory has room for.
+    """
+
+    def encoded(some: Tensor) -> Tensor:
+        with torch.inference_mode(), machine.autocast():
+            return describe(encoder, normalise(some), views.segments, readings)
+
+    return (at_once or Halving(VIEWS_AT_ONCE))(encoded, pixels)
 
 
 def stream_features(
@@ -221,7 +229,7 @@ def stream_features(
         for found in machine.loader(FeatureDataset(pixels, encoder, machine, readings), batches):
             yield from found
         return
-    normalise = Normalise.of(encoder, machine)
+    normalise, at_once = Normalise.of(encoder, machine), Halving(VIEWS_AT_ONCE)
     for batch in machine.loader(pixels, batches):
-        found = encode(encoder, batch.flatten(0, 1), views, normalise, machine, readings)
+        found = encode(encoder, batch.flatten(0, 1), views, normalise, machine, readings, at_once)
         yield from found.unflatten(0, (len(batch), -1)).cpu()
