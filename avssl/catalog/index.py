@@ -22,10 +22,10 @@ from avssl.catalog.asked import AskedRows
 from avssl.catalog.compact import Batches
 from avssl.catalog.finding import find_recordings
 from avssl.catalog.found import Files
-from avssl.catalog.jobs import Jobs, Measure, run_job
+from avssl.catalog.jobs import Job, Jobs, Measure
 from avssl.catalog.known import Known
 from avssl.catalog.manifest import Manifest
-from avssl.catalog.measuring import Hashing, frozen, measure, reader_version, rejection, thawed
+from avssl.catalog.measuring import Hashing, Row, frozen, measure, reader_version, rejection, thawed
 from avssl.catalog.rows import Asked
 from avssl.catalog.streams import PLAIN, coded, spill, write_parts
 from avssl.catalog.table import ROWS_TOGETHER, SCHEMA, canonical, keys_of, tables_of
@@ -125,7 +125,7 @@ def build_index(
         jobs = Jobs(measure, folder, motion, hashing, files, asked, todo)
         limit = None if executor is not None else timeout
         with Tally(f"Indexing {Path(name).name}", len(jobs)) as tally:
-            for number, result in run_parallel(run_job, jobs, workers, limit, executor):
+            for number, result in run_parallel(_measured, jobs, workers, limit, executor):
                 file, own = files[int(todo[number])], jobs.spans(number)
                 if isinstance(result, Failure):
                     if result.stops is not None:
@@ -168,6 +168,11 @@ def merged(rows: list[Asked], said: Asked | None) -> list[Asked]:
         )
         for row in rows
     ]
+
+
+def _measured(job: Job) -> list[Row]:
+    """Measure a file. A worker imports this module before it says that it is ready, so no file's time counts that."""
+    return job.measure(job.place, job.motion, job.spans, job.hashing)
 
 
 def _digest(root: str, reader: str, files: Files, asked: AskedRows) -> str:

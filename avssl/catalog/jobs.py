@@ -73,8 +73,3 @@ def _span(start: float, stop: float) -> Span:
     if start == stop == -np.inf:
         return None
     return None if start == -np.inf else start, None if stop == -np.inf else stop
-
-
-def run_job(job: Job) -> list[Row]:
-    """Measure a file."""
-    return job.measure(job.place, job.motion, job.spans, job.hashing)
