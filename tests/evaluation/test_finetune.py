@@ -1,16 +1,23 @@
 """Supervised training: as a plain loop, resumable, the same on two processes and in parts; what it mixes."""
 
 import math
+import os
+import socket
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch.nn import functional
 
-from avssl.encoders import R3D, ViT
+from avssl.catalog.index import open_manifest
+from avssl.encoders import R3D, Encoder, ViT
 from avssl.encoders.transformer import Block
 from avssl.evaluation import tuning
 from avssl.evaluation.budget import Augmentation, Budget, Tuning
@@ -30,6 +37,7 @@ from avssl.evaluation.splits import Fold
 from avssl.evaluation.training_clips import LabelledClips, Pixels, TrainingLoader, batches
 from avssl.recipe.checkpoints import Checkpointing, latest
 from avssl.runtime.device import Machine
+from avssl.runtime.processes import joined
 
 VIEWS = Views(clips=2, num_frames=4, step=0.1, size=32, segments=1)
 MACHINE = Machine(device="cpu", workers=0)
@@ -181,6 +189,51 @@ def test_a_rich_recipe_resumes_exactly_and_a_finished_fold_is_not_trained_again(
         other.scores(pixels, fold)  # another budget is another training
 
 
+def test_two_processes_train_the_same_weights_as_one(collection, tmp_path, monkeypatch):
+    """This one and another, as torchrun starts them; normalised over the whole batch, in shares of 4 and 2 clips."""
+    collection.write(tmp_path / "videos.parquet")
+    monkeypatch.setattr(rank_zero_only, "rank", 0, raising=False)
+    monkeypatch.setattr(Machine, "half", False)
+    alone = two(pixels_of(collection))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    places |= {"TORCHELASTIC_RUN_ID": "test", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
+    ranked = {**os.environ, **places, "RANK": "1", "LOCAL_RANK": "1"}
+    other = subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=ranked)
+    for name, value in places.items():
+        monkeypatch.setenv(name, value)
+    with joined():
+        both = two(pixels_of(collection))
+    assert other.wait(60) == 0
+    assert both["losses"] == pytest.approx(alone["losses"], abs=1e-5)
+    assert both["scores"] == pytest.approx(alone["scores"], abs=1e-5)
+    for name, tensor in alone["state"].items():
+        assert torch.allclose(both["state"][name], tensor, atol=1e-5), name
+
+
+class Shallow(Encoder):
+    """Two layers with batch normalisation: more of them would make more of rounding."""
+
+    def __init__(self):
+        super().__init__(8, {})
+        self.net = nn.Sequential(nn.Conv3d(3, 8, 3, (1, 2, 2), 1), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 8, 1))
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def maps(self, clips):
+        return self.net(clips.transpose(1, 2))
+
+
+def two(pixels):
+    """Train on batches of 6 clips that are mixed, and test."""
+    recipe = Tuning(optimizer="SGD", mixup=0.8, cutmix=1.0, repeats=2, average=0.9)
+    torch.manual_seed(1)
+    model = Classifier(encoder_of(lambda width: Shallow()), 2)
+    losses = fit(model, pixels, ROWS, Budget(steps=3, batch_size=6, lr=0.1, recipe=recipe), 0)
+    return {"losses": losses, "scores": predict(model, pixels, [3, 7, 0]), "state": model.state_dict()}
+
+
 class Narrow(nn.Module):
     """A classifier on a device that has memory for two clips at once, without batch normalisation."""
 
@@ -258,3 +311,9 @@ def test_processes_share_each_batch_and_neighbours_stay_together(collection):
     assert torch.equal(torch.cat([half.video for half in halves]), whole.video)
     with pytest.raises(ValueError, match="batch_size is 4: 3 processes need at least 6"):
         TrainingLoader(LabelledClips(pixels_of(collection), SHORT, 0), ROWS, 2, 0, 3)
+
+
+if __name__ == "__main__":
+    Machine.half = False
+    with joined():
+        two(pixels_of(open_manifest(Path(sys.argv[1]) / "videos.parquet")))
