@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,10 +40,10 @@ class Command:
     def __init__(self, words: Sequence[object], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
         interpreter, *argv = map(str, words)
         assert interpreter == sys.executable
-        self.folder = Path(tempfile.mkdtemp(prefix="command-"))
+        server, folder = _server()
+        self.folder = Path(tempfile.mkdtemp(dir=folder))
         self.returncode: int | None = None
         asked = {"argv": argv, "cwd": os.path.abspath(cwd or "."), "env": dict(env or os.environ)}
-        server = _server()
         server.stdin.write(json.dumps(asked | {"folder": str(self.folder)}) + "\n")
         server.stdin.flush()
         self.pid = int(server.stdout.readline())
@@ -91,10 +92,12 @@ def run(words: Sequence[object], check: bool = False, **options: Any) -> subproc
 
 
 @functools.cache
-def _server() -> Any:
-    """Start the server of this process; it ends when its input does."""
+def _server() -> tuple[Any, str]:
+    """Start the server of this process, with a folder; it ends when its input does, and all that it forked with it."""
+    folder = tempfile.mkdtemp(prefix="commands-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-    return subprocess.Popen(
+    server = subprocess.Popen(
         [sys.executable, __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -102,6 +105,7 @@ def _server() -> Any:
         env=environment | {"OMP_NUM_THREADS": "1"},  # or libraries start threads when they are imported
         start_new_session=True,
     )
+    return server, folder
 
 
 def _serve() -> dict[str, Any] | None:
@@ -131,6 +135,9 @@ def _serve() -> dict[str, Any] | None:
             return asked
         running[pid] = Path(asked["folder"])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    for pid in running:  # of tests that were stopped; with what these started
+        os.killpg(pid, signal.SIGKILL)
     return None
 
 

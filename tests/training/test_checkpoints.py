@@ -84,10 +84,9 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(tmp_path):
 def test_killed_while_saving_there_is_always_a_whole_checkpoint(tmp_path):
     code = (
         "import sys, torch\nfrom pathlib import Path\nfrom avssl.recipe.checkpoints import VerifiedCheckpoints\n"
-        "folder, state, step = Path(sys.argv[1]), {'weights': torch.rand(300_000)}, 1\n"
-        "while True:\n"
+        "folder, state = Path(sys.argv[1]), {'weights': torch.rand(300_000)}\n"
+        "for step in range(1, 10_000):\n"
         "    VerifiedCheckpoints().save_checkpoint(state, folder / f'step-{step:08d}.ckpt')\n"
-        "    step += 1\n"
     )
     process = forked.start([sys.executable, "-c", code, tmp_path])
     while latest(tmp_path) is None:
