@@ -38,7 +38,7 @@ def marked(by):
 
 
 def bank(values, labels):
-    return Bank(values.reshape(VIDEOS, 1, -1), labels, np.arange(VIDEOS) // 2, 2)
+    return Bank(values.reshape(len(values), 1, -1), labels, np.arange(len(values)) // 2, 2)
 
 
 def accuracy(probe, source):
@@ -59,6 +59,22 @@ def test_order_and_place_are_read_from_a_grid(by):
     assert reached > 0.9
     assert chosen[0] in {"order": ("4x1x1", "4x2x2"), "place": ("4x2x2",)}[by]
     assert accuracy(LinearProbe(), shapes["1x1x1"])[0] < 0.75
+
+
+def test_attention_reads_order_where_positions_are_added_and_only_there():
+    """It has far more weights than the linear probe, and needs more videos."""
+    rng, labels, train = np.random.default_rng(0), np.arange(1000) % 2, 800
+    maps = 0.3 * rng.normal(size=(len(labels), 4, 24)).astype(np.float32)
+    maps[np.arange(len(labels)), 2 * labels + rng.integers(0, 2, len(labels))] += 2 * rng.normal(size=24)
+    probe = AttentiveProbe(heads=4, epochs=20, batch_size=64)
+
+    def reached(placed):
+        tokens = Tokens(bank(maps, labels), (4, 1, 1), placed)
+        scores = next(probe.candidates(tokens, range(train), range(train, len(labels)), [(3e-3, 0.01)]))
+        return (scores.mean(1).argmax(1) == labels[train:]).mean()
+
+    assert reached(placed=False) > 0.9
+    assert reached(placed=True) < 0.65  # maps that were said to carry positions, and carry none
 
 
 def test_the_head_is_attention_of_a_query_to_keys_and_values_of_all_tokens():
