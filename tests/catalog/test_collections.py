@@ -39,6 +39,7 @@ MADE = {  # lists of which no published one is at hand
     "activitynet": {"database": {"a": {"subset": "training", "annotations": [{"segment": [1.5, 4], "label": "Dive"}]}}},
     "ava": "-5KQ,0010,.1,.1,.5,.9,12,0\n-5KQ,0010,.1,.1,.5,.9,17,1\n-5KQ,0021,.1,.1,.5,.9,9,0\ng0,0005,.1,.1,.5,.9,,\n",
     "charades:official": "id,actions,length\nA1,c092 11.90 21.20;c147 0.00 12.60;c001 12 23,20\nB2,,20\n",
+    "cmn": "air drumming/aXc9_000010_000020\nair drumming/b-_x_000003_000013\ncutting_watermelon/c_000001_000011\n",
     "diving48": [{"vid_name": "-l1_00025", "label": 1}, {"vid_name": "x_2", "label": 0}],
     "ego4d": {
         "videos": [
@@ -55,10 +56,13 @@ MADE = {  # lists of which no published one is at hand
             }
         ]
     },
+    "esc50": "filename,fold,target,category,esc10,src_file,take\n1-100032-A-0.wav,1,0,dog,True,100032,A\n"
+    "2-100038-A-14.wav,2,14,chirping_birds,False,100038,A\n2-100038-B-14.wav,2,14,chirping_birds,False,100038,B\n",
     "howto100m": {
         "vid": {"start": [0.55, 3.1], "end": [3.0, 25], "text": ["a", "b"]},
         "other": {"start": [], "end": []},
     },
+    "jester": "100883;Drumming Fingers\n101032;Swiping Left\n42920\n",
     "lrs": "553/00001 NV\n554/00001\n",
     "moments": "clapping/x.mp4,clapping,3,1\ndropping/y.mp4,dropping,3,0\n",
     "multithumos": {"video_test_7": {"subset": "testing", "duration": 20, "actions": [[3, 1.0, 2.2], [4, 2.2, 30]]}},
