@@ -21,6 +21,7 @@ from .finetune import Supervised as Supervised
 from .images import stages as stages
 from .images import svm as svm
 from .layout import LayoutProbe as LayoutProbe
+from .linear_svm import LinearSVM as LinearSVM
 from .lists import CSVLists as CSVLists
 from .lists import HMDB51Lists as HMDB51Lists
 from .lists import UCF101Lists as UCF101Lists
@@ -61,6 +62,5 @@ from .splits import Folds as Folds
 from .splits import GroupFolds as GroupFolds
 from .splits import LeaveOneGroupOut as LeaveOneGroupOut
 from .splits import TrainTest as TrainTest
-from .svm import LinearSVM as LinearSVM
 from .synchrony import measure_synchrony as measure_synchrony
 from .training_clips import Pixels as Pixels

@@ -18,6 +18,7 @@ from avssl.encoders import AudioEncoder, load_audio_encoder
 from avssl.encoders.export import build, plan
 from avssl.encoders.spectrogram import LogMel
 from avssl.evaluation.given import place
+from avssl.evaluation.linear_svm import LinearSVM
 from avssl.evaluation.precision import chance_precision
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.readout import Bank, Floats, cross_validate, cross_validate_several
@@ -26,7 +27,6 @@ from avssl.evaluation.results import Outcome, Results, Summary
 from avssl.evaluation.settings import digest, plain
 from avssl.evaluation.sounds import Sounds, SoundSplit, gather
 from avssl.evaluation.splits import Fold, Folds
-from avssl.evaluation.svm import LinearSVM
 from avssl.media.audio import mono
 from avssl.media.errors import MediaError
 from avssl.media.files import open_container

@@ -7,11 +7,11 @@ import pytest
 
 from avssl.cli.audio import run as command
 from avssl.encoders import VGG, save_encoder
+from avssl.evaluation.linear_svm import LinearSVM
 from avssl.evaluation.readout import Bank
 from avssl.evaluation.results import Results
 from avssl.evaluation.sounds import NumberedFolds, TwoSides, gather
 from avssl.evaluation.splits import Fold
-from avssl.evaluation.svm import LinearSVM
 
 CARD = {"mean": [0.5] * 3, "std": [0.2] * 3, "size": [32, 32], "method": "Tiny"}
 HEAD = "filename,fold,target,category,esc10,src_file,take\n"
