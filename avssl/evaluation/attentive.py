@@ -21,11 +21,11 @@ from avssl.encoders.transformer import Block, initialise
 from avssl.encoders.vit import space_time_code
 from avssl.evaluation.blocks import blocks
 from avssl.evaluation.choosing import choose
+from avssl.evaluation.reading import Grid
 from avssl.evaluation.readout import Bank, Floats, Ints, Labelled, Scores
 from avssl.evaluation.splits import Fold
 from avssl.runtime.checks import check_ranges
 
-Grid = tuple[int, int, int]
 Schedule = tuple[float, float]  # peak learning rate, weight decay
 EPSILON = 1e-6  # least deviation of a channel that is scaled
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avssl.evaluation.probes import LinearProbe
-from avssl.evaluation.readout import Bank
+from avssl.evaluation.readout import Bank, scales
 
 SURE = 16.0  # log-odds of a class that all videos show, or none
 
@@ -29,8 +29,8 @@ class LinearHead(nn.Module):
 def linear_head(bank: Bank, rows: Sequence[int], probe: LinearProbe, strength: float) -> LinearHead:
     """Train what `LinearProbe.fit_predict` predicts with; its scaling of the features becomes part of the weights."""
     x, labels = bank.features[list(rows)], bank.labels[list(rows)]
-    mean, std = x.mean((0, 1)), x.std((0, 1))
-    std = np.where(std > 1e-6 * (np.abs(mean) + 1e-12), std, 1)
+    mean = x.mean((0, 1))
+    std = scales(mean, x.std((0, 1)))
     samples, marks = ((x - mean) / std).reshape(-1, x.shape[-1]), np.repeat(labels, x.shape[1], axis=0)
     weight, bias = np.zeros((bank.classes, samples.shape[1])), np.zeros(bank.classes)
     if marks.ndim == 1:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avssl.evaluation.metrics import bootstrap, over_folds
-from avssl.evaluation.readout import Bank, Floats, Ints, TooFewLabels
+from avssl.evaluation.readout import Bank, Floats, Ints, TooFewLabels, scales
 from avssl.evaluation.results import EpisodeAccuracy
 from avssl.evaluation.splits import Folds
 from avssl.runtime.checks import check_ranges
@@ -278,9 +278,8 @@ def _standardised(bank: Bank, pool: Ints, base: Ints) -> Floats:
     total, squares = 0.0, 0.0
     for part in _blocks(bank, base):
         total, squares = total + part.sum(0, dtype=np.float64), squares + np.square(part, dtype=np.float64).sum(0)
-    mean = total / len(base)
-    spread = np.sqrt(np.maximum(squares / len(base) - np.square(mean), 0))
-    spread = np.where(spread > 1e-6 * (np.abs(mean) + 1e-12), spread, 1)  # a dead channel stays at zero
+    mean = np.asarray(total / len(base))
+    spread = scales(mean, np.sqrt(np.maximum(squares / len(base) - np.square(mean), 0)))
     values = np.concatenate([((part - mean) / spread).astype(np.float32) for part in _blocks(bank, pool)])
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 

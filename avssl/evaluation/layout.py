@@ -11,11 +11,11 @@ import numpy as np
 
 from avssl.evaluation.choosing import choose
 from avssl.evaluation.probes import LinearProbe
+from avssl.evaluation.reading import Grid
 from avssl.evaluation.readout import Bank, Floats, Ints, Labelled, Scores
 from avssl.evaluation.splits import Fold
 from avssl.runtime.checks import check_ranges
 
-Grid = tuple[int, int, int]
 Seen = Literal["clips", "whole"]
 
 

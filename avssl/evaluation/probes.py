@@ -21,7 +21,7 @@ from avssl.evaluation.logistic import Logistic, at_once
 from avssl.evaluation.metrics import bootstrap
 from avssl.evaluation.nearest import nearest_views, vote
 from avssl.evaluation.precision import average_precisions
-from avssl.evaluation.readout import Bank, Floats, Ints, Scores, TooFewLabels
+from avssl.evaluation.readout import Bank, Floats, Ints, Scores, TooFewLabels, scales
 from avssl.evaluation.results import Score
 from avssl.evaluation.settings import LATER
 from avssl.evaluation.splits import Fold, Folds
@@ -86,8 +86,8 @@ class LinearProbe:
             return
         x, labels = bank.features[list(train)], bank.labels[list(train)]
         base = bank.features[list(scale_on or train)]
-        mean, std = base.mean((0, 1)), base.std((0, 1))
-        std = np.where(std > 1e-6 * (np.abs(mean) + 1e-12), std, 1)  # a dead channel stays at zero
+        mean = base.mean((0, 1))
+        std = scales(mean, base.std((0, 1)))
         samples = ((x - mean) / std).reshape(-1, x.shape[-1])
         rows = ((bank.features[list(test)] - mean) / std).reshape(-1, x.shape[-1])
         if combine and samples.shape[0] < samples.shape[1]:

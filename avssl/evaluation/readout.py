@@ -77,6 +77,11 @@ def _over_time(values: Floats, width: int) -> Floats:
     return values.reshape(*values.shape[:2], values.shape[2] // width, width).mean(2)
 
 
+def scales(mean: NDArray[np.floating], deviation: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return by what features ``[D]`` are divided: their deviation, or 1 for a dead channel, which stays at zero."""
+    return np.where(deviation > 1e-6 * (np.abs(mean) + 1e-12), deviation, 1)
+
+
 @overload
 def at_rows(values: Floats, rows: Sequence[int], videos: int) -> Floats: ...
 @overload
