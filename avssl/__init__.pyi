@@ -10,7 +10,7 @@ from .data import transforms as transforms
 from .data.dataset import ClipDataset as ClipDataset
 from .encoders import load_audio_encoder as load_audio_encoder
 from .encoders import load_encoder as load_encoder
-from .evaluation.classifier import load_classifier as load_classifier
+from .evaluation.classifier.model import load_classifier as load_classifier
 from .evaluation.run import evaluate as evaluate
 from .media import MediaError as MediaError
 from .media import VideoInfo as VideoInfo

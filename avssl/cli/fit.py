@@ -8,9 +8,9 @@ from pathlib import Path
 from avssl.cli.index import parse_columns
 from avssl.encoders import Encoder
 from avssl.evaluation import given
-from avssl.evaluation.classifier_card import summary_lines, write_fitted
-from avssl.evaluation.classifier_fit import OwnViews, check_output, fit
-from avssl.evaluation.classifier_settings import How
+from avssl.evaluation.classifier.card import summary_lines, write_fitted
+from avssl.evaluation.classifier.fitting import OwnViews, check_output, fit
+from avssl.evaluation.classifier.settings import How
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.splits import Split

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from avssl.evaluation.classifier import load_classifier
-from avssl.evaluation.classifier_predict import predict
+from avssl.evaluation.classifier.model import load_classifier
+from avssl.evaluation.classifier.predicting import predict
 from avssl.runtime.device import Machine
 from avssl.runtime.parser import Parser
 

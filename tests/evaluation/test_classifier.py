@@ -16,11 +16,11 @@ from avssl.catalog.manifest import Manifest
 from avssl.cli import main
 from avssl.encoders import S3D, ResNet, save_encoder
 from avssl.evaluation.calibration import fit_temperature, temper
-from avssl.evaluation.classifier import load_classifier
-from avssl.evaluation.classifier_card import card, write_fitted
-from avssl.evaluation.classifier_fit import OwnViews, fit
-from avssl.evaluation.classifier_predict import predict
-from avssl.evaluation.classifier_shapes import Layouts, Shape, ShapedProbe
+from avssl.evaluation.classifier.card import card, write_fitted
+from avssl.evaluation.classifier.fitting import OwnViews, fit
+from avssl.evaluation.classifier.model import load_classifier
+from avssl.evaluation.classifier.predicting import predict
+from avssl.evaluation.classifier.shapes import Layouts, Shape, ShapedProbe
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget
 from avssl.evaluation.learning_curve import fit_power

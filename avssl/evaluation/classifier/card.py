@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 import avssl
-from avssl.evaluation.classifier_fit import Fitted, write_classifier
+from avssl.evaluation.classifier.fitting import Fitted, write_classifier
 from avssl.evaluation.learning_curve import Curve
 from avssl.evaluation.model_card import CARD, input_lines, parameters, training_lines
 from avssl.evaluation.pictures import confusion_picture, curve_picture, reliability_picture

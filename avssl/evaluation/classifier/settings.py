@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from avssl.evaluation.classifier_shapes import Arrangement, Shape
+from avssl.evaluation.classifier.shapes import Arrangement, Shape
 from avssl.evaluation.features import Views
 
 SETTINGS = "classifier.json"

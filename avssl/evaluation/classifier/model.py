@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from avssl.encoders import Encoder, for_inference, load_encoder, save_encoder
 from avssl.evaluation.calibration import temper, temper_each
-from avssl.evaluation.classifier_head import LinearHead
-from avssl.evaluation.classifier_settings import SETTINGS, Settings, read_settings
+from avssl.evaluation.classifier.head import LinearHead
+from avssl.evaluation.classifier.settings import SETTINGS, Settings, read_settings
 from avssl.evaluation.features import VIEWS_AT_ONCE, Normalise, encode, parts
 from avssl.evaluation.finetune import AttentiveClassifier, Classifier
 from avssl.evaluation.reading import Reading

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from avssl.encoders import weights_hash
-from avssl.evaluation.classifier import VideoClassifier
-from avssl.evaluation.classifier_pieces import Piece, batched, pieces, stream
-from avssl.evaluation.classifier_settings import TOP
-from avssl.evaluation.classifier_table import write_table
-from avssl.evaluation.classifier_videos import Collection, open_unlabelled
+from avssl.evaluation.classifier.model import VideoClassifier
+from avssl.evaluation.classifier.pieces import Piece, batched, pieces, stream
+from avssl.evaluation.classifier.settings import TOP
+from avssl.evaluation.classifier.table import write_table
+from avssl.evaluation.classifier.videos import Collection, open_unlabelled
 from avssl.evaluation.features import VIEWS_AT_ONCE, VIEWS_PER_WORKER
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import Journal
@@ -43,7 +43,7 @@ def predict(
         model: the classifier.
         places: folders, manifests and files; they are only read.
         output: a ``.csv`` or ``.parquet`` file. The sheet is the ``.png`` beside it.
-        window: see `avssl.evaluation.classifier.VideoClassifier.windows`.
+        window: see `avssl.evaluation.VideoClassifier.windows`.
         hop: see there.
         sheet: number of videos on the sheet; 0 draws none.
 

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from avssl.catalog.manifest import Manifest
 from avssl.encoders import Encoder
-from avssl.evaluation.classifier_labels import Labelled
-from avssl.evaluation.classifier_shapes import Shape
+from avssl.evaluation.classifier.labels import Labelled
+from avssl.evaluation.classifier.shapes import Shape
 from avssl.evaluation.extraction import extract_features
 from avssl.evaluation.features import Views
 from avssl.evaluation.readout import Floats

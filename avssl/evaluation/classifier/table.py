@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from avssl.evaluation.classifier import VideoClassifier
-from avssl.evaluation.classifier_settings import TOP
-from avssl.evaluation.classifier_videos import Collection
+from avssl.evaluation.classifier.model import VideoClassifier
+from avssl.evaluation.classifier.settings import TOP
+from avssl.evaluation.classifier.videos import Collection
 from avssl.evaluation.pictures import doubt_picture
 from avssl.media import MediaError, open_video
 from avssl.runtime.files import growing

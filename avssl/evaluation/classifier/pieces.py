@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from avssl.evaluation.classifier import VideoClassifier
-from avssl.evaluation.classifier_videos import Collection, Video
+from avssl.evaluation.classifier.model import VideoClassifier
+from avssl.evaluation.classifier.videos import Collection, Video
 from avssl.media import MediaError
 from avssl.media.source import SourceError
 from avssl.runtime.workers import start_worker
@@ -43,7 +43,7 @@ class Pieces(Dataset[list[tuple[Any, str]] | SourceError]):
         model: the classifier.
         collection: the videos.
         batches: pieces that are read together.
-        spans: window and hop, see `avssl.evaluation.classifier.VideoClassifier.windows`.
+        spans: window and hop, see `avssl.evaluation.VideoClassifier.windows`.
         here: classify in this process too, as the workers of a CPU do.
     """
 

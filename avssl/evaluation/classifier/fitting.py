@@ -21,12 +21,12 @@ from avssl.encoders import Encoder, load_encoder
 from avssl.encoders.shapes import shape_of
 from avssl.evaluation.calibration import Calibration, calibrate
 from avssl.evaluation.classes import class_numbers, one_each, presence
-from avssl.evaluation.classifier import NETWORKS, VideoClassifier, standardised
-from avssl.evaluation.classifier_head import linear_head
-from avssl.evaluation.classifier_labels import Labelled, open_labelled
-from avssl.evaluation.classifier_reading import read_features
-from avssl.evaluation.classifier_settings import How, Settings
-from avssl.evaluation.classifier_shapes import ShapedProbe, shapes_for
+from avssl.evaluation.classifier.head import linear_head
+from avssl.evaluation.classifier.labels import Labelled, open_labelled
+from avssl.evaluation.classifier.model import NETWORKS, VideoClassifier, standardised
+from avssl.evaluation.classifier.reading import read_features
+from avssl.evaluation.classifier.settings import How, Settings
+from avssl.evaluation.classifier.shapes import ShapedProbe, shapes_for
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, Pixels, Supervised
 from avssl.evaluation.given import place
@@ -134,14 +134,14 @@ def fit(
         labelled: a folder of class folders, or a manifest; with ``labels``, a folder of videos.
         run: run folder or export folder of the encoder.
         how: a linear classifier on frozen features; an attentive one on its frozen maps; or fine-tuning.
-        labels: annotation lists, see `avssl.evaluation.classifier_labels.open_labelled`.
+        labels: annotation lists, see `avssl.evaluation.classifier.labels.open_labelled`.
         columns: their columns.
         views: clips that stand for a video.
         split: outer folds; by default five that keep groups whole.
         group: regular expression for what must not be split, searched in the file names, instead of the groups that the
             videos bring with them.
         shapes: candidates for the shape of the features of ``linear`` (``pooled``, ``segments``, ``sequence``,
-            ``whole``); by default all that there are, see `avssl.evaluation.classifier_shapes.shapes_for`.
+            ``whole``); by default all that there are, see `avssl.evaluation.classifier.shapes.shapes_for`.
         linear: strengths and folds of ``linear``.
         budget: schedule of ``attentive`` and ``fine_tune``, where nothing is chosen.
         curve: also measure how accuracy grows with the number of labels.

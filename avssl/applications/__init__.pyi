@@ -1,0 +1,1 @@
+from .detection import auroc as auroc

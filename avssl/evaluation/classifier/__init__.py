@@ -1,0 +1,1 @@
+"""A classifier to take home: `fit` it on labelled videos, `predict` with it, `load_classifier` in Python."""
