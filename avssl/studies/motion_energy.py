@@ -1,8 +1,8 @@
 """Hand-made features under the protocol that judges encoders, and each encoder's gain over them.
 
-The features are `avssl.evaluation.MotionEnergy` of the clips that encoders are shown, read by the same linear probe: once
-as the mean over each clip, once as every difference; each clip by clip (`linear`) and with a video's clips concatenated
-(`linear_sequence`).
+The features are `avssl.evaluation.MotionEnergy` of the clips that encoders are shown, read by the same linear probe:
+once as the mean over each clip, once as every difference; each clip by clip (`linear`) and with a video's clips
+concatenated (`linear_sequence`).
 """
 
 from __future__ import annotations
@@ -70,4 +70,3 @@ def motion_energy(config: str = "ut_interaction", results: Path = Path("benchmar
         if any(cells):
             table.add_row(plan, method, str(len(runs)), *cells)
     console.print(table)
-

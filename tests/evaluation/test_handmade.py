@@ -32,13 +32,14 @@ def test_energy_is_where_and_when_something_moves():
     torch.testing.assert_close(MotionEnergy(2)(normalise_rgb(square))[0, [0, 2]], expected, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("number, step", enumerate([(1, 0), (-1, 0), (0, 1), (0, -1)]))
+@pytest.mark.parametrize(("number", "step"), enumerate([(1, 0), (-1, 0), (0, 1), (0, -1)]))
 def test_directions_tell_whither(number, step):
     encoder = MotionEnergy(grid=4, directions=True)
     total, *ways = encoder(moving(*step)).unflatten(1, (5, 16)).max(2).values[0]
     assert int(torch.stack(ways).argmax()) == number
     opposite = ways[number ^ 1]
-    assert ways[number] > opposite + 3 and total >= ways[number]
+    assert ways[number] > opposite + 3
+    assert total >= ways[number]
     torch.testing.assert_close(encoder.maps(moving(*step))[:, :16], MotionEnergy(grid=4).maps(moving(*step)))
 
 
@@ -52,7 +53,8 @@ def test_it_is_evaluated_like_any_encoder_and_without_an_untrained_one(collectio
     words += ["--split.init_args.pattern=(?P<part>set[12])_(?P<group>seq[0-9]+)_", "--low_shot=null"]
     words += ["--views={clips: 2, num_frames: 4, step: 0.1, size: 32}", "--fine_tune=null", "--machine.workers=0"]
     words += ["--linear.strengths=[0.01]", "--machine.device=cpu", f"--machine.cache={tmp_path / 'cache'}"]
-    assert main([*words, f"--run={tmp_path / 'run'}", "--encoder=avssl.evaluation.MotionEnergy", "--encoder.directions=true"]) == 0
+    words += [f"--run={tmp_path / 'run'}", "--encoder=avssl.evaluation.MotionEnergy", "--encoder.directions=true"]
+    assert main(words) == 0
     found = Results.read(tmp_path / "run" / "eval" / "tiny" / "results.json")
     assert found.outcomes.keys() == {"pretrained"}
     assert found.summary("linear").top1.value > 0.8, tiny.CLASSES  # squares that move down or right
