@@ -139,5 +139,6 @@ def picture(results: FewShotResults, path: Path) -> None:
         axes.set_xticks(range(len(heads)), heads)
         axes.set_title(f"{results.protocol['name']}, {task}", size=9)
     figure.axes[0].set_ylabel("accuracy over episodes")
-    figure.axes[-1].legend(fontsize=7)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
     write_atomically(path, FigureCanvasAgg(figure).print_png)

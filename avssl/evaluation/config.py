@@ -25,7 +25,8 @@ def parser(
 
     With ``several``, ``--run`` takes several folders.
     """
-    usage = f"{prog} CONFIG --run=RUN{' [RUN ...]' * several} [--encoder=CLASS ...] [--key.sub=value ...] [--machine.workers=N ...]"
+    runs = "--run RUN [RUN ...]" if several else "--run=RUN"
+    usage = f"{prog} CONFIG {runs} [--encoder=CLASS ...] [--key.sub=value ...] [--machine.workers=N ...]"
     made = Parser(prog=prog, usage=usage, description=description, examples=examples)
     made.add_argument("--config", action="config", help="a YAML file; given as the first argument, without --config")
     words = "run folder or export folder; with --encoder, a new one"

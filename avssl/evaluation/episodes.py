@@ -55,7 +55,7 @@ class Tested(NamedTuple):
         )
 
     def gain(self, base: Tested) -> Score:
-        """Return how much more accurate it is than a baseline on the same queries, over each of the baseline's banks."""
+        """Return by how much it is more accurate than a baseline, over the baseline's banks, on the same queries."""
         more = self.hits.mean(0) - base.hits  # [S, E, N Q]
         return Score(float(more.mean()), bootstrap(more.reshape(len(more), -1), self.groups, 0))
 

@@ -29,7 +29,7 @@ def protocol(world):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "mine"
     torch.manual_seed(0)
-    save_encoder(R3D(width=4), folder / "encoder", {"mean": MEAN, "std": STD, "size": (16, 16)})
+    save_encoder(R3D(width=8), folder / "encoder", {"mean": MEAN, "std": STD, "size": (16, 16)})
     return folder
 
 
