@@ -24,6 +24,19 @@ def auroc(scores: ArrayLike, odd: ArrayLike, groups: Sequence[str] | Sequence[in
     Raises:
         ValueError: if all items are odd, or none is, or a score is no number.
     """
+    found = areas(scores, odd, groups, seed)
+    draws = found[1:][~np.isnan(found[1:])]
+    return Score(float(found[0]), interval(draws) if len(draws) else (0.0, 1.0))
+
+
+def areas(
+    scores: ArrayLike, odd: ArrayLike, groups: Sequence[str] | Sequence[int], seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the area of `auroc`, and then that of each resample, the same resamples for all scores of the same items.
+
+    So areas of several scores can be compared resample by resample. A resample of one kind alone has no area (NaN).
+    Arguments and errors are those of `auroc`.
+    """
     values, truth, units = np.asarray(scores, np.float64), np.asarray(odd, bool), units_of(groups)
     if truth.all() or not truth.any():
         raise ValueError(f"auroc: {int(truth.sum())} of {len(truth)} items are odd; it takes both kinds")
@@ -31,13 +44,11 @@ def auroc(scores: ArrayLike, odd: ArrayLike, groups: Sequence[str] | Sequence[in
         raise ValueError(f"auroc: {int((~np.isfinite(values)).sum())} of {len(values)} scores are not finite")
     members: list[NDArray[np.intp]] = [np.flatnonzero(units == unit) for unit in range(units.max() + 1)]
     rng = np.random.default_rng(seed)
-    draws = []
+    found = [float(roc_auc_score(truth, values))]
     for _ in range(RESAMPLES):
         rows = np.concatenate([members[unit] for unit in rng.integers(len(members), size=len(members))])
-        if 0 < truth[rows].sum() < len(rows):
-            draws.append(_area(values[rows], truth[rows]))
-    area = float(roc_auc_score(truth, values))
-    return Score(area, interval(draws) if draws else (0.0, 1.0))
+        found.append(_area(values[rows], truth[rows]) if 0 < truth[rows].sum() < len(rows) else np.nan)
+    return np.array(found)
 
 
 def _area(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
