@@ -40,7 +40,7 @@ def run(words: Sequence[str]) -> None:
     begin()
     args = made.instantiate(made.parse_args(words))
     found = robustness(**args)
-    console = Console()
+    console = Console(width=150)
     for table in tables(found):
         console.print(table)
     if isinstance(found.odd, str):
