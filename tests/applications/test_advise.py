@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imsave
 
-from avssl.applications.advise import judging, run
+from avssl.applications.advise import judging, leaving, run
 from avssl.applications.advise.findings import can_and_cannot
 from avssl.applications.advise.judging import judge, labels_of, nested
 from avssl.applications.advise.plan import make_plan
@@ -269,11 +269,13 @@ def test_an_advice_from_end_to_end(tmp_path, world, monkeypatch, capsys):
             return True
 
     monkeypatch.setattr(run, "train_for", train_for)
-    monkeypatch.setattr(run, "speed_of", lambda *_: Speed(0.0, 40.0))
+    monkeypatch.setattr(run, "speed_of", lambda *_: Speed(0.0, 200.0))
+    monkeypatch.setattr(run, "FEWEST", 0)
+    monkeypatch.setattr(leaving, "CURVE", float("inf"))
     names = open_manifest(world).keys.to_pylist()[:12]
     few = tmp_path / "few.csv"
     few.write_text("path,label\n" + "".join(f"{name},{'ab'[place % 2]}\n" for place, name in enumerate(names)))
-    asked = Advice(world, tmp_path / "advice", (str(few),), minutes=4.0, tasks=("simclr",), machine=Machine("cpu", 0))
+    asked = Advice(world, tmp_path / "advice", (str(few),), minutes=20.0, tasks=("simclr",), machine=Machine("cpu", 0))
     report = advise(asked)
     folder = tmp_path / "advice"
     text = (folder / "report.md").read_text()
