@@ -215,7 +215,7 @@ def test_windows_cover_a_long_video(model):
         (["{manifest}", "--run={small}"], "does not fit"),
         (["{manifest}", "--run={empty}"], "no exported encoder"),
         (["{manifest}", "--views.step=0"], "views.step is 0"),
-        (["{manifest}", "--shapes=[sequence]", "--views.clips=1"], "'sequence' is none of pooled, segments, whole"),
+        (["{manifest}", "--shapes=[sequence]", "--views.clips=1"], "'sequence' is none of pooled, segments, whole,"),
         (["{manifest}", "-o", "{videos}"], "exists already"),
     ],
 )
