@@ -106,7 +106,8 @@ class AudioClip(NamedTuple):
     """A stretch of sound.
 
     Attributes:
-        samples: ``[S]`` float32 mono in [-1, 1], zero where the file has no sound; ``[C, S]`` if channels were asked for.
+        samples: ``[S]`` float32 mono in [-1, 1], ``[C, S]`` if channels were asked for; zero where the file has no
+            sound.
         valid: (start, stop) in seconds of the part of the span that has sound in the file; equal if none has.
     """
 
@@ -139,7 +140,8 @@ class VideoReader(Protocol):
         """Read ``round((stop - start) * rate)`` samples from ``start`` to ``stop`` seconds.
 
         They are averaged over the file's channels, or, if more than one is asked for, its first channels as FFmpeg
-        decodes them: in the container's order, except for codecs with an order of their own, such as AAC. The span may extend beyond the recording; samples there are zero and lie outside ``valid``.
+        decodes them: in the container's order, except for codecs with an order of their own, such as AAC. The span may
+        extend beyond the recording; samples there are zero and lie outside ``valid``.
 
         Raises:
             MediaError: if there is no audio stream, it has fewer channels, or it can't be decoded.

@@ -211,7 +211,7 @@ def levelled(sound: Tensor) -> Tensor:
 
 
 def heat(rgb: Tensor, spectrum: Tensor) -> Tensor:
-    """Colour ``[M, t, 3, H, W]`` RGB red where the sound of spectra ``[M, 4, F, T]`` comes from, as long as it lasts."""
+    """Colour RGB ``[M, t, 3, H, W]`` red where the sound of spectra ``[M, 4, F, T]`` comes from at that time."""
     frames, (height, width) = rgb.shape[1], rgb.shape[-2:]
     ways = ambisonics.rays(height, width, rgb.device).flatten(1)
     flow = F.adaptive_avg_pool1d(ambisonics.intensity(spectrum), frames)  # [M, 3, t]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,8 +26,8 @@ class SpectrogramUNet(nn.Module):
         super().__init__()
         widths = [width, 2 * width, 4 * width, 8 * width, 8 * width]
         self.first = _layer(1, width, 1)
-        self.down = nn.ModuleList(_layer(a, b, 2) for a, b in zip(widths[:-1], widths[1:], strict=True))
-        self.up = nn.ModuleList(_layer(a + b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.down = nn.ModuleList(_layer(a, b, 2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(_layer(a + b, a, 1) for a, b in pairwise(widths))
         self.out = nn.Conv2d(width, masks, 1)
         self.num_features = widths[-1]
 
