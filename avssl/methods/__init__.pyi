@@ -50,6 +50,7 @@ from .temporal.simclr import SimCLR as SimCLR
 from .temporal.tcn import TCN as TCN
 from .temporal.track_by_colour import TrackByColour as TrackByColour
 from .temporal.tracked_patches import TrackedPatches as TrackedPatches
+from .temporal.transformations import Transformations as Transformations
 from .temporal.unsupervised_lstm import UnsupervisedLSTM as UnsupervisedLSTM
 from .temporal.vcop import VCOP as VCOP
 from .temporal.videomae import VideoMAE as VideoMAE
