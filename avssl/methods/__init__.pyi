@@ -4,6 +4,7 @@ from .audiovisual.avts import AVTS as AVTS
 from .audiovisual.cav_mae import CAVMAE as CAVMAE
 from .audiovisual.owens_efros import OwensEfros as OwensEfros
 from .audiovisual.sparse_sync import SparseSync as SparseSync
+from .audiovisual.spatial_audio import SpatialAudio as SpatialAudio
 from .audiovisual.synchformer import Synchformer as Synchformer
 from .audiovisual.syncnet import SyncNet as SyncNet
 from .audiovisual.xdc import XDC as XDC
