@@ -32,6 +32,7 @@ COMMANDS = {
     "features": "write an encoder's features of a collection to files for other programs",
     "fewshot": "classify videos from one or five labelled videos per class",
     "embed": "draw a map of an encoder's features, and nearest neighbours",
+    "advise": "find out what self-supervision is worth on your videos",
     "fit": "make a classifier of labelled videos",
     "predict": "label videos with a classifier",
     "compare": "compare runs over several protocols: what predicts transfer, and what pretraining is worth",
