@@ -28,7 +28,7 @@ PATCHES = [
 SIZE = dict.fromkeys(PATCHES, 64) | {"ranking": 96}  # pixels, by config, where a method can't work on 32 x 32
 STEPS = {"byol": 150, "videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
 STEPS |= {"cav_mae": 90, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
-STEPS |= {"transformations": 25, "transformations_frames": 25}
+STEPS |= {"transformations": 25, "transformations_frames": 25, "deep_cluster": 60, "deeper_cluster": 40}
 TINY = {
     "moco": {"method.init_args.queue": 8},  # or a batch that comes again meets itself among its negatives
     "rspnet": {"method.init_args.queue": 8, "method.init_args.sampler.num_frames": 4},
@@ -36,6 +36,8 @@ TINY = {
     "synchformer": {"method.init_args.sampler.num_frames": 16},
     "transformations": {"method.init_args.sampler.num_frames": 4},
     "transformations_frames": {"method.init_args.draws": 8},
+    "deep_cluster": {"method.init_args.every": 20, "method.init_args.sampler.num_frames": 4},
+    "deeper_cluster": {"method.init_args.every": 20, "method.init_args.sampler.num_frames": 4},
     "ego_motion": {"method.init_args.dropout": 0},  # or half of eight features tell sixty classes
 }
 

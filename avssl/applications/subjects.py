@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
+from avssl.applications.described import describe_by_hand
 from avssl.encoders import Encoder
 from avssl.evaluation.features import ViewDataset
 from avssl.evaluation.protocol import DownstreamTask, Protocol
@@ -19,9 +18,6 @@ from avssl.evaluation.run import subject
 from avssl.evaluation.trial import Trial
 from avssl.runtime.device import Machine
 from avssl.runtime.progress import Tally
-from avssl.studies.motion_energy import energy
-
-GRID = 8  # cells of a picture's thumbnail
 
 
 @dataclass(frozen=True)
@@ -83,17 +79,14 @@ def subjects(task: DownstreamTask, encoders: dict[str, Encoder], machine: Machin
 def handmade(task: DownstreamTask, machine: Machine) -> list[Subject]:
     """Describe views by hand: motion energy, or of single frames a thumbnail of 8 x 8 colours."""
     views, rows = task.protocol.views, task.rows
-    dataset = ViewDataset(task.videos, rows, views)
-    moving = views.num_frames > 1
-    kept: list[Tensor] = []
+    moving, kept = views.num_frames > 1, []
     with Tally("motion energy" if moving else "thumbnails", len(rows)) as tally:
-        for clips in machine.loader(dataset):
-            kept.append(energy(clips[0]) if moving else adaptive_avg_pool2d(clips[0, :, 0].float(), GRID).flatten(1))
+        for clips in machine.loader(ViewDataset(task.videos, rows, views)):
+            kept.append(describe_by_hand(clips[0]).numpy())  # [M, D]
             tally.add("videos")
-    kinds = {"thumbnail": lambda each: each}
-    if moving:
-        kinds = {"motion energy, mean": lambda each: each.mean(1), "motion energy": lambda each: each.flatten(1)}
-    return [
-        Subject(name, [task.bank(at_rows(np.stack([of(each).numpy() for each in kept]), rows, len(task.videos)))], True)
-        for name, of in kinds.items()
-    ]
+    every = at_rows(np.stack(kept), rows, len(task.videos))
+    if not moving:
+        return [Subject("thumbnail", [task.bank(every)], True)]
+    mean = every.reshape(*every.shape[:2], views.num_frames - 1, -1).mean(2)
+    found = {"motion energy, mean": mean, "motion energy": every}
+    return [Subject(name, [task.bank(values)], True) for name, values in found.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class World:
         views: 1, or 2 for two synchronised cameras on every scene.
         seed: another seed gives other scenes.
         depth: also write a folder ``<id>.depth`` with one depth map per frame beside each video.
+        odd: share of the scenes in which something odd happens (`avssl.synthetic.odd.Oddity`); they are otherwise as
+            with 0. A table ``odd.csv`` says where: path, kind (``label``), first and last second.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -39,12 +42,15 @@ class World:
     views: int = 1
     seed: int = 0
     depth: bool = False
+    odd: float = 0.0
 
     def __post_init__(self) -> None:
         if self.videos < 1 or self.seconds < 1 or self.fps < 1 or self.rate < 8000 or self.seed < 0:
             raise ValueError(f"{self}: needs videos >= 1, seconds >= 1, fps >= 1, rate >= 8000 and seed >= 0")
         if self.size < 32 or self.size % 2:
             raise ValueError(f"World.size: expected an even number of pixels from 32 up (yuv420p), got {self.size}")
+        if not 0 <= self.odd <= 1:
+            raise ValueError(f"World.odd: expected a share from 0 to 1, got {self.odd}")
         if self.views not in (1, 2):
             raise ValueError(f"World.views: expected 1 or 2 cameras, got {self.views}")
 
@@ -54,9 +60,14 @@ class World:
         return round(self.seconds * self.fps)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All settings by name; without ``odd`` at 0, which worlds written before it was there do not have."""
+        return {name: value for name, value in asdict(self).items() if name != "odd" or value}
+
+    @property
     def key(self) -> str:
         """Twelve hexadecimal digits that identify these settings and the renderer's version."""
-        text = json.dumps({"rendering": RENDERING, **asdict(self)}, sort_keys=True)
+        text = json.dumps({"rendering": RENDERING, **self.settings}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def label(self, index: int) -> int:

@@ -21,6 +21,7 @@ from avssl.runtime.workers import usable_cores
 from avssl.synthetic.scene import Scene
 from avssl.synthetic.world import CLASSES, RENDERING, World
 
+ODD = "odd.csv"  # in the folder of a world with odd acts
 MARK = "world.json"  # written last: a folder that has it holds the whole world
 KEYFRAMES = 12  # frames from one keyframe to the next; there are no B-frames, so frames are stored in display order
 
@@ -47,7 +48,7 @@ def write_world(world: World, root: Path | None = None, workers: int | None = No
     """
     root = default_folder(world) if root is None else Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    settings = {"rendering": RENDERING, **asdict(world), "classes": list(CLASSES)}
+    settings = {"rendering": RENDERING, **world.settings, "classes": list(CLASSES)}
     mark = root / MARK
     with FileLock(root / ".lock"):  # released if its owner dies
         if mark.exists():
@@ -61,8 +62,21 @@ def write_world(world: World, root: Path | None = None, workers: int | None = No
         jobs = [(i, v) for i in range(world.videos) for v in range(world.views)]
         jobs = [job for job in jobs if not (root / world.path(*job)).exists()]
         _render(world, root, jobs, workers or usable_cores())
+        if world.odd:
+            write_text(root / ODD, odd_acts(world))
         write_text(mark, json.dumps(settings, indent=1) + "\n")
     return root
+
+
+def odd_acts(world: World) -> str:
+    """Return a table of a world's odd acts: path, label, start and stop in seconds, as `avssl index` reads lists."""
+    lines = ["path,label,start,stop"]
+    for index in range(world.videos):
+        found = Scene(world, index).odd
+        if found is not None:
+            for view in range(world.views):
+                lines.append(f"{world.path(index, view)},{found.kind},{found.start:.3f},{found.stop:.3f}")
+    return "\n".join(lines) + "\n"
 
 
 def _render(world: World, root: Path, jobs: list[tuple[int, int]], workers: int) -> None:
