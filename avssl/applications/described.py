@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from avssl.catalog.manifest import Manifest
@@ -15,11 +14,11 @@ from avssl.encoders import Encoder, load_encoder
 from avssl.evaluation.extraction import extract_features
 from avssl.evaluation.features import ViewDataset, Views
 from avssl.evaluation.given import place
+from avssl.evaluation.handmade import MotionEnergy
 from avssl.evaluation.readout import Floats
 from avssl.evaluation.record import random_init
 from avssl.runtime.device import Machine
 from avssl.runtime.progress import Tally
-from avssl.studies.motion_energy import energy
 
 GRID = 8  # cells of a picture's thumbnail
 
@@ -67,7 +66,11 @@ def describe_collection(
         found.append(Described(f"untrained {type(network).__name__}", fresh, True))
     return [
         *found,
-        Described("motion energy" if views.num_frames > 1 else "thumbnail", [by_hand(videos, views, machine)], True),
+        Described(
+            "motion energy" if views.num_frames > 1 else "thumbnail",
+            [by_hand(videos, range(len(videos)), views, machine).mean(1)],
+            True,
+        ),
     ]
 
 
@@ -82,18 +85,17 @@ def means(encoder: Encoder, videos: Manifest, views: Views, machine: Machine) ->
     return values.reshape(len(values), -1, encoder.num_features).mean(1) if encoder.per_frame else values
 
 
-def by_hand(videos: Manifest, views: Views, machine: Machine) -> Floats:
-    """Return motion energies ``[V, D]`` in every difference, or of single frames thumbnails of 8 x 8 colours."""
-    moving, kept = views.num_frames > 1, []
-    with Tally("motion energy" if moving else "thumbnails", len(videos)) as tally:
-        for clips in machine.loader(ViewDataset(videos, range(len(videos)), views)):
-            kept.append(describe_by_hand(clips[0]).mean(0).numpy())
+def by_hand(videos: Manifest, rows: Sequence[int], views: Views, machine: Machine) -> Floats:
+    """Describe the views of some videos by hand, ``[R, M, D]``: motion energy in every difference of frames.
+
+    Of single frames, it is a thumbnail of 8 x 8 colours instead.
+    """
+    if views.num_frames > 1:
+        found = extract_features(MotionEnergy(), videos, rows, views, machine, grid=(views.num_frames - 1, 1, 1))
+        return np.asarray(found[list(range(len(rows)))])
+    kept = []
+    with Tally("thumbnails", len(rows)) as tally:
+        for clips in machine.loader(ViewDataset(videos, rows, views)):
+            kept.append(adaptive_avg_pool2d(clips[0, :, 0].float(), GRID).flatten(1).numpy())  # [M, D]
             tally.add("videos")
     return np.stack(kept)
-
-
-def describe_by_hand(clips: Tensor) -> Tensor:
-    """Return motion energies ``[M, D]`` of uint8 clips ``[M, T, 3, S, S]``, or thumbnails if they have one frame."""
-    if clips.shape[1] > 1:
-        return energy(clips).flatten(1)
-    return adaptive_avg_pool2d(clips[:, 0].float(), GRID).flatten(1)

@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from avssl.applications.described import describe_by_hand
+from avssl.applications.described import by_hand
 from avssl.encoders import Encoder
-from avssl.evaluation.features import ViewDataset
 from avssl.evaluation.protocol import DownstreamTask, Protocol
 from avssl.evaluation.readout import Bank, at_rows
 from avssl.evaluation.record import random_init
 from avssl.evaluation.run import subject
 from avssl.evaluation.trial import Trial
 from avssl.runtime.device import Machine
-from avssl.runtime.progress import Tally
 
 
 @dataclass(frozen=True)
@@ -79,13 +75,8 @@ def subjects(task: DownstreamTask, encoders: dict[str, Encoder], machine: Machin
 def handmade(task: DownstreamTask, machine: Machine) -> list[Subject]:
     """Describe views by hand: motion energy, or of single frames a thumbnail of 8 x 8 colours."""
     views, rows = task.protocol.views, task.rows
-    moving, kept = views.num_frames > 1, []
-    with Tally("motion energy" if moving else "thumbnails", len(rows)) as tally:
-        for clips in machine.loader(ViewDataset(task.videos, rows, views)):
-            kept.append(describe_by_hand(clips[0]).numpy())  # [M, D]
-            tally.add("videos")
-    every = at_rows(np.stack(kept), rows, len(task.videos))
-    if not moving:
+    every = at_rows(by_hand(task.videos, rows, views, machine), rows, len(task.videos))
+    if views.num_frames == 1:
         return [Subject("thumbnail", [task.bank(every)], True)]
     mean = every.reshape(*every.shape[:2], views.num_frames - 1, -1).mean(2)
     found = {"motion energy, mean": mean, "motion energy": every}

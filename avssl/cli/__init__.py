@@ -36,6 +36,8 @@ COMMANDS = {
     "embed": "draw a map of an encoder's features, and nearest neighbours",
     "fit": "make a classifier of labelled videos",
     "predict": "label videos with a classifier",
+    "compare": "compare runs over several protocols: what predicts transfer, and what pretraining is worth",
+    "robustness": "measure how classifiers stand wrong labels, damage, attacks and strange classes",
     "export": "copy a run's encoder into a folder of its own",
     "sync": "find out whether the sound of a video is early or late",
     "build": "build an audio-visual sync dataset from raw recordings",

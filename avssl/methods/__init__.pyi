@@ -1,3 +1,4 @@
+from .audiovisual.ambient_sound import AmbientSound as AmbientSound
 from .audiovisual.avid import AVID as AVID
 from .audiovisual.avts import AVTS as AVTS
 from .audiovisual.cav_mae import CAVMAE as CAVMAE
@@ -49,6 +50,7 @@ from .temporal.shuffle_learn import ShuffleLearn as ShuffleLearn
 from .temporal.simclr import SimCLR as SimCLR
 from .temporal.tcn import TCN as TCN
 from .temporal.track_by_colour import TrackByColour as TrackByColour
+from .temporal.tracked_patches import TrackedPatches as TrackedPatches
 from .temporal.transformations import Transformations as Transformations
 from .temporal.unsupervised_lstm import UnsupervisedLSTM as UnsupervisedLSTM
 from .temporal.vcop import VCOP as VCOP

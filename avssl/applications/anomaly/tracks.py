@@ -13,13 +13,13 @@ import yaml
 from avssl.applications.anomaly.detectors import networks
 from avssl.applications.anomaly.offsets import local_curves
 from avssl.applications.anomaly.scoring import How, Reals, scorer
+from avssl.applications.described import by_hand
 from avssl.catalog.manifest import Manifest
 from avssl.encoders import Encoder
 from avssl.evaluation.extraction import extract_features
-from avssl.evaluation.features import ViewDataset, Views
+from avssl.evaluation.features import Views
 from avssl.runtime.device import Machine
 from avssl.runtime.progress import Tally
-from avssl.studies.motion_energy import energy
 from avssl.sync.network import Synchroniser
 from avssl.sync.offset import load_synchroniser
 
@@ -108,18 +108,10 @@ def _of_sound(name: str, network: Synchroniser) -> Callable[[], Tracker]:
 
 
 def motion_tracker(views: Views, hop: float, machine: Machine) -> Tracker:
-    """Return the hand-made detector: five nearest neighbours of motion energy.
-
-    Raises:
-        ValueError: if clips have a single frame.
-    """
-
-    def energies(videos: Manifest, rows: Sequence[int], shown: Views) -> np.ndarray:
-        clips = machine.loader(ViewDataset(videos, rows, shown))
-        return np.stack([energy(each[0]).flatten(1).numpy() for each in clips])
+    """Return the hand-made detector: five nearest neighbours of motion energy, or of thumbnails of single frames."""
 
     def describe(videos: Manifest, rows: Sequence[int]) -> list[Track]:
-        return _by_length(videos, rows, views, hop, lambda some, shown: energies(videos, some, shown))
+        return _by_length(videos, rows, views, hop, lambda some, shown: by_hand(videos, some, shown, machine))
 
     return Tracker("motion energy neighbours", "neighbours", describe, True)
 
