@@ -27,7 +27,7 @@ PATCHES = [
 ]
 SIZE = dict.fromkeys(PATCHES, 64) | {"ranking": 96}  # pixels, by config, where a method can't work on 32 x 32
 STEPS = {"byol": 150, "videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
-STEPS |= {"transformations": 25, "transformations_frames": 25, "deep_cluster": 60, "deeper_cluster": 40}
+STEPS |= {"transformations": 25, "transformations_frames": 25, "deep_cluster": 40, "deeper_cluster": 30}
 STEPS |= {"cav_mae": 90, "ambient_sound": 40, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
 TINY = {
     "cubic_puzzles": {"method.init_args.sampler.num_frames": 16, "method.init_args.sampler.step": 0.08},
@@ -37,8 +37,8 @@ TINY = {
     "synchformer": {"method.init_args.sampler.num_frames": 16},
     "transformations": {"method.init_args.sampler.num_frames": 4},
     "transformations_frames": {"method.init_args.draws": 8},
-    "deep_cluster": {"method.init_args.every": 20, "method.init_args.sampler.num_frames": 4},
-    "deeper_cluster": {"method.init_args.every": 20, "method.init_args.sampler.num_frames": 4},
+    "deep_cluster": {"method.init_args.every": 10, "method.init_args.sampler.num_frames": 4},
+    "deeper_cluster": {"method.init_args.every": 10, "method.init_args.sampler.num_frames": 4},
     "ambient_sound": {"method.init_args.every": 10},
     "tracked_patches": {"method.init_args.size": 32, "method.init_args.sampler.num_frames": 4},
     "ego_motion": {"method.init_args.dropout": 0},  # or half of eight features tell sixty classes

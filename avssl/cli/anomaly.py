@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 from avssl.applications.anomaly.finding import find_odd, print_findings
-from avssl.applications.anomaly.measuring import Normal, images_protocol, one_class, print_one_class
+from avssl.applications.anomaly.measuring import CLASS, Normal, images_protocol, one_class, print_one_class
+from avssl.applications.subjects import open_task
 from avssl.evaluation import config, given
 from avssl.evaluation.protocol import Protocol
 from avssl.runtime.device import Machine
@@ -77,6 +78,9 @@ def run(words: Sequence[str]) -> None:
     else:
         if args.command == "classes":
             protocol = Protocol(**{name: options[name] for name in Protocol.__dataclass_fields__})
+            whole = [run for run in options.run if CLASS not in str(run)]
+            if whole or options.encoder is not None:
+                protocol = open_task(protocol, whole, options.encoder, options.own_size)[0].protocol
         else:
             protocol = images_protocol(options.train, options.test, options.size, options.seeds)
         runs = [str(run) for run in options.run]

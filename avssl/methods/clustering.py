@@ -120,7 +120,7 @@ class Clusters(nn.Module):
     @property
     def known(self) -> int:
         """Number of features that are remembered."""
-        return min(self.stored.value, len(self.vectors))
+        return min(int(self.stored.value), len(self.vectors))
 
     def after_step(self) -> None:
         """Remember this step's features, and cluster again every ``every`` steps, which alone waits for the device."""

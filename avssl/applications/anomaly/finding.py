@@ -19,12 +19,12 @@ from rich.table import Table
 from torch import Tensor
 
 from avssl.applications.anomaly.pictures import curves_picture, sheet_picture
-from avssl.applications.anomaly.scoring import Reals
 from avssl.applications.anomaly.tracks import By, Track, Tracker, motion_tracker, trackers, views_of
 from avssl.applications.anomaly.truth import Truth, judged, read_truth
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.evaluation.features import Views
+from avssl.evaluation.readout import Ints
 from avssl.evaluation.report import cell
 from avssl.evaluation.results import Score, to_json
 from avssl.media import open_video
@@ -152,7 +152,7 @@ def find_odd(
     reference, joined = (_joined([side[place] for place in ours]) for side in (calibrated, tested))
     threshold = float(np.sort([_pooled(track, pool) for track in reference])[rank(len(kept), false_alarms) - 1])
     scores = np.array([_pooled(track, pool) for track in joined])
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores, kind="stable").astype(np.int64)
     keys = asked.keys.to_pylist()
     curves = dict(zip(names, tested, strict=True))
     if len(ours) > 1:
@@ -251,7 +251,7 @@ def write(results: Findings, out: Path) -> None:
 def draw_all(
     results: Findings,
     tracks: Sequence[Track],
-    order: Reals,
+    order: Ints,
     videos: Manifest,
     truth: Truth | None,
     sheet: int,

@@ -49,8 +49,8 @@ def cluster(vectors: Floats, count: int, how: How, strength: float = 1.0, seed: 
         vectors: of unit length.
         count: number of clusters (k).
         how: ``kmeans``; ``spectral`` (Ng, Jordan and Weiss, NIPS 2001) on the graph of ten nearest neighbours;
-            ``self_expressive``: spectral on |C| + |C|', where C = (G + lambda I)^-1 G expresses vectors by each other
-            (the least-squares case of subspace clustering, Lu et al., ECCV 2012, equation 18; S2ConvSCN's, Zhang et
+            ``self_expressive``: spectral on the largest entries of |C| + |C|', where C = (G + lambda I)^-1 G expresses
+            vectors by each other (the least-squares case of subspace clustering, Lu et al., ECCV 2012, equation 18; S2ConvSCN's, Zhang et
             al., CVPR 2019, has a network around it), G being the inner products.
         strength: lambda, in means of the eigenvalues of G.
         seed: of the starts.
@@ -86,12 +86,20 @@ def neighbour_graph(vectors: Floats) -> NDArray[np.float64]:
 
 
 def expression_graph(vectors: Floats, strength: float) -> NDArray[np.float64]:
-    """Return |C| + |C|' ``[V, V]`` without its diagonal; see `cluster`."""
+    """Return |C| + |C|' ``[V, V]`` of the ten largest entries in each row of C; see `cluster`."""
+    found = np.abs(expressions(vectors, strength))
+    np.fill_diagonal(found, 0.0)
+    kept = np.argsort(-found, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(vectors) - 1)]
+    graph = np.zeros(found.shape)
+    np.put_along_axis(graph, kept, np.take_along_axis(found, kept, axis=1), axis=1)
+    return graph + graph.T + 1e-6  # connected, if only just
+
+
+def expressions(vectors: Floats, strength: float) -> NDArray[np.float64]:
+    """Return C ``[V, V]``, which minimises |X - C X|^2 + lambda |C|^2 over all matrices; see `cluster`."""
     products = (vectors @ vectors.T).astype(np.float64)
     size = strength * np.trace(products) / np.linalg.matrix_rank(products, hermitian=True)
-    found = np.abs(np.linalg.solve(products + size * np.eye(len(products)), products))
-    np.fill_diagonal(found, 0.0)
-    return found + found.T
+    return np.linalg.solve(products + size * np.eye(len(products)), products)
 
 
 def choose(vectors: Floats, how: How, strength: float, seed: int) -> tuple[int, dict[int, float]]:
