@@ -49,9 +49,9 @@ def cluster(vectors: Floats, count: int, how: How, strength: float = 1.0, seed: 
         vectors: of unit length.
         count: number of clusters (k).
         how: ``kmeans``; ``spectral`` (Ng, Jordan and Weiss, NIPS 2001) on the graph of ten nearest neighbours;
-            ``self_expressive``: spectral on the largest entries of |C| + |C|', where C = (G + lambda I)^-1 G, with
-            G the inner products, expresses vectors by each other (the least-squares case of subspace clustering: Lu et al.,
-            ECCV 2012, equation 18; S2ConvSCN, Zhang et al., CVPR 2019, has a network around it).
+            ``self_expressive``: spectral on the largest entries of |C| + |C|', where C = (G + lambda I)^-1 G expresses
+            vectors by each other, G being their inner products: the least-squares case of subspace clustering (Lu et
+            al., ECCV 2012, equation 18), around which S2ConvSCN (Zhang et al., CVPR 2019) has a network.
         strength: lambda, in means of the eigenvalues of G.
         seed: of the starts.
 
