@@ -38,7 +38,7 @@ def blobs(classes=4, each=25, width=12, apart=4.0):
 @pytest.mark.parametrize("how", ["kmeans", "spectral", "self_expressive"])
 def test_well_separated_classes_are_found_and_shuffled_labels_are_at_chance(how):
     features, labels = blobs()
-    vectors = unit(features)
+    vectors = standardised(features) if how == "self_expressive" else unit(features)
     found = cluster(vectors, 4, how)
     groups = np.arange(len(labels)) % 20
     scores = against_labels(labels, found, groups.tolist())

@@ -113,7 +113,8 @@ def cluster_videos(
         clusters: number of clusters; by default the one with the largest silhouette.
         how: method, see `avssl.applications.cluster.grouping.cluster`.
         strength: lambda of ``self_expressive``.
-        whiten: cluster whitened principal components (DeepCluster), otherwise standardised features.
+        whiten: cluster whitened principal components (DeepCluster), otherwise standardised features, which
+            ``self_expressive`` always takes: what is whitened has no subspaces left.
         alike: cosine of standardised mean features above which two videos are near duplicates.
         views: clips of each video, whose features are averaged.
         seeds: of the untrained networks.
@@ -170,7 +171,7 @@ def cluster_videos(
 def _clustered(
     values: Floats, units: Ints, labels: Ints, count: int | None, how: How, strength: float, whiten: bool, seed: int
 ) -> tuple[Clustering, Floats, Ints]:
-    vectors = unit(values) if whiten else standardised(values)
+    vectors = unit(values) if whiten and how != "self_expressive" else standardised(values)
     tried: dict[int, float] | None = None
     if count is None:
         count, tried = choose(vectors, how, strength, seed)
