@@ -30,6 +30,7 @@ COMMANDS = {
     "synchrony": "measure how well a run finds audio-visual offsets on videos in sync",
     "table": "compare runs under one protocol in a table or picture",
     "features": "write an encoder's features of a collection to files for other programs",
+    "fewshot": "classify videos from one or five labelled videos per class",
     "embed": "draw a map of an encoder's features, and nearest neighbours",
     "fit": "make a classifier of labelled videos",
     "predict": "label videos with a classifier",

@@ -65,12 +65,12 @@ class TorchvisionEncoder(Encoder):
         self.net.load_state_dict(kept, strict=True)
 
     def _check_full_width(self) -> None:
-        other = {name: value for name, value in self.config.items() if name in ("norm", "gated")}
+        other = {name: value for name, value in self.config.items() if name in ("norm", "gated", "strides")}
         if self.config["width"] != FULL_WIDTH or other:
             options = ", ".join(f"{name}={value}" for name, value in {"width": self.config["width"], **other}.items())
             raise ValueError(
                 f"{type(self).__name__}({options}) is not torchvision's network: only width={FULL_WIDTH} with batch "
-                "normalisation and without gates shares its weights"
+                "normalisation and its own strides, without gates, shares its weights"
             )
 
 

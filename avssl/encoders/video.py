@@ -7,7 +7,7 @@ every layer; depth, kernels and strides stay the same.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torchvision
@@ -23,8 +23,10 @@ from torchvision.models.video.s3d import SepInceptionBlock3D
 from avssl.encoders.base import FrameEncoder
 from avssl.encoders.conv import Conv3d
 from avssl.encoders.scaled import FULL_WIDTH, NORMS, Norm, TorchvisionEncoder
+from avssl.runtime.checks import check_ranges
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # by depth, of the four stages
+STRIDES = (2, 2, 2)  # of torchvision's networks, in time
 
 
 class ResNet(FrameEncoder, TorchvisionEncoder):
@@ -103,7 +105,7 @@ class EarlyFusion(TorchvisionEncoder):
 
 
 class VideoResNet(TorchvisionEncoder):
-    """Residual network over space and time; D is 8 x width, T' = T / 8 (in MC3 T' = T).
+    """Residual network over space and time; D is 8 x width, T' = T / 8 (in MC3 T' = T), or less by ``strides``.
 
     Args:
         width: channels of the first layer; 64 is torchvision's network, 16 suits a CPU.
@@ -112,18 +114,33 @@ class VideoResNet(TorchvisionEncoder):
             motion is learnt much sooner on small collections.
         depth: 18; 34; or 10, one block per stage (R3D of this depth is that of VCOP: Xu et al., CVPR 2019).
             torchvision publishes networks of 18.
+        strides: steps in time of the second, third and fourth stage, each 1 or 2; with (2, 1, 1), 8 frames give 4 steps
+            of time. Weights keep their shapes.
     """
 
     convolutions: ClassVar[tuple[type[nn.Module], ...]]
     stem: ClassVar[type[nn.Module]] = BasicStem
 
-    def __init__(self, width: int = FULL_WIDTH, differences: bool = False, depth: int = 18) -> None:
+    def __init__(
+        self,
+        width: int = FULL_WIDTH,
+        differences: bool = False,
+        depth: int = 18,
+        strides: tuple[int, int, int] = STRIDES,
+    ) -> None:
         if depth not in BLOCKS:
             raise ValueError(f"{type(self).__name__}: depth must be one of {sorted(BLOCKS)}, got {depth}")
-        config = {"width": width, "differences": differences}
+        check_ranges(type(self).__name__, {"strides": strides}, strides="[1, 2]")
+        config: dict[str, Any] = {"width": width, "differences": differences}
         if depth != 18:  # left out otherwise, so that exports from before this option keep their hash
             config["depth"] = depth
+        if tuple(strides) != STRIDES:
+            config["strides"] = list(strides)
         super().__init__(lambda: type(self).constructor(depth), 8, width, config)
+        for stage, stride in zip((self.net.layer2, self.net.layer3, self.net.layer4), strides, strict=True):
+            for layer in stage.modules():
+                if isinstance(layer, nn.Conv3d) and layer.stride[0] == 2:
+                    layer.stride = (stride, *layer.stride[1:])
         self.differences = differences
         self.min_clip = (1 + differences, 1, 1)
 
@@ -176,12 +193,15 @@ class RMC(VideoResNet):
     Args:
         width: see `VideoResNet`.
         differences: see `VideoResNet`.
+        strides: see `VideoResNet`.
     """
 
     convolutions = (Conv3DNoTemporal, *(Conv3DSimple,) * 3)
 
-    def __init__(self, width: int = FULL_WIDTH, differences: bool = False) -> None:
-        super().__init__(width, differences)
+    def __init__(
+        self, width: int = FULL_WIDTH, differences: bool = False, strides: tuple[int, int, int] = STRIDES
+    ) -> None:
+        super().__init__(width, differences, strides=strides)
 
     @classmethod
     def constructor(cls, depth: int = 10) -> nn.Module:

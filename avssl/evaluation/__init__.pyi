@@ -18,6 +18,7 @@ from .extraction import extract_several as extract_several
 from .features import Views as Views
 from .finetune import AttentiveClassifier as AttentiveClassifier
 from .finetune import Supervised as Supervised
+from .handmade import MotionEnergy as MotionEnergy
 from .images import stages as stages
 from .images import svm as svm
 from .layout import LayoutProbe as LayoutProbe

@@ -119,8 +119,10 @@ def subject(protocol: Protocol, run: str | Path, encoder: Encoder | None, own_si
 def baselines(task: DownstreamTask, encoder: Encoder, machine: Machine) -> Outcomes:
     """Evaluate the same network at random initialisation, and trained from scratch with the budget of fine-tuning.
 
-    All runs with the same network share them through the cache.
+    All runs with the same network share them through the cache. An encoder without weights has no untrained version.
     """
+    if next(encoder.parameters(), None) is None:
+        return {}
 
     def make() -> Outcomes:
         fresh = [random_init(encoder, seed) for seed in task.protocol.seeds]

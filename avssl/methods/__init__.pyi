@@ -1,8 +1,10 @@
+from .audiovisual.ambient_sound import AmbientSound as AmbientSound
 from .audiovisual.avid import AVID as AVID
 from .audiovisual.avts import AVTS as AVTS
 from .audiovisual.cav_mae import CAVMAE as CAVMAE
 from .audiovisual.owens_efros import OwensEfros as OwensEfros
 from .audiovisual.sparse_sync import SparseSync as SparseSync
+from .audiovisual.spatial_audio import SpatialAudio as SpatialAudio
 from .audiovisual.synchformer import Synchformer as Synchformer
 from .audiovisual.syncnet import SyncNet as SyncNet
 from .audiovisual.xdc import XDC as XDC
@@ -48,6 +50,8 @@ from .temporal.shuffle_learn import ShuffleLearn as ShuffleLearn
 from .temporal.simclr import SimCLR as SimCLR
 from .temporal.tcn import TCN as TCN
 from .temporal.track_by_colour import TrackByColour as TrackByColour
+from .temporal.tracked_patches import TrackedPatches as TrackedPatches
+from .temporal.transformations import Transformations as Transformations
 from .temporal.unsupervised_lstm import UnsupervisedLSTM as UnsupervisedLSTM
 from .temporal.vcop import VCOP as VCOP
 from .temporal.videomae import VideoMAE as VideoMAE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +32,9 @@ class World:
         ValueError: if a setting is out of range.
     """
 
+    channels: ClassVar[int] = 1
+    container: ClassVar[str] = "mp4"
+
     videos: int = 240
     seconds: float = 4.0
     fps: int = 25
@@ -47,6 +51,16 @@ class World:
             raise ValueError(f"World.size: expected an even number of pixels from 32 up (yuv420p), got {self.size}")
         if self.views not in (1, 2):
             raise ValueError(f"World.views: expected 1 or 2 cameras, got {self.views}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the frames in pixels."""
+        return self.size, self.size
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the files depend on."""
+        return {"rendering": RENDERING, **asdict(self), "classes": list(CLASSES)}
 
     @property
     def num_frames(self) -> int:

@@ -14,6 +14,7 @@ SMALL = [
     (MC3, {"width": 8}),
     (RMC, {"width": 8}),
     (R3D, {"width": 8, "differences": True}),
+    (R2Plus1D, {"width": 8, "strides": (2, 1, 1)}),
     (S3D, {"width": 8}),
     (ViT, {"width": 8, "depth": 2}),
     (ViT, {"width": 8, "depth": 2, "differences": True}),
@@ -156,3 +157,20 @@ def test_differences_are_blind_to_what_stays():
     torch.testing.assert_close(encoder(clips), plain(clips.diff(dim=1)))
     with pytest.raises(ValueError, match=r"at least \(2, 1, 1\)"):
         encoder(clips[:, :1])
+
+
+@pytest.mark.parametrize("encoder_class", [R3D, R2Plus1D, RMC])
+def test_strides_keep_steps_of_time_and_nothing_else(encoder_class):
+    torch.manual_seed(0)
+    kept = encoder_class(width=8, differences=True, strides=(2, 1, 1)).eval()
+    usual = encoder_class(width=8, differences=True).eval()
+    usual.load_state_dict(kept.state_dict())
+    clips = torch.randn(1, 9, 3, 64, 64)
+    assert kept.maps(clips).shape == (1, 64, 4, 4, 4)
+    assert usual.maps(clips).shape == (1, 64, 1, 4, 4)
+    assert "strides" not in usual.config
+    again = encoder_class(**kept.config).eval()
+    again.load_state_dict(kept.state_dict())
+    torch.testing.assert_close(again.maps(clips), kept.maps(clips))
+    with pytest.raises(ValueError, match="strides is"):
+        encoder_class(width=8, strides=(2, 3, 1))

@@ -54,20 +54,19 @@ class Divided:
             return None
         if not classes:
             return "strange classes need at least four classes, so that two are left in"
-        spread: dict[str, list[Floats]] = {}
-        for folds in divisions:
-            odd = np.concatenate([fold.odd for fold in folds])
-            for name in folds[0].scores:
-                spread.setdefault(name, []).append(
-                    areas(np.concatenate([fold.scores[name] for fold in folds]), odd, groups)
-                )
-        means = {
-            name: np.mean(each, axis=0) for name, each in spread.items()
-        }  # the area itself, then that of each draw
-        means = {name: each[~np.isnan(each)] for name, each in means.items()}  # the same draws for all scores
-        found = {name: Score(float(each[0]), interval(each[1:])) for name, each in means.items()}
-        more = {name: means[OURS] - each for name, each in means.items() if name != OURS}
-        gain = {name: Score(float(each[0]), interval(each[1:])) for name, each in more.items()}
+        names = list(divisions[0][0].scores)
+        scores = [[np.concatenate([fold.scores[name] for fold in folds]) for name in names] for folds in divisions]
+        odd = [[np.concatenate([fold.odd for fold in folds])] * len(names) for folds in divisions]
+        found_areas, draws = areas(np.concatenate(scores), np.concatenate(odd), groups)  # by division, then by name
+        area = found_areas.reshape(len(divisions), len(names)).mean(0)
+        drawn = draws.reshape(len(draws), len(divisions), len(names)).mean(1)
+        found = {name: Score(float(area[at]), interval(drawn[:, at])) for at, name in enumerate(names)}
+        first = names.index(OURS)
+        gain = {
+            name: Score(float(area[first] - area[at]), interval(drawn[:, first] - drawn[:, at]))
+            for at, name in enumerate(names)
+            if name != OURS
+        }
         return Odd(found, gain, classes)
 
 
