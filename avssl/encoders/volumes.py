@@ -1,7 +1,8 @@
-"""Fully connected networks over small volumes of grey pixels, as before convolutional networks were trained on video."""
+"""Fully connected networks over small volumes of grey pixels, as before convolutional networks for video."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from einops import rearrange
@@ -32,7 +33,7 @@ class VolumeStack(Encoder):
     def __init__(self, width: int = 32, depth: int = 4, activation: Activation = "sigmoid") -> None:
         super().__init__(width, {"width": width, "depth": depth, "activation": activation})
         widths = [NUMBERS, *(width * 2 ** (depth - 1 - layer) for layer in range(depth))]
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
             if activation == "relu":

@@ -41,9 +41,10 @@ class LayerWise(Method):
     From then on the loss is the squared error of the unrolled auto-encoder, whose decoder has the transposed weights.
     (The paper unties them.)
 
-    Metric: ``same_video``, whether the nearest code of a clip, the mean over its volumes, is that of another clip of the
-    same video; chance is 1 over the other clips of the batch. The ``loss`` that is logged is a squared error per pixel
-    or unit, of ``rbm`` too, whose gradient is another; of ``supervised`` a cross-entropy until all layers are trained.
+    Metric: ``same_video``, whether the code nearest to a clip's, the mean over its volumes, is that of another clip of
+    the same video; chance is the share of these among the other clips of the batch. The ``loss`` that is logged is a
+    squared error per pixel or unit, of ``rbm`` too, whose gradient is another; of ``supervised`` it is a cross-entropy
+    until all layers are trained together.
 
     Args:
         encoder: the layers.
@@ -81,6 +82,10 @@ class LayerWise(Method):
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metric over B videos of N clips."""
+        with torch.autocast(clips.video.device.type, enabled=False):  # sums of thousands of small numbers
+            return self._forward(clips)
+
+    def _forward(self, clips: Clips) -> dict[str, Tensor]:
         volumes = self.encoder.volumes(clips.video.flatten(0, 1))  # [B N, t, h, w, 1024]
         places = volumes.shape[1:-1].numel()
         inputs = volumes.flatten(0, 3)  # [M, 1024]

@@ -37,11 +37,11 @@ class VisualWords(Method):
     mean over the window and c the word in its middle. Words more frequent than ``thin`` are left out by chance (2013b,
     equation 5). Nothing of a word depends on the order of its frames, and no gradient reaches a pixel.
 
-    Centres are found anew every ``every`` steps, from where they were, in the descriptions of the last ``memory`` clips.
+    Centres are found anew every ``every`` steps, from where they were, in descriptions of the last ``memory`` clips.
 
-    Metrics: ``accuracy``, whether v u is larger for the next clip's word than for the word in its place in another video
-    of the batch (half if they are equal); ``bigram``, the same by a table of how often the one word has followed the
-    other in training. Chance is 1/2 for both.
+    Metrics: ``accuracy``, whether v u is larger for the next clip's word than for the word in its place in another
+    video of the batch (half if they are equal); ``bigram``, the same by a table of how often the one word has followed
+    the other in training. Chance is 1/2 for both.
 
     Args:
         encoder: the words.
