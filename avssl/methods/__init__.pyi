@@ -37,6 +37,7 @@ from .temporal.ego_motion import EgoMotion as EgoMotion
 from .temporal.ego_motion import SlowFeatures as SlowFeatures
 from .temporal.flow_prediction import FlowPrediction as FlowPrediction
 from .temporal.iic import IIC as IIC
+from .temporal.layer_wise import LayerWise as LayerWise
 from .temporal.levjepa import LeVJEPA as LeVJEPA
 from .temporal.memdpc import MemDPC as MemDPC
 from .temporal.moco import MoCo as MoCo
@@ -56,4 +57,5 @@ from .temporal.transformations import Transformations as Transformations
 from .temporal.unsupervised_lstm import UnsupervisedLSTM as UnsupervisedLSTM
 from .temporal.vcop import VCOP as VCOP
 from .temporal.videomae import VideoMAE as VideoMAE
+from .temporal.visual_words import VisualWords as VisualWords
 from .temporal.vjepa import VJEPA as VJEPA
