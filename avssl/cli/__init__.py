@@ -30,6 +30,8 @@ COMMANDS = {
     "synchrony": "measure how well a run finds audio-visual offsets on videos in sync",
     "table": "compare runs under one protocol in a table or picture",
     "features": "write an encoder's features of a collection to files for other programs",
+    "anomaly": "find what is odd among videos, by what is normal",
+    "cluster": "group the videos of a collection without labels, and find near duplicates",
     "fewshot": "classify videos from one or five labelled videos per class",
     "embed": "draw a map of an encoder's features, and nearest neighbours",
     "advise": "find out what self-supervision is worth on your videos",

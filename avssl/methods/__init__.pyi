@@ -4,6 +4,7 @@ from .audiovisual.avts import AVTS as AVTS
 from .audiovisual.cav_mae import CAVMAE as CAVMAE
 from .audiovisual.owens_efros import OwensEfros as OwensEfros
 from .audiovisual.sparse_sync import SparseSync as SparseSync
+from .audiovisual.spatial_audio import SpatialAudio as SpatialAudio
 from .audiovisual.synchformer import Synchformer as Synchformer
 from .audiovisual.syncnet import SyncNet as SyncNet
 from .audiovisual.xdc import XDC as XDC
@@ -28,12 +29,15 @@ from .temporal.arrow import ArrowOfTime as ArrowOfTime
 from .temporal.byol import BYOL as BYOL
 from .temporal.cpc import CPC as CPC
 from .temporal.cubic_puzzles import CubicPuzzles as CubicPuzzles
+from .temporal.deep_cluster import DeepCluster as DeepCluster
+from .temporal.deep_cluster import DeeperCluster as DeeperCluster
 from .temporal.dpc import DPC as DPC
 from .temporal.edges import EdgesFromMotion as EdgesFromMotion
 from .temporal.ego_motion import EgoMotion as EgoMotion
 from .temporal.ego_motion import SlowFeatures as SlowFeatures
 from .temporal.flow_prediction import FlowPrediction as FlowPrediction
 from .temporal.iic import IIC as IIC
+from .temporal.layer_wise import LayerWise as LayerWise
 from .temporal.levjepa import LeVJEPA as LeVJEPA
 from .temporal.memdpc import MemDPC as MemDPC
 from .temporal.moco import MoCo as MoCo
@@ -53,4 +57,5 @@ from .temporal.transformations import Transformations as Transformations
 from .temporal.unsupervised_lstm import UnsupervisedLSTM as UnsupervisedLSTM
 from .temporal.vcop import VCOP as VCOP
 from .temporal.videomae import VideoMAE as VideoMAE
+from .temporal.visual_words import VisualWords as VisualWords
 from .temporal.vjepa import VJEPA as VJEPA

@@ -102,7 +102,8 @@ def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Te
         if clips.audio is not None and clips.audio_times is not None:
             axes = figure.add_subplot(grid[row + height - 1, :])
             start, stop = clips.audio_times[video, clip].tolist()
-            samples = clips.audio[video, clip].numpy() + 1e-6
+            heard = clips.audio[video, clip]  # [S], or [C, S], of which the first is drawn
+            samples = heard.reshape(-1, heard.shape[-1])[0].numpy() + 1e-6
             rate = len(samples) / (stop - start)
             axes.specgram(samples, NFFT=256, noverlap=128, Fs=rate, xextent=(start, stop))
             axes.set_ylabel("Hz", fontsize=8)

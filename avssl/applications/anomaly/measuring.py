@@ -102,9 +102,7 @@ def one_class(
         chance=0.5,
         mean={name: Score(float(value.mean()), _interval(draws.mean(1))) for name, (value, draws) in measured.items()},
         per_class={
-            name: {
-                label: Score(float(value[place]), _interval(draws[:, place])) for place, label in enumerate(names)
-            }
+            name: {label: Score(float(value[place]), _interval(draws[:, place])) for place, label in enumerate(names)}
             for name, (value, draws) in measured.items()
         },
         gain={

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,16 +14,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from avssl.applications.robustness.heads import TurnClassifier
-from avssl.applications.robustness.results import SCRATCH, TUNED, TURNS
-from avssl.encoders import Encoder
+from avssl.applications.robustness.results import SCRATCH, TURNS
+from avssl.encoders import Encoder, begin_with
 from avssl.evaluation.budget import Budget
-from avssl.evaluation.finetune import Classifier, prepare
+from avssl.evaluation.finetune import Classifier, prepare, some_clips
+from avssl.evaluation.handmade import MotionEnergy
 from avssl.evaluation.record import random_init
 from avssl.evaluation.training_clips import Pixels
 from avssl.evaluation.tuning import fit
+from avssl.pixels import normalise_rgb
 
 GRID = 8
-NOISE = 0.5  # grey levels added before the logarithm, as much as rounding alone makes
 STRENGTH = 0.01  # C of the hand-made baseline's logistic regression
 
 
@@ -51,7 +52,9 @@ class Trainer:
             seed: of head, order and augmentation.
         """
         network = random_init(self.encoder, seed)
-        if kind in (TUNED, TURNS):
+        if kind == SCRATCH:
+            begin_with(network, self.budget.initial, lambda: some_clips(pixels, network, rows.tolist()), seed)
+        else:
             network.load_state_dict(self.encoder.state_dict())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -59,23 +62,22 @@ class Trainer:
                 model: Classifier = TurnClassifier(network, pixels.classes, self.turn_weight)
             else:
                 model = Classifier(network, pixels.classes)
-            budget = self.budget if kind == SCRATCH else replace(self.budget)
-            prepare(model, budget.recipe)
-        fit(model.to(pixels.machine.target), pixels, rows.tolist(), budget, seed)
+            prepare(model, self.budget.recipe)
+        fit(model.to(pixels.machine.target), pixels, rows.tolist(), self.budget, seed)
         return model.cpu().eval()
 
 
 def handmade(clips: Tensor) -> NDArray[np.float32]:
     """Describe the clips of a video, uint8 ``[M, T, 3, S, S]``: what can be had without learning.
 
-    These are the colours of an 8 x 8 grid and the logarithm of how much each cell changes from frame to frame, averaged
-    over clips: 256 numbers.
+    These are the colours of an 8 x 8 grid and, unless clips are single frames, `MotionEnergy` on the same grid: 192 and
+    64 numbers.
     """
-    values = clips.float()
-    colours = functional.adaptive_avg_pool2d(values.mean((0, 1)), GRID).flatten()
-    grey = values.mean(2)  # [M, T, S, S]
-    change = grey.diff(dim=1).abs().mean((0, 1)) if clips.shape[1] > 1 else torch.zeros(grey.shape[2:])
-    motion = 10 * (functional.adaptive_avg_pool2d(change[None], GRID) + NOISE).log10().flatten()
+    rgb = clips.float() / 255
+    colours = functional.adaptive_avg_pool2d(rgb.mean((0, 1)), GRID).flatten()
+    if clips.shape[1] == 1:
+        return colours.numpy()
+    motion = MotionEnergy(GRID)(normalise_rgb(rgb)).mean(0)
     return torch.cat([colours, motion]).numpy()
 
 

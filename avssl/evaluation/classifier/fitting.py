@@ -141,7 +141,7 @@ def fit(
         group: regular expression for what must not be split, searched in the file names, instead of the groups that the
             videos bring with them.
         shapes: candidates for the shape of the features of ``linear`` (``pooled``, ``segments``, ``sequence``,
-            ``whole``); by default all that there are, see `avssl.evaluation.classifier.shapes.shapes_for`.
+            ``whole``, ...); by default all that there are, see `avssl.evaluation.classifier.shapes.shapes_for`.
         linear: strengths and folds of ``linear``.
         budget: schedule of ``attentive`` and ``fine_tune``, where nothing is chosen.
         curve: also measure how accuracy grows with the number of labels.

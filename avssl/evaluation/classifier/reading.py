@@ -10,8 +10,9 @@ from avssl.catalog.manifest import Manifest
 from avssl.encoders import Encoder
 from avssl.evaluation.classifier.labels import Labelled
 from avssl.evaluation.classifier.shapes import Shape
-from avssl.evaluation.extraction import extract_features
+from avssl.evaluation.extraction import extract_several
 from avssl.evaluation.features import Views
+from avssl.evaluation.reading import Grid, Reading
 from avssl.evaluation.readout import Floats
 from avssl.evaluation.store import Shards
 from avssl.media import MediaError
@@ -25,10 +26,12 @@ def read_features(
     """Return the features ``[V, M, N]`` of each shape by name; videos that turn out to be unreadable are refused."""
     rows = range(len(found.videos))
     try:
-        values = {
-            name: extract_features(encoder, found.videos, rows, shape.views, machine, shape.grid)
-            for name, shape in shapes.items()
-        }
+        read: dict[tuple[Views, Grid | None], Floats | Shards] = {}
+        for views in dict.fromkeys(shape.views for shape in shapes.values()):
+            grids = list(dict.fromkeys(shape.grid for shape in shapes.values() if shape.views == views))
+            features = extract_several(encoder, found.videos, rows, views, machine, [Reading(grid) for grid in grids])
+            read |= {(views, grid): each for grid, each in zip(grids, features, strict=True)}
+        values = {name: read[shape.views, shape.grid] for name, shape in shapes.items()}
     except (MediaError, RuntimeError) as error:  # an error in a worker comes as torch's RuntimeError
         if not isinstance(error, MediaError) and "MediaError" not in str(error):
             raise

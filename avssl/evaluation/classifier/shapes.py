@@ -15,16 +15,21 @@ from torch import Tensor
 
 from avssl.encoders import Encoder
 from avssl.evaluation.choosing import choose
-from avssl.evaluation.features import Views, parts
+from avssl.evaluation.features import Views, check_fits, parts
 from avssl.evaluation.layout import Layouts, candidates
 from avssl.evaluation.probes import LinearProbe
-from avssl.evaluation.reading import Grid
+from avssl.evaluation.reading import Grid, Reading
 from avssl.evaluation.readout import Bank, Floats, Ints, Scores
 from avssl.evaluation.splits import Fold
 from avssl.evaluation.store import Shards
 
 Arrangement = Literal["pooled", "segments", "sequence"]
-GRID = (4, 2, 2)  # cells in time, height and width of the maps of a clip that shows the whole video
+WHOLE = {  # cells in time, height and width of the maps of a clip that shows the whole video, where maps have as many
+    "whole_order": (4, 1, 1),
+    "whole": (4, 2, 2),
+    "whole_places": (4, 4, 4),
+    "whole_steps": (16, 1, 1),
+}
 FRAMES = 32  # of that clip, where the network takes them
 NUMBERS = 20_000  # most features of a video
 Values = TypeVar("Values", Floats, Tensor)
@@ -67,7 +72,7 @@ class Shape:
 def shapes_for(encoder: Encoder, views: Views) -> dict[str, Shape]:
     """Return the shapes that differ for an encoder, by name, the smallest first.
 
-    The last one is the maps, on a grid, of one clip that is spread over the whole video.
+    The last ones are the maps, on several grids, of one clip that is spread over the whole video.
 
     Raises:
         ValueError: if the encoder does not accept the views.
@@ -79,13 +84,18 @@ def shapes_for(encoder: Encoder, views: Views) -> dict[str, Shape]:
     if views.clips > 1:
         found["sequence"] = Shape("sequence", views)
     whole = replace(views, clips=1, step=None, num_frames=FRAMES, segments=math.gcd(FRAMES, views.segments))
+    readings = [Reading(grid) for grid in WHOLE.values()]
     try:
-        (part,) = parts(encoder, whole, GRID)
+        every = check_fits(encoder, whole, readings)
     except ValueError:  # it takes one number of frames only
         whole = replace(views, clips=1, step=None)
-        (part,) = parts(encoder, whole, GRID)
-    if part.stop <= NUMBERS:
-        found["whole"] = Shape("sequence", whole, GRID)
+        every = check_fits(encoder, whole, readings)
+    kept: dict[Grid, str] = {}
+    for name, (part,) in zip(WHOLE, every, strict=True):
+        if part.stop <= NUMBERS and (name == "whole" or part.grid not in kept):
+            kept[part.grid] = name
+    for grid, name in sorted(kept.items(), key=lambda item: math.prod(item[0])):
+        found[name] = Shape("sequence", whole, grid)
     return found
 
 
