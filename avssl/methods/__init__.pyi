@@ -51,3 +51,4 @@ from .temporal.unsupervised_lstm import UnsupervisedLSTM as UnsupervisedLSTM
 from .temporal.vcop import VCOP as VCOP
 from .temporal.videomae import VideoMAE as VideoMAE
 from .temporal.vjepa import VJEPA as VJEPA
+from .temporal.whole_videos import WholeVideos as WholeVideos

@@ -25,7 +25,7 @@ from avssl.studies.correlation import rank_correlation
 from avssl.studies.plans import Plan
 from avssl.studies.sets_picture import gains_picture
 
-RunPlan = Callable[[Plan, str, int], Path]  # a set's plan, method and seed -> the folder of the kept result
+RunPlan = Callable[[Plan, str, int], None]  # makes the result of a set's plan, a method and a seed
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class SetsPlan:
 
     Attributes:
         name: name of its file, without the ending.
-        sets: for each set its ``videos`` without labels, ``judge`` and, if wanted, ``group``, as of `Plan`; the first
-            judge is ``avssl evaluate PROTOCOL ...``. ``changes`` are added to every method's on this set.
+        sets: for each set its ``videos`` without labels, ``judge`` and, if wanted, ``group`` and ``labelled``, as of
+            `Plan`; the first judge is ``avssl evaluate PROTOCOL ...``. ``changes`` are added to those of every method.
         methods: as of `Plan`; or ``encoder``, the class of one that is judged as it is, without pretraining, such as
             `avssl.evaluation.MotionEnergy`, with ``changes`` such as ``--encoder.directions=true``.
         seeds: seeds of pretraining; an encoder that is judged as it is has one run.
@@ -75,8 +75,14 @@ class SetsPlan:
             method: one if "encoder" in one else {**one, "changes": [*one.get("changes", []), *more]}
             for method, one in self.methods.items()
         }
-        common = {"methods": methods, "seeds": self.seeds, "cpu_minutes": self.cpu_minutes, "prepare": self.prepare}
-        return Plan(name=f"{self.name}/{name}", **common, **entry)
+        return Plan(
+            name=f"{self.name}/{name}",
+            methods=methods,
+            seeds=self.seeds,
+            cpu_minutes=self.cpu_minutes,
+            prepare=self.prepare,
+            **entry,
+        )
 
     def runs(self, method: str) -> list[int]:
         """Return the seeds of a method."""

@@ -79,7 +79,7 @@ def test_the_command_works_outside_the_clone(installed, world, tmp_path):
     assert (run / "encoder/encoder.safetensors").exists()
     assert (tmp_path / call(command, "show", *mine, "-o", "sheet.png", "--videos=1", **say).strip()).exists()
     views = ("--views.clips=1", "--views.num_frames=4", "--views.size=32", "--split.init_args.folds=2")
-    plain = ("--low_shot=null", "--linear.strengths=[1]", "--neighbours.ks=[1]", "--machine.workers=0")
+    plain = ("--low_shot=null", "--layout=null", "--linear.strengths=[1]", "--neighbours.ks=[1]", "--machine.workers=0")
     words = ("folder", f"--data.root={world}", f"--run={run}", *plain, *views)
     said = call(command, "evaluate", *words, **say)
     assert "linear" in json.loads(Path(tmp_path, said.splitlines()[-1]).read_text())["results"]["pretrained"]
