@@ -34,7 +34,7 @@ class Clips:
     Attributes:
         video: ``[B, N, T, 3, H, W]``, uint8 in the loader, float and normalised on the device.
         times: ``[B, N, T]`` float64 seconds at which each frame is shown.
-        audio: ``[B, N, S]`` float32 mono in [-1, 1].
+        audio: ``[B, N, S]`` float32 mono in [-1, 1]; ``[B, N, C, S]`` if the sampler asks for C channels.
         audio_times: ``[B, N, 2]`` float64 seconds, start and stop of the sound.
         audio_valid: ``[B, N, 2]`` float64 seconds, the part of that span in which the file has sound.
         target: ``[B, N, ...]`` target that a labeller made from the pixels.

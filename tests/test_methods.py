@@ -27,12 +27,22 @@ PATCHES = [
 ]
 SIZE = dict.fromkeys(PATCHES, 64) | {"ranking": 96}  # pixels, by config, where a method can't work on 32 x 32
 STEPS = {"byol": 150, "videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
-STEPS |= {"cav_mae": 90, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
+STEPS |= {"transformations": 25, "transformations_frames": 25, "spatial_audio": 40}
+STEPS |= {"deep_cluster": 40, "deeper_cluster": 30}
+STEPS |= {"cav_mae": 90, "ambient_sound": 40, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
 TINY = {
+    "cubic_puzzles": {"method.init_args.sampler.num_frames": 16, "method.init_args.sampler.step": 0.08},
     "moco": {"method.init_args.queue": 8},  # or a batch that comes again meets itself among its negatives
     "rspnet": {"method.init_args.queue": 8, "method.init_args.sampler.num_frames": 4},
     "iic": {"method.init_args.sampler.num_frames": 4},
     "synchformer": {"method.init_args.sampler.num_frames": 16},
+    "transformations": {"method.init_args.sampler.num_frames": 4},
+    "transformations_frames": {"method.init_args.draws": 8},
+    "deep_cluster": {"method.init_args.every": 10, "method.init_args.sampler.num_frames": 4},
+    "deeper_cluster": {"method.init_args.every": 10, "method.init_args.sampler.num_frames": 4},
+    "ambient_sound": {"method.init_args.every": 10},
+    "spatial_audio": {"method.init_args.tracks": 2, "method.init_args.sampler.num_frames": 3},
+    "tracked_patches": {"method.init_args.size": 32, "method.init_args.sampler.num_frames": 4},
     "ego_motion": {"method.init_args.dropout": 0},  # or half of eight features tell sixty classes
 }
 
@@ -44,9 +54,9 @@ def config(request):
 
 @pytest.fixture
 def world(config, world, request):
-    """The world that a config is for: with one camera, with two, or with depth maps."""
+    """The world that a config is for: with one camera, with two, with depth maps, or of panoramas."""
     root = yaml.safe_load(config.read_text())["data"]["root"]
-    other = {"synthetic_views": "views", "synthetic_depth": "depths"}
+    other = {"synthetic_views": "views", "synthetic_depth": "depths", "synthetic_sphere": "spheres"}
     return request.getfixturevalue(other[root]) if root in other else world
 
 
@@ -148,7 +158,8 @@ def test_noise_leaves_a_trained_method_at_chance(config, world):
         sound = None
         if audio is not None:
             samples = round((audio[0, 1] - audio[0, 0]).item() * dataset.audio_rate)
-            sound = 0.1 * torch.randn(1, len(audio), samples, generator=rng)
+            own = (dataset.channels,) if dataset.channels > 1 else ()
+            sound = 0.1 * torch.randn(1, len(audio), *own, samples, generator=rng)
         target = None if method.labeller is None else method.labeller(video, times, info)[None]
         audio = None if audio is None else audio[None]
         return Item(Clips(video[None], times[None], sound, audio, audio, target), [])
@@ -158,9 +169,10 @@ def test_noise_leaves_a_trained_method_at_chance(config, world):
         return normal(collate([item(dataset.videos[int(dataset.kept[row])]) for row in rows])[0])
 
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3)
+    batches = [noise(16), noise(16)]  # labellers take longest
     for step in range(8):
         optimizer.zero_grad()
-        method(noise(16))["loss"].backward()
+        method(batches[step % 2])["loss"].backward()
         optimizer.step()
         method.after_step((step + 1) / 8)
     method.eval()
@@ -175,29 +187,31 @@ def test_noise_leaves_a_trained_method_at_chance(config, world):
 
 
 def test_it_can_learn_a_batch_of_the_world(config, world):
-    """Some steps over the same few videos: the loss falls, and some metric is well above its chance level."""
+    """Some steps over the same few videos: the loss falls, and some metric is well above its chance level.
+
+    Sixty steps, or as many as ``STEPS`` says; they end before where both are passed by far.
+    """
     steps = STEPS.get(config.stem, 60)
     built = tiny(config, world)
     method, clips = built.method, normal(batch_of(built, world))
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 3e-3)
     outputs = []
+
+    def mean(name, part):
+        return sum(out[name].mean().item() for out in part) / len(part)
+
     for step in range(steps):
         optimizer.zero_grad()
         outputs.append(method(clips))
         outputs[-1]["loss"].backward()
         optimizer.step()
         method.after_step((step + 1) / steps)
-
-    def mean(name, part):
-        return sum(out[name].mean().item() for out in part) / len(part)
-
-    assert mean("loss", outputs[-5:]) < 0.9 * mean("loss", outputs[:5])
-    gains = {
-        name: (mean(name, outputs[-5:]) - mean(f"chance/{name}", outputs[-5:]))
-        / (1 - mean(f"chance/{name}", outputs[-5:]))
-        for name in outputs[0]
-        if f"chance/{name}" in outputs[0]
-    }
+        fallen = mean("loss", outputs[-5:]) / mean("loss", outputs[:5])
+        chances = {name: mean(f"chance/{name}", outputs[-5:]) for name in outputs[0] if f"chance/{name}" in outputs[0]}
+        gains = {name: (mean(name, outputs[-5:]) - chance) / (1 - chance) for name, chance in chances.items()}
+        if step >= 9 and fallen < 0.6 and max(gains.values()) > 0.5:
+            break
+    assert fallen < 0.9
     assert max(gains.values()) > 0.25, gains
 
 
@@ -240,5 +254,5 @@ def test_a_run_that_was_broken_off_and_resumed_equals_one_that_was_not(config, w
 
 
 def test_the_contact_sheet_is_drawn(config, world, tmp_path):
-    out = show([str(config), f"--data.root={world}"], tmp_path / "sheet.png", videos=2)
+    out = show([str(config), f"--data.root={world}"], tmp_path / "sheet.png", videos=1)
     assert out.stat().st_size > 10_000

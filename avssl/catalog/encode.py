@@ -172,7 +172,23 @@ def write_movie(
 
 def _timed(frames: Iterable[Frame], stream: Any) -> Iterator[Timed]:
     for frame in frames:
-        yield frame.time or 0.0, stream, frame
+        yield frame.time or 0.0, stream, framed(frame) if isinstance(frame, VideoFrame) else frame
+
+
+def framed(frame: VideoFrame) -> VideoFrame:
+    """Return a yuv420p frame in a buffer of its own, in which each row is continued by its last value.
+
+    x264 reads beyond the ends of rows, and what lies there in a decoder's buffer is left over from other pictures: the
+    same frames would give other bytes.
+    """
+    fresh = VideoFrame(frame.width, frame.height, frame.format.name)
+    for own, plane in zip(fresh.planes, frame.planes, strict=True):
+        rows = np.frombuffer(own, np.uint8).reshape(-1, own.line_size)  # [H, W + padding]
+        rows[:, : own.width] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: own.height, : own.width]
+        rows[:, own.width :] = rows[:, own.width - 1 : own.width]
+    fresh.pts, fresh.time_base, fresh.pict_type = frame.pts, frame.time_base, frame.pict_type
+    fresh.colorspace, fresh.color_range = frame.colorspace, frame.color_range
+    return fresh
 
 
 def _pictures(

@@ -26,5 +26,6 @@ from .samplers import UniformClips as UniformClips
 from .samplers import ViewSampler as ViewSampler
 from .transforms import Augment as Augment
 from .transforms import ClipTransform as ClipTransform
+from .transforms import Panorama as Panorama
 from .transforms import PerClip as PerClip
 from .transforms import Squash as Squash

@@ -73,6 +73,7 @@ class ClipDataset(Dataset[Item]):
         alone: number of recordings left out as their scene has too few cameras.
         labelled: ``[rows]`` bool, True if an item of this row has its label.
         quarantine: the videos that can't be read.
+        channels: channels of the sound that an item has: the sampler's, or 1 for their mean.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class ClipDataset(Dataset[Item]):
         self.sampler, self.transform, self.labeller = sampler, transform, labeller
         self.audio_rate, self.seed, self.short, self.backend = audio_rate, seed, short, backend
         self.repeats, self.finish = repeats, finish
+        self.channels: int = getattr(sampler, "channels", 1)
         self.labelled = np.full(len(videos), labelled > 0)
         if 0 < labelled < 1:
             self.labelled = some_of_each(column(videos, "label"), labelled, key(seed))
@@ -226,7 +228,8 @@ class ClipDataset(Dataset[Item]):
             return None
         if looped:
             raise ValueError("data.short=loop repeats frames only; a method that uses sound needs data.short=drop")
-        return [reader.audio(start, stop, self.audio_rate) for start, stop in drawn.audio[list(chosen)].tolist()]
+        spans = drawn.audio[list(chosen)].tolist()
+        return [reader.audio(start, stop, self.audio_rate, self.channels) for start, stop in spans]
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:

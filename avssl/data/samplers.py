@@ -24,7 +24,7 @@ TINY = 1e-6  # seconds; margin for sums of times at the end of a recording
 
 RANGES = {  # of the numbers of all samplers, by name
     **dict.fromkeys(("clips", "num_frames", "windows", "tuples", "pairs", "blocks", "questions"), "[1, inf)"),
-    **dict.fromkeys(("classes", "views"), "[1, inf)"),
+    **dict.fromkeys(("classes", "views", "channels"), "[1, inf)"),
     **dict.fromkeys(("step", "grid", "paces", "near", "far", "reach", "tau_max", "gap_max", "shift_max"), "(0, inf)"),
     **dict.fromkeys(("gap", "apart", "window", "margin", "wobble", "tau_min", "gap_min", "shift_min"), "[0, inf)"),
 }

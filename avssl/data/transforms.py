@@ -267,3 +267,26 @@ class PerClip(ClipTransform):
             for number, (transform, row) in enumerate(zip(own, rows, strict=True))
         ]
         return torch.cat(clips, 1)
+
+
+class Panorama(ClipTransform):
+    """Whole equirectangular panoramas, twice as wide as high: nothing is cropped, so that directions stay known.
+
+    Args:
+        size: height of the result.
+
+    Raises:
+        ValueError: if the size is below 1.
+    """
+
+    def __init__(self, size: int = 64) -> None:
+        check_ranges("transform", {"size": size}, size="[1, inf)")
+        self.size = size
+
+    def decode_size(self, shown: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width: the decoder does all the work."""
+        return self.size, 2 * self.size
+
+    def __call__(self, clip: Tensor) -> Tensor:
+        """Return ``[T, 3, size, 2 size]`` unchanged."""
+        return clip

@@ -6,6 +6,7 @@ from .base import AudioEncoder as AudioEncoder
 from .base import Encoder as Encoder
 from .base import FrameEncoder as FrameEncoder
 from .c3d import C3D as C3D
+from .cbr import CBR as CBR
 from .channels import GreyResNet as GreyResNet
 from .channels import SplitResNet as SplitResNet
 from .exchange import export_as as export_as
@@ -19,6 +20,7 @@ from .fused import Fused as Fused
 from .huggingface import HuggingFace as HuggingFace
 from .huggingface_audio import HuggingFaceAudio as HuggingFaceAudio
 from .inference import for_inference as for_inference
+from .initial import begin_with as begin_with
 from .lstm import FrameLSTM as FrameLSTM
 from .motion import MotionNet as MotionNet
 from .residual import C2DR50 as C2DR50
@@ -39,3 +41,5 @@ from .video import EarlyFusion as EarlyFusion
 from .video import R2Plus1D as R2Plus1D
 from .video import ResNet as ResNet
 from .vit import ViT as ViT
+from .volumes import VolumeStack as VolumeStack
+from .words import Words as Words

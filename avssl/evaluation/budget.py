@@ -8,6 +8,7 @@ from typing import Literal
 from avssl.data.crops import ShortSideCrop
 from avssl.data.randaugment import RandAugment
 from avssl.data.transforms import Augment
+from avssl.encoders.initial import RANDOM, check_initial
 from avssl.evaluation.settings import LATER
 from avssl.recipe.lengths import check_length
 from avssl.recipe.recipe import Recipe
@@ -167,6 +168,8 @@ class Budget:
         epochs: length in passes over the training videos, instead of ``steps``.
         recipe: optimiser, schedule, regularisation.
         augment: how training clips are changed; None shifts one of ten by up to an eighth of its size.
+        initial: where the weights of a network begin that is trained from scratch: random, kmeans, mean_var:RUN or
+            first_K:RUN (`avssl.encoders.begin_with`); a pretrained one begins where it is.
     """
 
     steps: int = 100
@@ -180,11 +183,13 @@ class Budget:
     epochs: float | None = field(default=None, metadata=LATER)
     recipe: Tuning = field(default=Tuning(), metadata=LATER)
     augment: Augmentation | None = field(default=None, metadata=LATER)
+    initial: str = field(default=RANDOM, metadata=LATER)
 
     def __post_init__(self) -> None:
         counts = dict.fromkeys(("steps", "batch_size", "seeds", "folds"), "[1, inf)")
         check_ranges("", self, **counts, lr="(0, inf)", weight_decay="[0, inf)", flip="[0, 1]", epochs="(0, inf)")
         check_length("warmup", self.warmup)
+        check_initial(self.initial)
 
     def timetable(self, videos: int) -> Timetable:
         """Return the schedule of training on a number of videos."""

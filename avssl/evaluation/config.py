@@ -18,12 +18,19 @@ from avssl.runtime.parser import Parser, config_first
 NUMBERS = re.compile(r"^(--(?:layers|grid)=)(\d[\d,]*)$")  # --layers=2,5,8,11 for --layers=[2,5,8,11]
 
 
-def parser(description: str | None, prog: str = "avssl evaluate", examples: Sequence[str] = ()) -> Parser:
-    """Return a parser of ``CONFIG --run=RUN [--encoder=CLASS ...] [--key.sub=value ...] [--machine.workers=N ...]``."""
-    usage = f"{prog} CONFIG --run=RUN [--encoder=CLASS ...] [--key.sub=value ...] [--machine.workers=N ...]"
+def parser(
+    description: str | None, prog: str = "avssl evaluate", examples: Sequence[str] = (), several: bool = False
+) -> Parser:
+    """Return a parser of ``CONFIG --run=RUN [--encoder=CLASS ...] [--key.sub=value ...] [--machine.workers=N ...]``.
+
+    With ``several``, ``--run`` takes several folders.
+    """
+    runs = "--run RUN [RUN ...]" if several else "--run=RUN"
+    usage = f"{prog} CONFIG {runs} [--encoder=CLASS ...] [--key.sub=value ...] [--machine.workers=N ...]"
     made = Parser(prog=prog, usage=usage, description=description, examples=examples)
     made.add_argument("--config", action="config", help="a YAML file; given as the first argument, without --config")
-    made.add_argument("--run", type=Path, required=True, help="run folder or export folder; with --encoder, a new one")
+    words = "run folder or export folder; with --encoder, a new one"
+    made.add_argument("--run", type=Path, required=True, nargs="+" if several else None, help=words)
     made.add_argument(
         "--encoder",
         type=Encoder | None,

@@ -9,26 +9,55 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avssl.evaluation.episode_heads import Head as Head
+from avssl.evaluation.episode_heads import classify as classify
 from avssl.evaluation.metrics import bootstrap, over_folds
 from avssl.evaluation.readout import Bank, Floats, Ints, TooFewLabels, scales
-from avssl.evaluation.results import EpisodeAccuracy
+from avssl.evaluation.results import EpisodeAccuracy, Score
 from avssl.evaluation.splits import Folds
 from avssl.runtime.checks import check_ranges
 
-Head: TypeAlias = Literal["linear", "cosine", "prototypes", "neighbour"]
 AT_ONCE = 20_000_000  # numbers of the features of as many episodes as are computed together
 BLOCK = 1024  # videos whose features are read together
 REDRAWS = 100  # of one episode, whose support may leave too few groups to some class
-COSINE_SCALE, COSINE_STEPS, COSINE_RATE, COSINE_DECAY = 10.0, 100, 0.1, 1e-3
+
+
+class Tested(NamedTuple):
+    """What a head made of the queries of all episodes.
+
+    Attributes:
+        hits: ``[S, E, N * Q]``, 1 where a query is classified rightly with the features of each of S banks.
+        groups: of the queries, ``[E * N * Q]``.
+        classes: number of classes that episodes were drawn from.
+    """
+
+    hits: NDArray[np.float64]
+    groups: list[int]
+    classes: int
+
+    def accuracy(self) -> EpisodeAccuracy:
+        """Return the accuracy, with its interval over groups of queries and over banks."""
+        hits = self.hits
+        return EpisodeAccuracy(
+            float(hits.mean()),
+            bootstrap(hits.reshape(len(hits), -1), self.groups, 0),
+            ci95_episodes=over_folds(hits.mean((0, 2)).tolist()),
+            per_seed=hits.mean((1, 2)).tolist(),
+            episodes=hits.shape[1],
+            classes=self.classes,
+        )
+
+    def gain(self, base: Tested) -> Score:
+        """Return by how much it is more accurate than a baseline, over the baseline's banks, on the same queries."""
+        more = self.hits.mean(0) - base.hits  # [S, E, N Q]
+        return Score(float(more.mean()), bootstrap(more.reshape(len(more), -1), self.groups, 0))
 
 
 @dataclass(frozen=True)
@@ -82,28 +111,23 @@ class Episodes:
         Raises:
             TooFewLabels: if too few classes have the groups and videos that an episode needs.
         """
+        return {name: found.accuracy() for name, found in self.tested(banks, folds, device)}
+
+    def tested(self, banks: Sequence[Bank], folds: Folds, device: torch.device) -> Iterator[tuple[str, Tested]]:
+        """Yield which queries are classified rightly, by the names of `measure`, whose arguments these are."""
         alone = folds.folds[0] if len(folds.folds) == 1 else None
         pool = np.asarray(folds.rows if alone is None else alone.test)
         base = pool if alone is None else np.asarray(alone.train)
         labels, groups = banks[0].labels[pool], banks[0].groups[pool]
         features = [torch.from_numpy(_standardised(bank, pool, base)) for bank in banks]
-        found: dict[str, EpisodeAccuracy] = {}
         for ways in self.ways:
             for shots in self.shots:
                 support, query = draw_episodes(labels, groups, ways, shots, self.queries, self.episodes, self.seed)
                 usable = len(_usable(labels, groups, shots, self.queries))
-                asked = groups[query.reshape(-1)]
+                asked = groups[query.reshape(-1)].tolist()
                 for head in self.heads:
                     hits = np.stack([self._hits(values, support, query, head, device) for values in features])
-                    found[f"{head} {shots}-shot {ways}-way"] = EpisodeAccuracy(
-                        float(hits.mean()),
-                        bootstrap(hits.reshape(len(hits), -1), asked.tolist(), 0),
-                        ci95_episodes=over_folds(hits.mean((0, 2)).tolist()),
-                        per_seed=hits.mean((1, 2)).tolist(),
-                        episodes=self.episodes,
-                        classes=usable,
-                    )
-        return found
+                    yield f"{head} {shots}-shot {ways}-way", Tested(hits, asked, usable)
 
     def chance(self) -> dict[str, float]:
         """Return the chance level of each number of classes."""
@@ -204,73 +228,6 @@ def _support(
         if not missing:
             return support
     return None
-
-
-def classify(support: Tensor, query: Tensor, head: Head, strength: float = 1.0) -> Tensor:
-    """Return the class ``[E, N Q]`` of the queries ``[E, N Q, D]`` of E episodes with the support ``[E, N, K, D]``.
-
-    Features are of unit length. ``strength`` is C of the linear head.
-    """
-    shots = support.shape[2]
-    if head == "prototypes":
-        return torch.cdist(query, support.mean(2)).argmin(2)
-    flat = support.flatten(1, 2)  # [E, N K, D]
-    if head == "neighbour":
-        return (query @ flat.mT).argmax(2) // shots
-    flat, query = _within(flat, query)
-    support = rearrange(flat, "e (n k) d -> e n k d", k=shots)
-    return _cosine(support, query) if head == "cosine" else _linear(support, query, strength)
-
-
-def _within(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-    """Express features in a basis of the space that the S support vectors span: ``[E, S, S]`` and ``[E, N Q, S]``.
-
-    A head whose class vectors are sums of support vectors sees no other part of the queries, and S is small.
-    """
-    gram = (support @ support.mT).double()
-    values, vectors = torch.linalg.eigh(gram)
-    known = values > 1e-6 * values[:, -1:]
-    scale = torch.where(known, values, 1).rsqrt() * known  # [E, S]
-    turned = (vectors * scale[:, None]).to(support.dtype)  # [E, S, S]
-    return gram.to(support.dtype) @ turned, (query @ support.mT) @ turned
-
-
-def _linear(support: Tensor, query: Tensor, strength: float) -> Tensor:
-    """Minimise the sum of the losses plus ``|W|^2 / 2C`` by Nesterov's method, whose rate is known beforehand.
-
-    The loss's curvature is at most half the largest eigenvalue of the support's Gram matrix, and the sum's at least
-    1 / C: the error falls by exp(-sqrt(lowest / highest)) per step, and is below 1e-6 at the end.
-    """
-    _, ways, shots, _ = support.shape
-    flat = support.flatten(1, 2)
-    lowest = 1 / strength
-    highest = torch.linalg.eigvalsh((flat @ flat.mT).double())[:, -1].to(flat.dtype)[:, None, None] / 2 + lowest
-    ratio = (highest / lowest).sqrt()
-    momentum, steps = (ratio - 1) / (ratio + 1), math.ceil(14 * float(ratio.max()))
-    true = F.one_hot(torch.arange(ways, device=flat.device).repeat_interleave(shots), ways).to(flat.dtype)  # [N K, N]
-    weights = torch.zeros(len(flat), flat.shape[2], ways, dtype=flat.dtype, device=flat.device)
-    ahead = weights
-    for _ in range(steps):
-        slope = flat.mT @ ((flat @ ahead).softmax(2) - true) + lowest * ahead
-        before, weights = weights, ahead - slope / highest
-        ahead = weights + momentum * (weights - before)
-    return (query @ weights).argmax(2)
-
-
-def _cosine(support: Tensor, query: Tensor) -> Tensor:
-    """Train class vectors, begun at the class means, on the cross-entropy of scaled cosines."""
-    _, ways, shots, _ = support.shape
-    flat = F.normalize(support.flatten(1, 2), dim=2)
-    true = F.one_hot(torch.arange(ways, device=flat.device).repeat_interleave(shots), ways).to(flat.dtype)
-    weights = F.normalize(support.mean(2), dim=2)  # [E, N, D]
-    for _ in range(COSINE_STEPS):
-        length = weights.norm(dim=2, keepdim=True).clamp_min(1e-12)
-        unit = weights / length
-        error = (COSINE_SCALE * flat @ unit.mT).softmax(2) - true  # [E, N K, N]
-        slope = COSINE_SCALE * error.mT @ flat / flat.shape[1]  # of the unit vectors
-        slope = (slope - (slope * unit).sum(2, keepdim=True) * unit) / length
-        weights = weights - COSINE_RATE * (slope + COSINE_DECAY * weights)
-    return (query @ F.normalize(weights, dim=2).mT).argmax(2)
 
 
 def _standardised(bank: Bank, pool: Ints, base: Ints) -> Floats:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
-from avssl.encoders import Encoder, weights_hash
+from avssl.encoders import Encoder, begin_with, weights_hash
 from avssl.encoders.transformer import Block
 from avssl.evaluation.budget import Budget, Tuning
 from avssl.evaluation.features import VIEWS_AT_ONCE, Normalise, ViewDataset
@@ -32,6 +32,7 @@ from avssl.runtime.files import write_atomically
 from avssl.runtime.processes import from_first, rank, tell, world
 
 Start = Callable[[int], Encoder]  # seed -> the encoder to start from
+CLIPS = 64  # that k-means begins with
 SCORES = "scores.npy"  # of a fold that is done
 
 
@@ -179,6 +180,7 @@ class Supervised:
     def train(self, bank: Pixels, encoder: Encoder, rows: Sequence[int]) -> Classifier | AttentiveClassifier:
         """Train a classifier on some videos, and with it the encoder in place unless the classifier freezes it."""
         folder = self.place(bank, encoder, rows)
+        begin_with(encoder, self.budget.initial, lambda: some_clips(bank, encoder, rows), self.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = self.classifier(encoder, bank.classes)
@@ -202,6 +204,14 @@ class Supervised:
             "bfloat16": bank.machine.half,
         }
         return bank.folder / digest(facts)
+
+
+def some_clips(pixels: Pixels, encoder: Encoder, rows: Sequence[int]) -> Tensor:
+    """Return one normalised clip ``[B, T, 3, S, S]`` of each of up to 64 videos, spread evenly over ``rows``."""
+    chosen = [rows[place * len(rows) // min(len(rows), CLIPS)] for place in range(min(len(rows), CLIPS))]
+    shown = ViewDataset(pixels.videos, chosen, replace(pixels.views, clips=1, crops=1))
+    normalise = Normalise.of(encoder, replace(pixels.machine, device="cpu"))
+    return torch.cat([normalise(shown[place]) for place in range(len(chosen))])
 
 
 @torch.inference_mode()

@@ -117,6 +117,13 @@ class Logistic:
         self.weights = descend(self.loss, self.weights, _Inverse(spectrum, self.curvature, self.penalty), iterations)
         return self
 
+    def affine(self) -> list[tuple[Tensor, Tensor]]:
+        """Return weight ``[O, D]`` and bias ``[O]`` of ``target.classes`` on unscaled features, for each strength."""
+        weight = self.weights[:-1].flatten(1).T.double() / self.scale.std  # [S O, D]
+        bias = self.weights[-1].flatten().double() - weight @ self.scale.mean.double()
+        strengths = len(self.strengths)
+        return list(zip(weight.float().chunk(strengths), bias.float().chunk(strengths), strict=True))
+
     def predict(self, rows: Sequence[int]) -> list[Floats]:
         """Return class probabilities ``[len(rows), M, K]`` for each strength."""
         bank, strengths = self.bank, len(self.strengths)

@@ -52,6 +52,10 @@ class LinearProbe:
     def __post_init__(self) -> None:
         check_ranges("linear", self, strengths="(0, inf)", inner_folds="[2, inf)", iterations="[1, inf)")
 
+    def by_blocks(self, bank: Bank) -> bool:
+        """Decide which solver is taken."""
+        return self.solver == "device" or (self.solver == "auto" and is_large(bank, bank.classes))
+
     def scores(self, bank: Bank, fold: Fold) -> Scores:
         """Return class probabilities and the chosen strength."""
         chosen = choose(self.strengths, bank, fold, self.inner_folds, self.candidates)
@@ -80,7 +84,7 @@ class LinearProbe:
         With ``combine``, and fewer samples than features, weights are sought among the combinations of samples, which
         hold the minimum of the same objective: this is faster, and equal but for where the iterations end.
         """
-        if self.solver == "device" or (self.solver == "auto" and is_large(bank, bank.classes)):
+        if self.by_blocks(bank):
             for some in at_once(strengths, bank):
                 yield from Logistic(bank, train, some, scale_on or train).fit(self.iterations).predict(test)
             return

@@ -61,6 +61,19 @@ def random_init(encoder: Encoder, seed: int) -> Encoder:
     return fresh.eval()
 
 
+def environment(machine: Machine, begun: float) -> dict[str, Any]:
+    """Return what results are made with: versions, device, and seconds since ``begun`` (``time.perf_counter``)."""
+    return {
+        "avssl": avssl.__version__,
+        "commit": source_commit(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": machine.target.type,
+        "bfloat16": machine.half,
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+
+
 def write_results(
     run: str | Path,
     encoder: Encoder | AudioEncoder,
@@ -72,15 +85,8 @@ def write_results(
     begun: float,
 ) -> Results:
     """Write ``<run>/eval/<protocol>/results.json`` and return its content; ``begun`` is of ``time.perf_counter``."""
-    environment = {
-        "avssl": avssl.__version__,
-        "commit": source_commit(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "device": machine.target.type,
-        "bfloat16": machine.half,
-        "seconds": round(time.perf_counter() - begun, 1),
-    }
-    results = Results(Path(run).resolve().name, encoder.card, facts, settings, chance, outcomes, environment)
+    results = Results(
+        Path(run).resolve().name, encoder.card, facts, settings, chance, outcomes, environment(machine, begun)
+    )
     write_text(Path(run) / "eval" / facts["name"] / "results.json", json.dumps(results.to_json(), indent=1))
     return results

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avssl.encoders import Encoder, load_encoder
+from avssl.encoders.initial import RANDOM
 from avssl.evaluation.attentive import AttentiveProbe
 from avssl.evaluation.episodes import Episodes
 from avssl.evaluation.features import Views
@@ -151,17 +152,26 @@ def run_read_outs(
             fresh.load_state_dict(weights)
             return fresh
 
-        found |= train_network(task, copy, machine, "fine-tuning")
+        found |= train_network(task, copy, machine, "fine-tuning", pretrained=True)
     return found
 
 
-def train_network(task: DownstreamTask, start: Start, machine: Machine, title: str) -> dict[str, Outcome]:
-    """Run the read-outs that train the whole network."""
+def train_network(
+    task: DownstreamTask, start: Start, machine: Machine, title: str, pretrained: bool = False
+) -> dict[str, Outcome]:
+    """Run the read-outs that train the whole network; one that is ``pretrained`` begins where it is."""
     found: dict[str, Outcome] = {}
     for key, train in TRAINED:
         if (setting := getattr(task.protocol, key)) is not None:
-            found |= train(task, start, setting, machine, title)
+            found |= train(task, start, _as_it_is(setting) if pretrained else setting, machine, title)
     return found
+
+
+def _as_it_is(setting: Budget | LowShot) -> Budget | LowShot:
+    """Return a schedule, or the schedule of few labels, without other first weights than the network has."""
+    if isinstance(setting, Budget):
+        return replace(setting, initial=RANDOM)
+    return replace(setting, fine_tune=setting.fine_tune and replace(setting.fine_tune, initial=RANDOM))
 
 
 def frozen(task: DownstreamTask, banks: Sequence[Bank]) -> dict[str, Outcome]:

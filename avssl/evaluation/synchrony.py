@@ -81,9 +81,9 @@ class Displaced:
         """Read frames; see ``VideoReader.frames``."""
         return self._picture.frames(times, size)
 
-    def audio(self, start: float, stop: float, rate: int) -> AudioClip:
+    def audio(self, start: float, stop: float, rate: int, channels: int = 1) -> AudioClip:
         """Read the displaced sound; see ``VideoReader.audio``."""
-        clip = self._sound.audio(start - self._late, stop - self._late, rate)
+        clip = self._sound.audio(start - self._late, stop - self._late, rate, channels)
         return AudioClip(clip.samples, (clip.valid[0] + self._late, clip.valid[1] + self._late))
 
     def close(self) -> None:

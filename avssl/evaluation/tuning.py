@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning.pytorch as L
 import numpy as np
@@ -37,6 +37,15 @@ from avssl.runtime.seeds import key
 MINUTES = 2.0  # between checkpoints
 REMEDY = "lower the learning rate of the budget (lr), or give it a longer warmup or recipe.clip"
 LOUD = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed")  # names of loggers
+
+
+@runtime_checkable
+class SideTask(Protocol):
+    """A classifier that learns another task beside the class."""
+
+    def beside(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits ``[N, K]`` of clips, and what the other task adds to the mean loss."""
+        ...
 
 
 class ClassifierTraining(L.LightningModule):
@@ -134,9 +143,13 @@ class ClassifierTraining(L.LightningModule):
             strategy = self.trainer.strategy
             waits = isinstance(strategy, DDPStrategy) and number < len(parts)
             with strategy.block_backward_sync() if waits else nullcontext():
+                more: Tensor | float = 0.0
                 with self.pixels.machine.autocast():
-                    logits = self.model(some)
-                loss = self._loss(logits.float(), aims) * (len(some) / whole)
+                    if isinstance(self.model, SideTask):
+                        logits, more = self.model.beside(some)
+                    else:
+                        logits = self.model(some)
+                loss = (self._loss(logits.float(), aims) + more) * (len(some) / whole)
                 self.manual_backward(loss * world())  # processes are averaged
             total += loss.detach()
         return total

@@ -23,3 +23,4 @@ from .flow import scene_flow as scene_flow
 from .objects import MotionSegmentation as MotionSegmentation
 from .recorded import RecordedDepth as RecordedDepth
 from .recorded import recorded_maps as recorded_maps
+from .tracks import Tracks as Tracks

@@ -1,4 +1,4 @@
-"""Read sound by its timestamps: averaged over channels, resampled once."""
+"""Read sound by its timestamps: averaged over channels, or channel by channel, resampled once."""
 
 from __future__ import annotations
 
@@ -50,19 +50,42 @@ def mono(frames: list[AudioFrame]) -> np.ndarray:
     return ((total / channels - zero) / scale).astype(np.float32, copy=False)
 
 
+def channelled(frames: list[AudioFrame], channels: int) -> np.ndarray:
+    """Return the first channels of consecutive decoded frames, in the decoder's order: ``[channels, S]`` float32.
+
+    They are in [-1, 1], at the file's own rate.
+    """
+    dtype, zero, scale = _SAMPLES[frames[0].format.name.removesuffix("p")]
+    width = 1 if frames[0].format.is_planar else frames[0].layout.nb_channels
+    pieces = [
+        np.stack([np.frombuffer(memoryview(plane), dtype, frame.samples * width) for plane in frame.planes])
+        for frame in frames
+    ]  # [channels of the file, S], or [1, S channels] interleaved
+    values = np.concatenate([piece if width == 1 else piece.reshape(-1, width).T for piece in pieces], axis=1)
+    return ((values[:channels].astype(np.float64) - zero) / scale).astype(np.float32)
+
+
 def read_audio(
-    container: InputContainer, info: VideoInfo, start: float, stop: float, rate: int, joins: Joins | None = None
+    container: InputContainer,
+    info: VideoInfo,
+    start: float,
+    stop: float,
+    rate: int,
+    joins: Joins | None = None,
+    channels: int = 1,
 ) -> AudioClip:
     """Read the sound from ``start`` to ``stop`` (see ``VideoReader.audio``); moves the container's file position.
 
     ``joins`` keeps what is found out about a joined file for the next call.
 
     Raises:
-        MediaError: ``no_audio``, or ``corrupt`` if the span can't be decoded.
-        ValueError: if the span is empty or the rate is not positive.
+        MediaError: ``no_audio``, ``few_channels``, or ``corrupt`` if the span can't be decoded.
+        ValueError: if the span is empty, or the rate or the number of channels is not positive.
     """
-    if not (stop > start and rate > 0):
-        raise ValueError(f"{info.path}: expected start < stop and rate > 0, got {start}, {stop} and {rate}")
+    if not (stop > start and rate > 0 and channels > 0):
+        raise ValueError(
+            f"{info.path}: expected start < stop, rate > 0 and channels > 0, got {start}, {stop}, {rate} and {channels}"
+        )
     stream = audio_stream(container)
     if stream is None:
         raise MediaError(info.path, "no_audio", "there is no sound in this file", "Leave it out of audio-visual sets")
@@ -70,25 +93,43 @@ def read_audio(
     margin = round(_PRE_ROLL * rate)  # output samples before and after the span, cut off again below
     begin, end = start - margin / rate, stop + margin / rate
     source = info.audio.rate if info.audio else stream.rate
-    sound = np.zeros(-(-(count + 2 * margin) * source // rate), np.float32)
+    length = -(-(count + 2 * margin) * source // rate)
+    sound = np.zeros(length if channels == 1 else (channels, length), np.float32)
     first, last = stop, start  # seconds at which the decoded sound begins and ends
     for part, frames in groupby(_decoded(container, stream, info, begin, end, joins), itemgetter(0)):
-        low, high = (min(max(0, (edge - info.origin - begin) * source), len(sound)) for edge in (part.start, part.stop))
-        sound[round(low) :] = 0  # what the part before has after its pictures
-        for time, piece, own in _pieces((time, frame) for _, time, frame in frames):
-            piece = resample(piece, own, source)
-            place = round((time - begin) * source)
-            left, right = max(place, round(low)), min(place + len(piece), round(high))
+        low, high = (min(max(0, (edge - info.origin - begin) * source), length) for edge in (part.start, part.stop))
+        sound[..., round(low) :] = 0  # what the part before has after its pictures
+        for time, decoded in _pieces((time, frame) for _, time, frame in frames):
+            piece = _resampled(_joined(decoded, channels, info), decoded[0].sample_rate, source)
+            size, place = piece.shape[-1], round((time - begin) * source)
+            left, right = max(place, round(low)), min(place + size, round(high))
             if left < right:
-                sound[left:right] = piece[left - place : right - place]
-                first, last = min(first, time), max(last, time + len(piece) / source)
-    samples = torch.from_numpy(resample(sound, source, rate)[margin : margin + count].copy())
+                sound[..., left:right] = piece[..., left - place : right - place]
+                first, last = min(first, time), max(last, time + size / source)
+    samples = torch.from_numpy(_resampled(sound, source, rate)[..., margin : margin + count].copy())
     valid = (max(start, first), min(stop, last))
     return AudioClip(samples, valid if valid[0] < valid[1] else (start, start))
 
 
-def _pieces(frames: Iterator[tuple[float, AudioFrame]]) -> Iterator[tuple[float, np.ndarray, int]]:
-    """Yield each continuous stretch of sound of one format: its start in seconds, its ``[S]`` samples and their rate.
+def _joined(frames: list[AudioFrame], channels: int, info: VideoInfo) -> np.ndarray:
+    """Return the samples of frames of one format: ``[S]`` for a single channel, else ``[channels, S]``."""
+    if channels == 1:
+        return mono(frames)
+    if frames[0].layout.nb_channels < channels:
+        why = f"the sound has {frames[0].layout.nb_channels} channels, {channels} were asked for"
+        raise MediaError(info.place, "few_channels", why, "Leave it out, or ask for the mean of its channels")
+    return channelled(frames, channels)
+
+
+def _resampled(sound: np.ndarray, source: int, rate: int) -> np.ndarray:
+    """Resample ``[S]``, or each row of ``[C, S]``."""
+    return (
+        resample(sound, source, rate) if sound.ndim == 1 else np.stack([resample(one, source, rate) for one in sound])
+    )
+
+
+def _pieces(frames: Iterator[tuple[float, AudioFrame]]) -> Iterator[tuple[float, list[AudioFrame]]]:
+    """Yield each continuous stretch of sound of one format: its start in seconds and its frames.
 
     The start is the median over what the stretch's frames imply, as timestamps may be rounded (to 1 ms in Matroska).
     """
@@ -98,13 +139,13 @@ def _pieces(frames: Iterator[tuple[float, AudioFrame]]) -> Iterator[tuple[float,
     for time, frame in frames:
         begin = time - length / frame.sample_rate
         if held and (abs(begin - begins[0]) > _GAP or _format(frame) != _format(held[0])):
-            yield float(np.median(begins)), mono(held), held[0].sample_rate
+            yield float(np.median(begins)), held
             begin, held, begins, length = time, [], [], 0
         held.append(frame)
         begins.append(begin)
         length += frame.samples
     if held:
-        yield float(np.median(begins)), mono(held), held[0].sample_rate
+        yield float(np.median(begins)), held
 
 
 def _format(frame: AudioFrame) -> tuple[str, int, int]:

@@ -51,7 +51,7 @@ class ImageReader(Reader):
             image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # antialiased
         return torch.from_numpy(np.repeat(np.asarray(image)[None], count, axis=0)).permute(0, 3, 1, 2)
 
-    def audio(self, start: float, stop: float, rate: int) -> AudioClip:
+    def audio(self, start: float, stop: float, rate: int, channels: int = 1) -> AudioClip:
         """Raise `MediaError`: an image has no sound."""
         raise MediaError(self.info.path, "no_audio", "an image has no sound", "Leave it out of audio-visual sets")
 

@@ -106,7 +106,8 @@ class AudioClip(NamedTuple):
     """A stretch of sound.
 
     Attributes:
-        samples: ``[S]`` float32 mono in [-1, 1], zero where the file has no sound.
+        samples: ``[S]`` float32 mono in [-1, 1], ``[C, S]`` if channels were asked for; zero where the file has no
+            sound.
         valid: (start, stop) in seconds of the part of the span that has sound in the file; equal if none has.
     """
 
@@ -135,13 +136,15 @@ class VideoReader(Protocol):
             ValueError: if a time lies outside the recording.
         """
 
-    def audio(self, start: float, stop: float, rate: int) -> AudioClip:
-        """Read ``round((stop - start) * rate)`` samples from ``start`` to ``stop`` seconds, averaged over channels.
+    def audio(self, start: float, stop: float, rate: int, channels: int = 1) -> AudioClip:
+        """Read ``round((stop - start) * rate)`` samples from ``start`` to ``stop`` seconds.
 
-        The span may extend beyond the recording; samples there are zero and lie outside ``valid``.
+        They are averaged over the file's channels, or, if more than one is asked for, its first channels as FFmpeg
+        decodes them: in the container's order, except for codecs with an order of their own, such as AAC. The span may
+        extend beyond the recording; samples there are zero and lie outside ``valid``.
 
         Raises:
-            MediaError: if there is no audio stream or it can't be decoded.
+            MediaError: if there is no audio stream, it has fewer channels, or it can't be decoded.
         """
 
     def close(self) -> None:

@@ -115,14 +115,14 @@ class PyAVReader(Reader):
         """The tick at which decoding failed, and why."""
         return self._failed
 
-    def audio(self, start: float, stop: float, rate: int) -> AudioClip:
+    def audio(self, start: float, stop: float, rate: int, channels: int = 1) -> AudioClip:
         """See ``VideoReader.audio``."""
         if self._heard or not self.info.seekable:  # an AAC decoder's noise depends on what it decoded before
             self._container.close()
             self._open()
         self._heard = True
         self._at = self._held = self._ahead = None
-        return read_audio(self._container, self.info, start, stop, rate, self._joins)
+        return read_audio(self._container, self.info, start, stop, rate, self._joins, channels)
 
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """See ``VideoReader.frames``; the result is channels-last in memory."""

@@ -137,7 +137,7 @@ class IndexedReader(Reader):
     def _unsafe(self, why: str) -> MediaError:
         return MediaError(self.info.path, "unsafe_backend", f"{self._backend}: {why}", 'Use backend="pyav"')
 
-    def audio(self, start: float, stop: float, rate: int) -> AudioClip:
+    def audio(self, start: float, stop: float, rate: int, channels: int = 1) -> AudioClip:
         """See ``VideoReader.audio``."""
         with open_container(place_of(self.info)) as container:
-            return read_audio(container, self.info, start, stop, rate)
+            return read_audio(container, self.info, start, stop, rate, channels=channels)

@@ -1,5 +1,7 @@
 from .camera import EgoMotion as EgoMotion
 from .scene import Scene as Scene
+from .sphere import SphereScene as SphereScene
+from .sphere import SphereWorld as SphereWorld
 from .world import CLASSES as CLASSES
 from .world import GROUP as GROUP
 from .world import VIEW as VIEW

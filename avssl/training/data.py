@@ -23,16 +23,17 @@ from avssl.media.stores import make_stores, name_stores
 from avssl.methods import Method
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.seeds import key
-from avssl.synthetic import GROUP, VIEW, World, write_world
+from avssl.synthetic import GROUP, VIEW, SphereWorld, World, write_world
 from avssl.training.split import Changed, RunSplit, draw
 
 tell = rank_zero_only(print)  # once for all processes of a run
 ALONE = 64  # held-out videos that one process measures at once, if that's a batch, even if it trains on fewer
 SYNTHETIC = "synthetic"
-WORLDS = {
+WORLDS: dict[str, World | SphereWorld] = {
     SYNTHETIC: World(videos=480),
     "synthetic_views": World(videos=240, views=2),
     "synthetic_depth": World(videos=120, depth=True),
+    "synthetic_sphere": SphereWorld(),
 }
 
 
@@ -78,7 +79,8 @@ class Data:
     Args:
         transform: augmentation of a clip's pixels.
         root: a folder of videos, a manifest (``.parquet``), a list of these, or a built-in world: ``synthetic``,
-            ``synthetic_views`` with two cameras, or ``synthetic_depth`` with depth maps.
+            ``synthetic_views`` with two cameras, ``synthetic_depth`` with depth maps, or ``synthetic_sphere``,
+            panoramas with spatial sound.
         weights: share of each collection of ``root`` in a batch, such as [0.335, 0.1, 0.565]; by default every video
             counts alike (`avssl.data.Mixture`).
         batch_size: videos per batch, over all processes.
@@ -95,6 +97,8 @@ class Data:
         max_bad: largest share of unreadable videos before the run stops.
         labelled: share of the training videos per class whose label a semi-supervised method is given; all other
             methods are given none.
+        share: share of the groups to train on (of the videos, if there are no groups) that are trained on; those of a
+            smaller share are among those of a larger one, and the same videos are held out.
         changed: what a run that goes on does if its collection has changed: refuse, or extend its split, which draws
             among the new videos only.
         stores: object stores that may be read, by name; the settings of `avssl.media.stores.Store` below each.
@@ -121,6 +125,7 @@ class Data:
     stores: dict[str, Any] | None = None
     cache: str | None = None
     cache_gb: float = 100.0
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -136,6 +141,7 @@ class Data:
             timeout="(0, inf)",
             max_bad="[0, 1]",
             labelled="[0, 1]",
+            share="(0, 1]",
             cache_gb="(0, inf)",
         )
         roots = [self.root] if isinstance(self.root, str) else self.root
@@ -160,6 +166,10 @@ class Data:
         kept = self.split(videos, run)
         common = (method.sampler, self.transform, method.labeller, self.audio_rate)
         trained, measured = parts(videos, kept.held_out)
+        used = np.ones(len(trained), bool) if self.share == 1 else draw(trained.units(), self.share, seed=1)
+        if not used.any():
+            raise ValueError(f"data.share is {self.share}, which is none of {len(trained)} videos: raise it")
+        trained = trained if used.all() else trained.select(np.flatnonzero(used))
         share, rest = self.labelled if method.uses_labels else 0.0, 1.0 if method.uses_labels else 0.0
         training = ClipDataset(
             trained, *common, seed, self.short, self.backend, share, self.repeats, self.augment == "workers"
@@ -169,7 +179,7 @@ class Data:
         if self.weights is None:
             return Datasets(training, held_out, videos, kept)
         lengths = [len(collection) for collection in collections]
-        source = np.repeat(np.arange(len(lengths)), lengths)[~kept.held_out][training.kept]
+        source = np.repeat(np.arange(len(lengths)), lengths)[~kept.held_out][used][training.kept]
         mixed = tuple(np.flatnonzero(source == number) for number in range(len(lengths)))
         return Datasets(training, held_out, videos, kept, mixed, tuple(self.weights))
 
@@ -199,7 +209,7 @@ class Data:
         return [open_manifest(synthetic(WORLDS[root]) if root in WORLDS else Path(root)) for root in roots]
 
 
-def synthetic(world: World) -> Path:
+def synthetic(world: World | SphereWorld) -> Path:
     """Render a built-in world; return its folder, or the index that groups its cameras."""
     folder = write_world(world)
     if world.views == 1:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from avssl.encoders import Encoder, save_encoder
+from avssl.encoders.initial import RANDOM, check_initial
 from avssl.evaluation.protocol import Protocol
 from avssl.methods import Method
 from avssl.recipe.checkpoints import Checkpointing, VerifiedCheckpoints, latest
@@ -28,6 +29,7 @@ from avssl.runtime.device import Machine
 from avssl.runtime.files import write_text
 from avssl.runtime.locks import only_user
 from avssl.runtime.workers import keep_memory
+from avssl.training.beginning import begin
 from avssl.training.data import Data, Loaders
 from avssl.training.lineage import lineage
 from avssl.training.loggers import Forwarding
@@ -114,6 +116,7 @@ def pretrain(
     runs: str = "runs",
     probe: Protocol | None = None,
     logger: Logger | list[Logger] | None = None,
+    initial: str = RANDOM,
 ) -> dict[str, Measured]:
     """Train an encoder without labels, measure the pretext task on held-out videos, export the encoder.
 
@@ -143,6 +146,8 @@ def pretrain(
             reaches the gradient.
         logger: one or several of Lightning's loggers, beside ``metrics.csv`` and TensorBoard; see
             `avssl.training.loggers`.
+        initial: where the encoder's weights begin: random, kmeans (of what the run's first videos show it),
+            mean_var:RUN or first_K:RUN; see `avssl.encoders.begin_with`.
 
     Returns:
         The pretext task's metrics on held-out videos; on ranks other than the first, nothing.
@@ -154,6 +159,7 @@ def pretrain(
     check_ranges("", locals(), **RANGES)
     check_ranges("trainer", trainer, **TRAINER_RANGES)
     check_length("warmup", warmup)
+    check_initial(initial)
     began = time.monotonic()
     folder = Path(runs) / name
     with sole_writer(folder):
@@ -161,6 +167,8 @@ def pretrain(
         step = int(checkpoint.stem[5:]) if checkpoint else 0
         loaders = Loaders(data, method, 0, seed, folder, step > 0, recipe.accumulate)
         loaders.steps = run_steps(trainer.get("max_steps", UNSET), epochs, loaders.per_epoch)
+        if checkpoint is None:
+            begin(method, initial, loaders.datasets.training, seed)
         module = Pretraining(method, optimizer, schedule, warmup, seed, recipe, data.batch_size, loaders.per_epoch)
         quiet_lightning()
         keep_memory()

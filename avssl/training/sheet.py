@@ -102,7 +102,8 @@ def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Te
         if clips.audio is not None and clips.audio_times is not None:
             axes = figure.add_subplot(grid[row + height - 1, :])
             start, stop = clips.audio_times[video, clip].tolist()
-            samples = clips.audio[video, clip].numpy() + 1e-6
+            heard = clips.audio[video, clip]  # [S], or [C, S], of which the first is drawn
+            samples = heard.reshape(-1, heard.shape[-1])[0].numpy() + 1e-6
             rate = len(samples) / (stop - start)
             axes.specgram(samples, NFFT=256, noverlap=128, Fs=rate, xextent=(start, stop))
             axes.set_ylabel("Hz", fontsize=8)
@@ -119,6 +120,7 @@ def some(count: int) -> list[int]:
 def _picture(figure: Any, place: Any, pixels: Tensor) -> Any:
     axes = figure.add_subplot(place)
     axes.imshow(pixels.permute(1, 2, 0).cpu().numpy())
+    axes.set(xticks=[], yticks=[])  # even ticks that are not shown are laid out, which takes most of the time
     axes.set_axis_off()
     return axes
 

@@ -76,7 +76,9 @@ def stand_in(method: Method, size: int, audio_rate: int, info: VideoInfo = STAND
     n, t = times.shape
     video = torch.zeros(n, t, 3, size, size, dtype=torch.uint8)
     target = None if method.labeller is None else method.labeller(video, times, info)[None]
-    sound = None if audio is None else torch.zeros(1, n, round(float(audio[0, 1] - audio[0, 0]) * audio_rate))
+    channels = getattr(method.sampler, "channels", 1)
+    own = (channels,) if channels > 1 else ()
+    sound = None if audio is None else torch.zeros(1, n, *own, round(float(audio[0, 1] - audio[0, 0]) * audio_rate))
     spans = None if audio is None else audio[None]
     unlabelled, index = torch.full((1,), -1), torch.zeros(1, dtype=torch.int64)
     return Clips(video[None], times[None], sound, spans, spans, target, unlabelled, index=index)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from av.video.frame import VideoFrame
 from films import film, grey
 
-from avssl.catalog.encode import CopyOptions, copy_rate, copy_size, liveliest_rate, write_copy
+from avssl.catalog.encode import CopyOptions, copy_rate, copy_size, framed, liveliest_rate, write_copy
 from avssl.media import MediaError, open_video, probe
 
 FPS, FLASH = 25, 30
@@ -52,6 +53,25 @@ def test_the_size_is_even_and_never_larger():
     assert copy_size((1, 1), 128) == (2, 2)
     with pytest.raises(ValueError, match="short_side is 8"):
         CopyOptions(short_side=8)
+
+
+def test_what_lies_beside_a_picture_in_memory_is_not_left_over_from_others():
+    """x264 reads beyond the ends of rows, where a decoder's buffer holds what is left of other pictures."""
+    whole = []
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        frame = VideoFrame(222, 190, "yuv420p")
+        for plane in frame.planes:
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+            rows[:] = rng.integers(0, 255, rows.shape)
+            rows[:, : plane.width] = np.arange(plane.width)
+        frame.pts, frame.time_base = 7, Fraction(1, 25)
+        copy = framed(frame)
+        assert (copy.pts, copy.time_base) == (7, Fraction(1, 25))
+        assert np.array_equal(copy.to_ndarray(), frame.to_ndarray())
+        whole.append([bytes(plane) for plane in copy.planes])
+    assert whole[0] == whole[1]
+    assert len(whole[0][0]) > 222 * 190
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from avssl.encoders import S3D, ResNet, save_encoder
 from avssl.evaluation.calibration import fit_temperature, temper
 from avssl.evaluation.classifier.card import card, write_fitted
 from avssl.evaluation.classifier.fitting import OwnViews, fit
+from avssl.evaluation.classifier.head import linear_head
 from avssl.evaluation.classifier.model import load_classifier
 from avssl.evaluation.classifier.predicting import predict
 from avssl.evaluation.classifier.shapes import Layouts, Shape, ShapedProbe
@@ -26,6 +27,7 @@ from avssl.evaluation.finetune import Budget
 from avssl.evaluation.learning_curve import fit_power
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, Protocol
+from avssl.evaluation.readout import Bank
 from avssl.evaluation.splits import Fold, LeaveOneGroupOut
 from avssl.evaluation.trial import video_bank
 from avssl.runtime.device import Machine
@@ -338,3 +340,21 @@ def test_batches_halve_when_memory_runs_out(capsys):
 
     with pytest.raises(ValueError, match="too small for one item"):
         parts(never, torch.arange(2))
+
+
+@pytest.mark.parametrize("solver", ["sklearn", "device"])
+@pytest.mark.parametrize("kind", ["two", "four", "several"])
+def test_the_head_gives_the_probabilities_of_its_probe(solver, kind):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 2, 5)).astype(np.float32) * [1, 2, 3, 4, 0] + 7
+    labels = rng.integers(2 if kind == "two" else 4, size=60)
+    if kind == "several":  # the last class is shown by all
+        labels = np.concatenate([np.where(rng.random((60, 2)) < 0.5, 1, -1), np.ones((60, 1), int)], 1)
+    classes = {"two": 2, "four": 4, "several": 3}[kind]
+    bank = Bank(features.astype(np.float32), labels, np.arange(60), classes)
+    probe, rows = LinearProbe(solver=solver), range(60)
+    logits = linear_head(bank, rows, probe, 0.1)(torch.from_numpy(bank.features))
+    found = logits.sigmoid() if kind == "several" else logits.softmax(2)
+    expected = torch.from_numpy(probe.fit_predict(bank, rows, rows, 0.1))
+    assert (found - expected).abs().max() < 1e-5
+    assert expected.std(0).max() > 0.02

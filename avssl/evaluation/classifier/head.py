@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from avssl.evaluation.logistic import Logistic
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.readout import Bank, scales
 
@@ -28,6 +29,23 @@ class LinearHead(nn.Module):
 
 def linear_head(bank: Bank, rows: Sequence[int], probe: LinearProbe, strength: float) -> LinearHead:
     """Train what `LinearProbe.fit_predict` predicts with; its scaling of the features becomes part of the weights."""
+    weight, bias = (_by_blocks if probe.by_blocks(bank) else _sklearn)(bank, rows, probe, strength)
+    head = LinearHead(weight.shape[1], bank.classes)
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return head
+
+
+def _by_blocks(bank: Bank, rows: Sequence[int], probe: LinearProbe, strength: float) -> tuple[Tensor, Tensor]:
+    model = Logistic(bank, rows, [strength], rows).fit(probe.iterations)
+    weight, bias = torch.zeros(bank.classes, bank.features.shape[2]), torch.zeros(bank.classes)
+    found = model.affine()[0]
+    weight[model.target.classes], bias[model.target.classes] = (each.cpu() for each in found)
+    for label, value in model.target.constant.items():  # below zero: the other of two classes
+        bias[label] = 0 if value < 0 else SURE if value > 0 else -SURE
+    return weight, bias
+
+
+def _sklearn(bank: Bank, rows: Sequence[int], probe: LinearProbe, strength: float) -> tuple[Tensor, Tensor]:
     x, labels = bank.features[list(rows)], bank.labels[list(rows)]
     mean = x.mean((0, 1))
     std = scales(mean, x.std((0, 1)))
@@ -35,18 +53,14 @@ def linear_head(bank: Bank, rows: Sequence[int], probe: LinearProbe, strength: f
     weight, bias = np.zeros((bank.classes, samples.shape[1])), np.zeros(bank.classes)
     if marks.ndim == 1:
         model = probe._fit(samples, marks, strength)
-        weight[-len(model.coef_) :], bias[-len(model.coef_) :] = (
-            model.coef_,
-            model.intercept_,
-        )  # one row for two classes
+        shown = slice(-1, None) if len(model.coef_) == 1 else model.classes_  # one row for two classes
+        weight[shown], bias[shown] = model.coef_, model.intercept_
     else:
-        for number, shown in enumerate(marks.T):
-            if len(np.unique(shown)) < 2:
-                bias[number] = SURE if shown[0] > 0 else -SURE
+        for number, column in enumerate(marks.T):
+            if len(np.unique(column)) < 2:
+                bias[number] = SURE if column[0] > 0 else -SURE
             else:
-                model = probe._fit(samples, shown, strength)
+                model = probe._fit(samples, column, strength)
                 weight[number], bias[number] = model.coef_[0], model.intercept_[0]
-    head = LinearHead(samples.shape[1], bank.classes)
     weight = weight / std
-    head.load_state_dict({"weight": torch.tensor(weight).float(), "bias": torch.tensor(bias - weight @ mean).float()})
-    return head
+    return torch.tensor(weight).float(), torch.tensor(bias - weight @ mean).float()

@@ -56,6 +56,7 @@ class AlignedClips:
         step: seconds between two frames of a clip.
         apart: least seconds from the start of one clip to the start of the next.
         sound: seconds of sound of each clip, at least as many as of pictures; None for as many.
+        channels: channels of the sound; 1 for their mean.
     """
 
     clips: int = 1
@@ -63,6 +64,7 @@ class AlignedClips:
     step: float = 0.08
     apart: float = 0.0
     sound: float | None = None
+    channels: int = 1
 
     def __post_init__(self) -> None:
         if self.heard < self.span - 1e-9:

@@ -1,0 +1,1 @@
+"""Results of many runs and protocols side by side: what predicts transfer, and when pretraining is worth it."""
