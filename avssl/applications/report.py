@@ -31,7 +31,7 @@ class Page:
 
     title: str
     _html: list[str] = field(default_factory=list)
-    _markdown: list[str] = field(default_factory=list)
+    _markdown: list[str | tuple[Path, str]] = field(default_factory=list)
 
     def heading(self, text: str) -> None:
         """Begin a section."""
@@ -74,7 +74,7 @@ class Page:
         said = html.escape(caption, quote=True)
         image = f"<img alt='{said}' src='data:image/png;base64,{inside}'>"
         self._html.append(f"<figure>{image}<figcaption>{said}</figcaption></figure>")
-        self._markdown.append((path, caption))  # type: ignore[arg-type]  # linked when the page's place is known
+        self._markdown.append((path, caption))  # linked when the page's place is known
 
     def write(self, folder: Path, name: str = "report") -> Path:
         """Write ``NAME.md`` and ``NAME.html``, whose path is returned; each appears whole or not at all."""

@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 from matplotlib.image import imsave
 
-from avssl.applications.advise import judging, run, session
+from avssl.applications.advise import judging, leaving, run
+from avssl.applications.advise.findings import can_and_cannot
 from avssl.applications.advise.judging import judge, labels_of, nested
 from avssl.applications.advise.plan import make_plan
 from avssl.applications.advise.run import advise
 from avssl.applications.advise.session import Advice
 from avssl.applications.advise.store import Clock, Store
-from avssl.applications.advise.survey import likeness
+from avssl.applications.advise.survey import Collection, likeness
+from avssl.applications.advise.tasks import candidates
 from avssl.applications.advise.trials import Speed, steps_done
 from avssl.applications.advise.verdict import BEST, LEARNT, in_words, worth_of
 from avssl.catalog import copies, index
+from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.cli import main
 from avssl.encoders import load_encoder
@@ -25,7 +28,7 @@ from avssl.evaluation.classifier.model import load_classifier
 from avssl.evaluation.layout import Layouts
 from avssl.evaluation.readout import Bank
 from avssl.runtime.device import Machine
-from avssl.training import train
+from avssl.training import parse, train
 
 
 def in_this_process(function, items, *_):
@@ -132,6 +135,36 @@ def test_labels_that_can_not_be_judged_by_are_left_out_with_a_word():
         labels_of(Manifest.from_rows([{**known[0], "label": None, "labels": ["a", "b"]}, *known[1:]]))
 
 
+COLLECTION = Collection(
+    **{"videos": 40, "refused": 0, "hours": 0.1, "seconds": (1.0, 2.0, 3.0, 4.0), "stills": 0.0, "static": 0.0},
+    **{"motion": 0.01, "sound": 1.0, "silent": 0.0, "grades": {"exact": 40}, "black": 0.0, "alike": 0.1, "twins": 0},
+    **{"identical": 0, "groups": 0},
+)
+
+
+def test_tasks_get_what_they_need_or_say_what_is_lacking():
+    fitting, unfit = candidates(COLLECTION)
+    assert not unfit
+    for task in fitting:
+        method = build(parse([task.config, *task.changes(COLLECTION), "--trainer.max_steps=1"]))
+        assert method.sampler.seconds < COLLECTION.seconds[2], task.config
+    silent, unfit = candidates(replace(COLLECTION, sound=0.0, static=0.9))
+    lacking = {task.config: why for task, why in unfit}
+    assert "needs sound" in lacking["avid"]
+    assert "needs motion" in lacking["pace"]
+    assert "simclr" in {task.config for task in silent}
+    short = {task.config for task, why in candidates(replace(COLLECTION, seconds=(0.2, 0.3, 0.5, 1.0)))[1]}
+    assert {"pace", "vcop"} <= short
+    can, cannot = can_and_cannot(replace(COLLECTION, sound=0.0, camera=0.9, twins=3))
+    assert any("How things move" in words for words in can)
+    assert sum("sound" in words or "camera" in words or "near duplicates" in words for words in cannot) == 3
+
+
+def build(parsed):
+    made, config = parsed
+    return made.instantiate(config).method
+
+
 def test_the_parts_of_a_plan_fit_the_time():
     for left, minutes, tasks, judging_seconds in ((3400, 60, 6, 10), (250, 6, 3, 20), (150, 3, 3, 10), (20, 1, 3, 10)):
         plan = make_plan(left, minutes, tasks, judging_seconds, labelled=True)
@@ -187,7 +220,7 @@ def test_stills_one_video_and_black_get_a_plain_answer(tmp_path, world, capsys):
 
     one = tmp_path / "one"
     one.mkdir()
-    shutil.copy(next(world.glob("*.mp4")), one / "one.mp4")
+    shutil.copy(open_manifest(world).paths()[0], one / "one.mp4")
     text = advised(one, tmp_path / "b")
     assert "this is one video" in text
     assert "Cut it into parts" in text
@@ -236,12 +269,13 @@ def test_an_advice_from_end_to_end(tmp_path, world, monkeypatch, capsys):
             return True
 
     monkeypatch.setattr(run, "train_for", train_for)
-    monkeypatch.setattr(run, "speed_of", lambda *_: Speed(0.0, 40.0))
-    monkeypatch.setattr(session, "TOGETHER", 4)
-    names = sorted(path.name for path in world.glob("*.mp4"))[:12]
+    monkeypatch.setattr(run, "speed_of", lambda *_: Speed(0.0, 200.0))
+    monkeypatch.setattr(run, "FEWEST", 0)
+    monkeypatch.setattr(leaving, "CURVE", float("inf"))
+    names = open_manifest(world).keys.to_pylist()[:12]
     few = tmp_path / "few.csv"
     few.write_text("path,label\n" + "".join(f"{name},{'ab'[place % 2]}\n" for place, name in enumerate(names)))
-    asked = Advice(world, tmp_path / "advice", (str(few),), minutes=4.0, tasks=("simclr",), machine=Machine("cpu", 0))
+    asked = Advice(world, tmp_path / "advice", (str(few),), minutes=20.0, tasks=("simclr",), machine=Machine("cpu", 0))
     report = advise(asked)
     folder = tmp_path / "advice"
     text = (folder / "report.md").read_text()

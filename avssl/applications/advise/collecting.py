@@ -53,6 +53,6 @@ def _order(source: Manifest) -> np.ndarray:
     return np.concatenate([rng.permutation(np.flatnonzero(known)), rng.permutation(np.flatnonzero(~known))])
 
 
-def has_stills(source: Manifest) -> bool:
-    """Return whether some of the videos are images, which are used as they are."""
-    return "image" in source.column("container").to_pylist()
+def without_images(source: Manifest) -> Manifest:
+    """Return the recordings that are no images."""
+    return source.select(np.flatnonzero([kind != "image" for kind in source.column("container").to_pylist()]))

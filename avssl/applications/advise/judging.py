@@ -25,6 +25,7 @@ from avssl.evaluation.classifier.fitting import FOLDS, OwnViews, chance_of
 from avssl.evaluation.classifier.shapes import shapes_for
 from avssl.evaluation.collapse import monitors
 from avssl.evaluation.extraction import extract_features
+from avssl.evaluation.features import Views
 from avssl.evaluation.layout import Layouts, candidates
 from avssl.evaluation.metrics import Prediction, summarise
 from avssl.evaluation.probes import LinearProbe
@@ -153,7 +154,7 @@ def relabelled(videos: Manifest, known: bool = True) -> Manifest:
     return Manifest.from_rows(rows if known else [{**row, "labels": None} for row in rows])
 
 
-def views_of(size: int, encoder: Encoder, views: OwnViews) -> Any:
+def views_of(size: int, encoder: Encoder, views: OwnViews) -> Views:
     """Return the views of an encoder, at the given size where its card tells no clips."""
     own = (
         views

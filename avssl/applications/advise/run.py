@@ -22,11 +22,9 @@ from avssl.runtime.checks import check_ranges
 from avssl.runtime.locks import only_user
 from avssl.training.sheet import show
 
-GIVEN_UP = (
-    90.0,
-    0.1,
-)  # seconds, or share of the budget, after which a task that has not made its first steps is given up
+GIVEN_UP = 90.0, 0.1  # seconds, or share of the budget, after which a task that has not made a few steps is given up
 STARTS = 2.0  # times its start that a trial lasts at least
+FEWEST = 5  # steps for which a run is continued
 NOTED = 2.0  # seconds between two notes of how long a trial has run
 SHEET = 2  # videos of a sheet
 
@@ -44,17 +42,23 @@ def benchmark(session: Session, tasks: list[Task]) -> None:
 
 def try_tasks(session: Session, tasks: list[Task], plan: Plan) -> list[Task]:
     """Run the trials of a plan; return the tasks whose trial did not fail."""
-    done = []
+    done: list[Task] = []
+    longest = 0.0  # seconds that a trial took, with all that belongs to it
     for number, task in enumerate(tasks[: plan.trials]):
         title = f"trial {number + 1} of {plan.trials}: {task.config}"
         if session.store.known(f"failed/{task.config}") is not None:
             continue
+        begun, room = session.clock.spent, session.clock.left - plan.reserve
+        if session.store.known(f"speed/{task.config}") is None and room < (max(plan.each, longest) if done else 0):
+            session.teller.say(f"{title}: no time")
+            break
         try:
             _try(session, task, plan, plan.trials - number - 1, title)
         except Failed as error:
             session.store.keep(f"failed/{task.config}", str(error))
             session.teller.say(f"{title}: failed: {str(error).splitlines()[-1]}")
             continue
+        longest = max(longest, session.clock.spent - begun)
         done.append(task)
     return done
 
@@ -64,7 +68,8 @@ def _try(session: Session, task: Task, plan: Plan, still: int, title: str) -> No
     store, name = session.store, task.config
     speed = Speed(*store.stage(f"speed/{name}", lambda: _speed(session, task, title)))
 
-    seconds = max(plan.trial, STARTS * speed.start)
+    room = session.clock.left - plan.reserve - plan.judging
+    seconds = max(0.0, min(room, max(plan.trial, STARTS * speed.start)))
 
     def steps() -> int:
         left = session.clock.left - seconds - plan.judging
@@ -82,9 +87,8 @@ def _try(session: Session, task: Task, plan: Plan, still: int, title: str) -> No
 def _speed(session: Session, task: Task, title: str) -> Speed:
     session.teller.say(f"{title}: measuring its speed")
     name = f"{task.config}-speed"
-    return speed_of(
-        session.words(task, name), session.folder / "runs" / name, max(GIVEN_UP[0], GIVEN_UP[1] * session.clock.budget)
-    )
+    most = min(max(GIVEN_UP[0], GIVEN_UP[1] * session.clock.budget), max(0.0, session.clock.left))
+    return speed_of(session.words(task, name), session.folder / "runs" / name, most)
 
 
 def _train(session: Session, task: Task, length: int, seconds: float, title: str) -> dict[str, Any]:
@@ -120,19 +124,18 @@ def finalists(session: Session, tasks: list[Task], count: int) -> list[Task]:
 
 def go_on(session: Session, tasks: list[Task], plan: Plan) -> None:
     """Continue the best tasks with the time that is left, each to the end of its run or of its share of the time."""
-    store, clock = session.store, session.clock
+    store = session.store
     tasks = [task for task in tasks if not store.known(f"tried/{task.config}")["complete"]]
     for number, task in enumerate(tasks):
         name, run = task.config, session.run(task)
-        length = store.known(f"length/{name}")
+        length, speed = store.known(f"length/{name}"), Speed(*store.known(f"speed/{name}"))
         title = f"continuing {name}" + (f", {number + 1} of {len(tasks)}" if len(tasks) > 1 else "")
-
-        def make(task: Task = task, number: int = number, length: int = length, title: str = title) -> dict[str, Any]:
-            before = float(store.known(f"running/{task.config}")["seconds"])
-            share = plan.continued(clock.left, 0) * plan.finalists / (len(tasks) - number)
-            return _train(session, task, length, before + share, title)
-
-        store.stage(f"continued/{name}", make)
+        seconds = plan.continued(session.clock.left, 0) * plan.finalists / (len(tasks) - number)
+        if store.known(f"continued/{name}") is None and seconds < speed.start + FEWEST * speed.step:
+            session.teller.say(f"{title}: no time")
+            continue
+        before = float(store.known(f"running/{name}")["seconds"])
+        store.stage(f"continued/{name}", partial(_train, session, task, length, before + seconds, title))
         words = [*session.words(task, name), f"--trainer.max_steps={length}"]
         session.judge(f"{name}, continued", partial(snapshot, words, session.folder / "continued" / name, run))
 

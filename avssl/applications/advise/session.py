@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from avssl.applications.advise import collecting
 from avssl.applications.advise.judging import Judgement, Labels, judge, labels_of, relabelled
 from avssl.applications.advise.store import Clock, Store
@@ -19,11 +21,14 @@ from avssl.applications.advise.telling import Teller
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.encoders import Encoder
+from avssl.runtime.configs import find_config
 from avssl.runtime.device import Machine
+from avssl.training.data import Data
 from avssl.training.split import draw
 
 SEED = 0
 SIZE = 64  # pixels of the frames for encoders that say nothing of theirs
+FITTING = 0.7  # share of the videos that are long enough for any task, see `avssl.applications.advise.tasks.spacing`
 HELD_OUT = 0.15  # share of the videos on which pretext tasks are measured
 
 
@@ -114,13 +119,14 @@ class Session:
 
     def words(self, task: Task, name: str) -> list[str]:
         """Return the arguments of ``avssl train`` for a task, but for its length."""
-        held_out = int(draw(self.videos.units(), HELD_OUT).sum())
-        together = max(TOGETHER, len(self.videos) - held_out)
-        batch = [f"--data.batch_size={together}"] if together < 32 else []
+        trained = len(self.videos) - int(draw(self.videos.units(), HELD_OUT).sum())
+        most = max(TOGETHER, int(FITTING * trained))
+        usual = yaml.safe_load(find_config(task.config).read_text())["data"].get("batch_size", Data.batch_size)
+        batch = [f"--data.batch_size={most}"] if most < usual else []
         return [
             *(task.config, f"--name={name}", f"--runs={self.folder / 'runs'}", f"--seed={SEED}"),
             *(f"--data.root={self.folder / 'videos' / 'videos.parquet'}", f"--data.held_out={HELD_OUT}"),
-            *("--data.rounds=2", "--checkpoint_minutes=0.5", "--trainer.log_every_n_steps=10"),
+            *("--data.rounds=2", "--checkpoint_minutes=0.5", "--trainer.log_every_n_steps=5"),
             *(f"--data.workers={readers(self.asked.machine)}", *batch, *task.changes(self.found)),
         ]
 
@@ -138,11 +144,10 @@ def begin(asked: Advice, store: Store, clock: Clock, teller: Teller) -> Session:
         raise ValueError(f"{asked.videos}: no video there can be read ({reasons})")
     if asked.labels == ():
         source = relabelled(source, known=False)  # nothing may know what it wasn't told
-    if collecting.has_stills(source):
-        videos = source
-    else:
+    moving, videos = collecting.without_images(source), source
+    if len(moving):
         place = store.folder / "videos"
-        store.stage("copied", lambda: collecting.copy_some(source, place, collecting.SHARE * clock.budget))
+        store.stage("copied", lambda: collecting.copy_some(moving, place, collecting.SHARE * clock.budget))
         videos = open_manifest(place)
     facts = store.stage("survey", lambda: survey(source, videos, asked.faces, asked.sync).to_json())
     found = Collection(**facts)

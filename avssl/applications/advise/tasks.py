@@ -89,8 +89,8 @@ def _tokens(found: Collection) -> tuple[str, ...]:
 
 
 TASKS = (  # by how well they did in benchmarks/temporal.yaml and benchmarks/ut_interaction.yaml, the best first
-    Task("simclr", "R3D", "tells videos apart by what moves in them, whatever the cut and the colours", _simclr),
     Task("whole_videos", "MotionNet", "tells whole videos apart by what moves where, and in which order", _whole, True),
+    Task("simclr", "R3D", "tells videos apart by what moves in them, whatever the cut and the colours", _simclr),
     Task("pace", "R3D", "has to know how fast the things in a video usually move", _pace, moves=True, shortest=0.8),
     Task("vcop", "R3D", "has to know what follows what", _vcop, moves=True, shortest=1.2),
     Task("moco", "R3D", "as SimCLR, with many more videos to tell apart at a time", _simclr),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -78,6 +79,10 @@ def train_for(words: Sequence[str], run: Path, seconds: float, look: Look = lamb
                     process.wait(GRACE)
         except subprocess.TimeoutExpired:
             pass
+        except KeyboardInterrupt:  # which the training has got too
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
+            raise
         finally:
             if process.poll() is None:
                 process.kill()
