@@ -54,7 +54,7 @@ def train(kind: str, activation: str, clips: Tensor, steps: int, width: int, dep
         some = clips[rows][:, None]
         times = torch.zeros(some.shape[:3], dtype=torch.float64)
         optimizer.zero_grad()
-        method(Clips(some, times, None, None, None, None))["loss"].backward()
+        method(Clips(some, times))["loss"].backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         method.after_step((step + 1) / steps)

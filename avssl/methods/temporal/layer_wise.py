@@ -73,10 +73,10 @@ class LayerWise(Method):
             raise ValueError(f"LayerWise: greedy is {greedy}: expected a share in [0, 1)")
         self.kind, self.uses_labels = kind, kind == "supervised"
         self.greedy = 0.0 if kind == "none" else greedy
-        inputs = [NUMBERS, *(layer.out_features for layer in encoder.layers)][:-1]  # type: ignore[misc]
+        widths = [int(bias.numel()) for bias in (layer.bias for layer in encoder.layers) if isinstance(bias, Tensor)]
+        inputs = [NUMBERS, *widths[:-1]]
         self.below = nn.ParameterList(nn.Parameter(torch.zeros(size)) for size in inputs)  # b, of what comes in
-        widths = [layer.out_features for layer in encoder.layers]
-        self.heads = nn.ModuleList(nn.Linear(int(width), classes) for width in widths) if classes else None
+        self.heads = nn.ModuleList(nn.Linear(width, classes) for width in widths) if classes else None
         depth = len(encoder.layers)
         self.stage = HostNumber(self, "turn", depth if self.greedy == 0 else 0)  # the layer whose turn it is
 
