@@ -29,6 +29,7 @@ SIZE = dict.fromkeys(PATCHES, 64) | {"ranking": 96}  # pixels, by config, where 
 STEPS = {"byol": 150, "videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
 STEPS |= {"layer_wise": 150, "visual_words": 200}
 STEPS |= {"transformations": 25, "transformations_frames": 25, "spatial_audio": 40}
+STEPS |= {"deep_cluster": 40, "deeper_cluster": 30}
 STEPS |= {"cav_mae": 90, "ambient_sound": 40, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
 TINY = {
     "cubic_puzzles": {"method.init_args.sampler.num_frames": 16, "method.init_args.sampler.step": 0.08},
@@ -38,6 +39,8 @@ TINY = {
     "synchformer": {"method.init_args.sampler.num_frames": 16},
     "transformations": {"method.init_args.sampler.num_frames": 4},
     "transformations_frames": {"method.init_args.draws": 8},
+    "deep_cluster": {"method.init_args.every": 10, "method.init_args.sampler.num_frames": 4},
+    "deeper_cluster": {"method.init_args.every": 10, "method.init_args.sampler.num_frames": 4},
     "ambient_sound": {"method.init_args.every": 10},
     "spatial_audio": {"method.init_args.tracks": 2, "method.init_args.sampler.num_frames": 3},
     "tracked_patches": {"method.init_args.size": 32, "method.init_args.sampler.num_frames": 4},

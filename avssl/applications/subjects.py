@@ -6,22 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
-
+from avssl.applications.described import by_hand
 from avssl.encoders import Encoder
-from avssl.evaluation.features import ViewDataset
 from avssl.evaluation.protocol import DownstreamTask, Protocol
 from avssl.evaluation.readout import Bank, at_rows
 from avssl.evaluation.record import random_init
 from avssl.evaluation.run import subject
 from avssl.evaluation.trial import Trial
 from avssl.runtime.device import Machine
-from avssl.runtime.progress import Tally
-from avssl.studies.motion_energy import energy
-
-GRID = 8  # cells of a picture's thumbnail
 
 
 @dataclass(frozen=True)
@@ -83,17 +75,9 @@ def subjects(task: DownstreamTask, encoders: dict[str, Encoder], machine: Machin
 def handmade(task: DownstreamTask, machine: Machine) -> list[Subject]:
     """Describe views by hand: motion energy, or of single frames a thumbnail of 8 x 8 colours."""
     views, rows = task.protocol.views, task.rows
-    dataset = ViewDataset(task.videos, rows, views)
-    moving = views.num_frames > 1
-    kept: list[Tensor] = []
-    with Tally("motion energy" if moving else "thumbnails", len(rows)) as tally:
-        for clips in machine.loader(dataset):
-            kept.append(energy(clips[0]) if moving else adaptive_avg_pool2d(clips[0, :, 0].float(), GRID).flatten(1))
-            tally.add("videos")
-    kinds = {"thumbnail": lambda each: each}
-    if moving:
-        kinds = {"motion energy, mean": lambda each: each.mean(1), "motion energy": lambda each: each.flatten(1)}
-    return [
-        Subject(name, [task.bank(at_rows(np.stack([of(each).numpy() for each in kept]), rows, len(task.videos)))], True)
-        for name, of in kinds.items()
-    ]
+    every = at_rows(by_hand(task.videos, rows, views, machine), rows, len(task.videos))
+    if views.num_frames == 1:
+        return [Subject("thumbnail", [task.bank(every)], True)]
+    mean = every.reshape(*every.shape[:2], views.num_frames - 1, -1).mean(2)
+    found = {"motion energy, mean": mean, "motion energy": every}
+    return [Subject(name, [task.bank(values)], True) for name, values in found.items()]

@@ -187,7 +187,7 @@ class TransformationJudge(Encoder):
         )
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Return ``[B, K * K]`` log-probabilities, transformation after transformation, of clips ``[B, R, 3, S, S]``."""
+        """Return ``[B, K * K]`` log-probabilities, one shown combination after the other, of ``[B, R, 3, S, S]``."""
         self.check_clips(clips)
         every = torch.arange(self.changes.count, device=clips.device)
         rows = [

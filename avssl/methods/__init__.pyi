@@ -29,6 +29,8 @@ from .temporal.arrow import ArrowOfTime as ArrowOfTime
 from .temporal.byol import BYOL as BYOL
 from .temporal.cpc import CPC as CPC
 from .temporal.cubic_puzzles import CubicPuzzles as CubicPuzzles
+from .temporal.deep_cluster import DeepCluster as DeepCluster
+from .temporal.deep_cluster import DeeperCluster as DeeperCluster
 from .temporal.dpc import DPC as DPC
 from .temporal.edges import EdgesFromMotion as EdgesFromMotion
 from .temporal.ego_motion import EgoMotion as EgoMotion

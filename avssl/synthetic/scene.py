@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from avssl.synthetic.actions import ACTIONS, Array, Pair, Path
 from avssl.synthetic.camera import FOCAL, Camera, EgoMotion
 from avssl.synthetic.looks import Image, cut_out, surface
+from avssl.synthetic.odd import Oddity, heard, make_odd
 from avssl.synthetic.sound import Voice, soundtrack
 from avssl.synthetic.world import CLASSES, World
 
@@ -19,7 +20,7 @@ WALL = 8.5  # metres from the centre of the cameras' drift to the back wall
 PROPS = 3
 ACTORS = 2
 _LOOKS, _STAGE, _ACT, _VOICES, _NOISE = range(5)  # purposes of random numbers shared by all cameras
-_CAMERA, _DYE = 10, 20  # purposes of each camera's own random numbers
+_CAMERA, _DYE, _ODD = 10, 20, 30  # purposes of each camera's own random numbers
 
 
 class Standing(NamedTuple):
@@ -45,6 +46,7 @@ class Scene:
         impacts: ``[E]`` float64 times of impacts in seconds, ascending.
         loudness: ``[E]`` float64 peak level of each impact's sound, 0 to 1.
         struck: ``[E]`` int64, 0 or 1: the object that is struck.
+        odd: the odd act, or None.
 
     Raises:
         IndexError: if the world has no such scene or view.
@@ -62,18 +64,23 @@ class Scene:
         pair = Pair.draw(stage, near=float(radii.sum()) * 1.02)
         acts = ACTIONS[CLASSES[self.label]](world.rng(index, _ACT), pair, turns, world.seconds)
 
+        chance = world.rng(index, _ODD)
+        self.odd: Oddity | None = None
+        if world.odd and chance.random() < world.odd:
+            acts, self.odd = make_odd(chance, CLASSES[self.label], acts, world.seconds)
+
         props = stage.uniform([-3.4, 6.4, 0.3], [3.4, 8.2, 0.7], (PROPS, 3))
         standing = [Standing(np.array([x, 0, z, stage.uniform(0, 2 * np.pi)])) for x, z, _ in props]
         self._paths: list[Path] = [*standing, *(act.path for act in acts)]
         self._radii = [*props[:, 2], *radii]
 
-        heard = [(act.impacts.times >= 0) & (act.impacts.times < world.seconds) for act in acts]
-        times = np.concatenate([act.impacts.times[h] for act, h in zip(acts, heard, strict=True)])
-        speeds = np.concatenate([act.impacts.speeds[h] for act, h in zip(acts, heard, strict=True)])
+        shown = [(act.impacts.times >= 0) & (act.impacts.times < world.seconds) for act in acts]
+        times = np.concatenate([act.impacts.times[s] for act, s in zip(acts, shown, strict=True)])
+        speeds = np.concatenate([act.impacts.speeds[s] for act, s in zip(acts, shown, strict=True)])
         order = np.argsort(times, kind="stable")
         self.impacts = times[order]
         self.loudness = np.clip(0.16 * speeds[order], 0.05, 0.6)
-        self.struck = np.repeat(np.arange(ACTORS), [int(h.sum()) for h in heard])[order]
+        self.struck = np.repeat(np.arange(ACTORS), [int(s.sum()) for s in shown])[order]
 
     @cached_property
     def _densities(self) -> list[float]:
@@ -240,7 +247,10 @@ class Scene:
         places = self.places(ticks)
         slip = np.abs(np.gradient(places, 0.01, axis=1)) * np.array([1, 0, 1, 0.3])  # vertical motion makes no sound
         speeds = [np.interp(times, ticks, s) for s in slip.sum(-1)]
-        blows = [(self.impacts[self.struck == k], self.loudness[self.struck == k]) for k in range(ACTORS)]
+        sounding = heard(self.odd, self.impacts)
+        audible = sounding < self.world.seconds
+        mine = [audible & (self.struck == k) for k in range(ACTORS)]
+        blows = [(sounding[m], self.loudness[m]) for m in mine]
         return soundtrack(self.world.rng(self.index, _NOISE), voices, blows, speeds, rate)
 
 

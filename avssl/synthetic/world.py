@@ -27,6 +27,8 @@ class World:
         views: 1, or 2 for two synchronised cameras on every scene.
         seed: another seed gives other scenes.
         depth: also write a folder ``<id>.depth`` with one depth map per frame beside each video.
+        odd: share of the scenes in which something odd happens (`avssl.synthetic.odd.Oddity`); they are otherwise as
+            with 0. A table ``odd.csv`` says where: path, kind (``label``), first and last second.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -43,12 +45,15 @@ class World:
     views: int = 1
     seed: int = 0
     depth: bool = False
+    odd: float = 0.0
 
     def __post_init__(self) -> None:
         if self.videos < 1 or self.seconds < 1 or self.fps < 1 or self.rate < 8000 or self.seed < 0:
             raise ValueError(f"{self}: needs videos >= 1, seconds >= 1, fps >= 1, rate >= 8000 and seed >= 0")
         if self.size < 32 or self.size % 2:
             raise ValueError(f"World.size: expected an even number of pixels from 32 up (yuv420p), got {self.size}")
+        if not 0 <= self.odd <= 1:
+            raise ValueError(f"World.odd: expected a share from 0 to 1, got {self.odd}")
         if self.views not in (1, 2):
             raise ValueError(f"World.views: expected 1 or 2 cameras, got {self.views}")
 
@@ -58,19 +63,20 @@ class World:
         return self.size, self.size
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What the files depend on."""
-        return {"rendering": RENDERING, **asdict(self), "classes": list(CLASSES)}
-
-    @property
     def num_frames(self) -> int:
         """Number of frames in each video."""
         return round(self.seconds * self.fps)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What the files depend on; without ``odd`` at 0, which worlds written before it was there do not have."""
+        given = {name: value for name, value in asdict(self).items() if name != "odd" or value}
+        return {"rendering": RENDERING, **given, "classes": list(CLASSES)}
+
+    @property
     def key(self) -> str:
         """Twelve hexadecimal digits that identify these settings and the renderer's version."""
-        text = json.dumps({"rendering": RENDERING, **asdict(self)}, sort_keys=True)
+        text = json.dumps({name: value for name, value in self.settings.items() if name != "classes"}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def label(self, index: int) -> int:

@@ -22,6 +22,7 @@ from avssl.synthetic.scene import Scene
 from avssl.synthetic.sphere import SphereScene, SphereWorld
 from avssl.synthetic.world import World
 
+ODD = "odd.csv"  # in the folder of a world with odd acts
 MARK = "world.json"  # written last: a folder that has it holds the whole world
 AnyWorld = World | SphereWorld
 WORLDS: dict[str, type[AnyWorld]] = {"World": World, "SphereWorld": SphereWorld}
@@ -65,8 +66,21 @@ def write_world(world: AnyWorld, root: Path | None = None, workers: int | None =
         jobs = [(i, v) for i in range(world.videos) for v in range(world.views)]
         jobs = [job for job in jobs if not (root / world.path(*job)).exists()]
         _render(world, root, jobs, workers or usable_cores())
+        if isinstance(world, World) and world.odd:
+            write_text(root / ODD, odd_acts(world))
         write_text(mark, json.dumps(settings, indent=1) + "\n")
     return root
+
+
+def odd_acts(world: World) -> str:
+    """Return a table of a world's odd acts: path, label, start and stop in seconds, as `avssl index` reads lists."""
+    lines = ["path,label,start,stop"]
+    for index in range(world.videos):
+        found = Scene(world, index).odd
+        if found is not None:
+            for view in range(world.views):
+                lines.append(f"{world.path(index, view)},{found.kind},{found.start:.3f},{found.stop:.3f}")
+    return "\n".join(lines) + "\n"
 
 
 def _render(world: AnyWorld, root: Path, jobs: list[tuple[int, int]], workers: int) -> None:

@@ -35,9 +35,13 @@ class Scorer(Protocol):
 
 def scorer(how: How) -> Scorer:
     """Return a scorer by its name."""
-    return {"neighbours": Neighbours, "mahalanobis": Mahalanobis, "log_softmax": LogSoftmax, "dirichlet": Dirichlets}[
-        how
-    ]()
+    kinds: dict[How, type[Scorer]] = {
+        "neighbours": Neighbours,
+        "mahalanobis": Mahalanobis,
+        "log_softmax": LogSoftmax,
+        "dirichlet": Dirichlets,
+    }
+    return kinds[how]()
 
 
 class Neighbours:

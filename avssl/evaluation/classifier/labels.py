@@ -62,7 +62,7 @@ def open_labelled(
     if not lists:
         videos = open_manifest(root)
     else:
-        videos = _listed(Path(os.path.abspath(root)), lists, columns)
+        videos = open_listed(root, lists, columns)
     known = pc.is_valid(videos.column("labels")).to_numpy(zero_copy_only=False)
     used = videos.select(np.flatnonzero(known))
     refused = _refused(videos)
@@ -81,8 +81,14 @@ def open_labelled(
     return Labelled(used, refused, int((~known).sum()))
 
 
-def _listed(root: Path, lists: Sequence[str], columns: Mapping[str, str | Sequence[str]] | None) -> Manifest:
-    """Index a folder with lists; the measurements of its files are shared by all lists."""
+def open_listed(
+    root: str | Path, lists: Sequence[str], columns: Mapping[str, str | Sequence[str]] | None = None
+) -> Manifest:
+    """Index a folder with lists, whether or not all videos have a label; its measurements are shared by all lists.
+
+    Raises as `open_labelled` does for files that are not there.
+    """
+    root = Path(os.path.abspath(root))
     if root.suffix in (".parquet", ".arrow"):
         raise ValueError(f"{root}: a manifest brings its own labels: leave --labels out, or give the videos' folder")
     keys = [file.key for file in find_recordings(root).files]

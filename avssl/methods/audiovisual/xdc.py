@@ -14,12 +14,9 @@ from avssl.clips import Clips
 from avssl.encoders import AudioEncoder, Encoder
 from avssl.methods.audiovisual.streams import AlignedClips, AudioVisualMethod
 from avssl.methods.base import measured
+from avssl.methods.clustering import kmeans, majority_share, nearest_centre
 from avssl.methods.counters import HostNumber
-from avssl.methods.dense import class_counts
 from avssl.methods.distributed import gather
-from avssl.methods.losses import inner_products
-
-ROUNDS = 10  # iterations of k-means
 
 
 class XDC(AudioVisualMethod):
@@ -106,27 +103,3 @@ class XDC(AudioVisualMethod):
         if self.taken.value % self.every == 0 and known >= len(self.seen_centres):
             self.seen_centres.copy_(kmeans(self.seen_memory[:known], self.seen_centres))
             self.heard_centres.copy_(kmeans(self.heard_memory[:known], self.heard_centres))
-
-
-def kmeans(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Run spherical k-means on ``[M, D]`` unit vectors from ``[K, D]`` unit centres, K <= M.
-
-    No cluster is empty at the end if there are K distinct vectors.
-    """
-    for _ in range(ROUNDS):
-        cosine, own = (vectors @ centres.T).max(1)  # [M]
-        sums = torch.zeros_like(centres).index_add_(0, own, vectors)
-        empty = (torch.bincount(own, minlength=len(centres)) == 0).nonzero().flatten()
-        sums[empty] = vectors[cosine.argsort()[: len(empty)]]
-        centres = F.normalize(sums, dim=1)
-    return centres
-
-
-def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Return the index ``[B]`` of the centre with the largest cosine to each of ``[B, D]``."""
-    return inner_products(vectors, centres).argmax(1)
-
-
-def majority_share(labels: Tensor, kinds: int) -> Tensor:
-    """Return the fraction of the most frequent of ``[B]`` labels below ``kinds``, repeated, ``[B]``."""
-    return (class_counts(labels, kinds).max() / len(labels)).expand(len(labels))
