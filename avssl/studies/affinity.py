@@ -130,8 +130,11 @@ def named_sources(runs: Sequence[Path]) -> dict[str, Encoder]:
         if run.name in found:
             raise ValueError(f"{run}: another run is called {run.name!r} too: rename one, as names stand for them here")
         found[run.name] = encoder = load_encoder(run)
-        arguments = ", ".join(f"{name}={value}" for name, value in encoder.config.items())
-        fresh.setdefault(f"untrained {type(encoder).__name__}({arguments})", random_init(encoder, 0))
+        kind = f"untrained {type(encoder).__name__}"
+        alike = [one.config for one in fresh.values() if type(one) is type(encoder)]
+        if encoder.config not in alike:
+            more = sum(name.startswith(kind) for name in fresh)
+            fresh[f"{kind} ({more + 1})" if more else kind] = random_init(encoder, 0)
     return {**found, **fresh, "hand-made motion": MotionEnergy(directions=True)}
 
 

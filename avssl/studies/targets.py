@@ -21,6 +21,7 @@ CELLS = 4  # along height and width, on which maps are averaged
 APART = 0.2  # seconds between the two frames of the optical flow
 PARTS = 4  # of the clip, in each of which collisions are counted
 TARGETS = ("action", "depth", "flow", "moving objects", "outlines", "camera motion", "collisions", "places")
+LEAST = 0.1  # of the root mean square deviation, by which any channel is divided
 STRENGTHS = np.logspace(-4, 3, 15)  # of the penalty, relative to the mean eigenvalue
 
 
@@ -81,8 +82,9 @@ def _cells(maps: NDArray[np.generic]) -> Numbers:
 def held_out(features: Numbers, target: Numbers, folds: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Numbers:
     """Return the predictions ``[N, K]`` of ridge regression for samples held out in turn; NaN for those never tested.
 
-    Features and targets are standardised by the training samples. The strength is the best by leaving each training
-    sample out, in closed form.
+    Features and targets are standardised by the training samples, though none is divided by less than a tenth of what
+    the others are: a channel that was nearly dead in training would otherwise decide wherever it wakes. The strength is
+    the best by leaving each training sample out, in closed form.
 
     Args:
         features: ``[N, D]``.
@@ -109,5 +111,6 @@ def held_out(features: Numbers, target: Numbers, folds: Sequence[tuple[Sequence[
 
 
 def _standard(values: Numbers) -> tuple[Numbers, Numbers]:
-    mean, deviation = values.mean(0), values.std(0)
-    return mean, np.where(deviation > 1e-6 * (np.abs(mean) + 1e-12), deviation, 1)
+    deviation = values.std(0)
+    least = LEAST * float(np.sqrt((deviation**2).mean()))
+    return values.mean(0), np.maximum(deviation, least) if least else np.ones_like(deviation)

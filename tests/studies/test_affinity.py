@@ -92,3 +92,12 @@ def test_the_command(tmp_path, capsys):
     np.testing.assert_allclose(np.diag(found["alike"]["CKA"]), 1)
     assert (tmp_path / "out" / "affinity.png").stat().st_size > 10_000
     assert main([*words[:2], f"[{tmp_path / 'one'},{tmp_path / 'one'}]"]) == 2
+
+
+def test_a_channel_that_was_dead_in_training_does_not_decide():
+    values = RNG.normal(size=(60, 9))
+    target = values @ RNG.normal(size=(9, 1))
+    values = np.concatenate([values, 1e-9 * RNG.normal(size=(60, 1))], 1)
+    values[50:, -1] = 0.5
+    found = held_out(values, target, [(list(range(50)), list(range(50, 60)))])[50:]
+    assert ((found - target[50:]) ** 2).mean() < 0.2 * target.var()
