@@ -272,10 +272,14 @@ def test_an_advice_from_end_to_end(tmp_path, world, monkeypatch, capsys):
     monkeypatch.setattr(run, "speed_of", lambda *_: Speed(0.0, 200.0))
     monkeypatch.setattr(run, "FEWEST", 0)
     monkeypatch.setattr(leaving, "CURVE", float("inf"))
-    names = open_manifest(world).keys.to_pylist()[:12]
-    few = tmp_path / "few.csv"
-    few.write_text("path,label\n" + "".join(f"{name},{'ab'[place % 2]}\n" for place, name in enumerate(names)))
-    asked = Advice(world, tmp_path / "advice", (str(few),), minutes=20.0, tasks=("simclr",), machine=Machine("cpu", 0))
+    monkeypatch.setattr(judging, "PROBE", replace(judging.PROBE, strengths=(0.01,), inner_folds=2))
+    monkeypatch.setattr(judging, "WATCHED", 4)
+    videos, few = tmp_path / "videos", tmp_path / "few.csv"
+    videos.mkdir()
+    for number, path in enumerate(open_manifest(world).paths()[:10]):
+        shutil.copy(path, videos / f"{number}.mp4")
+    few.write_text("path,label\n" + "".join(f"{number}.mp4,{'ab'[number % 2]}\n" for number in range(8)))
+    asked = Advice(videos, tmp_path / "advice", (str(few),), minutes=20.0, tasks=("simclr",), machine=Machine("cpu", 0))
     report = advise(asked)
     folder = tmp_path / "advice"
     text = (folder / "report.md").read_text()

@@ -39,11 +39,9 @@ def can_and_cannot(found: Collection) -> tuple[list[str], list[str]]:
     if found.stills > 0.5:
         words = "Most of these are still pictures: nothing about time can be learnt."
         return [], [f"{words} avssl train rotnet, jigsaw and their like learn from frames."]
-    can, cannot = [], []
+    can, cannot = _pictures(found)
     if found.black > 0.5:
-        cannot.append(f"{found.black:.0%} of the videos are black: nothing can be learnt from these.")
-    else:
-        can, cannot = _pictures(found)
+        can, cannot = [], [f"{found.black:.0%} of the videos are black: nothing can be learnt from these."]
     if found.videos == 1:
         cannot += ["This is one video: there is nothing to tell it from, and nothing is left to measure on."]
         cannot += ["Cut it into parts (avssl index --labels LIST, with start and stop), or add videos."]
@@ -65,7 +63,8 @@ def can_and_cannot(found: Collection) -> tuple[list[str], list[str]]:
 
 def _pictures(found: Collection) -> tuple[list[str], list[str]]:
     """Say what can be learnt from motion and pictures, and what can't."""
-    can, cannot = [], []
+    can: list[str] = []
+    cannot: list[str] = []
     if found.black:
         cannot.append(f"{found.black:.0%} of the videos are black: nothing can be learnt from these.")
     if found.static < 0.5:

@@ -77,13 +77,13 @@ def accuracies(found: Mapping[str, Score], chance: float, path: Path) -> Path:
     """Draw accuracies with their intervals, one per line, and chance."""
     figure = Figure(figsize=(8.0, 0.7 + 0.36 * len(found)), dpi=100, layout="constrained")
     axes = figure.subplots()
-    for place, score in enumerate(reversed(found.values())):
+    for place, score in enumerate(reversed(list(found.values()))):
         low, high = score.ci95_bootstrap
         axes.plot([low, high], [place, place], color="C0", lw=2)
         axes.plot(score.value, place, "o", color="C0")
     axes.axvline(chance, color="black", ls=":", lw=0.8)
     axes.text(chance, len(found) - 0.4, " chance", size=7)
-    axes.set_yticks(range(len(found)), [*reversed(found)], size=8)
+    axes.set_yticks(range(len(found)), [*reversed(list(found))], size=8)
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.6, len(found) - 0.1)
     axes.set_xlabel("accuracy over outer folds, 95 % interval")

@@ -59,10 +59,10 @@ def worth_of(judged: Mapping[str, Judgement], labels: Labels, tried: Sequence[st
         pools[LEARNT] = [[latest(judged, task) for task in tasks] for tasks in own]
     others = [name for name in judged if name == handmade or name.startswith(("untrained", "given"))]
     pools[BEST] = [[*others, *pools.get(LEARNT, [[]] * len(folds))[number]] for number in folds]
-    chosen = {}
+    chosen: dict[str, list[str]] = {}
     for name, pool in pools.items():
         summaries[name], chosen[name] = nested(judged, pool, labels)
-    gains = {}
+    gains: dict[str, Score] = {}
     if tried:
         for name in (handmade, UNTRAINED, *(one for one in others if one.startswith("given"))):
             if name in summaries and (more := gain([summaries[LEARNT]], summaries[name])) is not None:
