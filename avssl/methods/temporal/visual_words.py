@@ -24,7 +24,7 @@ from avssl.methods.losses import nearer
 
 ROUNDS = 5  # of k-means, from the centres so far
 POWER = 0.75  # of a word's count: how often it is drawn as a negative (2013b, section 2.2)
-SAME = 1e-3  # distance within which a vector is a centre
+SAME = 1e-2  # distance within which a vector is a centre
 LEAST = 1e-4  # smallest standard deviation of a description
 
 
