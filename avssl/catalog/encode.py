@@ -216,17 +216,19 @@ def _pictures(
                 yield frame
 
 
-def sound_frames(info: VideoInfo, stop: float, rate: int) -> Iterator[AudioFrame]:
+def sound_frames(info: VideoInfo, stop: float, rate: int, late: float = 0.0) -> Iterator[AudioFrame]:
     """Yield the sound between 0 and ``stop`` seconds after the first shown frame, as 16-bit mono.
 
-    Spans without sound at either end are skipped. ``rate`` is in samples per second.
+    Spans without sound at either end are skipped. ``rate`` is in samples per second. Sound that is ``late`` seconds
+    late is moved earlier.
     """
     if info.audio is None:
         return
     with open_video(info.path, "pyav", info) as reader:
         for start in range(0, math.ceil(stop), SECONDS_AT_ONCE):
-            samples, valid = reader.audio(start, min(start + SECONDS_AT_ONCE, stop), rate)
-            first, last = (math.ceil((valid[0] - start) * rate - 1e-3), math.floor((valid[1] - start) * rate + 1e-3))
+            samples, valid = reader.audio(start + late, min(start + SECONDS_AT_ONCE, stop) + late, rate)
+            begin = start + late
+            first, last = (math.ceil((valid[0] - begin) * rate - 1e-3), math.floor((valid[1] - begin) * rate + 1e-3))
             yield from pieces(samples[first:last], rate, start * rate + first)
 
 

@@ -21,6 +21,18 @@ def is_hidden(packet: av.Packet) -> bool:
     return data[-1] & 0xE0 != 0xC0 and not data[0] & (exists | shows)  # a superframe shows one of its frames
 
 
+def skipped_samples(packet: av.Packet) -> int:
+    """Return the number of samples that a player is to skip, by the first packet of the sound."""
+    if packet.has_sidedata("skip_samples"):
+        return int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
+    return 0 if packet.pts is None else round(max(0, -packet.pts) * packet.time_base * _rate(packet))
+
+
+def _rate(packet: av.Packet) -> int:
+    rate: int = packet.stream.codec_context.sample_rate
+    return rate
+
+
 def is_gradual(packet: av.Packet) -> bool:
     """Return True for a packet of H.264 from which on pictures become complete only by and by (intra-refresh)."""
     if packet.stream.codec_context.name != "h264":
