@@ -25,6 +25,7 @@ from avssl.studies.correlation import rank_correlation
 from avssl.studies.plans import Plan
 from avssl.studies.sets_picture import gains_picture
 
+FEWEST = 3  # methods on a set, whose ranks can be correlated
 RunPlan = Callable[[Plan, str, int], None]  # makes the result of a set's plan, a method and a seed
 
 
@@ -184,7 +185,8 @@ def correlations(found: Found) -> dict[str, dict[str, Score | None]]:
 
     Returns:
         ``"sets"``: for each read-out and pair of sets, over methods. ``"read-outs"``: for each pair of read-outs, over
-        methods and sets, each accuracy less the mean over the methods on its set. None where there are too few.
+        methods and sets, each accuracy less the mean over the methods on its set. None, or a set left out, where there
+        are fewer than three methods: two are ranked alike or not, whatever they are.
     """
     methods, sets = found.methods, list(found.results)
     values = {
@@ -199,6 +201,7 @@ def correlations(found: Found) -> dict[str, dict[str, Score | None]]:
     between_read_outs = {}
     for one, two in combinations(found.read_outs, 2):
         both = ~np.isnan(values[one] + values[two])
+        both &= both.sum(0) >= FEWEST
         centred = [np.where(both, values[name], np.nan) for name in (one, two)]
         sides = [(table - _means(table)).ravel() for table in centred]
         between_read_outs[f"{one}, {two}"] = rank_correlation(*sides)
