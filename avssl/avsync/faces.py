@@ -37,10 +37,14 @@ class Detector:
     def __init__(self, model: Path) -> None:
         if not model.is_file():
             raise FileNotFoundError(f"{model}: no such file. {WHERE}")
+        logging, before = cv2.utils.logging, cv2.utils.logging.getLogLevel()
         try:
+            logging.setLogLevel(logging.LOG_LEVEL_ERROR)  # or it warns that it chooses where to run
             self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), SCORE, SUPPRESSION)
         except cv2.error as error:
             raise ValueError(f"{model}: OpenCV can't use this as a face detector ({error.err}). {WHERE}") from error
+        finally:
+            logging.setLogLevel(before)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Return the faces in ``[H, W, 3]`` uint8 RGB: ``[N, 15]`` box, five points (x, y) and score."""

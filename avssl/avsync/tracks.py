@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -52,7 +52,7 @@ def save_tracks(tracks: Sequence[Track], path: Path) -> None:
     """Write tracks to a file."""
     parts = {name: [getattr(track, name) for track in tracks] for name in ("boxes", "points", "scores")}
     empty = {"boxes": np.zeros((0, 4)), "points": np.zeros((0, 5, 2)), "scores": np.zeros(0)}
-    arrays = {name: np.concatenate([empty[name], *values]) for name, values in parts.items()}
+    arrays: dict[str, Any] = {name: np.concatenate([empty[name], *values]) for name, values in parts.items()}
     starts, stops = ([getattr(track, name) for track in tracks] for name in ("start", "stop"))
     with open(path, "wb") as file:
         np.savez(file, start=np.array(starts, np.int64), stop=np.array(stops, np.int64), **arrays)

@@ -183,8 +183,9 @@ def framed(frame: VideoFrame) -> VideoFrame:
     """
     fresh = VideoFrame(frame.width, frame.height, frame.format.name)
     for own, plane in zip(fresh.planes, frame.planes, strict=True):
-        rows = np.frombuffer(own, np.uint8).reshape(-1, own.line_size)  # [H, W + padding]
-        rows[:, : own.width] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: own.height, : own.width]
+        rows = np.frombuffer(memoryview(own), np.uint8).reshape(-1, own.line_size)  # [H, W + padding]
+        seen = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        rows[:, : own.width] = seen[: own.height, : own.width]
         rows[:, own.width :] = rows[:, own.width - 1 : own.width]
     fresh.pts, fresh.time_base, fresh.pict_type = frame.pts, frame.time_base, frame.pict_type
     fresh.colorspace, fresh.color_range = frame.colorspace, frame.color_range

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -192,10 +193,21 @@ def _walk(
         if entry.name.startswith(".") or entry.name == "lost+found":
             continue
         path = prefix + entry.name
-        if entry.is_dir():
+        folder_of_its_own, file = _kind(entry)
+        if folder_of_its_own:
             yield from _walk(Path(entry.path), path + "/", suffixes, seen, closed, unnamed)
         elif suffix_of(entry.name) in suffixes:
-            here = entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False)  # a broken link
+            here = entry.stat() if file else entry.stat(follow_symlinks=False)  # a broken link
             yield Found(path.encode(errors="backslashreplace").decode(), here.st_size, here.st_mtime_ns)
-        elif unnamed is not None and "." not in entry.name and entry.is_file():
+        elif unnamed is not None and "." not in entry.name and file:
             unnamed.append(path)
+
+
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Return whether an entry is a folder, and whether it is a file; a link that leads to itself is neither."""
+    try:
+        return entry.is_dir(), entry.is_file()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False, False

@@ -72,7 +72,8 @@ class _Sound:
     rate: int = 0
     channels: int = 0
     loud: bool = False
-    skipped: int | None = None  # samples that the container lets a player skip at the beginning
+    skipped: int | None = 0  # samples, see `skipped_samples`
+    begun: bool = False  # its first packet was seen
     restarts: Restarts = field(default_factory=Restarts)
 
 
@@ -218,8 +219,8 @@ def _note_sound(sound: _Sound, packet: av.Packet) -> None:
                 )
             sound.loud = sound.loud or bool(np.abs(mono([frame])).max(initial=0) > _SILENCE)
     if packet.size and packet.pts is not None:
-        if sound.skipped is None:
-            sound.skipped = skipped_samples(packet)
+        if not sound.begun:
+            sound.begun, sound.skipped = True, skipped_samples(packet)
         sound.end = max(sound.end, float((packet.pts + (packet.duration or 0)) * base))
 
 
@@ -285,7 +286,7 @@ def _describe(
         backends=readers(
             container.format.name, codec, distinct and not (picture.discards or picture.leading), as_stored
         ),
-        sync_grade=grade(path, container.format.name, audio, sound.skipped or 0, together),
+        sync_grade=grade(path, container.format.name, audio, sound.skipped, together),
     )
 
 

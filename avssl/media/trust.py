@@ -51,18 +51,19 @@ def is_delay(codec: str, rate: int, skipped: int) -> bool:
     return any(abs(skipped - delay) <= _ROUNDED * rate for delay in _DELAYS[codec])
 
 
-def grade(path: Path | Source, container: str, audio: AudioInfo | None, skipped: int, together: bool) -> str:
+def grade(path: Path | Source, container: str, audio: AudioInfo | None, skipped: int | None, together: bool) -> str:
     """See ``VideoInfo.sync_grade``. FFmpeg versions disagree about sound in fragmented mp4 by up to three frames.
 
     Args:
         path: the file.
         container: FFmpeg's name of it.
         audio: the sound.
-        skipped: samples that the container lets a player skip at the beginning: the encoder's delay, if it is one.
+        skipped: samples that the container lets a player skip at the beginning: the encoder's delay, if it is one; None
+            if the sound begins later.
         together: the clocks of sound and pictures start anew equally often.
     """
     if audio is None:
         return "none"
     precise = container.startswith("matroska") or (container.startswith("mov") and not has_box(path, b"moof"))
-    stated = audio.codec.startswith(_NO_DELAY) or is_delay(audio.codec, audio.rate, skipped)
+    stated = skipped is None or audio.codec.startswith(_NO_DELAY) or is_delay(audio.codec, audio.rate, skipped)
     return "exact" if precise and together and stated else "unsignalled"

@@ -83,9 +83,10 @@ class Calibration:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            bins = tuple(Bin(**entry) for entry in values.pop("reliability"))
-            lists = {name: tuple(values.pop(name)) for name in ("confidences", "probabilities")}
-            return cls(**values, **lists, reliability=bins)
+            values["reliability"] = tuple(Bin(**entry) for entry in values["reliability"])
+            for name in ("confidences", "probabilities"):
+                values[name] = tuple(values[name])
+            return cls(**values)
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             remedy = "write one with `avssl build RECORDINGS_IN_SYNC -o FOLDER --calibrate`"
             raise ValueError(f"{path}: this is no calibration ({error}); {remedy}") from error
