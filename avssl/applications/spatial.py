@@ -84,19 +84,19 @@ def spatialise(video: Path, run: Path, folder: Path) -> SpatialResult:
     total = int(info.duration * method.rate)
     sound, weight = torch.zeros(4, total), torch.zeros(total)
     own = torch.zeros(4, total)
-    shown: list[tuple[Tensor, Tensor]] = []  # RGB and the predicted spectrum of each clip
+    shown: list[tuple[float, Tensor, Tensor]] = []  # start, RGB and the predicted spectrum of each clip
     with open_video(video, info=info) as reader:
         for start, frames, heard in clips_of(reader, info, method, size):
             found = predicted(method, frames, heard)
             part = waveforms(found, heard, method.rate)
             first, length = round(start * method.rate), part.shape[-1]
             length = min(length, total - first)
-            fade = torch.hann_window(part.shape[-1] + 2, periodic=False)[1 : length + 1]
+            fade = torch.hann_window(part.shape[-1])[:length] + 1e-3
             sound[:, first : first + length] += fade * part[:, :length]
             own[:, first : first + length] = heard[:, :length]
             weight[first : first + length] += fade
-            shown.append((frames[0], torch.cat([found.heard[:, :1], found.channels], 1)))
-    sound /= weight.clamp(min=1e-3)
+            shown.append((start, frames[0], torch.cat([found.heard[:, :1], found.channels], 1)))
+    sound = torch.cat([own[:1], sound[1:] / weight.clamp(min=1e-3)])
     folder.mkdir(parents=True, exist_ok=True)
     written, picture = folder / f"{video.stem}.foa.wav", folder / f"{video.stem}.png"
     write_wav(sound, method.rate, written)
@@ -129,8 +129,9 @@ def clips_of(
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
     """Yield clips that overlap by half: seconds, ``[1, t, 3, H, W]`` uint8, and W with the rest ``[4, S]``."""
     span, frames = method.sampler.span, method.sampler.num_frames
-    for number in range(int((info.duration - span) / (span / 2) + 1e-6) + 1):
-        start = number * span / 2
+    last = info.duration - span
+    starts = [number * span / 2 for number in range(int(last / (span / 2) + 1e-6) + 1)]
+    for start in [*starts, last] if last > starts[-1] + 1e-3 else starts:  # up to the end
         times = start + torch.arange(frames, dtype=torch.float64) * method.sampler.step
         spatial = info.audio is not None and info.audio.channels >= 4
         heard = reader.audio(start, start + span, method.rate, 4 if spatial else 1).samples
@@ -206,18 +207,18 @@ def write_wav(sound: Tensor, rate: int, path: Path) -> None:
         container.mux(stream.encode(None))
 
 
-def draw(shown: list[tuple[Tensor, Tensor]], span: float, path: Path) -> None:
+def draw(shown: list[tuple[float, Tensor, Tensor]], span: float, path: Path) -> None:
     """Draw some clips' middle frames, red where the sound comes from."""
     from matplotlib.figure import Figure
 
     chosen = torch.linspace(0, len(shown) - 1, min(SHOWN, len(shown))).round().long().tolist()
     figure = Figure(figsize=(8, 4.2 * len(chosen)), layout="constrained")
     for place, number in enumerate(chosen):
-        frames, spectrum = shown[number]
+        start, frames, spectrum = shown[number]
         axes = figure.add_subplot(len(chosen), 1, place + 1)
         coloured = heat(frames[None].float() / 255, spectrum)[0, len(frames) // 2]
         axes.imshow(coloured.permute(1, 2, 0).clamp(0, 1).numpy(), extent=(180, -180, -90, 90))
-        axes.set_title(f"{number * span / 2:.1f} to {number * span / 2 + span:.1f} s", fontsize=9)
+        axes.set_title(f"{start:.1f} to {start + span:.1f} s", fontsize=9)
         axes.set_xlabel("degrees to the left", fontsize=8)
         axes.set_ylabel("up", fontsize=8)
         axes.tick_params(labelsize=7)

@@ -52,7 +52,7 @@ def test_a_video_gets_four_channels_of_its_own_length_a_picture_and_figures(sphe
     heard = np.concatenate(frames, axis=1).reshape(-1, 4).T / 2**31
     true = SphereScene(SphereWorld(videos=16, seconds=2.0, height=32), 0).sound()
     assert heard.shape == true.shape
-    assert np.abs(heard[0] - true[0])[800:-800].max() < 1e-3  # W is what was heard
+    assert np.abs(heard[0] - true[0]).max() < 1e-3  # W is what was heard
     assert (tmp_path / "out" / f"{video.stem}.png").stat().st_size > 10_000
 
 
