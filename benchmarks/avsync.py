@@ -20,6 +20,7 @@ import io
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,12 +36,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from avssl.avsync.builder import build
+from avssl.avsync.calibrate import calibrate
 from avssl.avsync.clapper import clap_offsets, click_times
 from avssl.avsync.clips import Span
+from avssl.avsync.decide import ONSET_CONFIDENCE
 from avssl.avsync.executors import Execution
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Accept, Cut, Normal, Options, Split, Sync
-from avssl.avsync.score import ONSET_CONFIDENCE, OnsetScorer, ScorerInput
+from avssl.avsync.score import OnsetScorer, ScorerInput
 from avssl.avsync.splits import trials_of
 from avssl.media import VideoInfo, open_video, probe
 from avssl.synthetic.clapper import clap_frames, write_clapper
@@ -113,7 +116,11 @@ def accuracy(faces: Path, files: int) -> None:
         truth = np.round(np.linspace(-0.4, 0.4, 21), 3)
         for seed, late in enumerate(truth):
             write_clapper(folder / "claps" / f"{late}.mov", late, 150, codec="pcm_s16le", seed=seed)
-        options = Options(cut=Cut(seconds=3.0, min_seconds=2.0), sync=Sync(mode="realign"))
+        cut = Cut(seconds=3.0, min_seconds=2.0)
+        for seed in range(30, 45):
+            write_clapper(folder / "known" / f"{seed}.mov", 0.0, 150, codec="pcm_s16le", seed=seed)
+        measured = calibrate([folder / "known"], folder / "calibration", Options(cut=cut))
+        options = Options(cut=cut, sync=Sync(mode="realign", calibration=measured.path))
         rows = built([folder / "claps"], folder / "c", options)
         rows = [row for row in rows if row["offset"] is not None]
         known = np.array([float(Path(row["source"]).stem) for row in rows])
@@ -143,7 +150,7 @@ def estimates(work: Path) -> None:
         shift = round(late * LOUDNESS_RATE)
         loudness = np.roll(observed.loudness, shift)
         loudness[: max(shift, 0)] = loudness[len(loudness) + min(shift, 0) :] = 0
-        moved = Observed(observed.motion, loudness, observed.keyframes, observed.cuts, observed.sound)
+        moved = replace(observed, loudness=loudness)
         score = scorer(ScorerInput(info, Span(0, len(observed.motion)), Fraction(25), moved))
         errors.append(score.offset - late)
         confidences.append(score.confidence)

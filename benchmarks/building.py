@@ -25,8 +25,9 @@ import torch
 from av.video.reformatter import Interpolation
 
 from avssl.avsync.options import Accept, Cut, Normal, Options
+from avssl.avsync.recording import Job
 from avssl.avsync.score import OnsetScorer
-from avssl.avsync.source import Job, process
+from avssl.avsync.source import process
 from avssl.catalog.encode import copy_size
 from avssl.media import MediaError, VideoInfo, probe
 from avssl.runtime.files import digest_of

@@ -2,8 +2,8 @@
 
     python benchmarks/determinism.py --root ../shared/data/ut_interaction --files 10 --times 20
 
-Prints the number of hashes per recording, which is 1 where encoding is deterministic, for pictures of their own size (sides
-that are no multiples of 16 are chosen first).
+Prints the number of hashes per recording, which is 1 where encoding is deterministic. Pictures keep their size; those
+whose sides are no multiples of 16 are chosen first.
 """
 
 from __future__ import annotations

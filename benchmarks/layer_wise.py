@@ -27,7 +27,7 @@ from avssl.pixels import MEAN, STD
 from avssl.training.data import split
 
 BATCH = 256  # volumes
-RATES = {"sigmoid": 0.1, "relu": 1e-3}  # of SGD with momentum 0.9, and of Adam
+RATES = {"sigmoid": 3.0, "relu": 1e-3}  # of SGD with momentum 0.9 (of errors per pixel), and of Adam
 
 
 def volumes_of(videos: Any, clips: int, size: int) -> tuple[Tensor, list[str]]:
@@ -54,7 +54,7 @@ def train(kind: str, activation: str, clips: Tensor, steps: int, width: int, dep
         some = clips[rows][:, None]
         times = torch.zeros(some.shape[:3], dtype=torch.float64)
         optimizer.zero_grad()
-        method(Clips(some, times, None, None, None, None))["loss"].backward()
+        method(Clips(some, times))["loss"].backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         method.after_step((step + 1) / steps)
@@ -75,6 +75,7 @@ def main(words: Sequence[str] | None = None) -> None:
     made.add_argument("--width", type=int, default=32)
     made.add_argument("--depth", type=int, default=4)
     made.add_argument("--size", type=int, default=64)
+    made.add_argument("--activations", nargs="+", choices=RATES, default=[*RATES])
     args = made.parse_args(words)
     trained, measured = split(open_manifest(args.root), 0.2)
     clips, _ = volumes_of(trained, 6, args.size)
@@ -85,7 +86,7 @@ def main(words: Sequence[str] | None = None) -> None:
     centre = seen.mean(0)
     basis = torch.linalg.eigh((seen - centre).T @ (seen - centre))[1][:, -args.width :]
     rows = {"mean volume": centre.expand_as(told), f"PCA {args.width}": (told - centre) @ basis @ basis.T + centre}
-    for activation in RATES:
+    for activation in args.activations:
         for kind in ("none", "autoencoder", "rbm"):
             method = train(kind, activation, clips, args.steps, args.width, args.depth)
             with torch.no_grad():

@@ -27,6 +27,7 @@ PATCHES = [
 ]
 SIZE = dict.fromkeys(PATCHES, 64) | {"ranking": 96}  # pixels, by config, where a method can't work on 32 x 32
 STEPS = {"byol": 150, "videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
+STEPS |= {"layer_wise": 150, "visual_words": 200}
 STEPS |= {"transformations": 25, "transformations_frames": 25, "spatial_audio": 40}
 STEPS |= {"deep_cluster": 40, "deeper_cluster": 30}
 STEPS |= {"cav_mae": 90, "ambient_sound": 40, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
@@ -43,6 +44,7 @@ TINY = {
     "ambient_sound": {"method.init_args.every": 10},
     "spatial_audio": {"method.init_args.tracks": 2, "method.init_args.sampler.num_frames": 3},
     "tracked_patches": {"method.init_args.size": 32, "method.init_args.sampler.num_frames": 4},
+    "visual_words": {"method.init_args.encoder.init_args.words": 16, "method.init_args.every": 5},
     "ego_motion": {"method.init_args.dropout": 0},  # or half of eight features tell sixty classes
 }
 

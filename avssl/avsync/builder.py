@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from avssl.avsync.alone import clean, sole_builder
+from avssl.avsync.decide import check_calibration
 from avssl.avsync.executors import Execution
+from avssl.avsync.likeness import copies
 from avssl.avsync.options import Options
 from avssl.avsync.pack import WORK, Packed, pack
 from avssl.avsync.reasons import Rejection
+from avssl.avsync.recording import Job, model_version
 from avssl.avsync.score import Scorer, make_scorer
-from avssl.avsync.source import Job, process
+from avssl.avsync.source import process
 from avssl.avsync.sources import Source, check_apart, identify, identity_of, scan
 from avssl.avsync.store import Record, Store
 from avssl.runtime.executors import in_share
@@ -72,36 +77,70 @@ def build(
     Raises:
         MediaError: for a folder without media files.
         SourceError: if bytes in a store or an archive can't be had now; run it again to go on from there.
+        InUse: if another process builds there; says which.
         ValueError: if ``out`` and the sources lie within one another, or options don't fit.
         OSError: if the disk is full or can't be written.
     """
     started = time.monotonic()
     options, execution, out = options or Options(), execution or Execution(), Path(os.path.abspath(out))
     scorer = scorer or make_scorer(options.sync)
+    check_calibration(options.sync, scorer)
+    with gathered(roots, out, options, execution, labels, group, scorer) as found:
+        sources, contents, outcomes = found.sources, found.contents, found.outcomes
+        for place, outcome in zip(found.todo, found.stages.process(process, found.jobs), strict=True):
+            outcomes[place] = outcome
+        done = [outcome or {} for outcome in outcomes]
+        reject_same_recordings(sources, done, options.accept.copies)
+        packed = None if execution.shard else pack(sources, contents, done, out, options)
+    counts = Counter(outcome.get("reason", "kept") for outcome in done)
+    return Built(len(sources), counts, found.stages.made, time.monotonic() - started, packed)
+
+
+@dataclass
+class Gathered:
+    """The sources of a dataset, and what is to be done with them."""
+
+    sources: list[Source]
+    contents: list[Record]  # of each source
+    outcomes: list[Record | None]  # rejections that follow from the contents alone
+    todo: list[int]  # places of the other sources
+    jobs: list[Job]  # of those
+    stages: Stages
+
+
+@contextlib.contextmanager
+def gathered(
+    roots: Sequence[Path],
+    out: Path,
+    options: Options,
+    execution: Execution,
+    labels: str,
+    group: str | None,
+    scorer: Scorer,
+) -> Iterator[Gathered]:
+    """Find and hash the sources, and keep other builders out of the dataset's folder meanwhile; see :func:`build`."""
     sources = scan(roots, labels, group)
     check_apart(roots, sources, out)
     if options.shots.threshold and importlib.util.find_spec("scenedetect") is None:
         raise ValueError("PySceneDetect is not installed: `pip install scenedetect-headless`, or shots.threshold=0")
+    if options.faces.model is not None:
+        model_version(options.faces.model)  # or an error that says where it comes from
     if execution.shard is not None:
         sources = [source for source in sources if in_share(source.name, execution.shard)]
-    (out / WORK).mkdir(parents=True, exist_ok=True)
-    stages = _Stages(out, execution)
-    contents = stages.identify(sources)
-    outcomes = _without_duplicates(sources, contents)
-    todo = [place for place, outcome in enumerate(outcomes) if outcome is None]
-    common = (out / WORK, options, scorer, execution.retry)
-    jobs = [Job(sources[place].place, contents[place]["content"], *common, sources[place].span) for place in todo]
-    for place, outcome in zip(todo, stages.process(jobs), strict=True):
-        outcomes[place] = outcome
-    done: list[Record] = [outcome or {} for outcome in outcomes]
-    _reject_same_recordings(sources, done)
-    packed = None if execution.shard else pack(sources, contents, done, out, options)
-    counts = Counter(outcome.get("reason", "kept") for outcome in done)
-    return Built(len(sources), counts, stages.made, time.monotonic() - started, packed)
+    with sole_builder(out / WORK, execution.shard):
+        if execution.shard is None:
+            clean(out)
+        stages = Stages(out, execution)
+        contents = stages.identify(sources)
+        outcomes = _without_duplicates(sources, contents)
+        todo = [place for place, outcome in enumerate(outcomes) if outcome is None]
+        common = (out / WORK, options, scorer, execution.retry)
+        jobs = [Job(sources[place].place, contents[place]["content"], *common, sources[place].span) for place in todo]
+        yield Gathered(sources, contents, outcomes, todo, jobs, stages)
 
 
 @dataclass
-class _Stages:
+class Stages:
     """Runs stages over sources and counts the outcomes."""
 
     out: Path
@@ -121,13 +160,13 @@ class _Stages:
         records = {places[number]: record for number, record in found.items()}
         return [_of_segment(records[source.place], source) for source in sources]
 
-    def process(self, jobs: Sequence[Job]) -> list[Record]:
+    def process(self, work: Callable[[Job], Record], jobs: Sequence[Job]) -> list[Record]:
         """Return the outcome of each job, in order; earlier failures stand unless they are to be retried."""
         store = Store(self.out / WORK, self.execution.retry)
         found = {place: record for place, job in enumerate(jobs) if (record := store.find("failed", job.content))}
         todo = [place for place in range(len(jobs)) if place not in found]
         with Tally(f"Building {self.out.name}", len(todo)) as tally:
-            for number, result in self.execution.run(process, [jobs[place] for place in todo]):
+            for number, result in self.execution.run(work, [jobs[place] for place in todo]):
                 job = jobs[todo[number]]
                 record = self._record(result)
                 if isinstance(result, Failure):
@@ -167,8 +206,11 @@ def _without_duplicates(sources: Sequence[Source], contents: Sequence[Record]) -
     return outcomes
 
 
-def _reject_same_recordings(sources: Sequence[Source], outcomes: Sequence[Record]) -> None:
-    """Reject, in place, sources whose clips are all those of an earlier one: the same recording in another file."""
+def reject_same_recordings(sources: Sequence[Source], outcomes: Sequence[Record], keep_copies: bool) -> None:
+    """Reject, in place, sources that are the same recording as an earlier one, in another file.
+
+    Its clips are all those of the other, or it is a copy, encoded in another way, unless those are to be kept.
+    """
     first: dict[tuple[str, ...], str] = {}
     for source, outcome in zip(sources, outcomes, strict=True):
         clips = tuple(clip["row"]["content"] for clip in outcome["clips"] if "row" in clip)
@@ -177,3 +219,9 @@ def _reject_same_recordings(sources: Sequence[Source], outcomes: Sequence[Record
             outcome["clips"] = []
         elif clips:
             first[clips] = source.name
+    if keep_copies:
+        return
+    left = [{} if "reason" in outcome else outcome for outcome in outcomes]
+    for place, earlier in copies(left).items():
+        why = f"shows and sounds like {sources[earlier].name}, encoded in another way (--accept.copies=true keeps it)"
+        outcomes[place].update({**Rejection("duplicate", why)._asdict(), "clips": []})

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.io import encode_jpeg
 
-from avssl.avsync.reasons import REASONS
+from avssl.avsync.reasons import REASONS, REMEDIES
 from avssl.avsync.store import Record
 from avssl.media import MediaError, open_video
 from avssl.runtime.files import write_text
@@ -53,7 +53,12 @@ def write_card(out: Path, sources: Sequence[Record], clips: Sequence[Record], su
         "<h2>Sources: kept, and rejected by reason</h2>",
         _reasons(sources),
         "<h2>Clips dropped, by reason</h2>",
-        _rows(["reason", "clips", "meaning"], [(r, n, REASONS[r]) for r, n in summary["dropped"].most_common()]),
+        _rows(
+            ["reason", "clips", "meaning", "remedy"],
+            [(reason, n, REASONS[reason], REMEDIES.get(reason, "")) for reason, n in summary["dropped"].most_common()],
+        ),
+        "<h2>Time</h2>",
+        *_times(sources, kept),
         '<h2>Plots</h2><div class="plots">',
         *_plots(sources, clips),
         "</div><h2>Contact sheet</h2>",
@@ -83,13 +88,49 @@ def _reasons(sources: Sequence[Record]) -> str:
     parts = []
     for reason, count in Counter(source["reason"] for source in sources).most_common():
         if reason is None:
-            parts.append(f"<tr><td>kept</td><td>{count}</td><td></td></tr>")
+            parts.append(f"<tr><td>kept</td><td>{count}</td><td></td><td></td></tr>")
             continue
         named = [source for source in sources if source["reason"] == reason][:EXAMPLES]
         lines = "".join(f"<br>{html.escape(source['source'])}: {html.escape(source['why'])}" for source in named)
         meaning = f"<details><summary>{html.escape(REASONS[reason])}</summary>{lines}</details>"
-        parts.append(f"<tr><td>{reason}</td><td>{count}</td><td>{meaning}</td></tr>")
-    return f"<table><tr><th>reason</th><th>sources</th><th>meaning and examples</th></tr>{''.join(parts)}</table>"
+        remedy = html.escape(REMEDIES.get(reason, ""))
+        parts.append(f"<tr><td>{reason}</td><td>{count}</td><td>{meaning}</td><td>{remedy}</td></tr>")
+    heading = "<tr><th>reason</th><th>sources</th><th>meaning and examples</th><th>remedy</th></tr>"
+    return f"<table>{heading}{''.join(parts)}</table>"
+
+
+def _times(sources: Sequence[Record], kept: Sequence[Record]) -> list[str]:
+    """Return how far sound and picture may be from where they are in the sources, and what was decided on offsets."""
+    known = [source for source in sources if source["status"] == "kept"]
+    unsaid = [source for source in known if source["sync_grade"] == "unsignalled"]
+    parts = []
+    moved = [1000 * clip["shown_late_most"] for clip in kept if clip["shown_late_most"] is not None]
+    mean = [1000 * clip["shown_late"] for clip in kept if clip["shown_late"] is not None]
+    if moved:
+        parts.append(
+            f"<p>Pictures: converted to a constant rate, frames are shown up to {max(moved):.1f} ms earlier or later"
+            f" than in the source, {sum(mean) / len(mean):+.1f} ms on average (columns <code>shown_late</code>); in"
+            f" {sum(late > 1 for late in moved)} of {len(moved)} clips by more than 1 ms."
+            " <code>--normal.fps=source</code> keeps each source's own rate and times.</p>"
+        )
+    if unsaid:
+        bounds = [source["delay_bound"] for source in unsaid if source["delay_bound"] is not None]
+        most = f"up to {1000 * max(bounds):.0f} ms" if bounds else "by an unknown time"
+        parts.append(
+            f"<p>Sound: {len(unsaid)} of {len(known)} kept sources don't say how much their encoder delayed the sound;"
+            f" it may be late {most} (column <code>delay_bound</code>), all others are exact to a millisecond.</p>"
+        )
+    decisions = Counter(clip["decision"] for clip in kept if clip["decision"])
+    meanings = {
+        "scored": "estimated only",
+        "kept": "in sync, by a trusted estimate",
+        "in_sync": "left as it is: in sync, by estimates that agree",
+        "moved": "sound moved, by what the source's clips agree on",
+        "doubtful": "left as it is: too few estimates are sure",
+        "disagree": "left as it is: the source's clips disagree",
+    }
+    rows = [(name, n, meanings[name]) for name, n in decisions.most_common()]
+    return [*parts, _rows(["decision", "clips", "meaning"], rows)]
 
 
 def _plots(sources: Sequence[Record], clips: Sequence[Record]) -> list[str]:
@@ -136,6 +177,10 @@ def _plot(title: str, label: str, draw: Callable[[Axes], None]) -> str:
     figure = Figure(figsize=(5.2, 3.2))
     axes = figure.add_axes((0.27, 0.17, 0.7, 0.73))  # a layout engine would take longer than the rest of the card
     draw(axes)
+    lines = max((text.get_text().count("\n") for text in axes.get_xticklabels()), default=0)
+    if lines:  # room for labels of several lines, and the axis's own below them
+        axes.set_position((0.14, 0.17 + 0.07 * lines, 0.83, 0.73 - 0.07 * lines))
+        axes.tick_params(axis="x", labelsize=7)
     axes.set_title(title)
     axes.set_xlabel(label)
     axes.spines[["top", "right"]].set_visible(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -10,14 +11,15 @@ from typing import NamedTuple
 import av
 
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
-from avssl.avsync.options import Cut
+from avssl.avsync.options import Cut, Faces
 from avssl.avsync.reasons import Rejection
+from avssl.avsync.tracks import Track, present
 from avssl.catalog.encode import MUXING, pieces
 from avssl.media import VideoInfo, open_video
 from avssl.media.files import open_container
 
 SLACK = 1e-3  # seconds of sound that may be missing at either end: Matroska rounds times to as much
-MOVES = 1e-3  # least mean grey difference, of full scale, between frames that differ
+MOVES = 4e-3  # least mean grey difference, of full scale, in the liveliest of 64 blocks of frames that differ
 
 
 class Span(NamedTuple):
@@ -46,7 +48,7 @@ def find_clips(observed: Observed, fps: Fraction, options: Cut) -> list[Span]:
 
 def check_clip(observed: Observed, span: Span, fps: Fraction, options: Cut) -> Rejection | None:
     """Return why a clip is not worth keeping, whatever its offset; None if it is."""
-    moved = observed.motion[span.start + 1 : span.stop]
+    moved = observed.liveliest[span.start + 1 : span.stop]
     still = float((moved < MOVES).mean()) if len(moved) else 1.0
     if still > options.still:
         return Rejection("still", f"{still:.0%} of its frames equal the previous one")
@@ -54,6 +56,21 @@ def check_clip(observed: Observed, span: Span, fps: Fraction, options: Cut) -> R
     peak = 20 * math.log10(max(float(loudness.max(initial=0)), 1e-6))
     if peak < options.quiet:
         return Rejection("silent", f"its loudest sample lies at {peak:.0f} dB of full scale")
+    return None
+
+
+def check_faces(tracks: Sequence[Track] | None, span: Span, options: Faces) -> Rejection | None:
+    """Return why the faces of a clip don't fit; None if they do, or weren't looked for."""
+    if tracks is None or options.mode == "score":
+        return None
+    seen = present(tracks, *span, options.share)
+    if not seen:
+        return Rejection("no_face", f"none is seen in {options.share:.0%} of its frames")
+    if len(seen) > 1:
+        return Rejection("several_faces", f"{len(seen)} are seen")
+    side = tracks[seen[0]].side
+    if side < options.smallest:
+        return Rejection("face_too_small", f"its face is {side:.0f} pixels large, less than {options.smallest:g}")
     return None
 
 
@@ -74,7 +91,7 @@ def clip_lengths(options: Cut, fps: Fraction) -> tuple[int, int]:
     return longest if options.min_seconds is None else max(1, int(options.min_seconds * fps + 1e-6)), longest
 
 
-def cut_clip(info: VideoInfo, span: Span, shift: float, fps: Fraction, target: Path) -> None:
+def cut_clip(info: VideoInfo, span: Span, shift: float, fps: Fraction, target: Path, codec: str = "flac") -> None:
     """Write a clip: the recording's own pictures, and the sound from ``shift`` seconds later.
 
     It has ``round(seconds * rate)`` samples, the first of which is heard as the first frame appears. A positive shift
@@ -89,7 +106,7 @@ def cut_clip(info: VideoInfo, span: Span, shift: float, fps: Fraction, target: P
     with open_container(info.path) as source, av.open(f"file:{target.absolute()}", "w", "mp4", options=MUXING) as out:
         stream = source.streams.video[0]
         video = out.add_stream_from_template(stream)
-        audio = out.add_stream("flac", rate=rate, layout="mono", format="s16")
+        audio = out.add_stream(codec, rate=rate, layout="mono", format="s16" if codec == "flac" else "s16p")
         assert stream.time_base is not None
         first, end = (round(number / fps / stream.time_base) for number in span)
         source.seek(first, stream=stream)

@@ -16,12 +16,13 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from avssl.avsync.options import Normal
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import Record
-from avssl.catalog.encode import ROUNDING, Movie, copy_rate, copy_size, sound_frames, write_movie
+from avssl.catalog.encode import ROUNDING, Movie, copy_rate, copy_size, liveliest_rate, sound_frames, write_movie
 from avssl.media import MediaError, VideoInfo
 from avssl.media.motion import Difference
 from avssl.media.pyav import PyAVReader
 from avssl.media.source import SourceError
 
+GLIMPSES = 120  # half seconds of which a picture is kept
 X264 = {"tune": "fastdecode", "keyint_min": "1"}  # keyframes anywhere, so that each shot begins with one
 
 
@@ -36,28 +37,33 @@ class _Sweep:
     seconds: float = 0.0  # from the first shown frame to the end of the last one
     failed: Exception | None = None  # at which decoding stopped
     motion: list[float] = field(default_factory=list)
+    liveliest: list[float] = field(default_factory=list)  # the same of the block that differs most
+    late: list[float] = field(default_factory=list)  # seconds by which each frame is shown later than in the source
+    glimpses: dict[int, np.ndarray] = field(default_factory=dict)  # [8, 8] grey levels, by number of the half second
 
 
-def normalise(info: VideoInfo, target: Path, options: Normal, whole: bool, segment: bool = False) -> Record:
+def normalise(
+    info: VideoInfo, target: Path, options: Normal, whole: bool, segment: bool = False, late: float = 0.0
+) -> Record:
     """Write the normalised recording, decoding the source once.
 
     Frame k is the source's frame nearest to ``k / fps`` in time, so that events in the picture are on average neither
     early nor late, and by at most half a frame; sources of the same rate keep their frames. Sound stays in place, to
     the sample. If ``whole``, a source that stops decoding before its end is refused. Of a ``segment``, only its own
-    part of the recording is decoded.
+    part of the recording is decoded. Sound that is ``late`` seconds late is moved into place.
 
     Returns:
-        A record with ``seconds``, ``fps`` (a fraction), ``size`` and ``motion`` (float32 in base 64, see
-        :class:`_Sweep`); or a rejection (``broken``).
+        A record with ``seconds``, ``fps`` (a fraction), ``size`` and, in base 64, ``motion``, ``liveliest``, ``late``
+        (float32) and ``glimpses`` (uint8), see :class:`_Sweep`; or a rejection (``broken``).
 
     Raises:
         SourceError: if the source's bytes can't be had now.
     """
-    rate, size = copy_rate(info.fps, options.fps), copy_size(info.size, options.short_side)
+    rate, size = rate_of(info, options), copy_size(info.size, options.short_side)
     movie = Movie(rate, size, options.gop, options.audio_rate)
     sweep = _Sweep()
     x264 = {**X264, "crf": str(options.crf), "preset": options.preset}
-    sound = sound_frames(replace(info, motion=None), info.duration, options.audio_rate)
+    sound = sound_frames(replace(info, motion=None), info.duration, options.audio_rate, late)
     try:
         write_movie(target, _pictures(info, rate, size, sweep, segment), sound, movie, x264)
     except SourceError:
@@ -69,8 +75,22 @@ def normalise(info: VideoInfo, target: Path, options: Normal, whole: bool, segme
         return Rejection("broken", why)._asdict()
     if sweep.seconds == 0:
         return Rejection("broken", f"no frame of its {info.codec} video decodes")._asdict()
-    motion = base64.b64encode(np.array(sweep.motion, "<f4").tobytes()).decode()
-    return {"seconds": sweep.seconds, "motion": motion, "fps": [rate.numerator, rate.denominator], "size": list(size)}
+    series = {name: packed(np.array(getattr(sweep, name), "<f4")) for name in ("motion", "liveliest", "late")}
+    series["glimpses"] = packed(np.array(list(sweep.glimpses.values()), np.uint8))
+    return {"seconds": sweep.seconds, "fps": [rate.numerator, rate.denominator], "size": list(size), **series}
+
+
+def rate_of(info: VideoInfo, options: Normal) -> Fraction:
+    """Return the frame rate of the normalised recording."""
+    if options.fps != "source":
+        return copy_rate(options.fps, options.fps)
+    own = liveliest_rate(info)
+    return copy_rate(own, own)
+
+
+def packed(values: np.ndarray) -> str:
+    """Return an array's bytes in base 64."""
+    return base64.b64encode(values.tobytes()).decode()
 
 
 def _pictures(
@@ -79,19 +99,24 @@ def _pictures(
     """Yield the frames to write, decoded in one sweep."""
     scaler, difference = VideoReformatter(), Difference()
     shift, number = 1 / (2 * float(rate)) - ROUNDING, 0
-    for frame, stop, last in _shown(info, sweep, segment):
+    for frame, start, stop, last in _shown(info, sweep, segment):
         scaled: VideoFrame | None = None
         while number / rate + shift < stop - 1e-9 or (last and number == 0):
             scaled = scaled or _scaled(frame, scaler, size, info)
             sweep.motion.append(difference(scaled))
+            sweep.liveliest.append(difference.liveliest)
+            sweep.late.append(float(number / rate) - start)
+            half = int(2 * number / rate)
+            if half < GLIMPSES and half not in sweep.glimpses and difference.last is not None:
+                sweep.glimpses[half] = difference.last.reshape(8, 8, 8, 8).mean((1, 3)).astype(np.uint8)
             scaled.pts, scaled.time_base = number, 1 / rate
             scaled.pict_type = PictureType.NONE  # or x264 would keep the source's frame type
             yield scaled
             number += 1
 
 
-def _shown(info: VideoInfo, sweep: _Sweep, segment: bool) -> Iterator[tuple[VideoFrame, float, bool]]:
-    """Yield each frame, the second at which the next one replaces it, and whether it is the last."""
+def _shown(info: VideoInfo, sweep: _Sweep, segment: bool) -> Iterator[tuple[VideoFrame, float, float, bool]]:
+    """Yield each frame, the seconds at which it appears and is replaced by the next, and whether it is the last."""
     with PyAVReader(info) as reader:
         origin: int | None = None
         held: VideoFrame | None = None
@@ -100,7 +125,7 @@ def _shown(info: VideoInfo, sweep: _Sweep, segment: bool) -> Iterator[tuple[Vide
             origin = tick if origin is None else origin
             before, second = second, (tick - origin) * float(reader.base)
             if held is not None:
-                yield held, second, False
+                yield held, before, second, False
             held = frame
         if held is not None:
             last = (second - before or 1 / info.fps) if info.vfr else 1 / info.fps  # duration of the last frame
@@ -108,7 +133,7 @@ def _shown(info: VideoInfo, sweep: _Sweep, segment: bool) -> Iterator[tuple[Vide
                 last = info.duration - second
             sweep.seconds = second + last
             sweep.failed = reader.failed[1] if reader.failed else None
-            yield held, sweep.seconds, True
+            yield held, second, sweep.seconds, True
 
 
 def _scaled(frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], info: VideoInfo) -> VideoFrame:

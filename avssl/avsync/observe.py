@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Observed:
     keyframes: np.ndarray  # [K] numbers of the frames that decode on their own
     cuts: np.ndarray  # [C] numbers of the frames that begin a shot; the first is 0
     sound: tuple[float, float]  # seconds at which sound starts and stops
+    liveliest: np.ndarray  # [T] ``motion`` in that of 64 blocks in which it is largest
+    late: np.ndarray  # [T] seconds by which each frame is shown later than in the source
 
     def save(self, path: Path) -> None:
         """Write the measurements to a file."""
@@ -41,12 +44,15 @@ class Observed:
         """Read a file that :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as fields:
             start, stop = fields["sound"].tolist()
-            arrays = {name: fields[name] for name in ("motion", "loudness", "keyframes", "cuts")}
+            arrays = {name: fields[name] for name in cls.__dataclass_fields__ if name != "sound"}
         return cls(**arrays, sound=(start, stop))
 
 
-def observe(info: VideoInfo, motion: np.ndarray, options: Shots) -> Observed:
-    """Decode a normalised recording once, at low resolution, and read its sound. Its ``motion`` is known."""
+def observe(info: VideoInfo, series: Mapping[str, np.ndarray], options: Shots) -> Observed:
+    """Decode a normalised recording once, at low resolution, and read its sound.
+
+    Its ``series`` "motion", "liveliest" and "late" are known.
+    """
     detector = None
     if options.threshold:
         from scenedetect import ContentDetector, FrameTimecode
@@ -64,7 +70,8 @@ def observe(info: VideoInfo, motion: np.ndarray, options: Shots) -> Observed:
                 found = detector.process_frame(FrameTimecode(number, info.fps), small.to_ndarray())
                 cuts += [cut.frame_num for cut in found]
     loudness, sound = _loudness(info)
-    return Observed(motion, loudness, np.array(keyframes), np.unique(np.array(cuts, np.int64)), sound)
+    marks = {"keyframes": np.array(keyframes), "cuts": np.unique(np.array(cuts, np.int64))}
+    return Observed(loudness=loudness, sound=sound, **marks, **series)
 
 
 def detector_version(options: Shots) -> str | None:

@@ -18,16 +18,25 @@ class Accept:
 
     Attributes:
         length_tolerance: seconds by which sound and picture may differ in length.
-        unsignalled: accept sources whose container can't say how much the encoder delayed the sound.
+        delay_tolerance: where a container can't say how much the encoder delayed the sound, seconds that this may be
+            at most, by the usual encoders of its codec; viewers notice sound that is 0.045 s early (ITU-R BT.1359).
+        unsignalled: accept such sources however much it may be.
+        delay: seconds by which the sound of such sources is known to be late, as measured once for a corpus; it is
+            moved earlier by as much.
         broken: of sources that stop decoding before their end, accept the part that decodes.
+        copies: accept sources that show and sound what an earlier one does, encoded in another way.
     """
 
     length_tolerance: float = 1.0
     unsignalled: bool = False
     broken: bool = False
+    delay_tolerance: float = 0.05
+    delay: float = 0.0
+    copies: bool = False
 
     def __post_init__(self) -> None:
-        _check(self.length_tolerance >= 0, self, "length_tolerance >= 0")
+        good = self.length_tolerance >= 0 and self.delay_tolerance >= 0 and abs(self.delay) <= 1
+        _check(good, self, "length_tolerance >= 0, delay_tolerance >= 0 and delay within a second")
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Normal:
 
     Attributes:
         short_side: pixels of the shorter side; smaller pictures are not enlarged.
-        fps: constant frame rate.
+        fps: constant frame rate; "source" keeps each source's own, so that no event is shown earlier or later.
         gop: largest number of frames from one keyframe to the next; clips begin at keyframes.
         crf: x264's quality; lower is better and larger.
         preset: x264's trade-off between time and size.
@@ -44,14 +53,15 @@ class Normal:
     """
 
     short_side: int = 256
-    fps: float = 25.0
+    fps: float | Literal["source"] = 25.0
     gop: int = 10
     crf: float = 20.0
     preset: str = "veryfast"
     audio_rate: int = 16000
 
     def __post_init__(self) -> None:
-        good = self.short_side >= 16 and self.gop >= 1 and self.fps > 0 and self.audio_rate > 0
+        rate = self.fps == "source" or (not isinstance(self.fps, str) and self.fps > 0)
+        good = self.short_side >= 16 and self.gop >= 1 and rate and self.audio_rate > 0
         _check(good, self, "short_side >= 16, gop >= 1, fps > 0 and audio_rate > 0")
 
 
@@ -80,8 +90,9 @@ class Cut:
         seconds: length of a clip.
         stride: seconds from the start of one clip to that of the next; None for ``seconds``: no overlap.
         min_seconds: least length of the remainder of a shot that becomes a clip, too; None drops remainders.
-        still: drop clips in which more than this share of the frames equals the previous one.
+        still: drop clips in which more than this share of the frames equals the previous one, in each of 64 blocks.
         quiet: drop clips whose sound never exceeds this many decibels of full scale.
+        codec: lossless codec of a clip's sound: "flac", or "alac", which every version of FFmpeg puts into mp4.
     """
 
     seconds: float = 5.0
@@ -89,6 +100,7 @@ class Cut:
     min_seconds: float | None = None
     still: float = 0.8
     quiet: float = -50.0
+    codec: Literal["flac", "alac"] = "flac"
 
     def __post_init__(self) -> None:
         shortest = self.seconds if self.min_seconds is None else self.min_seconds
@@ -97,17 +109,47 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Faces:
+    """Faces, tracked over each shot; looked for if there is a model.
+
+    Attributes:
+        model: YuNet as ONNX, for OpenCV's FaceDetectorYN.
+        mode: ``"score"`` records the faces and keeps all clips; ``"drop"`` drops clips without a face, with several, or
+            with one that is too small.
+        smallest: least side of a face, in pixels of the normalised picture.
+        gap: seconds for which a face that isn't found is still followed.
+        seconds: least length of a track.
+        share: least share of a clip's frames in which a face counts as one of the clip.
+    """
+
+    model: Path | None = None
+    mode: Literal["score", "drop"] = "score"
+    smallest: float = 40.0
+    gap: float = 0.4
+    seconds: float = 0.4
+    share: float = 0.9
+
+    def __post_init__(self) -> None:
+        good = self.smallest >= 0 and self.gap >= 0 and self.seconds > 0 and 0 < self.share <= 1
+        _check(good, self, "smallest >= 0, gap >= 0, seconds > 0 and 0 < share <= 1")
+        _check(self.model is not None or self.mode == "score", self, "a model to drop by: --faces.model=PATH")
+
+
+@dataclass(frozen=True)
 class Sync:
     """Estimation of the sound's offset, and its use. An offset is positive if the sound is late.
 
     Attributes:
         mode: ``"score"`` records offset and confidence and keeps all clips; ``"drop"`` drops clips that are out of
-            sync or uncertain; ``"realign"`` shifts the sound of those out of sync instead.
+            sync or uncertain; ``"realign"`` moves the sound of sources that are out of sync beyond doubt, by what
+            their clips agree on, and leaves all others as they are.
         run: folder of the trained run that estimates; None correlates onsets of sound with onsets of motion.
         max_offset: largest offset, either way, in seconds.
         tolerance: seconds of offset that count as in sync.
-        min_confidence: least confidence of a trusted estimate, on the estimator's own scale; None is 6 for the
-            correlation, and for a run it must be given.
+        min_confidence: least confidence of a trusted estimate, on the estimator's own scale, without a calibration;
+            None is 6 for the correlation, and for a run it must be given.
+        calibration: file that says how probable an offset of some confidence is, of ``avssl build --calibrate``.
+        certainty: least probability, by the calibration, that a trusted offset is within 40 ms of the truth.
     """
 
     mode: Literal["score", "drop", "realign"] = "score"
@@ -115,11 +157,17 @@ class Sync:
     max_offset: float = 0.6
     tolerance: float = 0.04
     min_confidence: float | None = None
+    calibration: Path | None = None
+    certainty: float = 0.95
 
     def __post_init__(self) -> None:
         _check(0 <= self.tolerance < self.max_offset, self, "0 <= tolerance < max_offset")
-        known = self.mode == "score" or self.run is None or self.min_confidence is not None
-        _check(known, self, "min_confidence if a run is to drop or realign; look at the card of mode=score first")
+        _check(0 < self.certainty < 1, self, "0 < certainty < 1")
+        measured = self.calibration is not None
+        wanted = "a calibration to realign by: `avssl build RECORDINGS_IN_SYNC -o FOLDER --calibrate` measures one"
+        _check(measured or self.mode != "realign", self, wanted)
+        known = measured or self.mode == "score" or self.run is None or self.min_confidence is not None
+        _check(known, self, "calibration, or min_confidence, if a run is to drop; see the card of mode=score first")
 
 
 @dataclass(frozen=True)
@@ -151,12 +199,13 @@ class Pack:
     """Form of the dataset.
 
     Attributes:
-        form: ``"files"``, or ``"webdataset"`` for tar shards as well.
+        form: ``"files"``; ``"webdataset"`` for tar shards as well; ``"huggingface"`` for a folder that ``load_dataset``
+            of HF datasets opens.
         sound: format of the sound in a shard, ``"flac"`` or ``"wav"``.
         clips_per_shard: number of clips per shard.
     """
 
-    form: Literal["files", "webdataset"] = "files"
+    form: Literal["files", "webdataset", "huggingface"] = "files"
     sound: Literal["flac", "wav"] = "flac"
     clips_per_shard: int = 1000
 
@@ -172,6 +221,7 @@ class Options:
     normal: Normal = field(default_factory=Normal)
     shots: Shots = field(default_factory=Shots)
     cut: Cut = field(default_factory=Cut)
+    faces: Faces = field(default_factory=Faces)
     sync: Sync = field(default_factory=Sync)
     split: Split = field(default_factory=Split)
     pack: Pack = field(default_factory=Pack)

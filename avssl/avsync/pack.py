@@ -11,6 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,15 +19,17 @@ import pyarrow.parquet as pq
 
 import avssl
 from avssl.avsync.card import write_card
+from avssl.avsync.hffolder import FOLDER, link_or_copy, write_folder
 from avssl.avsync.options import Options
 from avssl.avsync.shards import write_shards
 from avssl.avsync.sources import Source
-from avssl.avsync.splits import SPLITS, split_of, trials_of
+from avssl.avsync.splits import SPLITS, rule_of, split_of, trials_of
 from avssl.avsync.store import Record, Store
-from avssl.catalog.encode import copy_rate
+from avssl.avsync.tracks import POINTS, boxes_of, load_tracks
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.measuring import thawed
-from avssl.runtime.files import digest_of, room_in, write_atomically, write_text
+from avssl.media.regions import WHOLE, note_region, noted_region
+from avssl.runtime.files import digest_of, write_atomically, write_text
 
 WORK = ".work"  # holds the store
 CLIPS = pa.schema(
@@ -38,7 +41,13 @@ CLIPS = pa.schema(
         ("split", pa.string()),
         ("offset", pa.float64()),  # estimate before any shift, seconds; positive: sound is late
         ("confidence", pa.float64()),
+        ("probability", pa.float64()),  # that the estimate is within 40 ms of the truth; null without a calibration
+        ("decision", pa.string()),  # see `avssl.avsync.decide.Verdict`
+        ("faces", pa.int64()),  # number of faces seen in it; null if none were looked for
+        ("face_side", pa.float64()),  # side of the largest, in pixels of the normalised picture
         ("shift", pa.float64()),  # seconds by which its sound was moved earlier
+        ("shown_late", pa.float64()),  # mean seconds by which its frames are shown later than in the source
+        ("shown_late_most", pa.float64()),  # the largest such difference, either way
         ("reason", pa.string()),  # why it was dropped
         ("why", pa.string()),
     ]
@@ -48,6 +57,27 @@ SOURCES = pa.schema(  # status is "kept" or "rejected"; content: `identity_of`
     + [("clips", pa.int64()), ("duration", pa.float64()), ("fps", pa.float64()), ("vfr", pa.bool_())]
     + [("height", pa.int32()), ("width", pa.int32()), ("codec", pa.string()), ("container", pa.string())]
     + [("audio_rate", pa.int32()), ("audio_codec", pa.string()), ("sync_grade", pa.string())]
+    # Seconds: the most by which the sound may be late unsaid (null: unknown); by which it was moved earlier; and by
+    # which frames are shown later than in the source, on average and at most, either way.
+    + [(name, pa.float64()) for name in ("delay_bound", "delay", "shown_late", "shown_late_most")]
+)
+TRACKS = pa.schema(  # of kept clips: where each face is, in pixels of the clip's picture
+    [("clip", pa.string()), ("track", pa.int64()), ("frame", pa.int64()), ("found", pa.bool_())]
+    + [(name, pa.float32()) for name in ("left", "top", "width", "height")]
+    + [(f"{point}_{axis}", pa.float32()) for point in POINTS for axis in "xy"]
+)
+FIELDS = (
+    "faces",
+    "face_side",
+    "offset",
+    "confidence",
+    "probability",
+    "decision",
+    "shift",
+    "shown_late",
+    "shown_late_most",
+    "reason",
+    "why",
 )
 
 
@@ -76,35 +106,50 @@ def pack(
 ) -> Packed:
     """Write the dataset from the store's records of each source, made by :func:`identify` and :func:`process`."""
     store = Store(out / WORK)
-    fps = copy_rate(options.normal.fps, options.normal.fps)
+    rule = rule_of(out)
     rows, clips, places, trials = [], [], {}, []
+    tracks: list[Record] = []
     for source, content, outcome in zip(sources, contents, outcomes, strict=True):
-        split = split_of(source.group, options.split)
+        split, fps = split_of(source, options.split, rule), Fraction(*outcome.get("fps", (25, 1)))
         for clip in outcome["clips"]:
-            entry = {name: clip.get(name) for name in ("offset", "confidence", "shift", "reason", "why")}
+            entry = {name: clip.get(name) for name in FIELDS}
             entry |= {"source": source.name, "split": split, "clip": None}
             entry |= {name: float(clip[name] / fps) for name in ("start", "stop")}
             if "key" in clip:
                 name = f"{content['content'][:16]}-{clip['start']:06d}-{clip['stop']:06d}"
                 entry["clip"] = path = f"clips/{name[:2]}/{name}.mp4"
+                if outcome.get("tracks"):
+                    own = load_tracks(store.path("tracks", outcome["tracks"], ".npz"))
+                    tracks += boxes_of(path, own, clip["start"], clip["stop"])
                 places[path] = store.path("clips", clip["key"], ".mp4")
                 row = {**thawed(clip["row"]), "root": ".", "path": path}
                 rows.append((split, row | {"label": source.label, "group": source.group}))
                 if split == "test":
                     trials += trials_of(path, row["frames"], fps, options.split)
             clips.append(entry)
-    table = [_about(*about, options) for about in zip(sources, contents, outcomes, strict=True)]
+    table = [_about(*about, options, rule) for about in zip(sources, contents, outcomes, strict=True)]
     kept = [entry for entry in clips if entry["clip"]]
 
     _link(places, out)
     _manifests(rows, [entry for entry in table if entry["status"] == "rejected"], out)
     _table(clips, CLIPS, out / "clips.parquet")
     _table(table, SOURCES, out / "sources.parquet")
+    if options.faces.model is None:
+        (out / "tracks.parquet").unlink(missing_ok=True)
+    else:
+        _table(tracks, TRACKS, out / "tracks.parquet")
     write_text(out / "fixed_offsets.csv", _csv(("clip", "start", "offset"), trials))
+    folders = {source.local.parent for source in sources if source.local is not None}
+    regions = {noted_region(folder) for folder in folders}
+    note_region(out, *regions if len(regions) == 1 else (WHOLE,))
     if options.pack.form == "webdataset":
         write_shards(out, kept, {row["path"]: row for _, row in rows}, options.pack)
     else:
         shutil.rmtree(out / "shards", ignore_errors=True)
+    if options.pack.form == "huggingface":
+        write_folder(out, kept, {row["path"]: row for _, row in rows})
+    else:
+        shutil.rmtree(out / FOLDER, ignore_errors=True)
     summary = {
         "avssl": avssl.__version__,
         "options": json.loads(json.dumps(asdict(options), default=os.fspath)),
@@ -112,6 +157,7 @@ def pack(
         "clips": Counter(entry["split"] for entry in kept),
         "dropped": Counter(entry["reason"] for entry in clips if not entry["clip"]),
         "seconds": sum(entry["stop"] - entry["start"] for entry in kept),
+        "splits": rule,
         "trials": len(trials),
         "offset": "seconds; positive where the sound is late relative to the picture",
     }
@@ -122,7 +168,7 @@ def pack(
     return Packed(out, by_split, summary["seconds"], summary["dropped"], len(trials), digest)
 
 
-def _about(source: Source, content: Record, outcome: Record, options: Options) -> Record:
+def _about(source: Source, content: Record, outcome: Record, options: Options, rule: str) -> Record:
     """Return a row of the table of sources."""
     return {
         **outcome["facts"],
@@ -133,7 +179,7 @@ def _about(source: Source, content: Record, outcome: Record, options: Options) -
         "content": content.get("content"),
         "label": source.label,
         "group": source.group,
-        "split": split_of(source.group, options.split),
+        "split": split_of(source, options.split, rule),
         "clips": sum("key" in clip for clip in outcome["clips"]),
     }
 
@@ -145,14 +191,7 @@ def _link(places: dict[str, Path], out: Path) -> None:
         if target.exists() and os.path.samefile(target, place):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
-        partial.unlink(missing_ok=True)
-        with room_in(target.parent):
-            try:
-                os.link(place, partial)
-            except OSError:
-                shutil.copyfile(place, partial)
-            os.replace(partial, target)
+        link_or_copy(place, target)
     for folder in sorted((out / "clips").glob("*")):
         for file in folder.iterdir():
             if file.relative_to(out).as_posix() not in places:

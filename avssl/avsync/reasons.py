@@ -16,6 +16,9 @@ REASONS = {
     "no_audio": "there is no audio stream",
     "silent": "no sound is loud enough to be heard",
     "still": "the picture doesn't move",
+    "no_face": "no face is seen in it",
+    "several_faces": "several faces are seen in it",
+    "face_too_small": "its face is small",
     "too_short": "no shot with sound lasts as long as a clip",
     "length_mismatch": "sound and picture differ in length",
     "unsignalled_offset": "the container can't say how much the encoder delayed the sound",
@@ -26,6 +29,30 @@ REASONS = {
     "timeout": "it was not done in time, and its process was killed",
     "crashed": "the process that worked on it died",
     "error": "an unexpected error: please report it",
+}
+REMEDIES = {  # of those that an option or the user can change
+    "not_media": "remove it from the sources, or download it again",
+    "broken": "fetch it again, or keep the part that decodes: --accept.broken=true",
+    "unreadable": "check links and permissions, then --retry-failed",
+    "too_large": "scale it down first",
+    "outside": "correct the list of segments",
+    "no_audio": "leave it out, or add its sound",
+    "silent": "lower --cut.quiet (decibels), if the sound is faint",
+    "still": "raise --cut.still (share of frames that equal the one before)",
+    "no_face": "keep it: --faces.mode=score; or lower --faces.share (of the frames in which it is seen)",
+    "several_faces": "keep it: --faces.mode=score",
+    "face_too_small": "lower --faces.smallest, or raise --normal.short_side (pixels)",
+    "too_short": "shorten --cut.seconds, or allow shorter clips: --cut.min_seconds",
+    "length_mismatch": "raise --accept.length_tolerance (seconds)",
+    "unsignalled_offset": "raise --accept.delay_tolerance (seconds), or accept all: --accept.unsignalled=true; a delay"
+    " that is known is taken out by --accept.delay",
+    "duplicate": "copies encoded in another way are kept by --accept.copies=true",
+    "low_confidence": "--sync.mode=score keeps it; a lower --sync.certainty or --sync.min_confidence trusts more",
+    "off_sync": "mend it: --sync.mode=realign; or keep it: --sync.mode=score",
+    "sound_missing": "allow shorter clips: --cut.min_seconds",
+    "timeout": "raise --timeout (seconds), then --retry-failed",
+    "crashed": "--retry-failed; give each process more memory (fewer --workers)",
+    "error": "--retry-failed, and report it",
 }
 _MEDIA = dict.fromkeys(("url", "not_file", "empty", "playlist"), "not_media") | {"not_found": "unreadable"}
 

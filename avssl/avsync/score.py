@@ -14,14 +14,13 @@ import numpy as np
 from avssl.avsync.clips import Span, cut_clip
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Sync
-from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import key_of
 from avssl.media import VideoInfo
+from avssl.media.regions import WHOLE, Region
 
 if TYPE_CHECKING:
     from avssl.sync.network import Synchroniser
 
-ONSET_CONFIDENCE = 6.0  # reached by fewer than 1 % of mismatched pairs of 2.4 s
 FLOOR = 1e-3  # of full scale: loudness below it is silence
 BLUR = 0.02  # seconds, half the width of the triangle that blurs the onsets of sound
 START = 0.1  # seconds at the beginning of a recording in which rising sound is not an event but the start itself
@@ -33,6 +32,7 @@ class Score(NamedTuple):
 
     offset: float  # seconds; positive if the sound is late relative to the picture
     confidence: float  # larger is surer; comparable only among estimates of one scorer
+    edge: bool = False  # it lies at an end of what was searched: the true offset may lie beyond
 
 
 class ScorerInput(NamedTuple):
@@ -42,6 +42,8 @@ class ScorerInput(NamedTuple):
     span: Span  # the clip
     fps: Fraction
     observed: Observed  # the whole recording's
+    shown: Region = WHOLE  # the part of its source's pictures that the recording shows
+    late: float = 0.0  # seconds by which its sound is to be heard later than it is, to try the scorer
 
 
 class Scorer(Protocol):
@@ -76,7 +78,7 @@ class OnsetScorer(NamedTuple):
             motion[0] = motion[1:2].mean() if len(motion) > 1 else 0.0
         seen = np.maximum(np.diff(motion, prepend=motion[:1]), 0)  # [T] onsets, each dated at its frame
         heard = sound_onsets(clip.observed.loudness)  # [L]
-        places = np.round(np.arange(start, stop) / float(clip.fps) * LOUDNESS_RATE).astype(np.int64)  # [T]
+        places = np.round((np.arange(start, stop) / float(clip.fps) - clip.late) * LOUDNESS_RATE).astype(np.int64)
         reach = round(self.max_offset * LOUDNESS_RATE)
         shifts = np.arange(-reach, reach + 1)  # [O] in 200ths of a second
         wanted = places + shifts[:, None]  # [O, T]
@@ -89,7 +91,8 @@ class OnsetScorer(NamedTuple):
         fit = values @ seen / scale  # [O] at most 1
         best = fit.max()
         place = int(np.flatnonzero(fit >= best - 1e-9)[np.abs(shifts[fit >= best - 1e-9]).argmin()])
-        return Score(float(shifts[place]) / LOUDNESS_RATE, float(best - np.median(fit)) * math.sqrt(len(motion)))
+        confidence = float(best - np.median(fit)) * math.sqrt(len(motion))
+        return Score(float(shifts[place]) / LOUDNESS_RATE, confidence, bool(abs(shifts[place]) == reach))
 
 
 def sound_onsets(loudness: np.ndarray) -> np.ndarray:
@@ -122,17 +125,23 @@ class RunScorer(NamedTuple):
         return key_of("run", self.weights, self.max_offset)
 
     def __call__(self, clip: ScorerInput) -> Score:
-        """Return the network's estimate, with confidence 0 if the clip is too short for the network."""
-        from avssl.sync.offset import find_offset  # imports networks, which nothing else here needs
+        """Return the network's estimate, with confidence 0 if the clip is too short for the network.
 
+        Raises:
+            ValueError: if the pictures don't show all of what the network learnt from.
+        """
+        from avssl.sync.offset import find_offset, region_for  # imports networks, which nothing else here needs
+
+        network = _network(self.run)
+        region = region_for(network, clip.shown)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
-            cut_clip(clip.info, clip.span, 0.0, clip.fps, path)
+            cut_clip(clip.info, clip.span, -clip.late, clip.fps, path)
             try:
-                found = find_offset(path, _network(self.run), reach=self.max_offset)
+                found = find_offset(path, network, reach=self.max_offset, region=region)
             except ValueError:
                 return Score(0.0, 0.0)
-        return Score(found.seconds, found.confidence)
+        return Score(found.seconds, found.confidence, found.at_edge)
 
 
 @functools.cache
@@ -155,27 +164,3 @@ def make_scorer(options: Sync) -> Scorer:
 
     run = options.run.resolve()
     return RunScorer(run, options.max_offset, weights_hash(_network(run)))
-
-
-class Verdict(NamedTuple):
-    """Decision on a clip."""
-
-    shift: float = 0.0  # seconds by which its sound is moved earlier; 0 leaves it
-    rejection: Rejection | None = None  # why it is dropped
-
-
-def decide(score: Score, options: Sync) -> Verdict:
-    """Keep, realign or drop a clip by its estimate, see :class:`Sync`."""
-    if options.mode == "score":
-        return Verdict()
-    offset, confidence = score
-    needed = ONSET_CONFIDENCE if options.min_confidence is None else options.min_confidence
-    if confidence < needed:
-        why = f"confidence {confidence:.2f} of an offset of {offset:+.3f} s is below {needed:g}"
-        return Verdict(0.0, Rejection("low_confidence", why))
-    if abs(offset) <= options.tolerance:
-        return Verdict()
-    if options.mode == "drop" or abs(offset) >= options.max_offset - 1e-9:
-        why = f"its sound is {abs(offset):.3f} s {'late' if offset > 0 else 'early'}"
-        return Verdict(0.0, Rejection("off_sync", why))
-    return Verdict(offset)

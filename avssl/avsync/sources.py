@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ class Source:
     label: str | None = None  # name of its class
     group: str = ""  # must not be divided between training and test; the recording's name unless given
     span: Span = None  # seconds of a segment
+    unit: str = ""  # decides the split: the group or, if none was given, the path within its collection
 
     @property
     def local(self) -> Path | None:
@@ -73,7 +75,7 @@ def scan(roots: Sequence[Path], labels: str = "auto", group: str | None = None) 
             found += _of_manifest(root, name)
         elif isinstance(root, Path) and not root.is_dir():
             asked = annotate(root.parent, [root.name], labels, group).asked
-            found += _asked(root, root.name, asked[0])
+            found += _asked(root, "", root.name, asked[0])
         else:
             found += _of_folder(root, name, labels, group)
     return _grouped(found)
@@ -92,17 +94,18 @@ def _of_folder(root: Path | Place, name: str, labels: str, group: str | None) ->
         asked = AskedRows.of(merged(rows, own) for rows, own in zip(asked, said, strict=True))
     found = []
     for file, rows in zip(files, asked, strict=True):
-        found += _asked(file.place(root), f"{name}/{file.key}", rows)
+        found += _asked(file.place(root), f"{name}/", file.key, rows)
     return found
 
 
-def _asked(place: Path | Stretch, name: str, rows: Sequence[Asked]) -> list[Source]:
+def _asked(place: Path | Stretch, root: str, key: str, rows: Sequence[Asked]) -> list[Source]:
     """Return the sources that an annotation makes of a recording."""
     found = []
     for row in rows:
         span = None if row.start is None and row.stop is None else (row.start, row.stop)
         label = row.labels[0] if row.labels and len(row.labels) == 1 else None
-        found.append(Source(place, name + _seconds(span), label, row.group or name, span))
+        name = root + key
+        found.append(Source(place, name + _seconds(span), label, row.group or name, span, row.group or key))
     return found
 
 
@@ -117,7 +120,8 @@ def _of_manifest(path: Path, name: str) -> list[Source]:
         span: Span = None if row["asked"] is None else (row["asked"][0], row["asked"][1])
         place = source_of(row, root) or root / row["path"]
         whole = f"{name}/{key}"
-        found.append(Source(place, whole + _seconds(span), row["label"], row["group"] or whole, span))
+        group = row["group"]
+        found.append(Source(place, whole + _seconds(span), row["label"], group or whole, span, group or key))
     return found
 
 
@@ -134,17 +138,25 @@ def _grouped(sources: list[Source]) -> list[Source]:
         for source in sources
     )
     units = Manifest.from_rows(rows).units().to_pylist()
-    return [replace(source, group=unit) for source, unit in zip(sources, units, strict=True)]
+    unit_of = {source.group: source.unit for source in sources}
+    return [replace(source, group=group, unit=unit_of[group]) for source, group in zip(sources, units, strict=True)]
 
 
 def check_apart(roots: Sequence[Path], sources: Sequence[Source], out: Path) -> None:
     """Raise a ValueError if the dataset would lie in a folder of sources, or hold some."""
     out = out.resolve()
     inside = [root for root in roots if root.is_dir() and out.is_relative_to(root.resolve())]
-    held = [file for source in sources if (file := source.local) is not None and file.resolve().is_relative_to(out)]
+    held = [file for source in sources if (file := source.local) is not None and _real(file).is_relative_to(out)]
     if inside or held:
         place = f"lies in {inside[0]}, where sources are" if inside else f"holds sources, such as {held[0]}"
         raise ValueError(f"{out} {place}: choose a folder elsewhere")
+
+
+def _real(file: Path) -> Path:
+    try:
+        return file.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself, which `identify` rejects
+        return file
 
 
 def identity_of(content: str, span: Span) -> str:
@@ -179,7 +191,8 @@ def identify(job: tuple[Path | Stretch, Path, bool]) -> Record:
     except FileNotFoundError:
         return Rejection("unreadable", "a broken link, or a file name that isn't UTF-8 (rename it)")._asdict()
     except OSError as error:
-        return Rejection("unreadable", f"{error.strerror or error}")._asdict()
+        why = "a link that leads to itself" if error.errno == errno.ELOOP else f"{error.strerror or error}"
+        return Rejection("unreadable", why)._asdict()
     if known is None:
         store.write("content", key, record)  # outside the try: a failure here is not the source's
     return record

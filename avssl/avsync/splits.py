@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from avssl.avsync.options import Split
+from avssl.avsync.sources import Source
 
 SPLITS = ("train", "validation", "test")
 
 
-def split_of(group: str, options: Split) -> str:
-    """Return the split of a group of sources. It depends on the group's name alone, so a growing dataset keeps it."""
-    place = _hash(f"split {group}") / 2**64
+def rule_of(out: Path) -> str:
+    """Return the rule of a dataset's splits: ``"within"`` or, of one built before that was written down, ``"name"``.
+
+    The latter goes by names that begin with that of the sources' folder. What was built by it keeps it, so that no clip
+    moves to another split.
+    """
+    try:
+        before = json.loads((out / "dataset.json").read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return "within"
+    if "splits" not in before:
+        why = "its splits go by names that begin with the sources' folder, as when it was first built"
+        print(f"note: {out}: {why}; build it anew elsewhere to have them go by paths within", file=sys.stderr)
+    return str(before.get("splits", "name"))
+
+
+def split_of(source: Source, options: Split, rule: str = "within") -> str:
+    """Return the split of a source. It depends on its group's name alone, so a growing dataset keeps it.
+
+    Without a group it depends on the path within the sources' folder, whatever that is called.
+    """
+    return split_of_unit(source.group if rule == "name" else source.unit, options)
+
+
+def split_of_unit(unit: str, options: Split) -> str:
+    """Return the split of what must not be divided, by its name."""
+    place = _hash(f"split {unit}") / 2**64
     if place < options.test:
         return "test"
     return "validation" if place < options.test + options.validation else "train"

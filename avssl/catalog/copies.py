@@ -20,6 +20,7 @@ from avssl.catalog.measuring import Row, frozen, measure_file, reader_version, r
 from avssl.catalog.naming import name_copies, short_hash
 from avssl.catalog.packing import UNPACKED, Held, Shards, packed
 from avssl.media import MediaError, VideoInfo
+from avssl.media.regions import note_region
 from avssl.media.source import SourceError
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import FULL, Journal, disk_full, settle
@@ -169,6 +170,7 @@ def prepare(
             rows = packed(rows, shards)
         lost = [*source.rejected, *((job.info.path, failures[job.target]) for job in jobs if job.target in failures)]
         rejected = [{**_where(path), **rejection(reason)} for path, reason in lost]
+        note_region(out, (options or CopyOptions()).region)
         Manifest.from_rows(rows + rejected, base=out).write(out / "videos.parquet")
     manifest = Manifest.open(out / "videos.parquet")
     made = [job for job in todo if job.target not in failures]

@@ -183,8 +183,9 @@ def framed(frame: VideoFrame) -> VideoFrame:
     """
     fresh = VideoFrame(frame.width, frame.height, frame.format.name)
     for own, plane in zip(fresh.planes, frame.planes, strict=True):
-        rows = np.frombuffer(own, np.uint8).reshape(-1, own.line_size)  # [H, W + padding]
-        rows[:, : own.width] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: own.height, : own.width]
+        rows = np.frombuffer(memoryview(own), np.uint8).reshape(-1, own.line_size)  # [H, W + padding]
+        seen = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        rows[:, : own.width] = seen[: own.height, : own.width]
         rows[:, own.width :] = rows[:, own.width - 1 : own.width]
     fresh.pts, fresh.time_base, fresh.pict_type = frame.pts, frame.time_base, frame.pict_type
     fresh.colorspace, fresh.color_range = frame.colorspace, frame.color_range
@@ -216,17 +217,19 @@ def _pictures(
                 yield frame
 
 
-def sound_frames(info: VideoInfo, stop: float, rate: int) -> Iterator[AudioFrame]:
+def sound_frames(info: VideoInfo, stop: float, rate: int, late: float = 0.0) -> Iterator[AudioFrame]:
     """Yield the sound between 0 and ``stop`` seconds after the first shown frame, as 16-bit mono.
 
-    Spans without sound at either end are skipped. ``rate`` is in samples per second.
+    Spans without sound at either end are skipped. ``rate`` is in samples per second. Sound that is ``late`` seconds
+    late is moved earlier.
     """
     if info.audio is None:
         return
     with open_video(info.path, "pyav", info) as reader:
         for start in range(0, math.ceil(stop), SECONDS_AT_ONCE):
-            samples, valid = reader.audio(start, min(start + SECONDS_AT_ONCE, stop), rate)
-            first, last = (math.ceil((valid[0] - start) * rate - 1e-3), math.floor((valid[1] - start) * rate + 1e-3))
+            samples, valid = reader.audio(start + late, min(start + SECONDS_AT_ONCE, stop) + late, rate)
+            begin = start + late
+            first, last = (math.ceil((valid[0] - begin) * rate - 1e-3), math.floor((valid[1] - begin) * rate + 1e-3))
             yield from pieces(samples[first:last], rate, start * rate + first)
 
 

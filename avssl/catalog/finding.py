@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +21,7 @@ from avssl.catalog.found import ARCHIVES, FOUND, TABLES, Files, Found, Said, suf
 from avssl.catalog.parquet import contents_of as in_parquet
 from avssl.catalog.parquet import media_column
 from avssl.media import MediaError
+from avssl.media.files import sniff
 from avssl.media.image import EXTENSIONS as IMAGES
 from avssl.media.places import Place
 from avssl.media.source import Source, SourceError
@@ -63,20 +66,36 @@ def find_recordings(root: Path | Place) -> Finding:
         MediaError: as `find_media`; ``no_list`` for a store that can't be listed.
         SourceError: if a store or an archive can't be read now.
     """
-    found, name = (_local(root), root) if isinstance(root, Path) else (_stored(root), Path(str(root)))
+    unnamed: list[str] = []
+    found, name = (_local(root, unnamed=unnamed), root) if isinstance(root, Path) else (_stored(root), Path(str(root)))
     files, archives = _chosen(found, name)
+    left_out = _media_without_ending(Path(root), unnamed) if isinstance(root, Path) else []
     if not archives:
         left = found.with_suffix(ARCHIVES)
         why = f"{len(left)} tar archives lie beside other files and are left out"
         notes = [f"{why}, such as {[found[place].path for place in left[:1]]}: give them a folder"] if len(left) else []
-        return Finding(files, None, notes)
+        return Finding(files, None, notes + left_out)
     for suffixes in (VIDEOS, IMAGES):
         finding = _inside(archives, root, suffixes)
         if any(file.member is not None for file in finding.files):
             break
     if not finding.files:
         raise _empty(name)
+    finding.notes.extend(left_out)
     return finding
+
+
+def _media_without_ending(root: Path, unnamed: Sequence[str]) -> list[str]:
+    """Return a line on files that look like recordings by their first bytes, and have no suffix to say so."""
+    seen = []
+    for path in unnamed:
+        with contextlib.suppress(MediaError):
+            sniff(root / path)
+            seen.append(path)
+    if not seen:
+        return []
+    why = f"{len(seen)} files without an ending look like recordings and are left out, such as {seen[0]}"
+    return [f"{root}: {why}: give them one, such as .mp4"]
 
 
 def _inside(archives: Files, root: Path | Place, suffixes: frozenset[str]) -> Finding:
@@ -137,14 +156,14 @@ def _stored(place: Place) -> Files:
     return Files.of(each for each in found if suffix_of(each.path) in suffixes).sorted()
 
 
-def _local(root: Path, suffixes: frozenset[str] = ALL) -> Files:
+def _local(root: Path, suffixes: frozenset[str] = ALL, unnamed: list[str] | None = None) -> Files:
     if root.is_file():
         why = "this is a file, not a folder of videos"
         raise MediaError(root, "not_folder", why, f"If it lists videos: avssl index FOLDER --labels {root.name}")
     if not root.is_dir():
         raise MediaError(root, "missing", "no such folder", "Give a folder of videos or a manifest (.parquet, .arrow).")
     closed: list[str] = []
-    found = Files.of(_walk(root, "", suffixes, set(), closed)).sorted()
+    found = Files.of(_walk(root, "", suffixes, set(), closed, unnamed)).sorted()
     if closed:
         named = ", ".join(closed[:3]) + (", ..." if len(closed) > 3 else "")
         print(f"{root}: {len(closed)} folders may not be read and are left out: {named}", file=sys.stderr)
@@ -152,7 +171,12 @@ def _local(root: Path, suffixes: frozenset[str] = ALL) -> Files:
 
 
 def _walk(
-    folder: Path, prefix: str, suffixes: frozenset[str], seen: set[tuple[int, int]], closed: list[str]
+    folder: Path,
+    prefix: str,
+    suffixes: frozenset[str],
+    seen: set[tuple[int, int]],
+    closed: list[str],
+    unnamed: list[str] | None = None,
 ) -> Iterator[Found]:
     facts = folder.stat()
     if (facts.st_dev, facts.st_ino) in seen:
@@ -169,8 +193,21 @@ def _walk(
         if entry.name.startswith(".") or entry.name == "lost+found":
             continue
         path = prefix + entry.name
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), path + "/", suffixes, seen, closed)
+        folder_of_its_own, file = _kind(entry)
+        if folder_of_its_own:
+            yield from _walk(Path(entry.path), path + "/", suffixes, seen, closed, unnamed)
         elif suffix_of(entry.name) in suffixes:
-            here = entry.stat() if entry.is_file() else entry.stat(follow_symlinks=False)  # a broken link
+            here = entry.stat() if file else entry.stat(follow_symlinks=False)  # a broken link
             yield Found(path.encode(errors="backslashreplace").decode(), here.st_size, here.st_mtime_ns)
+        elif unnamed is not None and "." not in entry.name and file:
+            unnamed.append(path)
+
+
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Return whether an entry is a folder, and whether it is a file; a link that leads to itself is neither."""
+    try:
+        return entry.is_dir(), entry.is_file()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False, False

@@ -22,7 +22,7 @@ from avssl.media.tar import members
 from avssl.media.window import open_range, reading
 from avssl.runtime.files import CHUNK
 
-READER = 3  # increment when measurements change
+READER = 4  # increment when measurements change
 Row = dict[str, Any]
 Span: TypeAlias = tuple[float | None, float | None] | None  # start and stop in seconds; None for a whole recording
 Hashing = Literal["full", "quick"]

@@ -41,6 +41,7 @@ COMMANDS = {
     "robustness": "measure how classifiers stand wrong labels, damage, attacks and strange classes",
     "export": "copy a run's encoder into a folder of its own",
     "sync": "find out whether the sound of a video is early or late",
+    "spatial": "give the sound of a panorama directions",
     "build": "build an audio-visual sync dataset from raw recordings",
     "study": "pretrain and evaluate every method of a plan, and tabulate the results",
     "configs": "list the packaged configs, or print one",

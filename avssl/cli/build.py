@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avssl.avsync.builder import build
+from avssl.avsync.calibrate import calibrate
 from avssl.avsync.executors import Execution
 from avssl.avsync.options import Options
 from avssl.runtime.executors import open_executor, parse_share
@@ -36,6 +37,11 @@ def parser() -> Parser:
     made.add_argument(
         "--shard", type=str | None, help="I/N: do share I of N and pack nothing; run once more without it at the end"
     )
+    made.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="build nothing; measure what the estimator's confidence means on these recordings, which are in sync",
+    )
     made.add_argument("--retry-failed", action="store_true", help="try rejected sources again")
     return made
 
@@ -48,4 +54,5 @@ def run(words: Sequence[str]) -> None:
     with open_executor(args.executor) as executor:
         execution = Execution(args.workers, args.timeout, executor, parse_share(args.shard), args.retry_failed)
         chosen = Options(**{name: options[name] for name in Options.__dataclass_fields__})
-        print(build(args.sources, args.out, chosen, execution, args.labels, args.group))
+        work = calibrate if args.calibrate else build
+        print(work(args.sources, args.out, chosen, execution, args.labels, args.group))

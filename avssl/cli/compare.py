@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from avssl.applications.compare.measuring import compare
+from avssl.applications.compare.measuring import compare_runs
 from avssl.applications.compare.results import tables
 from avssl.runtime.parser import Parser
 
@@ -32,5 +32,5 @@ def run(words: Sequence[str]) -> None:
     """Compare, print the tables, and write the results and a picture."""
     args = parser().parse_args(words)
     console = Console(width=160)
-    for table in tables(compare(args.results, args.out)):
+    for table in tables(compare_runs(args.results, args.out)):
         console.print(table)

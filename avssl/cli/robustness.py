@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from avssl.applications.robustness.measuring import robustness
+from avssl.applications.robustness.measuring import measure_robustness
 from avssl.applications.robustness.results import tables
 from avssl.evaluation.given import begin
 from avssl.runtime.parser import Parser
@@ -27,7 +27,7 @@ def parser() -> Parser:
         ],
     )
     made.add_argument("train", type=Path, help="labelled videos or images to train on, or to divide into folds")
-    made.add_function_arguments(robustness, skip={"train", "out"})
+    made.add_function_arguments(measure_robustness, skip={"train", "out"})
     made.add_argument(
         "-o", "--out", type=Path, default=None, help="folder to write to; by default RUN/robustness/COLLECTION"
     )
@@ -39,7 +39,7 @@ def run(words: Sequence[str]) -> None:
     made = parser()
     begin()
     args = made.instantiate(made.parse_args(words))
-    found = robustness(**args)
+    found = measure_robustness(**args)
     console = Console(width=150)
     for table in tables(found):
         console.print(table)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from avssl.runtime.parser import Parser
+from avssl.studies.affinity import affinity
 from avssl.studies.colours import colours
 from avssl.studies.drift import drift
 from avssl.studies.motion_energy import motion_energy
@@ -18,6 +19,7 @@ STUDIES: dict[str, Callable[..., None]] = {
     "motion_energy": motion_energy,
     "colours": colours,
     "drift": drift,
+    "affinity": affinity,
 }
 
 
@@ -31,6 +33,7 @@ def parser() -> Parser:
             "avssl study benchmarks/ut_interaction.yaml -o docs/results.md",
             "avssl study benchmarks/temporal.yaml --only vcop simclr",
             "avssl study unseen benchmarks/unseen.yaml",
+            "avssl study affinity [runs/simclr,runs/vcop] --protocols=[ut_interaction]",
         ],
     )
     commands = made.add_subcommands(dest="study")
@@ -50,5 +53,6 @@ def parser() -> Parser:
 def run(words: Sequence[str]) -> None:
     """Carry out a study."""
     short = bool(words) and words[0] not in STUDIES and not words[0].startswith("-")
-    args = parser().parse_args(["run", *words] if short else list(words))
-    STUDIES[args.study](**args[args.study].as_dict())
+    made = parser()
+    args = made.instantiate(made.parse_args(["run", *words] if short else list(words)))
+    STUDIES[args.study](**vars(args[args.study]))

@@ -20,6 +20,7 @@ from .samplers import ConsecutiveClips as ConsecutiveClips
 from .samplers import NearbyClips as NearbyClips
 from .samplers import RandomClips as RandomClips
 from .samplers import ShuffledClips as ShuffledClips
+from .samplers import SpreadClips as SpreadClips
 from .samplers import TupleFrames as TupleFrames
 from .samplers import UniformClips as UniformClips
 from .samplers import ViewSampler as ViewSampler

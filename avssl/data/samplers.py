@@ -266,6 +266,40 @@ class NearbyClips:
 
 
 @dataclass(frozen=True)
+class SpreadClips:
+    """Two clips of one video, each spread evenly over a part of it, however long the video is.
+
+    A clip thus shows most of what happens, at a pace that follows from the video's duration, as a read-out of whole
+    videos does (`avssl.evaluation.Views` with ``step=None``).
+
+    Args:
+        num_frames: frames per clip (T).
+        share: smallest share of the recording that a clip is spread over; it and its place are drawn uniformly.
+    """
+
+    num_frames: int = 17
+    share: float = 0.6
+
+    def __post_init__(self) -> None:
+        check_sampler(self)
+        check_ranges("SpreadClips", self, share="(0, 1]")
+
+    @property
+    def seconds(self) -> float:
+        """Any recording is long enough."""
+        return TINY
+
+    def __call__(self, info: VideoInfo, rng: torch.Generator) -> ClipTimes:
+        """Draw times ``[2, T]``."""
+        middles = (torch.arange(self.num_frames, dtype=torch.float64) + 0.5) / self.num_frames
+        clips = []
+        for _ in range(2):
+            span = uniform(self.share, 1.0, rng) * info.duration
+            clips.append(uniform(0.0, info.duration - span, rng) + span * middles)
+        return ClipTimes(torch.stack(clips))
+
+
+@dataclass(frozen=True)
 class TupleFrames:
     """Five frames a < b < c < d < e from which to form ordered and shuffled tuples (Misra et al., ECCV 2016, 3.1).
 

@@ -22,6 +22,7 @@ from .huggingface_audio import HuggingFaceAudio as HuggingFaceAudio
 from .inference import for_inference as for_inference
 from .initial import begin_with as begin_with
 from .lstm import FrameLSTM as FrameLSTM
+from .motion import MotionNet as MotionNet
 from .residual import C2DR50 as C2DR50
 from .residual import I3DR50 as I3DR50
 from .residual import R3D50 as R3D50

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avssl.encoders.base import Encoder
-from avssl.encoders.blocks import depths
+from avssl.encoders.blocks import blocks, depths
 from avssl.encoders.export import load_encoder
 
 PATTERN = re.compile(r"(random|kmeans)|(mean_var|first_(\d+)):(.+)")
@@ -83,13 +83,13 @@ def _mean_var(encoder: Encoder, other: Encoder, rng: torch.Generator) -> None:
 
 
 @torch.no_grad()
-def _first(encoder: Encoder, other: Encoder, blocks: int) -> None:
+def _first(encoder: Encoder, other: Encoder, count: int) -> None:
     _check_names(encoder, other)
     depth = depths(encoder)
-    last = max(depth.values()) - 1
-    if blocks > last:
-        raise ValueError(f"initial: {type(encoder).__name__} has {last} blocks, not {blocks}")
-    kept = {name for name, place in depth.items() if place <= blocks}
+    last = len(blocks(encoder))
+    if count > last:
+        raise ValueError(f"initial: {type(encoder).__name__} has {last} blocks, not {count}")
+    kept = {name for name, place in depth.items() if place <= count}
     owners = {name.rpartition(".")[0] for name in kept}
     ours, theirs = encoder.state_dict(), other.state_dict()
     for name, tensor in ours.items():
@@ -181,7 +181,7 @@ def _patches(layer: nn.Conv2d | nn.Conv3d, inputs: Tensor, count: int, rng: torc
         windows = windows.unfold(axis, min(kernel, windows.shape[axis]), step)
     dims = len(layer.kernel_size)
     places = [torch.randint(windows.shape[axis], (count,), generator=rng) for axis in (0, *range(2, 2 + dims))]
-    drawn = windows[(places[0], slice(None), *places[1:])]  # [N, C, kernel]
+    drawn = windows.movedim(1, dims + 1)[tuple(places)]  # [N, C, kernel]
     return drawn.reshape(count, -1)
 
 

@@ -7,23 +7,20 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avssl.encoders.conv import Conv3d
-
 
 def circular_width(network: nn.Module) -> None:
     """Let the convolutions and poolings of a network pad the width by what is on its other side, in place.
 
     Parameters stay what they are, and an export is an ordinary network, which pads with zeros.
     """
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Conv3d | Conv3d | nn.MaxPool2d | nn.MaxPool3d):
-            padding = layer.padding if isinstance(layer.padding, tuple) else None
-            if padding is None:
-                assert isinstance(layer.padding, int)
-                padding = (layer.padding,) * (3 if isinstance(layer, nn.MaxPool3d) else 2)
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d | nn.Conv3d | nn.MaxPool2d | nn.MaxPool3d):
+            layer: Any = part
+            axes = 3 if isinstance(part, nn.Conv3d | nn.MaxPool3d) else 2
+            padding = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * axes
             if padding[-1]:
                 layer.padding = (*padding[:-1], 0)
-                layer.register_forward_pre_hook(_Wrapped(int(padding[-1])))
+                part.register_forward_pre_hook(_Wrapped(int(padding[-1])))
 
 
 class _Wrapped:

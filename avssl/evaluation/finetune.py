@@ -180,7 +180,8 @@ class Supervised:
     def train(self, bank: Pixels, encoder: Encoder, rows: Sequence[int]) -> Classifier | AttentiveClassifier:
         """Train a classifier on some videos, and with it the encoder in place unless the classifier freezes it."""
         folder = self.place(bank, encoder, rows)
-        begin_with(encoder, self.budget.initial, lambda: some_clips(bank, encoder, rows), self.seed)
+        if self.classifier is Classifier:
+            begin_with(encoder, self.budget.initial, lambda: some_clips(bank, encoder, rows), self.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = self.classifier(encoder, bank.classes)

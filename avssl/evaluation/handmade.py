@@ -11,16 +11,15 @@ It goes wherever an encoder goes (``--encoder=avssl.evaluation.MotionEnergy``), 
 
 from __future__ import annotations
 
-import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
 from avssl.encoders import Encoder
-from avssl.pixels import MEAN, STD, denormalise
+from avssl.encoders.motion import NOISE, change
+from avssl.pixels import MEAN, STD
 from avssl.runtime.checks import check_ranges
 
-NOISE = 0.5  # grey levels added before the logarithm, as much as rounding alone makes
 SIZE = 112  # pixels of the frames on its card
 
 
@@ -32,8 +31,7 @@ class MotionEnergy(Encoder):
 
     Args:
         grid: squares along height and width.
-        directions: add the energy of what moves right, left, down and up, each along the gradient of the picture, which
-            is all of a motion that a small square shows ("normal flow": Horn & Schunck, 1981, section 2).
+        directions: add the energies of what moves right, left, down and up, see `avssl.encoders.motion.change`.
     """
 
     def __init__(self, grid: int = 8, directions: bool = False) -> None:
@@ -45,25 +43,7 @@ class MotionEnergy(Encoder):
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         self.check_clips(clips)
-        grey = 255 * denormalise(clips, self.card["mean"], self.card["std"]).mean(2)  # [B, T, H, W]
-        change = grey.diff(dim=1)
-        seen = change.abs()[:, None]
-        if self.directions:
-            seen = torch.cat([seen, *(part[:, None] for part in _along(change, (grey[:, 1:] + grey[:, :-1]) / 2))], 1)
+        seen = change(clips, self.directions, self.card["mean"], self.card["std"])  # [B, K, T - 1, H, W]
         found = F.adaptive_avg_pool2d(seen.flatten(0, 2)[:, None], self.grid)
         decibels = 10 * (found + NOISE).log10()
         return rearrange(decibels, "(b k t) 1 h w -> b (k h w) t 1 1", b=len(clips), k=seen.shape[1])
-
-
-def _along(change: Tensor, grey: Tensor) -> list[Tensor]:
-    """Return the change that motion to the right, left, down and up explains, each ``[B, T, H, W]``, not negative.
-
-    What moves with velocity v changes by -v times the gradient (brightness constancy); the share of each axis is that
-    of the gradient.
-    """
-    padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
-    across = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
-    down = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) / 2
-    length = (across.square() + down.square()).sqrt().clamp(min=1e-6)
-    shares = [-change * slope / length for slope in (across, down)]
-    return [part for share in shares for part in (share.clamp(min=0), (-share).clamp(min=0))]

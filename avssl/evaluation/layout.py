@@ -50,7 +50,7 @@ class LayoutProbe:
     Args:
         grids: candidates for the cells in time, height and width; never more than a map has.
         seen: ``"clips"``: the protocol's clips, one after the other; ``"whole"``: one clip spread over the whole video.
-        frames: frames of the clip of the whole video.
+        frames: frames of the clip of the whole video; of a network that does not take as many, the protocol's.
         numbers: largest number of features of a video; shapes with more are left out.
         strengths: candidates for C.
         inner_folds: number of inner folds.

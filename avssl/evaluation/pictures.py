@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from avssl.sync.offset import Offset
 
 NAMED = 30  # largest number of classes with names on an axis
+LISTED = 8  # largest number of recordings in a legend
 CURVES = {
     ("pretrained", "low_shot"): ("pretrained, linear on frozen features", "C0", "-"),
     ("random_init", "low_shot"): ("random initialisation, linear on frozen features", "C7", "-"),
@@ -231,16 +232,25 @@ def doubt_picture(pictures: Sequence[Tensor], titles: Sequence[str], path: Path)
 
 
 def offset_picture(found: Mapping[str, Offset], path: Path) -> None:
-    """Draw the distance curves of some recordings, by their text in the legend."""
+    """Draw the distance curves of some recordings, by their text in the legend; of many, pale ones and offsets."""
     figure, axes = _figure(6.0)
+    many = len(found) > LISTED
     for number, (name, offset) in enumerate(found.items()):
-        drawn = offset.curve
-        axes.plot(1000 * drawn.offsets.numpy(), drawn.distances.numpy(), f"C{number % 10}")
-        axes.axvline(1000 * offset.seconds, color=f"C{number % 10}", ls=":", label=name)
+        drawn, colour = offset.curve, "C0" if many else f"C{number % 10}"
+        axes.plot(1000 * drawn.offsets.numpy(), drawn.distances.numpy(), colour, alpha=0.2 if many else 1)
+        if not many:
+            axes.axvline(1000 * offset.seconds, color=colour, ls=":", label=name)
+    if many:
+        offsets = [1000 * offset.seconds for offset in found.values()]
+        axes.plot(
+            offsets, [0] * len(found), "|", color="C1", ms=12, transform=axes.get_xaxis_transform(), clip_on=False
+        )
+        axes.set_title(f"{len(found)} recordings; marks below: their offsets")
     axes.axvline(0, color="grey", lw=0.5)
     axes.set_xlabel("offset in ms: negative, sound early; positive, sound late")
     axes.set_ylabel("distance between picture and sound")
-    axes.legend(fontsize=7)
+    if not many:
+        axes.legend(fontsize=7)
     _save(figure, path)
 
 

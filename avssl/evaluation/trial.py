@@ -54,6 +54,21 @@ class Trial:
         banks = [video_bank(task, encoder, self.machine, layers=layers) for encoder in self.encoders]
         return [[bank.columns(part.start, part.stop) for bank in banks] for part in every]
 
+    def whole(self, frames: int) -> Views:
+        """Return one clip of the whole video, of so many frames or, where the network takes no other, the protocol's.
+
+        Raises:
+            ValueError: if the encoder does not fit the protocol's views either.
+        """
+        views = self.task.protocol.views
+        shown = spread(views, frames)
+        try:
+            parts(self.encoders[0], shown)
+        except ValueError:
+            shown = spread(views, views.num_frames)
+            parts(self.encoders[0], shown)
+        return shown
+
     def shapes(self, probe: LayoutProbe) -> dict[str, tuple[Views, Grid]]:
         """Return views and grid of each shape that a layout probe compares, by its name.
 
@@ -62,8 +77,8 @@ class Trial:
         """
         views = self.task.protocol.views
         found: dict[str, tuple[Views, Grid]] = {}
-        for seen, grid in product(probe.seen, probe.grids):
-            shown = views if seen == "clips" else spread(views, probe.frames)
+        every = {seen: views if seen == "clips" else self.whole(probe.frames) for seen in probe.seen}
+        for (seen, shown), grid in product(every.items(), probe.grids):
             (part,) = parts(self.encoders[0], shown, grid)
             if shown.clips * (part.stop - part.start) <= probe.numbers:
                 found.setdefault(f"{seen} {'x'.join(map(str, part.grid))}", (shown, grid))

@@ -91,9 +91,9 @@ def _speed(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
     """Return by how many pixels each point moves against the camera ``[H, W]``."""
     flow = dis_flow(first, second)
     camera = homography(flow)
-    rest = flow if camera is None else flow - homography_flow(camera, first.shape)
+    rest = flow if camera is None else flow - homography_flow(camera, (first.shape[0], first.shape[1]))
     with one_thread():
-        return cv2.medianBlur(np.hypot(*rest).astype(np.float32), 3)
+        return np.asarray(cv2.medianBlur(np.hypot(*rest).astype(np.float32), 3), np.float32)
 
 
 def fastest(speed: Array, side: int) -> tuple[int, int]:
@@ -118,9 +118,9 @@ def _grid(moving: NDArray[np.bool_], side: int) -> Array:
 def _followed(before: NDArray[np.uint8], after: NDArray[np.uint8], points: Array, side: int) -> tuple[Array, Array]:
     """Follow ``[P, 2]`` points to the next frame; also return how far from them the way back ends, ``[P]`` pixels."""
     reach = max(5, side // 4 * 2 + 1)
-    options = {"winSize": (reach, reach), "maxLevel": 3}
+    window, begin = (reach, reach), points[:, None]
     with one_thread():
-        later, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points[:, None], None, **options)
-        again, back, _ = cv2.calcOpticalFlowPyrLK(after, before, later, None, **options)
-    error = np.linalg.norm((again - points[:, None])[:, 0], axis=1)
-    return later[:, 0], np.where((found & back)[:, 0] > 0, error, np.inf)
+        later, found, _ = cv2.calcOpticalFlowPyrLK(before, after, begin, begin.copy(), winSize=window, maxLevel=3)
+        again, back, _ = cv2.calcOpticalFlowPyrLK(after, before, later, later.copy(), winSize=window, maxLevel=3)
+    error = np.linalg.norm((again - begin)[:, 0], axis=1).astype(np.float32)
+    return np.asarray(later[:, 0], np.float32), np.where((found & back)[:, 0] > 0, error, np.float32(np.inf))

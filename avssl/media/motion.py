@@ -22,20 +22,31 @@ from avssl.media.timeline import spacing
 
 _AFTER_KEY = 3  # frames that are compared at and after a keyframe
 _TESTED_KEYS = 3
+_BLOCKS = 8  # along each side
 _SIDE = 64  # side in pixels of the small grey images that are compared
 
 
 class Difference:
-    """Mean absolute grey difference, 0 to 1, of each frame to the previous one, on small images; 0 for the first."""
+    """Mean absolute grey difference, 0 to 1, of each frame to the previous one, on small images; 0 for the first.
+
+    Attributes:
+        last: small grey image of the last frame.
+        liveliest: the last frame's difference in that of 8 x 8 blocks in which it is largest.
+    """
 
     def __init__(self) -> None:
         self._scaler = VideoReformatter()
-        self.last: np.ndarray | None = None  # small grey image of the last frame
+        self.last: np.ndarray | None = None
+        self.liveliest = 0.0
 
     def __call__(self, frame: VideoFrame) -> float:
         """Return the next frame's difference."""
         before, self.last = self.last, self.small(frame)
-        return 0.0 if before is None else float(np.abs(self.last - before).mean()) / 255
+        if before is None:
+            return 0.0
+        away = np.abs(self.last - before)  # [64, 64]
+        self.liveliest = float(away.reshape(_BLOCKS, _SIDE // _BLOCKS, _BLOCKS, -1).mean((1, 3)).max()) / 255
+        return float(away.mean()) / 255
 
     def small(self, frame: VideoFrame) -> np.ndarray:
         """Return the small grey image of a frame that is compared."""

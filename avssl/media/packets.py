@@ -21,6 +21,23 @@ def is_hidden(packet: av.Packet) -> bool:
     return data[-1] & 0xE0 != 0xC0 and not data[0] & (exists | shows)  # a superframe shows one of its frames
 
 
+def skipped_samples(packet: av.Packet) -> int | None:
+    """Return the number of samples that a player is to skip, by the first packet of the sound.
+
+    None if the sound begins after the container's clock: what precedes it, such as an encoder's delay, is then dated.
+    """
+    if packet.has_sidedata("skip_samples"):
+        return int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
+    if packet.pts is not None and packet.pts > 0:
+        return None
+    return 0 if packet.pts is None else round(-packet.pts * packet.time_base * _rate(packet))
+
+
+def _rate(packet: av.Packet) -> int:
+    rate: int = packet.stream.codec_context.sample_rate
+    return rate
+
+
 def is_gradual(packet: av.Packet) -> bool:
     """Return True for a packet of H.264 from which on pictures become complete only by and by (intra-refresh)."""
     if packet.stream.codec_context.name != "h264":

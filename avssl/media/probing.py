@@ -22,7 +22,7 @@ from avssl.media.files import DECODE_ERRORS, MAX_PIXELS, check_path, open_contai
 from avssl.media.image import EXTENSIONS, probe_image
 from avssl.media.info import AudioInfo, VideoInfo
 from avssl.media.joins import Joins, decode_pictures
-from avssl.media.packets import is_gradual, is_hidden
+from avssl.media.packets import is_gradual, is_hidden, skipped_samples
 from avssl.media.source import Source
 from avssl.media.timeline import Clock, Restarts, audio_stream, orientation, spacing, video_stream
 from avssl.media.trust import grade, readers
@@ -72,7 +72,8 @@ class _Sound:
     rate: int = 0
     channels: int = 0
     loud: bool = False
-    signalled: bool = False  # the container's timestamps compensate for the encoder's delay
+    skipped: int | None = 0  # samples, see `skipped_samples`
+    begun: bool = False  # its first packet was seen
     restarts: Restarts = field(default_factory=Restarts)
 
 
@@ -218,7 +219,8 @@ def _note_sound(sound: _Sound, packet: av.Packet) -> None:
                 )
             sound.loud = sound.loud or bool(np.abs(mono([frame])).max(initial=0) > _SILENCE)
     if packet.size and packet.pts is not None:
-        sound.signalled = sound.signalled or (sound.end == 0 and packet.pts != 0) or packet.has_sidedata("skip_samples")
+        if not sound.begun:
+            sound.begun, sound.skipped = True, skipped_samples(packet)
         sound.end = max(sound.end, float((packet.pts + (packet.duration or 0)) * base))
 
 
@@ -284,7 +286,7 @@ def _describe(
         backends=readers(
             container.format.name, codec, distinct and not (picture.discards or picture.leading), as_stored
         ),
-        sync_grade=grade(path, container.format.name, audio, sound.signalled, together),
+        sync_grade=grade(path, container.format.name, audio, sound.skipped, together),
     )
 
 

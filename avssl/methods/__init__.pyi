@@ -59,3 +59,4 @@ from .temporal.vcop import VCOP as VCOP
 from .temporal.videomae import VideoMAE as VideoMAE
 from .temporal.visual_words import VisualWords as VisualWords
 from .temporal.vjepa import VJEPA as VJEPA
+from .temporal.whole_videos import WholeVideos as WholeVideos

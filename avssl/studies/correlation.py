@@ -61,4 +61,4 @@ def _correlation(pairs: NDArray[np.float64], kind: Kind) -> float:
     if pairs.shape[1] < 2 or (np.ptp(pairs, axis=1) == 0).any():
         return float("nan")
     sides = stats.rankdata(pairs, axis=1) if kind == "spearman" else pairs
-    return float(np.corrcoef(sides)[0, 1])
+    return float(np.asarray(np.corrcoef(sides))[0, 1])

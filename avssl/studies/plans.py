@@ -24,10 +24,12 @@ class Plan:
         methods: for each run name ``config`` (a path or a packaged name), ``changes`` (overrides of that config) and
             ``cpu_minutes`` (a budget of its own).
         seeds: seeds of pretraining.
-        judge: ``avssl`` commands that judge a run; ``{run}`` and ``{videos}`` stand for its folder and the videos.
+        judge: ``avssl`` commands that judge a run; ``{run}`` and ``{videos}`` stand for its folder and the videos,
+            ``{labelled}`` for the manifest of ``labelled``.
         cpu_minutes: budget of each pretraining, in minutes of CPU time; None leaves the number of steps to the config.
         group: regular expression for the group in a video's relative path.
         prepare: options of `CopyOptions` for training-ready copies; None trains on the videos themselves.
+        labelled: videos that are judged by, as arguments of `build_index`: ``root``, ``labels``, ``group``, ...
     """
 
     name: str
@@ -38,6 +40,7 @@ class Plan:
     cpu_minutes: float | None = None
     group: str | None = None
     prepare: dict[str, Any] | None = None
+    labelled: dict[str, Any] | None = None
 
     @classmethod
     def read(cls, path: Path) -> Plan:
@@ -71,6 +74,15 @@ class Plan:
                 prepare(videos, copies, options)
             manifests.append(str(copies / "videos.parquet"))
         return manifests
+
+    def index_labelled(self, folder: Path) -> Path | None:
+        """Return the manifest of the labelled videos, ``folder/labelled.parquet``, after making it if it is missing."""
+        if self.labelled is None:
+            return None
+        manifest = folder / "labelled.parquet"
+        if not manifest.exists():
+            build_index(out=manifest, **self.labelled)
+        return manifest
 
 
 def check_settings(cost: Path, settings: dict[str, Any]) -> None:

@@ -25,7 +25,8 @@ from avssl.studies.correlation import rank_correlation
 from avssl.studies.plans import Plan
 from avssl.studies.sets_picture import gains_picture
 
-RunPlan = Callable[[Plan, str, int], Path]  # a set's plan, method and seed -> the folder of the kept result
+FEWEST = 3  # methods on a set, whose ranks can be correlated
+RunPlan = Callable[[Plan, str, int], None]  # makes the result of a set's plan, a method and a seed
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class SetsPlan:
 
     Attributes:
         name: name of its file, without the ending.
-        sets: for each set its ``videos`` without labels, ``judge`` and, if wanted, ``group``, as of `Plan`; the first
-            judge is ``avssl evaluate PROTOCOL ...``. ``changes`` are added to every method's on this set.
+        sets: for each set its ``videos`` without labels, ``judge`` and, if wanted, ``group`` and ``labelled``, as of
+            `Plan`; the first judge is ``avssl evaluate PROTOCOL ...``. ``changes`` are added to those of every method.
         methods: as of `Plan`; or ``encoder``, the class of one that is judged as it is, without pretraining, such as
             `avssl.evaluation.MotionEnergy`, with ``changes`` such as ``--encoder.directions=true``.
         seeds: seeds of pretraining; an encoder that is judged as it is has one run.
@@ -75,8 +76,14 @@ class SetsPlan:
             method: one if "encoder" in one else {**one, "changes": [*one.get("changes", []), *more]}
             for method, one in self.methods.items()
         }
-        common = {"methods": methods, "seeds": self.seeds, "cpu_minutes": self.cpu_minutes, "prepare": self.prepare}
-        return Plan(name=f"{self.name}/{name}", **common, **entry)
+        return Plan(
+            name=f"{self.name}/{name}",
+            methods=methods,
+            seeds=self.seeds,
+            cpu_minutes=self.cpu_minutes,
+            prepare=self.prepare,
+            **entry,
+        )
 
     def runs(self, method: str) -> list[int]:
         """Return the seeds of a method."""
@@ -178,7 +185,8 @@ def correlations(found: Found) -> dict[str, dict[str, Score | None]]:
 
     Returns:
         ``"sets"``: for each read-out and pair of sets, over methods. ``"read-outs"``: for each pair of read-outs, over
-        methods and sets, each accuracy less the mean over the methods on its set. None where there are too few.
+        methods and sets, each accuracy less the mean over the methods on its set. None, or a set left out, where there
+        are fewer than three methods: two are ranked alike or not, whatever they are.
     """
     methods, sets = found.methods, list(found.results)
     values = {
@@ -193,6 +201,7 @@ def correlations(found: Found) -> dict[str, dict[str, Score | None]]:
     between_read_outs = {}
     for one, two in combinations(found.read_outs, 2):
         both = ~np.isnan(values[one] + values[two])
+        both &= both.sum(0) >= FEWEST
         centred = [np.where(both, values[name], np.nan) for name in (one, two)]
         sides = [(table - _means(table)).ravel() for table in centred]
         between_read_outs[f"{one}, {two}"] = rank_correlation(*sides)

@@ -85,8 +85,9 @@ def _run_one(plan: Plan, method: str, seed: int, folder: Path, kept: Path) -> No
     else:
         videos, named = plan.prepare_videos(folder), []
         pretrain(run, settings, seed, list(videos), _done(kept))
+    places = {"run": run, "videos": ",".join(videos), "labelled": plan.index_labelled(folder)}
     for number, command in enumerate(plan.judge):
-        words = [word.format(run=run, videos=",".join(videos)) for word in command.split()[1:]]
+        words = [word.format(**places) for word in command.split()[1:]]
         run_measured([*words, *named], run / f"judge{number}.log")
     if named:
         facts: dict[str, Any] = {"cpu_minutes": 0.0, "settings": settings}

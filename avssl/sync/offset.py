@@ -15,6 +15,7 @@ from torch import Tensor
 from avssl.data.samplers import clip_times, on_frames
 from avssl.encoders.export import load
 from avssl.media import MediaError, VideoInfo, VideoReader, open_video
+from avssl.media.regions import WHOLE, Region, left_to_crop, noted_region
 from avssl.sync.network import Synchroniser
 
 AT_ONCE = 64  # windows per forward pass
@@ -49,6 +50,12 @@ class Offset(NamedTuple):
     confidence: float
     curve: Curve
 
+    @property
+    def at_edge(self) -> bool:
+        """Whether the minimum lies at an end of what was searched: the true offset may lie beyond."""
+        ends = self.curve.offsets[[0, -1]]
+        return bool((ends - self.seconds).abs().min() < 1e-6)
+
 
 def load_synchroniser(run: str | Path) -> Synchroniser:
     """Load the synchroniser of a run, in eval mode.
@@ -69,6 +76,7 @@ def find_offset(
     reach: float = 0.4,
     resolution: float = 0.02,
     most: int = 250,
+    region: Region | None = None,
 ) -> Offset:
     """Estimate by how many seconds the sound of a recording is late (negative: early), with a confidence.
 
@@ -78,6 +86,7 @@ def find_offset(
         reach: largest offset to search, early and late, in seconds.
         resolution: seconds from one offset to the next.
         most: largest number of video windows used, spread evenly over the recording.
+        region: see `curve`.
 
     Raises:
         FileNotFoundError: if the run has no synchroniser.
@@ -86,7 +95,7 @@ def find_offset(
     """
     network = run if isinstance(run, Synchroniser) else load_synchroniser(run)
     with open_video(video) if isinstance(video, str | Path) else nullcontext(video) as reader:
-        return offset_from(curve(reader, network, offset_grid(reach, resolution), most))
+        return offset_from(curve(reader, network, offset_grid(reach, resolution), most, region))
 
 
 def offset_from(found: Curve) -> Offset:
@@ -103,7 +112,9 @@ def offset_grid(reach: float, resolution: float) -> Tensor:
 
 
 @torch.inference_mode()
-def curve(reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int = 250) -> Curve:
+def curve(
+    reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int = 250, region: Region | None = None
+) -> Curve:
     """Compute the mean distance between windows of the video and the sound at each offset.
 
     Args:
@@ -111,6 +122,11 @@ def curve(reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int
         network: synchroniser in eval mode, with an export's card.
         offsets: ``[O]`` seconds, ascending, evenly spaced.
         most: largest number of windows used.
+        region: the part of each picture that the network is shown; None for what it learnt from, which is cut out of
+            whole pictures, and of copies as far as they show more.
+
+    Raises:
+        ValueError: if video or sound is too short, or the pictures don't show all of what the network learnt from.
 
     Returns:
         The curve over the offsets at which at least a third of the windows have sound.
@@ -131,21 +147,48 @@ def curve(reader: VideoReader, network: Synchroniser, offsets: Tensor, most: int
         )
     rows = rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long()]
     size = tuple(network.card["size"])
+    part = region_for(network, noted_region(info.path.parent)) if region is None else region
     mean, std = (torch.tensor(network.card[name]).view(3, 1, 1) for name in ("mean", "std"))
     device = next(network.parameters()).device
     total, windows = torch.zeros(len(offsets), dtype=torch.float64), torch.zeros(len(offsets), dtype=torch.float64)
-    for part in rows.split(AT_ONCE):
-        times = clip_times(starts[part], network.num_frames, network.step)  # [P, T]
-        frames = reader.frames(times.flatten(), (size[0], size[1])).unflatten(0, (len(part), -1))
+    for some in rows.split(AT_ONCE):
+        times = clip_times(starts[some], network.num_frames, network.step)  # [P, T]
+        frames = _frames(reader, times.flatten(), (size[0], size[1]), part).unflatten(0, (len(some), -1))
         clips = (frames.float() / 255 - mean) / std  # `normalise` rounds differently: stored confidences would change
-        needed = numbers[part][valid[part]]  # other sounds are clamped to these, and not counted
-        wanted, which = numbers[part].clamp(int(needed.min()), int(needed.max())).unique(return_inverse=True)
+        needed = numbers[some][valid[some]]  # other sounds are clamped to these, and not counted
+        wanted, which = numbers[some].clamp(int(needed.min()), int(needed.max())).unique(return_inverse=True)
         sounds = _sounds(reader, wanted * grid, network)
         distances = network.distances(clips.to(device), sounds.to(device), which.to(device)).cpu().double()  # [P, O]
-        total += (distances * valid[part]).sum(0)
-        windows += valid[part].sum(0)
+        total += (distances * valid[some]).sum(0)
+        windows += valid[some].sum(0)
     kept = windows >= max(1.0, windows.max().item() / 3)
     return Curve(offsets[kept], (total / windows.clamp(min=1))[kept], windows[kept].long())
+
+
+def region_for(network: Synchroniser, shown: Region) -> Region:
+    """Return the part of pictures that shows what the network learnt from.
+
+    Args:
+        network: a synchroniser with an export's card.
+        shown: the part of their sources' pictures that these show.
+
+    Raises:
+        ValueError: if the pictures don't show all of it.
+    """
+    learnt = network.card.get("region")
+    if learnt is None:
+        return WHOLE
+    return left_to_crop((learnt[0], learnt[1], learnt[2], learnt[3]), shown)
+
+
+def _frames(reader: VideoReader, times: Tensor, size: tuple[int, int], region: Region) -> Tensor:
+    """Read ``[T, 3, H, W]`` frames of a region of the pictures, scaled to ``size``."""
+    if region == WHOLE:
+        return reader.frames(times, size)
+    left, top, right, bottom = region
+    (height, width), whole = size, (round(size[0] / (bottom - top)), round(size[1] / (right - left)))
+    above, before = min(round(top * whole[0]), whole[0] - height), min(round(left * whole[1]), whole[1] - width)
+    return reader.frames(times, whole)[..., above : above + height, before : before + width]
 
 
 def sound_span(info: VideoInfo) -> tuple[float, float]:

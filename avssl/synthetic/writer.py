@@ -155,7 +155,6 @@ def write_video(scene: Scene | SphereScene, path: Path) -> None:
             audio.bit_rate = 96_000
         else:
             audio = container.add_stream("flac", rate=world.rate, layout=layout)
-            audio.codec_context.format = fits
         audio.codec_context.time_base = Fraction(1, world.rate)
         sound = np.atleast_2d(scene.sound())  # [C, S]
         if not plain:

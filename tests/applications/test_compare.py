@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avssl.applications.compare.measuring import advantages, compare, slopes
+from avssl.applications.compare.measuring import advantages, compare_runs, slopes
 from avssl.applications.compare.reading import Run, by_method, find_runs
 from avssl.evaluation.report import gains
 
@@ -20,7 +20,7 @@ def quick(monkeypatch):
 
 
 def test_kept_results_say_that_the_pretext_task_does_not_rank_image_methods(quick, tmp_path):
-    found = compare([KEPT / "images"], tmp_path)
+    found = compare_runs([KEPT / "images"], tmp_path)
     images = found.methods["images"]
     stage2 = "stages_cifar10_subset: linear_stage2 top1"
     assert images["rotnet"]["pretext"] > 0.98 > images["deep_perm_net"]["pretext"]

@@ -12,11 +12,13 @@ from flashclick import EXACT, RECIPES, Recipe, number, onsets, write
 from folders import rows
 
 from avssl.avsync.builder import build
+from avssl.avsync.calibrate import calibrate
 from avssl.avsync.clapper import clap_offsets
 from avssl.avsync.executors import Execution
 from avssl.avsync.options import Accept, Cut, Options, Shots, Sync
+from avssl.avsync.recording import Job
 from avssl.avsync.score import OnsetScorer
-from avssl.avsync.source import Job, process
+from avssl.avsync.source import process
 from avssl.avsync.store import Store
 from avssl.media import open_video
 from avssl.runtime.files import digest_of
@@ -61,14 +63,22 @@ def test_every_click_is_heard_when_its_frame_is_due(tmp_path: Path, recipe: Reci
 
 def test_injected_offsets_are_found_and_undone(claps: Path, tmp_path: Path, machine: Execution):
     cut = Cut(seconds=2.4, min_seconds=1.6)
-    build([claps], tmp_path / "out", Options(cut=cut, sync=Sync(mode="realign")), machine)
+    for seed in range(20, 30):
+        write_clapper(tmp_path / "known" / f"{seed}.mov", frames=150, codec="pcm_s16le", seed=seed)
+    measured = calibrate([tmp_path / "known"], tmp_path / "calibration", Options(cut=cut), machine)
+    assert measured.right > 0.9 > 10 * measured.chance
+    assert measured.calibration.brier < measured.calibration.brier_of_mean
+    sync = Sync(mode="realign", calibration=measured.path)
+    build([claps], tmp_path / "out", Options(cut=cut, sync=sync), machine)
     clips = rows(tmp_path / "out" / "clips.parquet")
     assert len({clip["source"] for clip in clips if clip["clip"]}) == 7
     measured = 0
     for clip in clips:
         truth = int(clip["source"].split("late")[1].split(".")[0]) / 1000
         assert clip["offset"] == pytest.approx(truth, abs=0.0051)
-        assert clip["shift"] == (0 if abs(truth) <= 0.04 else clip["offset"])
+        assert clip["shift"] == pytest.approx(0 if abs(truth) <= 0.04 else truth, abs=0.0051)
+        assert clip["decision"] == ("in_sync" if abs(truth) <= 0.04 else "moved")
+        assert clip["probability"] >= 0.95
         if clip["clip"]:
             left = clap_offsets(tmp_path / "out" / clip["clip"])
             measured += len(left)

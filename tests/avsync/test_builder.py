@@ -19,8 +19,8 @@ from avssl.avsync.builder import build
 from avssl.avsync.executors import Execution
 from avssl.avsync.options import Accept, Cut, Normal, Options, Pack, Shots, Split, Sync
 from avssl.avsync.reasons import REASONS
+from avssl.avsync.recording import VERSIONS
 from avssl.avsync.score import OnsetScorer, Score, ScorerInput
-from avssl.avsync.source import VERSIONS
 from avssl.catalog.index import open_manifest
 from avssl.runtime.executors import open_executor, parse_share
 from avssl.synthetic.clapper import write_clapper
@@ -110,6 +110,7 @@ def test_killed_at_random_and_run_again_equals_uninterrupted(mixed: Path, expect
     partial.write_bytes(b"half")
     done = forked.run(command, check=True)
     assert contents(out) == expected
+    assert not list(out.rglob("*.partial"))
     assert "kept 6" in done.stdout
     assert json.loads((out / "dataset.json").read_text())["digest"][:16] in done.stdout
 
@@ -255,18 +256,24 @@ def test_real_odd_and_damaged_files_are_all_accounted_for(shared_data: Path, tmp
         reasons["damaged/empty.mp4"] == reasons["damaged/playlist.mp4"] == reasons["damaged/zeros.mp4"] == "not_media"
     )
     assert reasons["odd/liveportrait_16frames_silent_audio.mp4"] == "silent"
-    assert reasons["odd/mmaction2_test_mpeg4_mp3.avi"] == "unsignalled_offset"
+    bounds = {row["source"].removeprefix("in/"): row["delay_bound"] for row in sources}
+    assert reasons["odd/mmaction2_test_mpeg4_mp3.avi"] is None
+    assert 0.01 < bounds["odd/mmaction2_test_mpeg4_mp3.avi"] < 0.03  # MP3's usual delays, unsaid in AVI
     assert reasons["odd/moviepy_audio_only.mp4"] == "no_video"
 
 
 def test_reasons_follow_the_options(tmp_path: Path, machine):
     root = tmp_path / "in"
-    write_clapper(root / "off.avi", codec="libmp3lame", frames=60)
+    write_clapper(root / "off.avi", codec="libmp3lame", rate=16000, frames=60)
     write_clapper(root / "still.mp4", frames=60, seed=-1)
-    write_clapper(root / "long.mp4", frames=60, audio_frames=120)
+    write_clapper(root / "long.mp4", frames=60, audio_frames=120, seed=1)
     cut = Cut(seconds=1.0)
     built = build([root], tmp_path / "out", Options(cut=cut), machine)
     assert built.outcomes == {"unsignalled_offset": 1, "still": 1, "length_mismatch": 1}
+    table = {row["source"]: row for row in rows(tmp_path / "out" / "sources.parquet")}
+    assert table["in/off.avi"]["delay_bound"] == pytest.approx(0.072)
+    assert "--accept.delay_tolerance=0.072" in table["in/off.avi"]["why"]
+    assert "--accept.delay_tolerance" in (tmp_path / "out" / "card.html").read_text()
     accept = Accept(unsignalled=True, length_tolerance=5.0)
     built = build([root], tmp_path / "out", Options(accept, cut=Cut(seconds=1.0, still=1.0)), machine)
     assert built.outcomes == {"kept": 3}
@@ -286,10 +293,13 @@ def test_evil_names_and_places(tmp_path: Path, machine):
     (root / "folder.mp4").mkdir()
     (root / "loop").symlink_to(root)
     (root / "nowhere.mp4").symlink_to(root / "missing.mp4")
+    (root / "itself.mp4").symlink_to(root / "itself.mp4")
     with open(os.fsencode(root) + b"/\xff.mp4", "wb") as file:
         file.write(b"x")
     built = build([root], tmp_path / "out", SMALL, machine)
-    assert built.outcomes == {"kept": 5, "unreadable": 2}
+    assert built.outcomes == {"kept": 5, "unreadable": 3}
+    table = {row["source"]: row["why"] for row in rows(tmp_path / "out" / "sources.parquet")}
+    assert "leads to itself" in table["in/itself.mp4"]
     page = (tmp_path / "out" / "card.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page

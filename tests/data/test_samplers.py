@@ -16,6 +16,7 @@ from avssl.data.samplers import (
     NearbyClips,
     RandomClips,
     ShuffledClips,
+    SpreadClips,
     TupleFrames,
     UniformClips,
 )
@@ -30,6 +31,7 @@ SAMPLERS = [
     ConsecutiveClips(3, 4, 0.05, 0.1),
     ShuffledClips(3, 4, 0.05, 0.1),
     NearbyClips(8, 0.05),
+    SpreadClips(9),
     TupleFrames(2, 1.0, 0.2),
 ]
 
@@ -57,6 +59,19 @@ def test_times_lie_in_the_video_and_depend_on_the_arguments_alone(sampler, extra
         assert drawn.audio.shape == (len(drawn.times), 2)
         torch.testing.assert_close(drawn.audio[:, 1] - drawn.audio[:, 0], torch.full((len(drawn.audio),), 0.4).double())
         assert torch.equal(drawn.audio[:, 0], drawn.times[:, 0])
+
+
+@pytest.mark.parametrize("duration", [0.5, 60.0])
+def test_spread_clips_show_most_of_a_video_however_long_it_is(duration):
+    times = torch.cat([SpreadClips(9, share=0.6)(info(duration), rng(seed)).times for seed in range(200)])
+    steps = times.diff(dim=1)
+    torch.testing.assert_close(steps, steps[:, :1].expand(-1, 8))
+    spans = 9 * steps[:, 0] / duration
+    assert 0.6 - 1e-9 <= spans.min() < 0.65
+    assert 0.95 < spans.max() <= 1 + 1e-9
+    assert times[:, 0].max() > 0.2 * duration  # anywhere in the video
+    with pytest.raises(ValueError, match="share is 0"):
+        SpreadClips(share=0)
 
 
 def test_five_frames_rise_and_keep_their_distances():

@@ -1,11 +1,14 @@
 """The networks are torchvision's, and the interface holds for all of them."""
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from torch.nn import functional as F
 from torchvision.models import video as tv
 
-from avssl.encoders import MC3, R3D, RMC, S3D, R2Plus1D, ResNet, ViT
+from avssl.encoders import MC3, R3D, RMC, S3D, MotionNet, R2Plus1D, ResNet, ViT
+from avssl.encoders.motion import NOISE, change
 
 SMALL = [
     (ResNet, {"width": 8}),
@@ -16,6 +19,7 @@ SMALL = [
     (R3D, {"width": 8, "differences": True}),
     (R2Plus1D, {"width": 8, "strides": (2, 1, 1)}),
     (S3D, {"width": 8}),
+    (MotionNet, {"width": 2}),
     (ViT, {"width": 8, "depth": 2}),
     (ViT, {"width": 8, "depth": 2, "differences": True}),
 ]
@@ -174,3 +178,15 @@ def test_strides_keep_steps_of_time_and_nothing_else(encoder_class):
     torch.testing.assert_close(again.maps(clips), kept.maps(clips))
     with pytest.raises(ValueError, match="strides is"):
         encoder_class(width=8, strides=(2, 3, 1))
+
+
+def test_maps_of_motion_keep_the_energies_that_hand_made_features_are():
+    torch.manual_seed(0)
+    encoder, clips = MotionNet(width=2), torch.randn(4, 17, 3, 64, 64)
+    maps = encoder.maps(clips)
+    assert maps.shape == (4, 36, 4, 4, 4)
+    energies = (F.avg_pool3d(change(clips, True), (1, 8, 8)) + NOISE).log10()[:, 0]  # of squares of 8 x 8, all change
+    kept = maps[:, 16:20].unflatten(1, (2, 2)).permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)  # [4, 4, 8, 8]
+    means = F.avg_pool3d(energies[:, None], (4, 1, 1))[:, 0]
+    assert np.corrcoef(kept.detach().flatten(), means.flatten())[0, 1] > 0.9
+    assert MotionNet(width=2, keep=False).maps(clips).shape == (4, 16, 4, 4, 4)

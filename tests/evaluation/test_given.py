@@ -17,7 +17,14 @@ from avssl.evaluation.report import advantage, collect, comparison
 from avssl.evaluation.run import evaluate, subject
 from avssl.runtime.device import Machine
 
-STILL = ["--linear.strengths=[0.01]", "--neighbours=null", "--retrieval=[]", "--seeds=[0]", "--machine.device=cpu"]
+STILL = [
+    "--layout=null",
+    "--linear.strengths=[0.01]",
+    "--neighbours=null",
+    "--retrieval=[]",
+    "--seeds=[0]",
+    "--machine.device=cpu",
+]
 
 
 @pytest.fixture(scope="module")

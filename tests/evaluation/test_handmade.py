@@ -51,7 +51,12 @@ def test_it_is_evaluated_like_any_encoder_and_without_an_untrained_one(collectio
     collection.write(tmp_path / "videos.parquet")
     words = ["evaluate", "ut_interaction", f"--data.root={tmp_path / 'videos.parquet'}", "--name=tiny"]
     words += ["--split.init_args.pattern=(?P<part>set[12])_(?P<group>seq[0-9]+)_", "--low_shot=null"]
-    words += ["--views={clips: 2, num_frames: 4, step: 0.1, size: 32}", "--fine_tune=null", "--machine.workers=0"]
+    words += [
+        "--views={clips: 2, num_frames: 4, step: 0.1, size: 32}",
+        "--fine_tune=null",
+        "--machine.workers=0",
+        "--layout=null",
+    ]
     words += ["--linear.strengths=[0.01]", "--machine.device=cpu", f"--machine.cache={tmp_path / 'cache'}"]
     words += [f"--run={tmp_path / 'run'}", "--encoder=avssl.evaluation.MotionEnergy", "--encoder.directions=true"]
     assert main(words) == 0

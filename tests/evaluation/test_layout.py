@@ -11,14 +11,16 @@ from torch.nn import functional as F
 from avssl.encoders import R3D, save_encoder
 from avssl.evaluation.attentive import AttentiveHead, AttentiveProbe, Tokens
 from avssl.evaluation.config import parse, parser
+from avssl.evaluation.features import Views
 from avssl.evaluation.layout import LayoutProbe, Layouts
 from avssl.evaluation.probes import LinearProbe
-from avssl.evaluation.protocol import DownstreamTask
+from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, Protocol
 from avssl.evaluation.readout import Bank
 from avssl.evaluation.results import Results
 from avssl.evaluation.run import evaluate
-from avssl.evaluation.splits import Fold
+from avssl.evaluation.splits import Fold, GroupFolds
 from avssl.evaluation.trial import Trial
+from avssl.runtime.device import Machine
 
 GRID = (4, 2, 2)
 VIDEOS, TRAIN = 320, 240
@@ -104,6 +106,30 @@ def test_weights_among_the_combinations_of_samples_are_those_among_all():
     args = (bank(maps, labels), FOLD.train[:60], FOLD.test, (1e-4, 1e-2))
     for few, all_ in zip(LinearProbe().candidates(*args, combine=True), LinearProbe().candidates(*args), strict=True):
         np.testing.assert_allclose(few, all_, atol=1e-3)
+
+
+class OfFourFrames(R3D):
+    """A network that takes clips of one length only, as transformers with learned positions do."""
+
+    def maps(self, clips):
+        if clips.shape[1] != 4:
+            raise ValueError("four frames only")
+        return super().maps(clips)
+
+
+def test_the_whole_video_in_as_many_frames_as_a_network_takes(collection):
+    protocol = Protocol(
+        "tiny", LabelledVideos(""), GroupFolds(2), Views(2, 4, 0.1, 32), layout=LayoutProbe(((1, 1, 1),), ("whole",))
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avssl.evaluation.protocol.open_manifest", lambda _: collection)
+        task = DownstreamTask(protocol)
+    frames = [
+        views.num_frames
+        for network in (R3D(width=8), OfFourFrames(width=8))
+        for views, _ in Trial(task, [network], Machine("cpu")).shapes(protocol.layout).values()
+    ]
+    assert frames == [32, 4]
 
 
 def test_the_keys_of_a_protocol(collection, tmp_path):

@@ -1,6 +1,8 @@
+import csv
 import json
 import sys
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import forked
@@ -14,6 +16,7 @@ from avssl.evaluation.pictures import offset_picture
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.synchrony import Displaced, auc
 from avssl.media import AudioClip, AudioInfo, VideoInfo
+from avssl.media.regions import WHOLE, note_region
 from avssl.sync.network import Synchroniser, TwoStream
 from avssl.sync.offset import curve, describe_offset, find_offset, offset_grid
 
@@ -73,6 +76,32 @@ def test_displaced_sound_adds_to_the_offset_and_may_be_anothers():
     assert find_offset(strange, Compare(), 0.4, 0.04).seconds == pytest.approx(0.2)
 
 
+def test_a_network_is_shown_the_part_of_the_picture_that_it_learnt_from(tmp_path):
+    asked = []
+
+    class Whole(FlashClick):
+        def frames(self, times, size=None):
+            asked.append(size)
+            frames = super().frames(times, size).clone()
+            frames[..., : size[0] // 2, :] = 0  # what happens, happens in the lower half
+            return frames
+
+    reader, network = Whole(0.12), Compare()
+    network.card = {**CARD, "region": [0.25, 0.5, 0.75, 1.0]}
+    found = find_offset(reader, network, 0.4, 0.04)
+    assert found.seconds == pytest.approx(0.12)
+    assert found.curve.distances.min() == pytest.approx(0, abs=1e-3)
+    assert set(asked) == {(16, 16)}  # so that the part is 8 x 8
+    note_region(tmp_path, (0.25, 0.5, 0.75, 1.0))
+    reader.info = replace(reader.info, path=tmp_path / "deep" / "copy.mp4")  # shows this part alone
+    find_offset(reader, network, 0.4, 0.04)
+    assert asked[-1] == (8, 8)
+    note_region(tmp_path, (0.3, 0.5, 0.75, 1.0))
+    with pytest.raises(ValueError, match="lies outside"):
+        find_offset(reader, network, 0.4, 0.04)
+    assert find_offset(reader, network, 0.4, 0.04, region=WHOLE).curve.distances.min() > 0.01
+
+
 def test_only_sound_that_is_there_counts():
     found = curve(FlashClick(0.0, start=0.4, duration=1.2), Compare(), offset_grid(2.0, 0.04))
     assert found.windows.min() >= found.windows.max() / 3
@@ -82,12 +111,20 @@ def test_only_sound_that_is_there_counts():
         curve(FlashClick(0.0, start=9.0), Compare(), offset_grid(0.4, 0.04))
 
 
-def test_words_and_picture(tmp_path):
+def test_words_and_picture(tmp_path, monkeypatch):
     assert describe_offset(-0.12) == "sound is 120 ms early"
     assert describe_offset(0.04) == "sound is 40 ms late"
     assert describe_offset(0.0) == "in sync"
     offset_picture({"f.mp4: late": find_offset(FlashClick(0.12), Compare(), 0.4, 0.04)}, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5000
+    drawn = []
+    monkeypatch.setattr("avssl.evaluation.pictures._save", lambda figure, path: drawn.append(figure))
+    found = find_offset(FlashClick(0.12), Compare(), 0.4, 0.04)
+    for count in (8, 80):
+        offset_picture({f"{number}": found for number in range(count)}, tmp_path / "many.png")
+    assert [figure.axes[0].get_legend() is None for figure in drawn] == [False, True]  # 80 names would hide the curves
+    assert not found.at_edge
+    assert find_offset(FlashClick(0.12), Compare(), 0.12, 0.04).at_edge
 
 
 def test_auc_is_the_share_of_pairs_in_order():
@@ -116,10 +153,15 @@ def test_the_tools_measure_real_recordings(tmp_path, shared_data, monkeypatch):
     assert (found["videos"], found["left_out"], len(found["error_ms"]["each"])) == (2, 0, 2)
     assert 0.1 < found["within_a_frame"]["chance"] < 0.2
     assert found["auc"]["ci95"][0] <= found["auc"]["value"] <= found["auc"]["ci95"][1]
-    told = tool("sync.py", *sorted(faces.iterdir()), f"--run={tmp_path / 'run'}", "-o", tmp_path / "curves.png")
+    told = tool("sync.py", *sorted(faces.iterdir()), f"--run={tmp_path / 'run'}", "-o", tmp_path / "curves")
     assert told.returncode == 0, told.stderr
     assert told.stdout.count("sound is") + told.stdout.count("in sync") >= 2
-    assert (tmp_path / "curves.png").stat().st_size > 5000
+    assert (tmp_path / "curves" / "sync.png").stat().st_size > 5000
+    videos = json.loads((tmp_path / "curves" / "sync.json").read_text())["videos"]
+    lines = list(csv.DictReader((tmp_path / "curves" / "sync.csv").open()))
+    assert [Path(row["video"]).name for row in videos] == [path.name for path in sorted(faces.iterdir())]
+    assert [float(line["offset"]) for line in lines] == [row["offset"] for row in videos]
+    assert [line["at_edge"] for line in lines] == [str(row["at_edge"]) for row in videos]
     told = tool("sync.py", faces / "nothing.mp4", f"--run={tmp_path / 'nowhere'}")
     assert told.returncode == 2
     assert "nowhere" in told.stderr

@@ -13,7 +13,7 @@ def clips_of(frames=4, clips=2, videos=6, label=None):
     rng = torch.Generator().manual_seed(0)
     video = torch.randn(videos, clips, frames, 3, 32, 32, generator=rng)
     times = torch.arange(frames).double().expand(videos, clips, frames)
-    return Clips(video, times, None, None, None, label)
+    return Clips(video, times, label=label)
 
 
 def test_the_gradient_is_that_of_contrastive_divergence():

@@ -50,15 +50,17 @@ def test_gains_and_rankings_of_two_sets():
 
 def test_a_plan_over_sets_is_one_command(labelled, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    manifest = tmp_path / "videos.parquet"
-    labelled.write(manifest)
+    root = labelled.column("root").to_pylist()[0]
     machine = f"--machine.workers=0 --machine.device=cpu --machine.cache={tmp_path / 'cache'}"
     judge = (
-        f"avssl evaluate folder --data.root={manifest} --run={{run}} --linear.strengths=[0.01] --layout=null "
+        "avssl evaluate folder --data.root={labelled} --run={run} --linear.strengths=[0.01] --layout=null "
         "--views.clips=2 --views.num_frames=4 --views.size=32 --neighbours=null --retrieval=[] --low_shot=null "
         f"--split.init_args.folds=2 {machine} --name="
     )
-    sets = "".join(f"  {name}: {{videos: [{manifest}], judge: ['{judge}{name}']}}\n" for name in ("first", "second"))
+    sets = "".join(
+        f"  {name}: {{videos: [{root}], labelled: {{root: {root}}}, judge: ['{judge}{name}']}}\n"
+        for name in ("first", "second")
+    )
     hand = "  hand: {encoder: avssl.evaluation.MotionEnergy}\n"
     more = "  ways: {encoder: avssl.evaluation.MotionEnergy, changes: [--encoder.directions=true]}\n"
     (tmp_path / "plan.yaml").write_text(f"sets:\n{sets}methods:\n{hand}{more}seeds: [0]\nover: hand\n")

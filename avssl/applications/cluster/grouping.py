@@ -52,7 +52,7 @@ def cluster(vectors: Floats, count: int, how: How, strength: float = 1.0, seed: 
             ``self_expressive``: spectral on the largest entries of |C| + |C|', where C = (G + lambda I)^-1 G expresses
             vectors by each other, G being their inner products: the least-squares case of subspace clustering (Lu et
             al., ECCV 2012, equation 18), around which S2ConvSCN (Zhang et al., CVPR 2019) has a network.
-        strength: lambda, in means of the eigenvalues of G.
+        strength: lambda, in means of the eigenvalues of G, of which min(V, D) are not 0.
         seed: of the starts.
 
     Raises:
@@ -98,7 +98,7 @@ def expression_graph(vectors: Floats, strength: float) -> NDArray[np.float64]:
 def expressions(vectors: Floats, strength: float) -> NDArray[np.float64]:
     """Return C ``[V, V]``, which minimises |X - C X|^2 + lambda |C|^2 over all matrices; see `cluster`."""
     products = (vectors @ vectors.T).astype(np.float64)
-    size = strength * np.trace(products) / np.linalg.matrix_rank(products, hermitian=True)
+    size = strength * np.trace(products) / min(vectors.shape)
     return np.linalg.solve(products + size * np.eye(len(products)), products)
 
 

@@ -28,7 +28,7 @@ from avssl.studies.correlation import rank_correlation
 LEAST = 4  # methods; fewer can't be ranked usefully
 
 
-def compare(results: Sequence[Path], out: Path | None = None) -> Comparison:
+def compare_runs(results: Sequence[Path], out: Path | None = None) -> Comparison:
     """Put the results of several runs and protocols side by side.
 
     Args:
@@ -74,7 +74,8 @@ def correlate(plan: str, rows: Mapping[str, Mapping[str, float]]) -> list[Correl
     found = []
     for one, other in pairs:
         both = [(known[one], known[other]) for known in table.values() if one in known and other in known]
-        score = rank_correlation(*zip(*both, strict=True)) if len(both) >= LEAST else None
+        sides = np.array(both).T
+        score = rank_correlation(sides[0], sides[1]) if len(both) >= LEAST else None
         if score is not None:
             found.append(Correlation(plan, one, other, len(both), score))
     return found
@@ -98,16 +99,13 @@ def advantages(methods: Mapping[tuple[str, str], Sequence[Run]]) -> list[Advanta
                     continue
                 sides = [each.get(name) for each in ours]
                 if isinstance(one, Summary) and all(isinstance(side, Summary) for side in sides):
-                    tuned[protocol, name] = (
-                        _steps(of_all[-1], name),
-                        [s for s in sides if isinstance(s, Summary)],
-                        one,
-                    )
-        for (protocol, name), (steps, sides, one) in tuned.items():
-            found.append(_advantage(plan, method, protocol, name, (steps, sides), (steps, one)))
+                    whole = [side for side in sides if isinstance(side, Summary)]
+                    tuned[protocol, name] = (_steps(of_all[-1], name), whole, one)
+        for (protocol, name), (steps, mine, one) in tuned.items():
+            found.append(_advantage(plan, method, protocol, name, (steps, mine), (steps, one)))
             longest = max((each for (_, other), each in tuned.items() if other == name), key=lambda each: each[0])
             if longest[0] > steps and longest[2].units == one.units:
-                found.append(_advantage(plan, method, protocol, name, (steps, sides), (longest[0], longest[2])))
+                found.append(_advantage(plan, method, protocol, name, (steps, mine), (longest[0], longest[2])))
     return [one for one in found if one is not None]
 
 
@@ -173,4 +171,4 @@ def _fit(design: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDAr
     for rows in rng.integers(len(values), size=(RESAMPLES, len(values))):
         if np.linalg.matrix_rank(design[rows]) == design.shape[1]:
             draws.append(np.linalg.lstsq(design[rows], values[rows], rcond=None)[0])
-    return np.linalg.lstsq(design, values, rcond=None)[0], np.array(draws)
+    return np.asarray(np.linalg.lstsq(design, values, rcond=None)[0], np.float64), np.array(draws)

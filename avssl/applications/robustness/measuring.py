@@ -44,7 +44,7 @@ RANGES = {
 Ints = NDArray[np.int64]
 
 
-def robustness(
+def measure_robustness(
     train: Path,
     run: Path,
     test: Path | None = None,

@@ -57,7 +57,7 @@ class Divided:
         names = list(divisions[0][0].scores)
         scores = [[np.concatenate([fold.scores[name] for fold in folds]) for name in names] for folds in divisions]
         odd = [[np.concatenate([fold.odd for fold in folds])] * len(names) for folds in divisions]
-        found_areas, draws = areas(np.concatenate(scores), np.concatenate(odd), groups.tolist())  # by division, then by name
+        found_areas, draws = areas(np.concatenate(scores), np.concatenate(odd), groups.tolist())  # by division and name
         area = found_areas.reshape(len(divisions), len(names)).mean(0)
         drawn = draws.reshape(len(draws), len(divisions), len(names)).mean(1)
         found = {name: Score(float(area[at]), interval(drawn[:, at])) for at, name in enumerate(names)}

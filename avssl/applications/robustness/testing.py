@@ -82,8 +82,8 @@ def answers(
             for name in done:
                 changed = clips if name == CLEAN else _damaged(clips, name, some)
                 for place, network in enumerate(networks):
-                    logits, turns = _asked(network, changed, pixels, name == CLEAN)
-                    found[place][name].append(logits)
+                    given, turns = _asked(network, changed, pixels, name == CLEAN)
+                    found[place][name].append(given)
                     costs[place] += [] if turns is None else [turns]
                 features = np.stack([handmade(each) for each in changed]) if baselines else None
                 for place, baseline in enumerate(baselines, len(networks)):
@@ -94,8 +94,8 @@ def answers(
                 labels = torch.from_numpy(pixels.labels[some[tested]]).repeat_interleave(views.count)
                 for place, network in enumerate(networks):
                     statistics = Normalise.of(network.encoder, machine)
-                    logits = attacked(network, clips[tested].flatten(0, 1), labels, reach / 255, statistics)
-                    found[place][f"{reach:g}/255"].append(_mean(logits, len(tested)))
+                    fooled = attacked(network, clips[tested].flatten(0, 1), labels, reach / 255, statistics)
+                    found[place][f"{reach:g}/255"].append(_mean(fooled, len(tested)))
             for _ in some:
                 tally.add("tested")
     for network in networks:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from avssl.catalog.manifest import Manifest
 from avssl.encoders import Encoder, load_encoder
+from avssl.encoders.initial import RANDOM
 from avssl.encoders.shapes import shape_of
 from avssl.evaluation.calibration import Calibration, calibrate
 from avssl.evaluation.classes import class_numbers, one_each, presence
@@ -186,7 +187,7 @@ def fit(
             fresh.load_state_dict(network.state_dict())
             return fresh
 
-        read_out = Supervised(start, budget, classifier=NETWORKS[how])
+        read_out = Supervised(start, replace(budget, initial=RANDOM), classifier=NETWORKS[how])
         judged = folds.spread(budget.folds)
         seeds = [replace(read_out, seed=seed) for seed in range(budget.seeds)]
         runs = predictions(seeds, [pixels], judged, how)

@@ -80,7 +80,7 @@ class AmbientSound(Method):
         """Return loss and metric over B·N frames."""
         statistics = self.statistics(clips)
         if self.training:
-            self.fresh.append(gather(statistics.requires_grad_())[0].detach())  # it only gathers with gradients
+            self.fresh.append(gather(statistics)[0].detach())
         scores = self.head(self.encoder(clips.video.flatten(0, 1))).float()  # [M, K]
         if self.target == "bits":
             bits = self.targets(statistics)  # [M, K] bool

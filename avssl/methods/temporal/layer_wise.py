@@ -17,7 +17,7 @@ from avssl.data.samplers import RandomClips
 from avssl.encoders.volumes import NUMBERS, VolumeStack
 from avssl.methods.base import Method, measured
 from avssl.methods.counters import HostNumber
-from avssl.methods.losses import squared_distances
+from avssl.methods.losses import nearer, squared_distances
 
 Kind = Literal["rbm", "autoencoder", "supervised", "none"]
 
@@ -41,8 +41,8 @@ class LayerWise(Method):
     From then on the loss is the squared error of the unrolled auto-encoder, whose decoder has the transposed weights.
     (The paper unties them.)
 
-    Metric: ``same_video``, whether the code nearest to a clip's, the mean over its volumes, is that of another clip of
-    the same video; chance is the share of these among the other clips of the batch. The ``loss`` that is logged is a
+    Metric: ``same_video``, whether a clip's code, the mean over its volumes, is nearer to that of another clip of the
+    same video than to one of another video; chance is 1/2. The ``loss`` that is logged is a
     squared error per pixel or unit, of ``rbm`` too, whose gradient is another; of ``supervised`` it is a cross-entropy
     until all layers are trained together.
 
@@ -73,10 +73,10 @@ class LayerWise(Method):
             raise ValueError(f"LayerWise: greedy is {greedy}: expected a share in [0, 1)")
         self.kind, self.uses_labels = kind, kind == "supervised"
         self.greedy = 0.0 if kind == "none" else greedy
-        inputs = [NUMBERS, *(layer.out_features for layer in encoder.layers)][:-1]  # type: ignore[misc]
+        widths = [int(bias.numel()) for bias in (layer.bias for layer in encoder.layers) if isinstance(bias, Tensor)]
+        inputs = [NUMBERS, *widths[:-1]]
         self.below = nn.ParameterList(nn.Parameter(torch.zeros(size)) for size in inputs)  # b, of what comes in
-        widths = [layer.out_features for layer in encoder.layers]
-        self.heads = nn.ModuleList(nn.Linear(int(width), classes) for width in widths) if classes else None
+        self.heads = nn.ModuleList(nn.Linear(width, classes) for width in widths) if classes else None
         depth = len(encoder.layers)
         self.stage = HostNumber(self, "turn", depth if self.greedy == 0 else 0)  # the layer whose turn it is
 
@@ -98,8 +98,7 @@ class LayerWise(Method):
             values = values if turn == depth else values.detach()
         loss = torch.stack(losses).sum() if losses else functional.mse_loss(self._decoded(values), inputs)
         codes = values.detach().unflatten(0, (-1, places)).mean(1)  # [B N, D]
-        same, chance = same_video(codes, clips.video.shape[1])
-        return measured(clips, loss, same_video=(same, chance))
+        return measured(clips, loss, same_video=(same_video(codes, clips.video.shape[1]), 0.5))
 
     def after_step(self, progress: float) -> None:
         """Give the turn to the next layer, or to all."""
@@ -165,10 +164,14 @@ class LayerWise(Method):
         return seen - (hidden.square() / 2 if linear else functional.softplus(hidden)).sum(1)
 
 
-def same_video(codes: Tensor, clips: int) -> tuple[Tensor, float]:
-    """Return whether the nearest of the other ``[B N, D]`` codes is of the same video, ``[B N]``, and its chance."""
+def same_video(codes: Tensor, clips: int) -> Tensor:
+    """Return for each of ``[B N, D]`` codes how many of the other videos' are farther than the next of its own video.
+
+    They are shares ``[B N]``; equal distances count one half.
+    """
     distance = squared_distances(codes, codes)
     number = torch.arange(len(codes), device=codes.device)
-    distance = distance.masked_fill(number[:, None] == number, torch.inf)
-    right = (distance.argmin(1) // clips) == number // clips
-    return right, (clips - 1) / (len(codes) - 1)
+    video, place = number // clips, number % clips
+    own = distance.gather(1, (video * clips + (place + 1) % clips)[:, None])
+    others = (video[:, None] != video).float()
+    return (nearer(own, distance) * others).sum(1) / others.sum(1).clamp(min=1)

@@ -24,6 +24,7 @@ from avssl.methods.losses import nearer
 
 ROUNDS = 5  # of k-means, from the centres so far
 POWER = 0.75  # of a word's count: how often it is drawn as a negative (2013b, section 2.2)
+SAME = 1e-2  # distance within which a vector is a centre
 LEAST = 1e-4  # smallest standard deviation of a description
 
 
@@ -157,12 +158,14 @@ class VisualWords(Method):
 
 
 def lloyd(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Run k-means on ``[M, D]`` vectors from ``[K, D]`` centres, K <= M; an empty one moves to the farthest vectors."""
+    """Run k-means on ``[M, D]`` vectors from ``[K, D]`` centres, K <= M; an empty one moves to the farthest vector."""
     for _ in range(ROUNDS):
         distance, own = torch.cdist(vectors, centres).min(1)
         sizes = torch.bincount(own, minlength=len(centres))
         sums = torch.zeros_like(centres).index_add_(0, own, vectors)
-        centres = sums / sizes.clamp(min=1)[:, None]
+        centres = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)
         empty = (sizes == 0).nonzero().flatten()
-        centres[empty] = vectors[distance.argsort(descending=True)[: len(empty)]]
+        farthest = distance.argsort(descending=True)[: len(empty)]
+        moves = distance[farthest] > SAME  # a second centre at one place would take its name away
+        centres[empty[moves]] = vectors[farthest[moves]]
     return centres
