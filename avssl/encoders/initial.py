@@ -35,6 +35,12 @@ def check_initial(initial: str, place: str = "initial") -> None:
         )
 
 
+def run_of(initial: str) -> str | None:
+    """Return the run that first weights are taken from, None if they are not."""
+    found = PATTERN.fullmatch(initial)
+    return found and found[4]
+
+
 def begin_with(encoder: Encoder, initial: str, clips: Callable[[], Tensor], seed: int = 0) -> None:
     """Give an encoder its first weights, in place.
 

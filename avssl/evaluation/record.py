@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 import avssl
-from avssl.encoders import AudioEncoder, Encoder, weights_hash
+from avssl.encoders import AudioEncoder, Encoder, load_encoder, weights_hash
 from avssl.encoders.export import source_commit
+from avssl.encoders.initial import run_of
 from avssl.evaluation.results import Outcomes, Results, from_json, to_json
 from avssl.evaluation.settings import digest
 from avssl.runtime.device import Machine
@@ -42,6 +43,7 @@ def cached_baselines(
         "settings": settings,
         "version": VERSION,
         "initial": weights_hash(random_init(encoder, 0)),
+        **({"begun": begun} if (begun := _begun(settings)) else {}),
     }
     path = machine.folder / "baselines" / f"{digest(identity)}.json"
     if from_first(path.exists(), "the baselines"):
@@ -49,6 +51,17 @@ def cached_baselines(
     found = make()
     if rank() == 0:
         write_text(path, json.dumps(to_json(found), indent=1))
+    return found
+
+
+def _begun(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hash of the weights of every run that training from scratch begins with, by ``initial``."""
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _begun(value)
+        elif name == "initial" and (run := run_of(value)) is not None:
+            found[value] = weights_hash(load_encoder(run))
     return found
 
 

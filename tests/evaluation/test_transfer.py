@@ -117,6 +117,21 @@ def test_baselines_of_a_network_that_is_now_initialised_otherwise_are_made_anew(
     assert len(asked) == 1
 
 
+def test_baselines_that_begin_with_a_run_are_made_anew_when_it_was_trained_again(evaluated, monkeypatch, tmp_path):
+    protocol, machine, run, _ = evaluated
+    encoder, other = evaluation.load_encoder(run), tmp_path / "other" / "encoder"
+    task = DownstreamTask(replace(protocol, fine_tune=replace(protocol.fine_tune, initial=f"mean_var:{other}")))
+    asked = []
+    monkeypatch.setattr(evaluation, "run_read_outs", lambda *args, **kwargs: asked.append(1) or {})
+    monkeypatch.setattr(evaluation, "train_network", lambda *args: {})
+    for weight, times in ((0.5, 1), (0.5, 1), (0.25, 2)):
+        with torch.no_grad():
+            next(encoder.parameters()).fill_(weight)
+        save_encoder(encoder, other, encoder.card)
+        evaluation.baselines(task, encoder, machine)
+        assert len(asked) == times
+
+
 def otherwise(build):
     """A network's ``__init__`` that halves the weights it draws."""
 
