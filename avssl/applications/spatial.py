@@ -183,7 +183,9 @@ def _energies(sound: Tensor, rate: int, size: int) -> list[np.ndarray]:
 def earth_mover(first: np.ndarray, second: np.ndarray) -> float:
     """Return the least mean degrees by which energy ``[POINTS]`` is moved to become another, both summing to 1."""
     ways = ambisonics.spread(len(first)).double().numpy()
-    cost = np.degrees(np.arccos((ways @ ways.T).clip(-1, 1))).ravel()
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    chords = np.linalg.norm(ways[:, None] - ways[None], axis=2)  # exact where directions are the same
+    cost = np.degrees(2 * np.arcsin((chords / 2).clip(0, 1))).ravel()
     count = len(first)
     rows, columns = np.divmod(np.arange(count * count), count)
     places = np.concatenate([rows, count + columns])

@@ -67,9 +67,17 @@ class Changes:
         return prod(self.factors.values())
 
     @cached_property
-    def digits(self) -> Tensor:
-        """``[K, 6]`` value of each factor in each combination."""
-        return torch.tensor(list(product(*(range(number) for number in self.factors.values()))))
+    def combinations(self) -> list[tuple[int, ...]]:
+        """The value of each factor in each combination, by its number."""
+        return list(product(*(range(number) for number in self.factors.values())))
+
+    def digits(self, numbers: Tensor) -> dict[str, Tensor]:
+        """Return the value of each factor in some combinations, computed where their numbers are."""
+        found, below = {}, self.count
+        for name, size in self.factors.items():
+            below //= size
+            found[name] = numbers // below % size
+        return found
 
     def shown(self, read: int) -> int:
         """Return how many of the frames read a transformed clip shows (T).
@@ -89,20 +97,32 @@ class Changes:
         """
         if self.shift >= side:
             raise ValueError(f"changes.shift is {self.shift}: pictures are only {side} pixels wide")
-        number = torch.arange(side * side).view(side, side)
-        length = self.shown(read)
+        key = read, side, device
+        if key not in self._known:
+            with torch.inference_mode(False):  # training may follow, and keeps the places for its gradients
+                self._known[key] = self._places(*key)
+        return self._known[key]
+
+    @cached_property
+    def _known(self) -> dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]]:
+        return {}
+
+    def _places(self, read: int, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Compute `places` on the device, so that nothing is copied to it."""
+        number = torch.arange(side * side, device=device).view(side, side)
+        line, length = torch.arange(side, device=device), self.shown(read)
         frames, pixels = [], []
-        for turn, mirror, down, across, reverse, pace in self.digits.tolist():
+        for turn, mirror, down, across, reverse, pace in self.combinations:
             moved = number.flip(1) if mirror else number
             moved = moved.rot90(turn)
-            rows, columns = ((torch.arange(side) - self.shift * (way - 1)) for way in (down, across))
             if self.shift:
-                moved = moved[_reflected(rows, side)][:, _reflected(columns, side)]
+                rows, columns = (_reflected(line - self.shift * (way - 1), side) for way in (down, across))
+                moved = moved[rows][:, columns]
             step = self.paces[pace]
-            when = (read - length * step) // 2 + step * torch.arange(length)
+            when = (read - length * step) // 2 + step * torch.arange(length, device=device)
             frames.append(when.flip(0) if reverse else when)
             pixels.append(moved.flatten())
-        return torch.stack(frames).to(device), torch.stack(pixels).to(device)
+        return torch.stack(frames), torch.stack(pixels)
 
     def apply(self, clips: Tensor, numbers: Tensor) -> Tensor:
         """Transform ``[M, R, 3, S, S]`` clips by the combinations ``[M, J]``: ``[M, J, T, 3, S, S]``.
@@ -119,7 +139,7 @@ class Changes:
 
     def words(self, number: int) -> str:
         """Name a combination."""
-        turn, mirror, down, across, reverse, pace = self.digits[number].tolist()
+        turn, mirror, down, across, reverse, pace = self.combinations[number]
         return ", ".join(
             filter(
                 None,
@@ -175,8 +195,7 @@ class TransformationJudge(Encoder):
         """Return what each head should say, ``[M]``, of clips in the combinations ``[M]``."""
         if self.joint:
             return {"all": numbers}
-        digits = self.changes.digits.to(numbers.device)[numbers]  # [M, 6]
-        return {name: digits[:, place] for place, name in enumerate(self.changes.factors) if name in self.heads}
+        return {name: digit for name, digit in self.changes.digits(numbers).items() if name in self.heads}
 
     def joined(self, logits: Mapping[str, Tensor]) -> Tensor:
         """Return the log-probabilities ``[M, K]`` of all combinations."""

@@ -16,7 +16,9 @@ from avssl.pixels import MEAN, STD
 def test_the_papers_combinations_are_there():
     frames = Changes(shift=8, reverse=False, paces=(1,))
     assert (frames.count, Changes().count) == (72, 32)
-    assert len({tuple(row) for row in frames.digits.tolist()}) == 72
+    assert len(set(frames.combinations)) == 72
+    digits = frames.digits(torch.arange(72))
+    assert list(zip(*(digit.tolist() for digit in digits.values()), strict=True)) == frames.combinations
 
 
 def test_pixels_are_moved_as_said():
@@ -24,7 +26,7 @@ def test_pixels_are_moved_as_said():
     clip = torch.randn(1, 8, 3, 8, 8)
     numbers = torch.arange(changes.count)[None]
     shown = changes.apply(clip, numbers)[0]  # [K, 4, 3, 8, 8]
-    for number, (turn, mirror, down, across, reverse, pace) in enumerate(changes.digits.tolist()):
+    for number, (turn, mirror, down, across, reverse, pace) in enumerate(changes.combinations):
         picture = clip[0, [2, 3, 4, 5] if pace == 0 else [0, 2, 4, 6]]
         picture = picture.flip(0) if reverse else picture
         picture = (picture.flip(3) if mirror else picture).rot90(turn, (2, 3))
@@ -79,3 +81,12 @@ def test_factors_of_one_value_have_no_head():
     numbers = torch.arange(8)
     digits = torch.stack(list(judge.targets(numbers).values()), 1)
     assert len({tuple(row) for row in digits.tolist()}) == 8
+
+
+def test_places_found_while_measuring_serve_training():
+    changes = Changes()
+    with torch.inference_mode():
+        changes.apply(torch.randn(1, 4, 3, 8, 8), torch.arange(2)[None])
+    clip = torch.randn(1, 4, 3, 8, 8, requires_grad=True)
+    changes.apply(clip, torch.arange(2)[None]).sum().backward()
+    assert clip.grad is not None
