@@ -36,7 +36,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from avssl.avsync.builder import build
-from avssl.avsync.calibrate import calibrate
+from avssl.avsync.calibrating import calibrate
 from avssl.avsync.clapper import clap_offsets, click_times
 from avssl.avsync.clips import Span
 from avssl.avsync.decide import ONSET_CONFIDENCE

@@ -1,7 +1,7 @@
 from .builder import Built as Built
 from .builder import build as build
-from .calibrate import Calibrated as Calibrated
-from .calibrate import calibrate as calibrate
+from .calibrating import Calibrated as Calibrated
+from .calibrating import calibrate as calibrate
 from .executors import Execution as Execution
 from .options import Accept as Accept
 from .options import Cut as Cut

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avssl.avsync.builder import build
-from avssl.avsync.calibrate import calibrate
+from avssl.avsync.calibrating import calibrate
 from avssl.avsync.executors import Execution
 from avssl.avsync.options import Options
 from avssl.runtime.executors import open_executor, parse_share

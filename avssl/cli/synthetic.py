@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from avssl.runtime.parser import Parser
@@ -27,4 +28,4 @@ def parser() -> Parser:
 def run(words: Sequence[str]) -> None:
     """Render what is missing, and print the folder."""
     args = parser().parse_args(words)
-    print(write_world(World(**{name: args[name] for name in World.__dataclass_fields__}), args.out))
+    print(write_world(World(**{name: args[name] for name in (field.name for field in fields(World))}), args.out))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from avssl.runtime.device import Machine
 from avssl.runtime.files import write_text
 from avssl.runtime.progress import Tally
 from avssl.studies.affinity_picture import affinity_picture
+from avssl.studies.affinity_results import Affinity
 from avssl.studies.similarity import MEASURES, Agreement, Numbers, matrices_agree, similarities, vectors_agree
 from avssl.studies.targets import TARGETS, held_out, rendered
 from avssl.studies.unseen import protocol_task
@@ -39,29 +39,6 @@ SIZE = 64  # pixels
 FOLDS = 5  # of the scenes
 LEAST, MOST = 0.001, 0.999  # shares of wins, as in Taskonomy
 TOGETHER = 16  # clips that are encoded at once
-
-
-@dataclass(frozen=True)
-class Affinity:
-    """What a study of S sources (encoders) and T targets found.
-
-    Attributes:
-        sources: their names.
-        targets: their names, those of labelled sets last.
-        affinity: ``[S, T]`` Taskonomy's normalised affinity; each column sums to 1.
-        halves: for each target the rank correlation of its affinities by either half of the samples.
-        alike: ``[S, S]`` similarities of the sources by the name of a measure.
-        explained: ``[S, T]`` share of the target's variance that is predicted; of labelled sets the accuracy.
-        predicts: by a sentence, how well one of these tells of another.
-    """
-
-    sources: list[str]
-    targets: list[str]
-    affinity: Numbers
-    halves: dict[str, float | None]
-    alike: dict[str, Numbers]
-    explained: Numbers
-    predicts: dict[str, Agreement | None]
 
 
 def affinity(

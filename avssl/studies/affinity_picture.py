@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,9 +13,7 @@ from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
 from avssl.runtime.files import write_atomically
-
-if TYPE_CHECKING:
-    from avssl.studies.affinity import Affinity
+from avssl.studies.affinity_results import Affinity
 
 
 def affinity_picture(found: Affinity, path: Path) -> None:

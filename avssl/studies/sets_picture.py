@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from avssl.runtime.files import write_atomically
-
-if TYPE_CHECKING:
-    from avssl.studies.sets import Found
+from avssl.studies.sets_results import Found
 
 
 def gains_picture(found: Found, path: Path) -> None:

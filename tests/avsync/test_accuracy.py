@@ -12,7 +12,7 @@ from flashclick import EXACT, RECIPES, Recipe, number, onsets, write
 from folders import rows
 
 from avssl.avsync.builder import build
-from avssl.avsync.calibrate import calibrate
+from avssl.avsync.calibrating import calibrate
 from avssl.avsync.clapper import clap_offsets
 from avssl.avsync.executors import Execution
 from avssl.avsync.options import Accept, Cut, Options, Shots, Sync

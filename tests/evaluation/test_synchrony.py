@@ -37,7 +37,7 @@ class FlashClick:
         bright = [any(abs(t - flash) < 0.01 for flash in FLASHES) for t in shown.tolist()]
         return (255 * torch.tensor(bright)).to(torch.uint8)[:, None, None, None].expand(-1, 3, *size)
 
-    def audio(self, start, stop, rate):
+    def audio(self, start, stop, rate, channels=1):
         samples = torch.zeros(round((stop - start) * rate))
         for flash in FLASHES:
             place = round((flash + self.late - start) * rate)

@@ -8,7 +8,8 @@ import pytest
 from avssl.cli import main
 from avssl.evaluation.metrics import gain
 from avssl.evaluation.results import Accuracy, Results, Summary
-from avssl.studies.sets import Found, SetsPlan, correlations, tables
+from avssl.studies.sets import SetsPlan, correlations, tables
+from avssl.studies.sets_results import Found
 
 VIDEOS = 60
 
