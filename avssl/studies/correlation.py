@@ -32,14 +32,11 @@ def rank_correlation(first: ArrayLike, second: ArrayLike, kind: Kind = "spearman
     """
     pairs = np.array([np.asarray(first, dtype=float), np.asarray(second, dtype=float)])  # [2, runs]
     pairs = pairs[:, ~np.isnan(pairs).any(0)]
-    value = _correlation(pairs, kind)
-    if pairs.shape[1] < 3 or np.isnan(value):
+    if pairs.shape[1] < 3 or np.isnan(value := float(_correlations(pairs[:, None], kind)[0])):
         return None
-    rng = np.random.default_rng(seed)
-    drawn = [
-        _correlation(pairs[:, rows], kind) for rows in rng.integers(pairs.shape[1], size=(RESAMPLES, pairs.shape[1]))
-    ]
-    return Score(value, interval([each for each in drawn if not np.isnan(each)]))
+    rows = np.random.default_rng(seed).integers(pairs.shape[1], size=(RESAMPLES, pairs.shape[1]))
+    drawn = _correlations(pairs[:, rows], kind)
+    return Score(value, interval(drawn[~np.isnan(drawn)]))
 
 
 def rank_correlations(
@@ -56,9 +53,10 @@ def rank_correlations(
     }
 
 
-def _correlation(pairs: NDArray[np.float64], kind: Kind) -> float:
-    """Return the correlation of ``[2, runs]``, NaN if a side is constant."""
-    if pairs.shape[1] < 2 or (np.ptp(pairs, axis=1) == 0).any():
-        return float("nan")
-    sides = stats.rankdata(pairs, axis=1) if kind == "spearman" else pairs
-    return float(np.asarray(np.corrcoef(sides))[0, 1])
+def _correlations(pairs: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
+    """Return the correlations ``[R]`` of ``[2, R, runs]``, NaN where a side is constant."""
+    constant = (np.ptp(pairs, axis=2) == 0).any(0)
+    sides = stats.rankdata(pairs, axis=2) if kind == "spearman" else pairs
+    sides = sides - sides.mean(2, keepdims=True)
+    norms = np.linalg.norm(sides, axis=2).prod(0)
+    return np.where(constant, np.nan, (sides[0] * sides[1]).sum(1) / np.where(constant, 1, norms))
