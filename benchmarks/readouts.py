@@ -129,7 +129,8 @@ def _agreement(bank: Bank, train: range, test: range) -> None:
     for solver in ("device", "sklearn"):
         begun = time.process_time()
         probe = LinearProbe(solver=solver)  # type: ignore[arg-type]
-        for strength, scores in zip(STRENGTHS, probe.candidates(bank, train, test, STRENGTHS), strict=True):
+        for strength in STRENGTHS:
+            scores = probe.fit_predict(bank, train, test, strength)
             print(f"{solver}, C = {strength}: accuracy {_accuracy(scores, bank, test):.4f}", flush=True)
         print(f"{solver}: {time.process_time() - begun:.0f} s of processor time", flush=True)
 

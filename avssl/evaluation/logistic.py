@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avssl.evaluation.blocks import Scale, blocks
-from avssl.evaluation.descent import descend
+from avssl.evaluation.descent import TOLERANCE, descend
 from avssl.evaluation.readout import Bank, Floats
 
 WIDEST = 4096  # features up to which their covariance is worth its decomposition
@@ -111,10 +111,12 @@ class Logistic:
         found[:-1] += penalty[None, :, None] * weights[:-1]
         return total / count + 0.5 * penalty * weights[:-1].double().square().sum((0, 2)), found
 
-    def fit(self, iterations: int) -> Logistic:
-        """Minimise the loss of every problem."""
+    def fit(self, iterations: int, tolerance: float = TOLERANCE) -> Logistic:
+        """Minimise the loss of every problem until no derivative is above ``tolerance``."""
         spectrum = _spectrum(self.bank, self.train, self.scale)
-        self.weights = descend(self.loss, self.weights, _Inverse(spectrum, self.curvature, self.penalty), iterations)
+        self.weights = descend(
+            self.loss, self.weights, _Inverse(spectrum, self.curvature, self.penalty), iterations, tolerance
+        )
         return self
 
     def affine(self) -> list[tuple[Tensor, Tensor]]:

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from avssl.evaluation.blocks import is_large
 from avssl.evaluation.choosing import choose
+from avssl.evaluation.descent import TOLERANCE
 from avssl.evaluation.logistic import Logistic, at_once
 from avssl.evaluation.metrics import bootstrap
 from avssl.evaluation.nearest import nearest_views, vote
@@ -27,6 +28,7 @@ from avssl.evaluation.settings import LATER
 from avssl.evaluation.splits import Fold, Folds
 from avssl.runtime.checks import check_ranges
 
+ROUGH = 1e-4  # derivative at which strengths are compared, as scikit-learn's default
 SMALL = 20_000_000  # numbers; below, BLAS threads cost more than they give
 
 
@@ -68,7 +70,7 @@ class LinearProbe:
 
         Features are standardised by the videos ``scale_on``, labelled or not; if empty, by the training videos.
         """
-        return next(self.candidates(bank, train, test, (strength,), scale_on))
+        return next(self.candidates(bank, train, test, (strength,), scale_on, tolerance=TOLERANCE))
 
     def candidates(
         self,
@@ -78,15 +80,18 @@ class LinearProbe:
         strengths: Sequence[float],
         scale_on: Sequence[int] = (),
         combine: bool = False,
+        tolerance: float = ROUGH,
     ) -> Iterator[Floats]:
-        """Yield what `fit_predict` returns, for each of several strengths.
+        """Yield what `fit_predict` returns, for each of several strengths, to choose among them.
+
+        By blocks of rows, weights are sought until no derivative is above ``tolerance``.
 
         With ``combine``, and fewer samples than features, weights are sought among the combinations of samples, which
         hold the minimum of the same objective: this is faster, and equal but for where the iterations end.
         """
         if self.by_blocks(bank):
             for some in at_once(strengths, bank):
-                yield from Logistic(bank, train, some, scale_on or train).fit(self.iterations).predict(test)
+                yield from Logistic(bank, train, some, scale_on or train).fit(self.iterations, tolerance).predict(test)
             return
         x, labels = bank.features[list(train)], bank.labels[list(train)]
         base = bank.features[list(scale_on or train)]

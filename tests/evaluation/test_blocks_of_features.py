@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from avssl.evaluation import blocks, choosing, descent
+from avssl.evaluation import blocks, choosing, probes
 from avssl.evaluation.choosing import choose
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours, nearest_videos
 from avssl.evaluation.readout import Bank
@@ -45,19 +45,18 @@ def exact(probe, x, y, strength):
 def test_the_device_minimises_what_scikit_learn_does_at_several_strengths_at_once(kind, small_blocks, monkeypatch):
     values, strengths = bank(**kind), (1e-3, 1e-2, 1.0)
     # Both up to the minimum: where each stops by default depends on its way there.
-    monkeypatch.setattr(descent, "TOLERANCE", 1e-5)
     monkeypatch.setattr(LinearProbe, "_fit", exact)
     # A class that no training video shows, and a scale from other videos too.
     train = [row for row in TRAIN if values.labels.ndim == 2 or values.labels[row] != 3]
     args = (values, train, TEST, strengths, TRAIN)
-    ours, theirs = (list(LinearProbe(solver=name).candidates(*args)) for name in ("device", "sklearn"))
+    ours, theirs = (list(LinearProbe(solver=name).candidates(*args, tolerance=1e-5)) for name in ("device", "sklearn"))
     for found, expected in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(found, expected, atol=5e-3)
     assert np.abs(ours[0] - ours[2]).max() > 0.1  # strengths differ more than solvers
 
 
 def test_features_on_disk_are_read_in_blocks_and_give_the_same(tmp_path, small_blocks, monkeypatch):
-    monkeypatch.setattr(descent, "TOLERANCE", 1e-5)
+    monkeypatch.setattr(probes, "TOLERANCE", 1e-5)
     monkeypatch.setattr(LinearProbe, "_fit", exact)
     values = bank()
     stored = np.memmap(tmp_path / "features", np.float16, "w+", shape=values.features.shape)
