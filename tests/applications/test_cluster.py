@@ -14,9 +14,7 @@ from avssl.applications.cluster.grouping import choose, cluster, expressions, st
 from avssl.applications.cluster.judging import MEASURES, accuracy, against_labels, by_chance, stability
 from avssl.catalog.index import build_index, open_manifest
 from avssl.catalog.manifest import Manifest
-from avssl.encoders import R3D, save_encoder
 from avssl.evaluation.features import Views
-from avssl.pixels import MEAN, STD
 from avssl.runtime.device import Machine
 
 
@@ -89,14 +87,6 @@ def test_duplicates_join_groups():
     assert [pair[:2] for pair in pairs] == [(0, 2)]
     table = list(csv.DictReader(groups_table(Manifest.from_rows(rows), sets).splitlines()))
     assert [row["group"] for row in table] == ["x", "x", "x", "z", "z"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "mine"
-    torch.manual_seed(0)
-    save_encoder(R3D(width=8), folder / "encoder", {"mean": MEAN, "std": STD, "size": (16, 16)})
-    return folder
 
 
 def test_a_collection_is_clustered_and_its_groups_are_indexed(world, run, tmp_path):

@@ -8,13 +8,11 @@ import torch
 
 from avssl.applications.fewshot import few_shots
 from avssl.applications.subjects import open_task, subjects
-from avssl.encoders import R3D, save_encoder
 from avssl.evaluation.episodes import Episodes
 from avssl.evaluation.features import Views
 from avssl.evaluation.protocol import LabelledVideos, Protocol
 from avssl.evaluation.readout import Bank
 from avssl.evaluation.splits import Fold, Folds, GroupFolds
-from avssl.pixels import MEAN, STD
 from avssl.runtime.device import Machine
 
 
@@ -23,14 +21,6 @@ def protocol(world):
     few = Episodes(ways=(3,), shots=(1,), queries=1, episodes=20, heads=("prototypes", "neighbour"))
     split, views = GroupFolds(folds=3), Views(clips=1, num_frames=4, step=0.1, size=16, segments=1)
     return Protocol("tiny", LabelledVideos(world), split, views, seeds=(0, 1), episodes=few)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "mine"
-    torch.manual_seed(0)
-    save_encoder(R3D(width=8), folder / "encoder", {"mean": MEAN, "std": STD, "size": (16, 16)})
-    return folder
 
 
 def test_all_features_are_measured_on_the_same_episodes_and_kept(protocol, run, tmp_path):

@@ -15,7 +15,7 @@ from avssl.methods.audiovisual.owens_efros import ShiftedSound, aligned
 from avssl.methods.audiovisual.sparse_sync import OffsetClip
 from avssl.methods.audiovisual.streams import AlignedClips, audio_delay, valid_audio
 from avssl.methods.audiovisual.syncnet import diagonal_means
-from avssl.methods.audiovisual.xdc import kmeans, nearest_centre
+from avssl.methods.clustering import kmeans, nearest_centre
 from avssl.methods.losses import contrastive
 from avssl.pixels import MEAN, STD
 from avssl.sync.network import Synchroniser

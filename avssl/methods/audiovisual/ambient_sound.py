@@ -16,8 +16,8 @@ from avssl.clips import Clips
 from avssl.encoders import Encoder
 from avssl.encoders.texture import SoundTexture
 from avssl.methods.audiovisual.streams import AlignedClips
-from avssl.methods.audiovisual.xdc import kmeans, majority_share, nearest_centre
 from avssl.methods.base import Method, measured
+from avssl.methods.clustering import kmeans, majority_share, nearest_centre
 from avssl.methods.counters import HostNumber
 from avssl.methods.distributed import gather
 
