@@ -12,7 +12,7 @@ from sklearn.covariance import LedoitWolf
 from avssl.applications import auroc, detection
 from avssl.applications.anomaly.finding import find_odd, rank, set_aside
 from avssl.applications.anomaly.measuring import one_class
-from avssl.applications.anomaly.scoring import Dirichlets, LogSoftmax, Mahalanobis, Neighbours, fit_dirichlets
+from avssl.applications.anomaly.scoring import Dirichlets, LogSoftmax, Mahalanobis, Neighbours, fit_dirichlets, scorer
 from avssl.applications.anomaly.tracks import clips_in, trackers
 from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
@@ -112,7 +112,7 @@ def run(tmp_path_factory):
 
 
 def test_each_class_in_turn_is_odd(world, run, tmp_path):
-    views = Views(clips=1, num_frames=4, step=0.1, size=16, segments=1)
+    views = Views(clips=2, num_frames=4, step=0.1, size=16, segments=1)
     protocol = Protocol("tiny", LabelledVideos(world), GroupFolds(folds=2), views, seeds=(0,))
     machine = Machine(workers=0, cache=tmp_path / "cache")
     found = one_class(protocol, [str(run)], tmp_path, machine)
@@ -173,3 +173,8 @@ def test_a_run_can_be_scored_only_by_what_it_has(run):
         trackers(run, ["offset"], VIEWS, 0.2, Machine())
     assert clips_in(4.0, 1.0, 0.5) == 7
     assert clips_in(0.5, 1.0, 0.5) == 1
+
+
+def test_one_normal_clip_has_no_covariance():
+    with pytest.raises(ValueError, match="two normal clips, here is 1"):
+        scorer("mahalanobis").fit(np.zeros((1, 4), np.float32))

@@ -69,6 +69,11 @@ class Mahalanobis:
     """Mahalanobis distance to the mean of normal clips, with the covariance of Ledoit and Wolf (2004)."""
 
     def fit(self, normal: Floats) -> None:  # noqa: D102
+        if len(normal) < 2:
+            raise ValueError(
+                f"Mahalanobis distance needs two normal clips, here is {len(normal)}: give more normal videos, or more "
+                "clips of each"
+            )
         self.mean = normal.mean(0, dtype=np.float64)
         self.spread = scales(self.mean, normal.std(0, dtype=np.float64))
         with threadpool_limits(1):
