@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def clone(tmp_path):
-    shutil.copytree(ROOT / "avssl", tmp_path / "avssl", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "avssl", tmp_path / "avssl")  # compiled modules, too
     for folder in ("configs", "docs/methods", "tests"):
         (tmp_path / folder).mkdir(parents=True)
     for file in ("setup.cfg", "tests/conftest.py", "tests/test_methods.py"):

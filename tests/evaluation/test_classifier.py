@@ -19,6 +19,7 @@ from avssl.evaluation.calibration import fit_temperature, temper
 from avssl.evaluation.classifier.card import card, write_fitted
 from avssl.evaluation.classifier.fitting import OwnViews, fit
 from avssl.evaluation.classifier.head import linear_head
+from avssl.evaluation.classifier.labels import open_labelled
 from avssl.evaluation.classifier.model import load_classifier
 from avssl.evaluation.classifier.predicting import predict
 from avssl.evaluation.classifier.shapes import Layouts, Shape, ShapedProbe
@@ -201,6 +202,23 @@ def test_windows_cover_a_long_video(model):
     assert all(stop - start == pytest.approx(typical) for start, stop in found)
     assert np.diff([start for start, _ in found]).max() <= typical / 2 + 1e-9
     assert loaded.windows(1.0, window=0.5, hop=0.25) == [(0.0, 0.5), (0.25, 0.75), (0.5, 1.0)]
+
+
+def test_lists_say_the_classes_whatever_the_folders_are_called(place, tmp_path, quick):
+    rows = Manifest.open(place / "videos.parquet").to_rows()
+    files = [[tmp_path / f"{part}.csv", []] for part in range(2)]
+    for number, row in enumerate(rows[:-2]):  # two have no label
+        files[number % 2][1].append(f"{row['path']},{'up' if row['labels'] == ['down'] else 'aside'}")
+    for file, lines in files:
+        file.write_text("\n".join(["path,label", *lines, ""]))
+    found = open_labelled(place / "videos", [str(file) for file, _ in files])
+    assert (found.unlabelled, found.refused) == (2, [])
+    assert found.videos.classes == ("aside", "up")
+    assert {row["path"]: row["labels"] for row in found.videos.to_rows()} == {
+        row["path"]: ["up" if row["labels"] == ["down"] else "aside"] for row in rows[:-2]
+    }
+    one = open_labelled(place / "videos", [str(files[0][0])])
+    assert (len(one.videos), one.unlabelled) == (len(files[0][1]), len(rows) - len(files[0][1]))
 
 
 @pytest.mark.parametrize(
