@@ -1,3 +1,4 @@
+from .attributes import RecordedAttributes as RecordedAttributes
 from .camera import fit_camera as fit_camera
 from .camera import homography as homography
 from .camera import homography_flow as homography_flow

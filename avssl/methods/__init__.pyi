@@ -10,6 +10,7 @@ from .audiovisual.syncnet import SyncNet as SyncNet
 from .audiovisual.xdc import XDC as XDC
 from .base import Method as Method
 from .frame.aet import AET as AET
+from .frame.camera_consistency import CameraConsistency as CameraConsistency
 from .frame.coach import CoachedContextEncoder as CoachedContextEncoder
 from .frame.colourisation import Colourisation as Colourisation
 from .frame.context_encoder import ContextEncoder as ContextEncoder

@@ -1,4 +1,5 @@
 from .camera import EgoMotion as EgoMotion
+from .camera_pipeline import CameraPipeline as CameraPipeline
 from .scene import Scene as Scene
 from .sphere import SphereScene as SphereScene
 from .sphere import SphereWorld as SphereWorld
