@@ -1,6 +1,8 @@
 from .camera import fit_camera as fit_camera
 from .camera import homography as homography
 from .camera import homography_flow as homography_flow
+from .crashes import Crashes as Crashes
+from .crashes import read_actions as read_actions
 from .depth import RelativeDepth as RelativeDepth
 from .depth import ordinal_agreement as ordinal_agreement
 from .edges import ConfidentFlow as ConfidentFlow

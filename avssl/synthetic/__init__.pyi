@@ -1,4 +1,7 @@
+from .arena import Arena as Arena
+from .arena import ArenaWorld as ArenaWorld
 from .camera import EgoMotion as EgoMotion
+from .driving import ArenaScene as ArenaScene
 from .scene import Scene as Scene
 from .sphere import SphereScene as SphereScene
 from .sphere import SphereWorld as SphereWorld
