@@ -14,7 +14,8 @@ from filelock import FileLock
 from avssl.catalog.index import _index_of, build_index
 from avssl.media import stores
 from avssl.runtime import workers
-from avssl.synthetic import GROUP, VIEW, SphereWorld, World, write_world
+from avssl.synthetic import GROUP, VIEW, ArenaWorld, SphereWorld, World, write_world
+from avssl.synthetic.writer import AnyWorld
 
 workers.PRELOADED += ["avssl.data.dataset", "avssl.catalog.copies", "avssl.avsync.builder"]  # of one process's tests
 
@@ -60,7 +61,7 @@ def own_stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     os.environ.pop(stores.ENVIRONMENT, None)
 
 
-def rendered(world: World | SphereWorld, root: Path, **annotation: str) -> Path:
+def rendered(world: AnyWorld, root: Path, **annotation: str) -> Path:
     """Render a world in this process and index it where `open_manifest` looks, or beside it if it has annotations."""
     with FileLock(root.with_suffix(".lock")), ThreadPoolExecutor(1) as here:
         write_world(world, root, workers=1)
@@ -93,3 +94,9 @@ def depths(_together: Path) -> Path:
 def spheres(_together: Path) -> Path:
     """A little world of panoramas with spatial sound: 16 videos of 2 s."""
     return rendered(SphereWorld(videos=16, seconds=2.0, height=32), _together / "spheres")
+
+
+@pytest.fixture(scope="session")
+def arenas(_together: Path) -> Path:
+    """A little world of drives in arenas: 16 videos of 8 s."""
+    return rendered(ArenaWorld(videos=16, seconds=8.0), _together / "arenas")

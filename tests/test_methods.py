@@ -61,9 +61,10 @@ def config(request):
 
 @pytest.fixture
 def world(config, world, request):
-    """The world that a config is for: with one camera, with two, with depth maps, or of panoramas."""
+    """The world that a config is for: with one camera, with two, with depth maps, of panoramas, or of drives."""
     root = yaml.safe_load(config.read_text())["data"]["root"]
     other = {"synthetic_views": "views", "synthetic_depth": "depths", "synthetic_sphere": "spheres"}
+    other["synthetic_arena"] = "arenas"
     return request.getfixturevalue(other[root]) if root in other else world
 
 

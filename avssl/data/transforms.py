@@ -67,21 +67,22 @@ class Squash(ClipTransform):
 
     Args:
         size: height and width of the result.
+        width: its width, if it is not a square.
 
     Raises:
         ValueError: if the size is below 1.
     """
 
-    def __init__(self, size: int = 112) -> None:
-        check_ranges("transform", {"size": size}, size="[1, inf)")
-        self.size = size
+    def __init__(self, size: int = 112, width: int | None = None) -> None:
+        check_ranges("transform", {"size": size, "width": width}, size="[1, inf)", width="[1, inf)")
+        self.size, self.width = size, size if width is None else width
 
     def decode_size(self, shown: tuple[int, int]) -> tuple[int, int]:
-        """Return the square: the decoder does all the work."""
-        return self.size, self.size
+        """Return height and width of the result: the decoder does all the work."""
+        return self.size, self.width
 
     def __call__(self, clip: Tensor) -> Tensor:
-        """Return ``[T, 3, size, size]`` unchanged."""
+        """Return ``[T, 3, size, width]`` unchanged."""
         return clip
 
 

@@ -30,6 +30,7 @@ from .residual import R3D50 as R3D50
 from .residual import R2Plus1D10 as R2Plus1D10
 from .residual import ResNet2D3D as ResNet2D3D
 from .residual import SlowR50 as SlowR50
+from .stacked import FrameStack as FrameStack
 from .timm import Timm as Timm
 from .tokens import TokenEncoder as TokenEncoder
 from .torchvision import Torchvision as Torchvision

@@ -2,6 +2,8 @@ from .attributes import RecordedAttributes as RecordedAttributes
 from .camera import fit_camera as fit_camera
 from .camera import homography as homography
 from .camera import homography_flow as homography_flow
+from .crashes import Crashes as Crashes
+from .crashes import read_actions as read_actions
 from .depth import RelativeDepth as RelativeDepth
 from .depth import ordinal_agreement as ordinal_agreement
 from .edges import ConfidentFlow as ConfidentFlow

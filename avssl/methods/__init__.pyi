@@ -28,6 +28,7 @@ from .frame.split_brain import SplitBrain as SplitBrain
 from .frame.split_brain import SplitBrainDepth as SplitBrainDepth
 from .temporal.arrow import ArrowOfTime as ArrowOfTime
 from .temporal.byol import BYOL as BYOL
+from .temporal.collision_ahead import CollisionAhead as CollisionAhead
 from .temporal.cpc import CPC as CPC
 from .temporal.cubic_puzzles import CubicPuzzles as CubicPuzzles
 from .temporal.deep_cluster import DeepCluster as DeepCluster

@@ -1,5 +1,8 @@
+from .arena import Arena as Arena
+from .arena import ArenaWorld as ArenaWorld
 from .camera import EgoMotion as EgoMotion
 from .camera_pipeline import CameraPipeline as CameraPipeline
+from .driving import ArenaScene as ArenaScene
 from .scene import Scene as Scene
 from .sphere import SphereScene as SphereScene
 from .sphere import SphereWorld as SphereWorld
