@@ -67,6 +67,8 @@ def test_every_command_explains_itself(name, capsys):
         (["build", "/nowhere", "-o", "/nowhere/out"], "/nowhere"),
         (["prepare", "/nowhere", "-o", "/nowhere/out"], "/nowhere"),
         (["synthetic", "--size=31"], "31"),
+        (["synthetic", "moon"], "no such world; there are scenes, sphere"),
+        (["synthetic", "sphere", "--height=31"], "31"),
         (["configs", "shufle_learn"], "did you mean shuffle_learn?"),
     ],
 )
