@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import forked
+import psutil
 import pytest
 from test_run import command, outcome
 
@@ -62,8 +63,12 @@ def test_killed_and_resumed_with_workers_it_gives_the_same_weights(mixed: Path, 
     while not any(int(path.stem[5:]) >= 3 for path in steps_saved(killed / "rotnet" / "checkpoints")):
         assert process.poll() is None, process.stderr
         time.sleep(0.01)
+    readers = psutil.Process(process.pid).children(recursive=True)
+    assert readers
     process.send_signal(signal.SIGKILL)
     process.wait(60)
+    _, orphans = psutil.wait_procs(readers, timeout=20)
+    assert not orphans
     assert not (killed / "rotnet" / "encoder").exists()
     assert " 0 of 8 steps done" not in run(mixed, killed, "--data.workers=2")
     assert outcome(killed / "rotnet") == expected

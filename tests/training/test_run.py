@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import forked
-import psutil
 import pytest
 import torch
 
@@ -71,22 +70,20 @@ def test_a_run_leaves_what_was_promised(uninterrupted):
     assert sum(bool(row["val/loss"]) for row in rows) == 2  # after steps 7 and 14
 
 
-@pytest.mark.parametrize(("how", "workers"), [(signal.SIGKILL, 2), (signal.SIGTERM, 0)])
-def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(world, tmp_path, uninterrupted, how, workers):
-    process = forked.start(command(world, tmp_path, f"--data.workers={workers}"))
-    wanted = 3 + (os.getpid() + workers) % 5  # some step in the middle
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(world, tmp_path, uninterrupted, how):
+    """With processes that read, see test_mixed.py."""
+    process = forked.start(command(world, tmp_path, "--data.workers=0"))
+    wanted = 3 + os.getpid() % 5  # some step in the middle
     folder = tmp_path / "shuffle_learn"
     while not any(int(path.stem[5:]) >= wanted for path in steps_saved(folder / "checkpoints")):
         assert process.poll() is None, process.stdout + process.stderr
         time.sleep(0.01)
-    children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(how)
     code = process.wait(60)
-    _, orphans = psutil.wait_procs(children, timeout=20)
-    assert not orphans
     assert code == (75 if how == signal.SIGTERM else -signal.SIGKILL)
     assert not (folder / "encoder").exists()
-    code, said = run(world, tmp_path, f"--data.workers={workers}")
+    code, said = run(world, tmp_path, "--data.workers=0")
     assert code == 0, said
     assert " 0 of 16 steps done" not in said
     assert outcome(folder) == outcome(uninterrupted[0])
