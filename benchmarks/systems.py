@@ -1,8 +1,9 @@
-"""Held-out figures of TrackedPatches, AmbientSound and SpatialAudio beside chance and baselines made by hand.
+"""Held-out figures of methods that are judged by what they predict, beside chance and baselines made by hand.
 
     python benchmarks/systems.py runs/tracked_patches
     python benchmarks/systems.py runs/ambient_sound
     python benchmarks/systems.py runs/spatial_audio
+    python benchmarks/systems.py runs/camera_consistency
 
 Every figure is a mean over held-out videos with a 95 % interval over resamples of them. Nothing is fitted on them.
 """
@@ -23,11 +24,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avssl.applications.spatial import POINTS, earth_mover
+from avssl.applications.splice.attributes import tell_attributes
+from avssl.applications.splice.measuring import measure_splices
 from avssl.clips import Clips
 from avssl.data import ambisonics
 from avssl.data.dataset import ClipDataset, collate
 from avssl.evaluation.metrics import bootstrap
-from avssl.methods import AmbientSound, SpatialAudio, TrackedPatches
+from avssl.evaluation.results import Score
+from avssl.methods import AmbientSound, CameraConsistency, SpatialAudio, TrackedPatches
 from avssl.methods.temporal.tracked_patches import nearest, patch_colours, patch_places
 from avssl.training.config import parse
 from avssl.training.module import statistics
@@ -51,6 +55,9 @@ def main(run: Path, rounds: int = 2, batch: int = 32) -> None:
     untrained, method = copy.deepcopy(built.method).eval(), built.method
     load_method(method, run)
     method.eval()
+    if isinstance(method, CameraConsistency):
+        cameras(run)
+        return
     both = built.data.datasets(method, config.seed, run)
     kinds: dict[type, Callable[..., Figures]] = {
         TrackedPatches: patches,
@@ -68,6 +75,25 @@ def main(run: Path, rounds: int = 2, batch: int = 32) -> None:
             cells.append(f"{values[measure].mean():.3f} ({low:.3f} to {high:.3f})")
         table.add_row(name, *cells)
     Console(width=150).print(table)
+
+
+def cameras(run: Path) -> None:
+    """Print how well attributes are told, and splices found, in held-out pictures and in re-encoded video."""
+    table = Table("attribute", "trained", "untrained", "Laplacian energy", title=f"{run}: same value? (chance 0.5)")
+    for told in tell_attributes(run):
+        table.add_row(told.attribute, *map(_shown, (told.trained, told.untrained, told.energy)))
+    Console(width=150).print(table)
+    table = Table(
+        "pictures", "detector", "detection", "localisation", title=f"{run}: areas under ROC curves, chance 0.5"
+    )
+    for found in measure_splices(run):
+        table.add_row(found.condition, found.detector, _shown(found.detection), _shown(found.localisation))
+    Console(width=150).print(table)
+
+
+def _shown(score: Score) -> str:
+    low, high = score.ci95_bootstrap
+    return f"{score.value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def batches(dataset: ClipDataset, method: torch.nn.Module, epoch: int, size: int) -> list[Clips]:

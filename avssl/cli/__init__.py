@@ -42,6 +42,7 @@ COMMANDS = {
     "export": "copy a run's encoder into a folder of its own",
     "sync": "find out whether the sound of a video is early or late",
     "spatial": "give the sound of a panorama directions",
+    "splice": "find what in a picture or video was put there from another one",
     "build": "build an audio-visual sync dataset from raw recordings",
     "study": "pretrain and evaluate every method of a plan, and tabulate the results",
     "configs": "list the packaged configs, or print one",

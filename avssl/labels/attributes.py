@@ -27,8 +27,8 @@ class RecordedAttributes:
     """Values of a recording's attributes as numbers that are the same if and only if the values are.
 
     They are read from ``<name>.camera.json`` beside the recording, an object of values by attribute
-    (`avssl.synthetic.film_videos` writes them), or if there is none, from the EXIF header of a picture. Huh et al. (ECCV
-    2018, section 3.1) take the 80 tags that are most common in their collection.
+    (`avssl.synthetic.film_videos` writes them), or if there is none, from the EXIF header of a picture. Huh et al.
+    (ECCV 2018, section 3.1) take the 80 tags that are most common in their collection.
 
     Args:
         names: attributes; tags have their names in EXIF.

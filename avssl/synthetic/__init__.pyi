@@ -3,6 +3,7 @@ from .arena import ArenaWorld as ArenaWorld
 from .camera import EgoMotion as EgoMotion
 from .camera_pipeline import CameraPipeline as CameraPipeline
 from .driving import ArenaScene as ArenaScene
+from .camera_video import film_videos as film_videos
 from .scene import Scene as Scene
 from .sphere import SphereScene as SphereScene
 from .sphere import SphereWorld as SphereWorld

@@ -1,4 +1,4 @@
-"""What JPEG does to pixels, on any device: blocks of 8 x 8, cosine transform, rounding (ITU-T T.81, annexes A and K)."""
+"""What JPEG does to pixels, on any device: cosine transform of blocks, and rounding (ITU-T T.81, annexes A and K)."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 Rows = list[list[float]]
 
-# Weights of the 5 x 5 pixels around one, for a colour that it has not seen: green where red or blue was seen; red (blue)
-# at green ones with red (blue) to the left and right, then above and below; red (blue) where blue (red) was seen.
+# Weights of the 5 x 5 pixels around one, for a colour that it has not seen: green where red or blue was seen; red
+# (blue) at green ones with red (blue) to the left and right, then above and below; red (blue) where blue (red) was.
 BILINEAR: tuple[Rows, ...] = (
     [[0, 0, 0, 0, 0], [0, 0, 2, 0, 0], [0, 2, 0, 2, 0], [0, 0, 2, 0, 0], [0, 0, 0, 0, 0]],
     [[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 4, 0, 4, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]],
@@ -48,7 +48,8 @@ def demosaic(seen: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         images, ICASSP 2004).
     """
     with torch.autocast(seen.device.type, enabled=False):
-        around = F.conv2d(F.pad(seen, (2, 2, 2, 2), mode="reflect"), weights)  # [M, 8, H, W]; reflecting keeps the order
+        padded = F.pad(seen, (2, 2, 2, 2), mode="reflect")  # which keeps the order of colours
+        around = F.conv2d(padded, weights)  # [M, 8, H, W]
     red, blue = _sites(seen)
     row = torch.arange(seen.shape[2], device=seen.device)[:, None] % 2 == 0  # those with red
     made = []

@@ -1,4 +1,4 @@
-"""A camera from the light to the file, with its settings known: what is done to pictures between scene and recording."""
+"""A camera from the light to the file: what is done to a picture on the way, by known settings."""
 
 from __future__ import annotations
 
@@ -60,7 +60,12 @@ class CameraPipeline(nn.Module):
         given = dict(zip(ATTRIBUTES, (white, noise, demosaic, sharpness, scale, jpeg), strict=True))
         ranges = {"noise": "[0, 1)", "demosaic": "[0, 2]", "sharpness": "[-1, 10]", "scale": "[1, 4]"}
         check_ranges(
-            "CameraPipeline", {**given, "strength": strength}, **ranges, white="[-4, 4]", jpeg="[1, 100]", strength="[0, 1]"
+            "CameraPipeline",
+            {**given, "strength": strength},
+            **ranges,
+            white="[-4, 4]",
+            jpeg="[1, 100]",
+            strength="[0, 1]",
         )
         for name, values in given.items():
             if len(set(values)) < 2:

@@ -30,7 +30,7 @@ class Pairs(NamedTuple):
         same: ``[P, P, A + 1]`` bool, the same value of each attribute, and of all of them.
         known: ``[P, P, A + 1]`` bool, whether both values are known.
         apart: ``[P, P]`` bool, patches of different videos.
-        alike: ``[P, P]`` bool, different patches of the same frame, filmed once or twice.
+        alike: ``[P, P]`` bool, different patches of the same frame, filmed by one camera or by several.
         video: ``[P]`` the video of each patch.
     """
 
@@ -47,7 +47,8 @@ class CameraConsistency(Method):
     The paper takes patches of photographs and the values in their EXIF header (section 3.1), beside three kinds of
     processing of its own (section 3.3). Here frames are filmed by cameras drawn at random (`CameraPipeline`), whose
     settings are the attributes, or the attributes are recorded with the files (`RecordedAttributes`: EXIF, or the
-    settings of `film_videos`), or both. Each camera films frames of two videos, and each frame is filmed by two cameras, so that what is seen says nothing about the camera: pairs of different videos and pairs of patches of one
+    settings of `film_videos`), or both. Each camera films frames of two videos, and each frame is filmed by several
+    cameras, so that what is seen says nothing about the camera: pairs of different videos and pairs of patches of one
     frame count half each, and in both, pairs with the same and with different values count half each.
 
     A second head says whether all is the same, from the answers of the first alone (section 3.4); no gradient passes
@@ -61,6 +62,7 @@ class CameraConsistency(Method):
         pipeline: the cameras; None takes frames as they are, and their recorded attributes.
         labeller: recorded attributes; None has those of the pipeline alone.
         size: height and width of the patches in pixels (paper: 128).
+        cameras: how many film each frame, an even number.
         patches: patches of each picture.
         hidden: width of the head's hidden layers (paper: 4096, 2048 and 1024).
 
@@ -78,16 +80,18 @@ class CameraConsistency(Method):
         pipeline: CameraPipeline | None = None,
         labeller: RecordedAttributes | None = None,
         size: int = 48,
+        cameras: int = 2,
         patches: int = 2,
         hidden: int = 256,
     ) -> None:
         super().__init__(encoder, sampler or RandomClips(num_frames=1))
         if pipeline is None and labeller is None:
             raise ValueError("CameraConsistency needs attributes: give it a pipeline, a labeller, or both")
-        if size < 8 or patches < 2:
-            raise ValueError(f"CameraConsistency: expected size >= 8 and patches >= 2, got {size} and {patches}")
+        if size < 8 or patches < 2 or cameras < 2 or cameras % 2:
+            got = f"{size}, {patches} and {cameras}"
+            raise ValueError(f"CameraConsistency: expected size >= 8, patches >= 2 and even cameras >= 2, got {got}")
         self.pipeline, self.labeller = pipeline, labeller
-        self.size, self.patches = size, patches
+        self.size, self.cameras, self.patches = size, cameras, patches
         self.attributes = [*(ATTRIBUTES if pipeline is not None else ()), *(labeller.names if labeller else ())]
         self.pair = nn.Sequential(
             nn.Linear(2 * encoder.num_features, hidden), nn.ReLU(), nn.Linear(hidden, len(self.attributes))
@@ -143,17 +147,17 @@ class CameraConsistency(Method):
         return clips.normalise(cut_at_random(pictures, self.patches, self.size)), pairs
 
     def film(self, rgb: Tensor, per_video: int) -> tuple[Tensor, Tensor]:
-        """Film frames ``[F, 3, H, W]`` twice, ``per_video`` of each video: each camera films two frames of two videos.
+        """Film frames ``[F, 3, H, W]``, ``per_video`` of each video: each camera films two frames, of two videos.
 
         Returns:
-            ``[2 F, 3, H, W]`` pictures, and the settings ``[2 F, A]`` of their cameras; without a pipeline the frames
-            and nothing.
+            ``[cameras F, 3, H, W]`` pictures, and the settings ``[cameras F, A]`` of their cameras; without a pipeline
+            the frames and nothing.
         """
         if self.pipeline is None:
             return rgb, rgb.new_zeros(len(rgb), 0)
-        cameras = self.pipeline.draw(len(rgb))
-        settings = torch.cat([cameras, cameras.roll(per_video, 0)])
-        return self.pipeline(rgb.repeat(2, 1, 1, 1), settings), settings
+        drawn = self.pipeline.draw(len(rgb) * self.cameras // 2).split(len(rgb))
+        settings = torch.cat([half for part in drawn for half in (part, part.roll(per_video, 0))])
+        return self.pipeline(rgb.repeat(self.cameras, 1, 1, 1), settings), settings
 
     def describe(self, clips: Clips) -> list[list[str]]:
         """Name the attributes."""

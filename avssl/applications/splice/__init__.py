@@ -1,0 +1,1 @@
+"""Pictures and videos put together from several: which patches come from which camera."""

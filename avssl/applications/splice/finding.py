@@ -1,0 +1,214 @@
+"""Find what in a picture or a video was put there from another one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avssl.applications.splice.affinity import (
+    Array,
+    Grid,
+    Merge,
+    affinities,
+    apart,
+    inconsistency,
+    laplacian_energy,
+    merged,
+)
+from avssl.media import VideoInfo, open_video, probe
+from avssl.methods import CameraConsistency
+from avssl.runtime.files import write_text
+from avssl.runtime.progress import Tally
+from avssl.training.config import parse
+from avssl.training.sheet import load_method
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A patch and its scores.
+
+    Attributes:
+        top: pixels from the top of the frame.
+        left: pixels from its left.
+        score: how little it goes with most patches of the frame, from 0 to 1.
+        energy: distance of its Laplacian energy from the median of the frame (log units), a score by hand.
+        attributes: the same as ``score``, for each attribute by itself.
+    """
+
+    top: int
+    left: int
+    score: float
+    energy: float
+    attributes: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FrameScores:
+    """A picture, or a frame of a video.
+
+    Attributes:
+        seconds: when it is shown; 0 for a picture.
+        score: mean of one minus the affinity of all pairs of patches, from 0 to 1: the higher, the more probably it is
+            put together.
+        energy: standard deviation of the Laplacian energies of the patches (log units), a score by hand.
+        patches: row by row.
+    """
+
+    seconds: float
+    score: float
+    energy: float
+    patches: list[Patch]
+
+
+@dataclass(frozen=True)
+class SpliceResult:
+    """What `find_splice` found and wrote.
+
+    Attributes:
+        path: the picture or video.
+        run: the run whose network was used.
+        merge: how affinities were merged.
+        size: height and width of the patches in pixels.
+        shape: height and width of the frames.
+        score: the largest of the frames' scores.
+        seconds: of that frame.
+        frames: in order.
+        picture: the picture of the scores.
+    """
+
+    path: str
+    run: str
+    merge: Merge
+    size: int
+    shape: tuple[int, int]
+    score: float
+    seconds: float
+    frames: list[FrameScores]
+    picture: str
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A frame with all that is known about it.
+
+    Attributes:
+        frame: ``[3, H, W]`` uint8.
+        affinity: ``[A + 1, P, P]``, see `affinities`.
+        map: ``[H, W]`` scores of pixels.
+        scores: what is written.
+    """
+
+    frame: Tensor
+    affinity: Array
+    map: Array
+    scores: FrameScores
+
+
+def find_splice(
+    path: Path,
+    run: Path,
+    folder: Path,
+    merge: Merge = "mean_shift",
+    stride: int | None = None,
+    every: float = 0.5,
+    most: int = 100,
+) -> SpliceResult:
+    """Compare all patches of a picture, or of a video's frames, and write ``splice.json`` and a picture.
+
+    Frames are taken at their own resolution, as scaling would change the traces of their cameras.
+
+    Args:
+        path: picture or video.
+        run: run of `CameraConsistency`.
+        folder: to write.
+        merge: see `merged`.
+        stride: pixels between patches; by default a third of their size, or so many that there are 400 patches.
+        every: seconds between frames of a video.
+        most: frames, at most; a longer video is sampled more sparsely.
+
+    Raises:
+        MediaError: if it can't be read.
+        ValueError: if the run is of another method, frames are too small, or a number is out of range.
+    """
+    if not every > 0 or most < 1:
+        raise ValueError(f"expected every > 0 and most >= 1, got {every} and {most}")
+    from avssl.applications.splice.drawing import draw
+
+    method = load(run)
+    info = probe(path)
+    grid = Grid.over(info.size, method.size, stride)
+    times = moments(info, every, most)
+    found: list[Examined] = []
+    with Tally("Comparing patches", len(times)) as tally:
+        for seconds, frame in frames_of(info, times):
+            found.append(examine(method, frame, grid, merge, seconds))
+            tally.add("frames")
+    scores = [one.scores for one in found]
+    worst = max(scores, key=lambda one: one.score)
+    picture = folder / "splice.png"
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(found, grid, [*method.attributes], picture)
+    result = SpliceResult(
+        str(path), str(run), merge, method.size, info.size, worst.score, worst.seconds, scores, str(picture)
+    )
+    write_text(folder / "splice.json", json.dumps(asdict(result), indent=1) + "\n")
+    return result
+
+
+def load(run: Path) -> CameraConsistency:
+    """Return the method of a run with its last weights, in eval mode.
+
+    Raises:
+        ValueError: if the run is of another method.
+    """
+    made, config = parse([str(run / "config.yaml")])
+    config.logger = None
+    method = made.instantiate(config).method
+    if not isinstance(method, CameraConsistency):
+        raise ValueError(f"{run}: a run of {type(method).__name__}; give one of CameraConsistency")
+    load_method(method, run)
+    return method.eval()
+
+
+def moments(info: VideoInfo, every: float, most: int) -> list[float]:
+    """Return the seconds of the frames that are compared: one of a picture, evenly spaced ones of a video."""
+    if info.container == "image":
+        return [0.0]
+    count = min(most, int(info.duration / every) + 1)
+    step = max(every, info.duration / count)
+    return [number * step for number in range(count) if number * step < info.duration]
+
+
+def frames_of(info: VideoInfo, times: list[float]) -> Iterator[tuple[float, Tensor]]:
+    """Yield the frames ``[3, H, W]`` uint8 shown at some seconds, one after the other."""
+    with open_video(info.path, info=info) as reader:
+        for seconds in times:
+            yield seconds, reader.frames(torch.tensor([seconds], dtype=torch.float64))[0]
+
+
+def examine(method: CameraConsistency, frame: Tensor, grid: Grid, merge: Merge, seconds: float = 0.0) -> Examined:
+    """Compare all patches of a frame ``[3, H, W]`` uint8."""
+    affinity = affinities(method, frame, grid)
+    each = [merged(part, merge) for part in affinity]
+    energies = laplacian_energy(grid.cut(frame) / 255)
+    away = apart(energies)
+    places = [(top, left) for top in grid.tops for left in grid.lefts]
+    patches = [
+        Patch(
+            top,
+            left,
+            round(float(each[-1][place]), 4),
+            round(float(away[place]), 4),
+            {name: round(float(each[row][place]), 4) for row, name in enumerate(method.attributes)},
+        )
+        for place, (top, left) in enumerate(places)
+    ]
+    scores = FrameScores(
+        round(seconds, 4), round(inconsistency(affinity[-1]), 4), round(float(energies.std()), 4), patches
+    )
+    return Examined(frame, affinity, grid.spread(each[-1]), scores)
