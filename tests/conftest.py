@@ -14,7 +14,7 @@ from filelock import FileLock
 from avssl.catalog.index import _index_of, build_index
 from avssl.media import stores
 from avssl.runtime import workers
-from avssl.synthetic import GROUP, VIEW, SphereWorld, World, write_world
+from avssl.synthetic import GROUP, VIEW, FaceWorld, SphereWorld, World, write_world
 
 workers.PRELOADED += ["avssl.data.dataset", "avssl.catalog.copies", "avssl.avsync.builder"]  # of one process's tests
 
@@ -60,7 +60,7 @@ def own_stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     os.environ.pop(stores.ENVIRONMENT, None)
 
 
-def rendered(world: World | SphereWorld, root: Path, **annotation: str) -> Path:
+def rendered(world: World | SphereWorld | FaceWorld, root: Path, **annotation: str) -> Path:
     """Render a world in this process and index it where `open_manifest` looks, or beside it if it has annotations."""
     with FileLock(root.with_suffix(".lock")), ThreadPoolExecutor(1) as here:
         write_world(world, root, workers=1)
@@ -93,3 +93,9 @@ def depths(_together: Path) -> Path:
 def spheres(_together: Path) -> Path:
     """A little world of panoramas with spatial sound: 16 videos of 2 s."""
     return rendered(SphereWorld(videos=16, seconds=2.0, height=32), _together / "spheres")
+
+
+@pytest.fixture(scope="session")
+def faces(_together: Path) -> Path:
+    """A little world of talking faces: 16 videos of 1.4 s, half of them filmed by a phone."""
+    return rendered(FaceWorld(videos=16, seconds=1.4, size=64, phone=0.5), _together / "faces")

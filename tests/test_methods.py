@@ -58,7 +58,12 @@ def config(request):
 def world(config, world, request):
     """The world that a config is for: with one camera, with two, with depth maps, or of panoramas."""
     root = yaml.safe_load(config.read_text())["data"]["root"]
-    other = {"synthetic_views": "views", "synthetic_depth": "depths", "synthetic_sphere": "spheres"}
+    other = {
+        "synthetic_views": "views",
+        "synthetic_depth": "depths",
+        "synthetic_sphere": "spheres",
+        "synthetic_face": "faces",
+    }
     return request.getfixturevalue(other[root]) if root in other else world
 
 

@@ -18,14 +18,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from avssl.runtime.files import growing, user_cache, write_text
 from avssl.runtime.workers import usable_cores
+from avssl.synthetic.face import TRUTH, FaceScene, FaceWorld
 from avssl.synthetic.scene import Scene
 from avssl.synthetic.sphere import SphereScene, SphereWorld
 from avssl.synthetic.world import World
 
 ODD = "odd.csv"  # in the folder of a world with odd acts
 MARK = "world.json"  # written last: a folder that has it holds the whole world
-AnyWorld = World | SphereWorld
-WORLDS: dict[str, type[AnyWorld]] = {"World": World, "SphereWorld": SphereWorld}
+AnyWorld = World | SphereWorld | FaceWorld
+AnyScene = Scene | SphereScene | FaceScene
+WORLDS: dict[str, type[AnyWorld]] = {"World": World, "SphereWorld": SphereWorld, "FaceWorld": FaceWorld}
 LAYOUTS = {4: "quad"}  # names by which FFmpeg writes so many channels, whose order is kept
 KEYFRAMES = 12  # frames from one keyframe to the next; there are no B-frames, so frames are stored in display order
 
@@ -123,18 +125,22 @@ def _render(world: AnyWorld, root: Path, jobs: list[tuple[int, int]], workers: i
         raise RuntimeError(f"writing {root}: the workers ended with {codes}; see above, then call again to go on")
 
 
-def scene_of(world: AnyWorld, index: int, view: int = 0) -> Scene | SphereScene:
+def scene_of(world: AnyWorld, index: int, view: int = 0) -> AnyScene:
     """Return one scene of a world, as seen by one camera."""
+    if isinstance(world, FaceWorld):
+        return FaceScene(world, index, view)
     return SphereScene(world, index, view) if isinstance(world, SphereWorld) else Scene(world, index, view)
 
 
-def write_video(scene: Scene | SphereScene, path: Path) -> None:
+def write_video(scene: AnyScene, path: Path) -> None:
     """Write one scene as seen by one camera: frame k at exactly ``k / fps`` seconds, sound from exactly 0 seconds.
 
     The mp4 edit list cuts the AAC encoder's delay of 1024 samples off the start of the sound. Depth maps, if the world
-    has them, are written before the video, whose presence marks the scene as complete.
+    has them, and the table of a face are written before the video, whose presence marks the scene as complete.
     """
     world = scene.world
+    if isinstance(scene, FaceScene):
+        write_text(path.with_suffix(TRUTH), scene.table())
     if isinstance(scene, Scene) and scene.world.depth:
         folder = path.with_suffix(".depth")
         folder.mkdir(exist_ok=True)

@@ -23,17 +23,19 @@ from avssl.media.stores import make_stores, name_stores
 from avssl.methods import Method
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.seeds import key
-from avssl.synthetic import GROUP, VIEW, SphereWorld, World, write_world
+from avssl.synthetic import GROUP, VIEW, FaceWorld, SphereWorld, World, write_world
 from avssl.training.split import Changed, RunSplit, draw
 
 tell = rank_zero_only(print)  # once for all processes of a run
 ALONE = 64  # held-out videos that one process measures at once, if that's a batch, even if it trains on fewer
 SYNTHETIC = "synthetic"
-WORLDS: dict[str, World | SphereWorld] = {
+WORLDS: dict[str, World | SphereWorld | FaceWorld] = {
     SYNTHETIC: World(videos=480),
     "synthetic_views": World(videos=240, views=2),
     "synthetic_depth": World(videos=120, depth=True),
     "synthetic_sphere": SphereWorld(),
+    "synthetic_face": FaceWorld(),
+    "synthetic_phone": FaceWorld(phone=1.0),
 }
 
 
@@ -79,8 +81,8 @@ class Data:
     Args:
         transform: augmentation of a clip's pixels.
         root: a folder of videos, a manifest (``.parquet``), a list of these, or a built-in world: ``synthetic``,
-            ``synthetic_views`` with two cameras, ``synthetic_depth`` with depth maps, or ``synthetic_sphere``,
-            panoramas with spatial sound.
+            ``synthetic_views`` with two cameras, ``synthetic_depth`` with depth maps, ``synthetic_sphere``, panoramas
+            with spatial sound, ``synthetic_face``, talking faces, or ``synthetic_phone``, such faces filmed by a phone.
         weights: share of each collection of ``root`` in a batch, such as [0.335, 0.1, 0.565]; by default every video
             counts alike (`avssl.data.Mixture`).
         batch_size: videos per batch, over all processes.
@@ -209,7 +211,7 @@ class Data:
         return [open_manifest(synthetic(WORLDS[root]) if root in WORLDS else Path(root)) for root in roots]
 
 
-def synthetic(world: World | SphereWorld) -> Path:
+def synthetic(world: World | SphereWorld | FaceWorld) -> Path:
     """Render a built-in world; return its folder, or the index that groups its cameras."""
     folder = write_world(world)
     if world.views == 1:
