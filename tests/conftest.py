@@ -14,7 +14,7 @@ from filelock import FileLock
 from avssl.catalog.index import _index_of, build_index
 from avssl.media import stores
 from avssl.runtime import workers
-from avssl.synthetic import GROUP, VIEW, ArenaWorld, SphereWorld, World, write_world
+from avssl.synthetic import GROUP, VIEW, ArenaWorld, FaceWorld, SphereWorld, World, write_world
 from avssl.synthetic.writer import AnyWorld
 
 workers.PRELOADED += ["avssl.data.dataset", "avssl.catalog.copies", "avssl.avsync.builder"]  # of one process's tests
@@ -100,3 +100,9 @@ def spheres(_together: Path) -> Path:
 def arenas(_together: Path) -> Path:
     """A little world of drives in arenas: 16 videos of 8 s."""
     return rendered(ArenaWorld(videos=16, seconds=8.0), _together / "arenas")
+
+
+@pytest.fixture(scope="session")
+def faces(_together: Path) -> Path:
+    """A little world of talking faces: 16 videos of 1.4 s, half of them filmed by a phone."""
+    return rendered(FaceWorld(videos=16, seconds=1.4, size=64, phone=0.5), _together / "faces")

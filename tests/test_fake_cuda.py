@@ -21,8 +21,13 @@ from avssl.training.unallocated import pretend, repeated
 
 BANK = {"bank": 24, "negatives": 8, "agreement": 0.5, "positives": 4}  # AVID's, in its second stage after one step
 CASES = [*((path, {}) for path in CONFIGS), *((path, BANK) for path in CONFIGS if path.stem == "avid")]
-WORLDS = {"synthetic_views": "views", "synthetic_depth": "depths", "synthetic_sphere": "spheres"}
-WORLDS["synthetic_arena"] = "arenas"
+WORLDS = {
+    "synthetic_views": "views",
+    "synthetic_depth": "depths",
+    "synthetic_sphere": "spheres",
+    "synthetic_arena": "arenas",
+    "synthetic_face": "faces",
+}
 
 
 class NoCopies(TorchDispatchMode):

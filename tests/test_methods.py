@@ -61,10 +61,15 @@ def config(request):
 
 @pytest.fixture
 def world(config, world, request):
-    """The world that a config is for: with one camera, with two, with depth maps, of panoramas, or of drives."""
+    """The world that a config is for: with one camera, with two, with depth maps, of panoramas, of drives, or of faces."""
     root = yaml.safe_load(config.read_text())["data"]["root"]
-    other = {"synthetic_views": "views", "synthetic_depth": "depths", "synthetic_sphere": "spheres"}
-    other["synthetic_arena"] = "arenas"
+    other = {
+        "synthetic_views": "views",
+        "synthetic_depth": "depths",
+        "synthetic_sphere": "spheres",
+        "synthetic_arena": "arenas",
+        "synthetic_face": "faces",
+    }
     return request.getfixturevalue(other[root]) if root in other else world
 
 

@@ -7,10 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from avssl.runtime.parser import Parser
-from avssl.synthetic import ArenaWorld, SphereWorld, World, write_world
+from avssl.synthetic import ArenaWorld, FaceWorld, SphereWorld, World, write_world
 from avssl.synthetic.writer import AnyWorld
 
-KINDS: dict[str, type[AnyWorld]] = {"scenes": World, "sphere": SphereWorld, "arena": ArenaWorld}
+KINDS: dict[str, type[AnyWorld]] = {"scenes": World, "sphere": SphereWorld, "arena": ArenaWorld, "faces": FaceWorld}
 
 
 def parser(kind: str = "scenes") -> Parser:

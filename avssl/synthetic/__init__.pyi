@@ -4,6 +4,12 @@ from .camera import EgoMotion as EgoMotion
 from .camera_pipeline import CameraPipeline as CameraPipeline
 from .driving import ArenaScene as ArenaScene
 from .camera_video import film_videos as film_videos
+from .face import DOMAINS as DOMAINS
+from .face import TRUTH as TRUTH
+from .face import FaceScene as FaceScene
+from .face import FaceWorld as FaceWorld
+from .face_mesh import LANDMARKS as LANDMARKS
+from .face_mesh import PARTS as PARTS
 from .scene import Scene as Scene
 from .sphere import SphereScene as SphereScene
 from .sphere import SphereWorld as SphereWorld

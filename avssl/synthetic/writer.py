@@ -20,14 +20,21 @@ from avssl.runtime.files import growing, user_cache, write_text
 from avssl.runtime.workers import usable_cores
 from avssl.synthetic.arena import ArenaWorld
 from avssl.synthetic.driving import ArenaScene, Driven
+from avssl.synthetic.face import TRUTH, FaceScene, FaceWorld
 from avssl.synthetic.scene import Scene
 from avssl.synthetic.sphere import SphereScene, SphereWorld
 from avssl.synthetic.world import World
 
 ODD = "odd.csv"  # in the folder of a world with odd acts
 MARK = "world.json"  # written last: a folder that has it holds the whole world
-AnyWorld = World | SphereWorld | ArenaWorld
-WORLDS: dict[str, type[AnyWorld]] = {"World": World, "SphereWorld": SphereWorld, "ArenaWorld": ArenaWorld}
+AnyWorld = World | SphereWorld | ArenaWorld | FaceWorld
+AnyScene = Scene | SphereScene | Driven | FaceScene
+WORLDS: dict[str, type[AnyWorld]] = {
+    "World": World,
+    "SphereWorld": SphereWorld,
+    "ArenaWorld": ArenaWorld,
+    "FaceWorld": FaceWorld,
+}
 LAYOUTS = {4: "quad"}  # names by which FFmpeg writes so many channels, whose order is kept
 KEYFRAMES = 12  # frames from one keyframe to the next; there are no B-frames, so frames are stored in display order
 
@@ -125,22 +132,26 @@ def _render(world: AnyWorld, root: Path, jobs: list[tuple[int, int]], workers: i
         raise RuntimeError(f"writing {root}: the workers ended with {codes}; see above, then call again to go on")
 
 
-def scene_of(world: AnyWorld, index: int, view: int = 0) -> Scene | SphereScene | ArenaScene:
+def scene_of(world: AnyWorld, index: int, view: int = 0) -> AnyScene:
     """Return one scene of a world, as seen by one camera."""
     if isinstance(world, ArenaWorld):
         return ArenaScene(world, index, view)
+    if isinstance(world, FaceWorld):
+        return FaceScene(world, index, view)
     return SphereScene(world, index, view) if isinstance(world, SphereWorld) else Scene(world, index, view)
 
 
-def write_video(scene: Scene | SphereScene | Driven, path: Path) -> None:
+def write_video(scene: AnyScene, path: Path) -> None:
     """Write one scene as seen by one camera: frame k at exactly ``k / fps`` seconds, sound from exactly 0 seconds.
 
-    The mp4 edit list cuts the AAC encoder's delay of 1024 samples off the start of the sound. Depth maps or actions, if
-    the world has them, are written before the video, whose presence marks the scene as complete.
+    The mp4 edit list cuts the AAC encoder's delay of 1024 samples off the start of the sound. Depth maps, actions and
+    the table of a face are written before the video, whose presence marks the scene as complete.
     """
     world = scene.world
     if isinstance(scene, Driven):
         write_text(path.with_suffix(".actions.csv"), scene.actions())
+    if isinstance(scene, FaceScene):
+        write_text(path.with_suffix(TRUTH), scene.table())
     if isinstance(scene, Scene) and scene.world.depth:
         folder = path.with_suffix(".depth")
         folder.mkdir(exist_ok=True)

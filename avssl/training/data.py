@@ -23,7 +23,7 @@ from avssl.media.stores import make_stores, name_stores
 from avssl.methods import Method
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.seeds import key
-from avssl.synthetic import GROUP, VIEW, ArenaWorld, SphereWorld, World, write_world
+from avssl.synthetic import GROUP, VIEW, ArenaWorld, FaceWorld, SphereWorld, World, write_world
 from avssl.synthetic.writer import AnyWorld
 from avssl.training.split import Changed, RunSplit, draw
 
@@ -36,6 +36,8 @@ WORLDS: dict[str, AnyWorld] = {
     "synthetic_depth": World(videos=120, depth=True),
     "synthetic_sphere": SphereWorld(),
     "synthetic_arena": ArenaWorld(),
+    "synthetic_face": FaceWorld(),
+    "synthetic_phone": FaceWorld(phone=1.0),
 }
 
 
@@ -81,8 +83,9 @@ class Data:
     Args:
         transform: augmentation of a clip's pixels.
         root: a folder of videos, a manifest (``.parquet``), a list of these, or a built-in world: ``synthetic``,
-            ``synthetic_views`` with two cameras, ``synthetic_depth`` with depth maps, ``synthetic_sphere``,
-            panoramas with spatial sound, or ``synthetic_arena``, drives in arenas.
+            ``synthetic_views`` with two cameras, ``synthetic_depth`` with depth maps, ``synthetic_sphere``, panoramas
+            with spatial sound, ``synthetic_arena``, drives in arenas, ``synthetic_face``, talking faces, or
+            ``synthetic_phone``, such faces filmed by a phone.
         weights: share of each collection of ``root`` in a batch, such as [0.335, 0.1, 0.565]; by default every video
             counts alike (`avssl.data.Mixture`).
         batch_size: videos per batch, over all processes.
