@@ -20,10 +20,11 @@ from avssl.avsync.options import Options
 from avssl.avsync.pack import WORK, Packed, pack
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.recording import Job, model_version
-from avssl.avsync.score import Scorer, make_scorer
+from avssl.avsync.score import Scorer, check_shown, make_scorer
 from avssl.avsync.source import process
 from avssl.avsync.sources import Source, check_apart, identify, identity_of, scan
 from avssl.avsync.store import Record, Store
+from avssl.media.regions import noted_region
 from avssl.runtime.executors import in_share
 from avssl.runtime.files import FULL, disk_full
 from avssl.runtime.progress import Tally
@@ -83,7 +84,7 @@ def build(
     """
     started = time.monotonic()
     options, execution, out = options or Options(), execution or Execution(), Path(os.path.abspath(out))
-    scorer = scorer or make_scorer(options.sync)
+    scorer = scorer or make_scorer(options.sync, options.crops, options.faces.model is not None)
     check_calibration(options.sync, scorer)
     with gathered(roots, out, options, execution, labels, group, scorer) as found:
         sources, contents, outcomes = found.sources, found.contents, found.outcomes
@@ -123,8 +124,14 @@ def gathered(
     check_apart(roots, sources, out)
     if options.shots.threshold and importlib.util.find_spec("scenedetect") is None:
         raise ValueError("PySceneDetect is not installed: `pip install scenedetect-headless`, or shots.threshold=0")
+    for folder in sorted({file.parent for source in sources if (file := source.local) is not None}):
+        check_shown(scorer, noted_region(folder))
     if options.faces.model is not None:
         model_version(options.faces.model)  # or an error that says where it comes from
+    if options.speech.mode != "off":
+        from avssl.avsync.speech import speech_version
+
+        speech_version()  # or an error that says what to install
     if execution.shard is not None:
         sources = [source for source in sources if in_share(source.name, execution.shard)]
     with sole_builder(out / WORK, execution.shard):

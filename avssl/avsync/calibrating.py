@@ -14,8 +14,8 @@ from avssl.avsync.builder import gathered
 from avssl.avsync.clips import Span
 from avssl.avsync.executors import Execution
 from avssl.avsync.options import Options
-from avssl.avsync.recording import VERSIONS, Job, Recording, recorded
-from avssl.avsync.score import Scorer, make_scorer
+from avssl.avsync.recording import VERSIONS, Candidate, Job, Recording, recorded
+from avssl.avsync.score import Scorer, framing_shown, make_scorer
 from avssl.avsync.store import Record, Store, key_of
 from avssl.runtime.files import write_atomically
 from avssl.sync.calibration import WITHIN, Calibration, fit
@@ -69,7 +69,7 @@ def calibrate(
         ValueError: with fewer than ten recordings.
     """
     options, execution, out = options or Options(), execution or Execution(), Path(os.path.abspath(out))
-    scorer = scorer or make_scorer(options.sync)
+    scorer = scorer or make_scorer(options.sync, options.crops, options.faces.model is not None)
     with gathered(roots, out, options, execution, labels, group, scorer) as found:
         records = found.stages.process(try_source, found.jobs)
     groups = [found.sources[place].group for place in found.todo]
@@ -96,7 +96,9 @@ def try_source(job: Job) -> Record:
     outcome, recording = recorded(job, store)
     if recording is None:
         return {**outcome, "made": store.made}
-    fit_ones = [span for span, why in recording.fit(job.options).items() if why is None]
+    tracked = framing_shown(job.scorer) is not None
+    candidates = recording.clips(job.options, tracked)
+    fit_ones = [span for span, clip in candidates.items() if _known(clip, tracked)]
     chosen = [fit_ones[place] for place in np.linspace(0, len(fit_ones) - 1, min(CLIPS, len(fit_ones))).astype(int)]
     reach = job.options.sync.max_offset
 
@@ -105,12 +107,21 @@ def try_source(job: Job) -> Record:
         found = []
         for span in chosen:
             for late in _shifts(recording, span, reach, rng):
-                found.append([late, *job.scorer(recording.scored(span, late))])
+                seen = candidates[span].seen
+                face = seen[0].track if tracked and seen else None
+                found.append([late, *job.scorer(recording.scored(span, late, face))])
         return {"trials": found}
 
-    key = key_of(recording.seen, VERSIONS["scores"], chosen, job.scorer.name(), recording.shown, CLIPS)
+    facts = (recording.tracked,) if tracked else ()
+    key = key_of(recording.seen, VERSIONS["scores"], chosen, job.scorer.name(), recording.shown, CLIPS, *facts)
     record = store.record("trials", key, trials)
     return {"trials": record["trials"], "made": store.made}
+
+
+def _known(clip: Candidate, tracked: bool) -> bool:
+    """Return whether it is known what of a clip is in sync: of its faces, if they are scored, the only one."""
+    fit_enough = clip.rejection is None and clip.silence is None
+    return fit_enough and (not tracked or (len(clip.seen or ()) == 1 and clip.fault is None))
 
 
 def _shifts(recording: Recording, span: Span, reach: float, rng: np.random.Generator) -> list[float]:

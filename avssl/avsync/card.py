@@ -17,8 +17,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.io import encode_jpeg
 
+from avssl.avsync.card_people import boxes_in, draw, people_parts
+from avssl.avsync.packing_people import People
+from avssl.avsync.pictures import jpeg
 from avssl.avsync.reasons import REASONS, REMEDIES
 from avssl.avsync.store import Record
 from avssl.media import MediaError, open_video
@@ -40,7 +42,7 @@ figcaption { font-size: 12px; max-width: 24rem; overflow-wrap: anywhere }
 """
 
 
-def write_card(out: Path, sources: Sequence[Record], clips: Sequence[Record], summary: Record) -> None:
+def write_card(out: Path, sources: Sequence[Record], clips: Sequence[Record], summary: Record, people: People) -> None:
     """Write ``card.html`` from the rows of the tables and the content of ``dataset.json``; the clips are in place."""
     kept = [clip for clip in clips if clip["clip"]]
     hours = summary["seconds"] / 3600
@@ -59,10 +61,11 @@ def write_card(out: Path, sources: Sequence[Record], clips: Sequence[Record], su
         ),
         "<h2>Time</h2>",
         *_times(sources, kept),
+        *people_parts(out, clips, people, _rows, _plot),
         '<h2>Plots</h2><div class="plots">',
         *_plots(sources, clips),
         "</div><h2>Contact sheet</h2>",
-        *_contacts(out, kept),
+        *_contacts(out, kept, people),
         "<h2>Licences</h2><p>The clips are copies of their sources and stay under the sources' terms.</p>",
         f"<h2>Options</h2><pre>{html.escape(json.dumps(summary['options'], indent=1))}</pre>",
     ]
@@ -128,6 +131,8 @@ def _times(sources: Sequence[Record], kept: Sequence[Record]) -> list[str]:
         "moved": "sound moved, by what the source's clips agree on",
         "doubtful": "left as it is: too few estimates are sure",
         "disagree": "left as it is: the source's clips disagree",
+        "no_speech": "not estimated: nobody speaks",
+        "no_face": "not estimated: no face is seen",
     }
     rows = [(name, n, meanings[name]) for name, n in decisions.most_common()]
     return [*parts, _rows(["decision", "clips", "meaning"], rows)]
@@ -189,10 +194,10 @@ def _plot(title: str, label: str, draw: Callable[[Axes], None]) -> str:
     return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
-def _contacts(out: Path, kept: Sequence[Record]) -> list[str]:
+def _contacts(out: Path, kept: Sequence[Record], people: People) -> list[str]:
     """Return evenly chosen clips: pictures, and the waveform below on the same time axis."""
     chosen = [kept[place] for place in np.linspace(0, len(kept) - 1, min(SHOWN, len(kept))).astype(int)]
-    parts = []
+    parts, boxes = [], boxes_in(people, {clip["clip"] for clip in chosen})
     for clip in chosen:
         words = f"{clip['source']} from {clip['start']:.2f} s ({clip['split']}): "
         if clip["offset"] is not None:
@@ -200,24 +205,23 @@ def _contacts(out: Path, kept: Sequence[Record]) -> list[str]:
         if clip["shift"]:
             words += f", sound moved by {-clip['shift']:+.3f} s"
         words = f"<figcaption>{html.escape(words)}</figcaption>"
-        parts.append(f"<figure>{_contact(out / clip['clip'])}{words}</figure>")
+        parts.append(f"<figure>{_contact(out / clip['clip'], boxes.get(clip['clip'], ()))}{words}</figure>")
     return parts
 
 
-def _contact(path: Path) -> str:
+def _contact(path: Path, boxes: Sequence[Record]) -> str:
     try:
         with open_video(path, "pyav") as reader:
             info = reader.info
             scale = SIDE / min(info.size)
             height, width = (max(2, round(side * scale)) for side in info.size)
             times = (torch.arange(MOMENTS, dtype=torch.float64) + 0.5) / MOMENTS * info.duration
-            frames = reader.frames(times, (height, width))  # [M, 3, H, W]
+            frames = draw(reader.frames(times, (height, width)), times * info.fps, boxes, height / info.size[0])
             sound = reader.audio(0.0, info.duration, 4000).samples
     except MediaError as error:
         return html.escape(str(error))
     sheet = torch.cat([torch.cat(list(frames), dim=2), _wave(sound, MOMENTS * width)], dim=1)  # [3, H + WAVE, M * W]
-    picture = base64.b64encode(encode_jpeg(sheet.contiguous(), 85).numpy().tobytes()).decode()
-    return f'<img alt="{html.escape(path.name)}" src="data:image/jpeg;base64,{picture}">'
+    return jpeg(sheet, path.name)
 
 
 def _wave(sound: Tensor, width: int) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +10,8 @@ from typing import NamedTuple
 import av
 
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
-from avssl.avsync.options import Cut, Faces
+from avssl.avsync.options import Cut
 from avssl.avsync.reasons import Rejection
-from avssl.avsync.tracks import Track, present
 from avssl.catalog.encode import MUXING, pieces
 from avssl.media import VideoInfo, open_video
 from avssl.media.files import open_container
@@ -56,21 +54,6 @@ def check_clip(observed: Observed, span: Span, fps: Fraction, options: Cut) -> R
     peak = 20 * math.log10(max(float(loudness.max(initial=0)), 1e-6))
     if peak < options.quiet:
         return Rejection("silent", f"its loudest sample lies at {peak:.0f} dB of full scale")
-    return None
-
-
-def check_faces(tracks: Sequence[Track] | None, span: Span, options: Faces) -> Rejection | None:
-    """Return why the faces of a clip don't fit; None if they do, or weren't looked for."""
-    if tracks is None or options.mode == "score":
-        return None
-    seen = present(tracks, *span, options.share)
-    if not seen:
-        return Rejection("no_face", f"none is seen in {options.share:.0%} of its frames")
-    if len(seen) > 1:
-        return Rejection("several_faces", f"{len(seen)} are seen")
-    side = tracks[seen[0]].side
-    if side < options.smallest:
-        return Rejection("face_too_small", f"its face is {side:.0f} pixels large, less than {options.smallest:g}")
     return None
 
 

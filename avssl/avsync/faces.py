@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from avssl.avsync.tracks import Track, crops, link
+from avssl.avsync.framing import placements, warp
+from avssl.avsync.looks import blur_of, colours_of, face_of
+from avssl.avsync.tracks import LOOKS, Track, link
 from avssl.media import VideoInfo, open_video
 from avssl.runtime.files import digest_of
 
@@ -74,38 +75,42 @@ def find_tracks(
         MediaError: if the recording can't be decoded.
     """
     detector = Detector(model)
-    found = [detector(frame) for frames in _frames(info, 0, info.num_frames) for frame in frames.numpy()]
+    found = []
+    for frames in _frames(info, 0, info.num_frames):
+        for frame in frames.numpy():
+            found.append(with_looks(frame, detector(frame)))
     return link(found, cuts, gap, shortest)
+
+
+def with_looks(frame: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Add to the faces ``[N, 15]`` in a frame how blurred each is, and its colours: ``[N, 80]``."""
+    looks = [np.append(blur_of(face), colours_of(face)) for face in (face_of(frame, box[:4]) for box in faces)]
+    return np.column_stack([faces, looks]) if looks else np.zeros((0, LOOKS + 64))
 
 
 def cut_out(
     info: VideoInfo,
     track: Track,
-    part: Literal["face", "mouth", "person"] = "face",
+    part: str = "face",
     size: int = 112,
     margin: float = 0.2,
     smooth: float = 2.0,
+    aligned: bool = False,
 ) -> Tensor:
     """Return ``[T, 3, size, size]`` uint8: the face, mouth or person of a track; black beyond the picture.
 
     Args:
         info: the recording.
         track: a face in it.
-        part: see `crops`.
+        part: see `avssl.avsync.tracks.crops`.
         size: height and width of the result.
-        margin: see `crops`.
-        smooth: see `crops`.
+        margin: see `avssl.avsync.tracks.crops`.
+        smooth: see `avssl.avsync.tracks.crops`.
+        aligned: see `avssl.avsync.framing.placements`.
     """
-    squares, parts = crops(track, part, margin, smooth), []
-    number = 0
-    for frames in _frames(info, track.start, track.stop):
-        for frame in frames.numpy():
-            x, y, side = squares[number]
-            scale, number = size / side, number + 1
-            place = np.array([[scale, 0, size / 2 - scale * x], [0, scale, size / 2 - scale * y]])
-            how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-            parts.append(cv2.warpAffine(frame, place, (size, size), flags=how))
-    return torch.from_numpy(np.stack(parts)).movedim(3, 1)
+    places = iter(placements(track, part, margin, smooth, aligned, size))
+    frames = (frame for some in _frames(info, track.start, track.stop) for frame in some.numpy())
+    return torch.from_numpy(np.stack([warp(frame, next(places), size) for frame in frames])).movedim(3, 1)
 
 
 def _frames(info: VideoInfo, start: int, stop: int) -> Iterator[Tensor]:

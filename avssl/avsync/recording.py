@@ -8,14 +8,16 @@ import math
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from avssl.avsync.clips import Span, check_clip, check_faces, find_clips
+from avssl.avsync.clips import Span, check_clip, find_clips
 from avssl.avsync.likeness import likeness_of
-from avssl.avsync.normalise import normalise, rate_of
+from avssl.avsync.normalise import normalise, packed, rate_of
 from avssl.avsync.observe import Observed, detector_version, observe
 from avssl.avsync.options import Options
+from avssl.avsync.people import Seen, seen_in, unfit
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.score import Scorer, ScorerInput
 from avssl.avsync.store import Record, Store, key_of
@@ -26,7 +28,7 @@ from avssl.catalog.table import info_from_row, row_from_info
 from avssl.media import MediaError, VideoInfo, probe
 from avssl.media.files import path_of
 from avssl.media.probing import probe_frames
-from avssl.media.regions import Region, noted_region
+from avssl.media.regions import Shown, noted_region
 from avssl.media.segments import cut
 from avssl.media.source import Source as Stretch
 from avssl.media.source import SourceError
@@ -41,7 +43,8 @@ VERSIONS = {
     "scores": 2,  # avsync.clips, avsync.score, sync.offset
     "clips": 2,  # avsync.clips, catalog.encode, media.motion
 }
-TRACKS = 1  # the same of avsync.faces and avsync.tracks, if faces are looked for
+TRACKS = 2  # the same of avsync.{faces,looks,tracks}, if faces are looked for
+SPEECH = 1  # of avsync.speech, if it is
 FACTS = ("duration", "fps", "vfr", "height", "width", "codec", "container", "audio_rate", "audio_codec", "sync_grade")
 
 
@@ -72,19 +75,53 @@ class Recording:
     likeness: str  # see `avssl.avsync.likeness`
     tracks: list[Track] | None  # faces; None if they weren't looked for
     tracked: str  # key of those
-    shown: Region  # the part of its source's pictures that the recording shows
+    shown: Shown  # the part of its source's pictures that the recording shows
+    speech: np.ndarray | None  # probability of speech in each 32 ms; None if it wasn't looked for
 
-    def scored(self, span: Span, late: float = 0.0) -> ScorerInput:
-        """Return what a scorer is given of a clip, whose sound is to be ``late`` seconds later than it is."""
-        return ScorerInput(self.info, span, self.fps, self.observed, self.shown, late)
+    def scored(self, span: Span, late: float = 0.0, track: int | None = None) -> ScorerInput:
+        """Return what a scorer is given of a clip, or of a face in it, whose sound is to be ``late`` seconds later."""
+        face = None if track is None or self.tracks is None else self.tracks[track]
+        return ScorerInput(self.info, span, self.fps, self.observed, self.shown, late, face)
 
-    def fit(self, options: Options) -> dict[Span, Rejection | None]:
-        """Return its clips, each with the reason why it isn't worth keeping, whatever its offset."""
-        cut, found = options.cut, dict[Span, Rejection | None]()
+    def clips(self, options: Options, tracked: bool) -> dict[Span, Candidate]:
+        """Return its clips, with what is known before their offsets are estimated.
+
+        Args:
+            options: what is asked of them.
+            tracked: whether it will be known which face speaks.
+        """
+        found, cut = dict[Span, Candidate](), options.cut
         for span in find_clips(self.observed, self.fps, cut):
-            found[span] = check_clip(self.observed, span, self.fps, cut)
-            found[span] = found[span] or check_faces(self.tracks, span, options.faces)
+            rejection = check_clip(self.observed, span, self.fps, cut)
+            share, silence = self._speech(span, options)
+            if options.speech.mode == "drop":
+                rejection = rejection or silence
+            seen = None if self.tracks is None else seen_in(self.tracks, span, options.faces)
+            fault = None if seen is None else unfit(seen, options.faces, tracked)
+            if options.faces.mode == "drop":
+                rejection = rejection or fault
+            found[span] = Candidate(rejection, seen, fault, share, silence)
         return found
+
+    def _speech(self, span: Span, options: Options) -> tuple[float | None, Rejection | None]:
+        if self.speech is None:
+            return None, None
+        from avssl.avsync.speech import share_of_speech
+
+        asked = options.speech
+        share = share_of_speech(self.speech, *(float(edge / self.fps) for edge in span), asked.threshold)
+        why = f"{share:.0%} of it is speech, less than {asked.share:.0%}"
+        return share, Rejection("no_speech", why) if share < asked.share else None
+
+
+class Candidate(NamedTuple):
+    """A clip before its offset is estimated."""
+
+    rejection: Rejection | None  # why it is not worth keeping, whatever its offset
+    seen: list[Seen] | None  # its faces; None if they weren't looked for
+    fault: Rejection | None  # why these don't fit, whether or not that drops it
+    speech: float | None  # share that is speech; None if it wasn't looked for
+    silence: Rejection | None  # why its offset isn't estimated
 
 
 def recorded(job: Job, store: Store) -> tuple[Record, Recording | None]:
@@ -119,7 +156,8 @@ def recorded(job: Job, store: Store) -> tuple[Record, Recording | None]:
     like = likeness_of(normal["glimpses"], observed)
     tracked, tracks = _faces(copy, observed, seen, store, options)
     grade, shown, fps = info.sync_grade, noted_region(path_of(job.place).parent), Fraction(*normal["fps"])
-    made = Recording(copy, key, fps, observed, seen, grade, store, like, tracks, tracked, shown)
+    speech = _speech(copy, key, store) if options.speech.mode != "off" else None
+    made = Recording(copy, key, fps, observed, seen, grade, store, like, tracks, tracked, shown, speech)
     return {"facts": facts}, made
 
 
@@ -143,6 +181,15 @@ def _faces(
 
     store.record("tracks", key, find, ".npz")
     return key, load_tracks(store.path("tracks", key, ".npz"))
+
+
+def _speech(copy: VideoInfo, normal: str, store: Store) -> np.ndarray:
+    """Return the probability of speech in each 32 ms."""
+    from avssl.avsync.speech import speech_of, speech_version
+
+    key = key_of(normal, SPEECH, speech_version())
+    record = store.record("speech", key, lambda: {"speech": packed(speech_of(copy).astype("<f4"))})
+    return np.frombuffer(base64.b64decode(record["speech"]), "<f4")
 
 
 @functools.cache

@@ -13,13 +13,16 @@ import numpy as np
 
 from avssl.avsync.clips import Span, cut_clip
 from avssl.avsync.observe import LOUDNESS_RATE, Observed
-from avssl.avsync.options import Sync
+from avssl.avsync.options import Crops, Sync
 from avssl.avsync.store import key_of
-from avssl.media import VideoInfo
-from avssl.media.regions import WHOLE, Region
+from avssl.avsync.tracks import Track
+from avssl.media import VideoInfo, open_video
+from avssl.media.regions import WHOLE, Part, Shown, shown_of
 
 if TYPE_CHECKING:
+    from avssl.avsync.framing import Framing
     from avssl.sync.network import Synchroniser
+    from avssl.sync.offset import Offset
 
 FLOOR = 1e-3  # of full scale: loudness below it is silence
 BLUR = 0.02  # seconds, half the width of the triangle that blurs the onsets of sound
@@ -42,8 +45,9 @@ class ScorerInput(NamedTuple):
     span: Span  # the clip
     fps: Fraction
     observed: Observed  # the whole recording's
-    shown: Region = WHOLE  # the part of its source's pictures that the recording shows
+    shown: Shown = WHOLE  # the part of its source's pictures that the recording shows
     late: float = 0.0  # seconds by which its sound is to be heard later than it is, to try the scorer
+    track: Track | None = None  # the face to be scored; None for the picture
 
 
 class Scorer(Protocol):
@@ -119,10 +123,12 @@ class RunScorer(NamedTuple):
     run: Path
     max_offset: float  # seconds, either way
     weights: str  # their hash
+    framing: Framing | None = None  # what of each tracked face it is shown; None for the picture
 
     def name(self) -> str:
-        """Depend on the weights and the largest offset."""
-        return key_of("run", self.weights, self.max_offset)
+        """Depend on the weights, the largest offset and what the network is shown."""
+        shown = () if self.framing is None else tuple(self.framing)
+        return key_of("run", self.weights, self.max_offset, *shown)
 
     def __call__(self, clip: ScorerInput) -> Score:
         """Return the network's estimate, with confidence 0 if the clip is too short for the network.
@@ -130,18 +136,33 @@ class RunScorer(NamedTuple):
         Raises:
             ValueError: if the pictures don't show all of what the network learnt from.
         """
-        from avssl.sync.offset import find_offset, region_for  # imports networks, which nothing else here needs
+        found = self.find(clip)
+        return Score(0.0, 0.0) if found is None else Score(found.seconds, found.confidence, found.at_edge)
+
+    def find(self, clip: ScorerInput) -> Offset | None:
+        """Return the estimate with its curve; None if the clip is too short for the network.
+
+        Raises:
+            ValueError: as above.
+        """
+        from avssl.sync import offset  # imports networks, which nothing else here needs
 
         network = _network(self.run)
-        region = region_for(network, clip.shown)
+        region = offset.region_for(network, clip.shown) if self.framing is None else WHOLE
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
             cut_clip(clip.info, clip.span, -clip.late, clip.fps, path)
             try:
-                found = find_offset(path, network, reach=self.max_offset, region=region)
+                if self.framing is None:
+                    return offset.find_offset(path, network, reach=self.max_offset, region=region)
+                from avssl.avsync.cropping import TrackReader  # imports OpenCV
+
+                assert clip.track is not None
+                with open_video(path, "pyav") as reader:
+                    track = TrackReader(reader, clip.track.part(*clip.span), self.framing)
+                    return offset.find_offset(track, network, reach=self.max_offset, region=region)
             except ValueError:
-                return Score(0.0, 0.0)
-        return Score(found.seconds, found.confidence, found.at_edge)
+                return None
 
 
 @functools.cache
@@ -152,8 +173,35 @@ def _network(run: Path) -> Synchroniser:
     return load_synchroniser(run)
 
 
-def make_scorer(options: Sync) -> Scorer:
+def framing_shown(scorer: Scorer) -> Framing | None:
+    """Return what of each tracked face a scorer is shown; None if it is shown pictures."""
+    return scorer.framing if isinstance(scorer, RunScorer) else None
+
+
+def check_shown(scorer: Scorer, shown: Shown) -> None:
+    """Raise a ValueError if a run is to be shown pictures that don't show what it learnt from.
+
+    Args:
+        scorer: the run's, or another.
+        shown: the part of their sources' pictures that the recordings show.
+    """
+    if isinstance(scorer, RunScorer) and scorer.framing is None:
+        from avssl.sync.offset import region_for
+
+        try:
+            region_for(_network(scorer.run), shown)
+        except ValueError as error:
+            remedy = "faces are found by --faces.model=PATH, and a run that learnt from them is then shown each"
+            raise ValueError(f"{scorer.run} can't be asked: {error}; {remedy}") from error
+
+
+def make_scorer(options: Sync, crops: Crops | None = None, tracked: bool = False) -> Scorer:
     """Return the scorer that the options ask for.
+
+    Args:
+        options: of the estimation.
+        crops: what of tracked faces a run is shown that doesn't say what it learnt from.
+        tracked: whether faces are tracked; a run that learnt from faces is then shown these.
 
     Raises:
         FileNotFoundError: if the run has no network that compares pictures with sound.
@@ -163,4 +211,15 @@ def make_scorer(options: Sync) -> Scorer:
     from avssl.encoders.export import weights_hash
 
     run = options.run.resolve()
-    return RunScorer(run, options.max_offset, weights_hash(_network(run)))
+    network = _network(run)
+    card = network.card.get("region")
+    learnt = None if card is None else shown_of(card)
+    seen = options.seen or ("track" if isinstance(learnt, Part) and tracked else "picture")
+    if seen == "picture":
+        return RunScorer(run, options.max_offset, weights_hash(network))
+    from avssl.avsync.framing import framing_of  # imports OpenCV
+
+    framing = framing_of(crops or Crops())
+    if isinstance(learnt, Part):
+        framing = framing.showing(learnt)
+    return RunScorer(run, options.max_offset, weights_hash(network), framing)

@@ -1,4 +1,4 @@
-"""Tracks of faces: detections in single frames linked over a shot, gaps bridged, boxes smoothed, crops placed.
+"""Tracks of faces: detections in single frames linked over a shot, gaps bridged, crops placed.
 
 Nothing here looks at pictures; `avssl.avsync.faces` detects.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -18,7 +18,10 @@ from avssl.avsync.store import Record
 
 POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")  # of a face, as YuNet orders them
 OVERLAP = 0.3  # least intersection over union of a face from frame to frame
-RIGHT_EYE, LEFT_EYE, _, RIGHT_MOUTH, LEFT_MOUTH = range(len(POINTS))
+ALIKE = 0.97  # least likeness of a face that has moved further while it wasn't found
+NEAR = 1.0  # how far, in sides of its box
+SCORE, BLUR, LOOKS = 14, 15, 16  # columns of a detection after box and points; from the last on, what it looks like
+RIGHT_EYE, LEFT_EYE, NOSE, RIGHT_MOUTH, LEFT_MOUTH = range(len(POINTS))
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class Track:
         boxes: ``[T, 4]`` left, top, width and height in pixels.
         points: ``[T, 5, 2]`` eyes, nose and corners of the mouth: x and y in pixels.
         scores: ``[T]`` of the detector, 0 where the face wasn't found and its place is bridged.
+        blurs: ``[T]`` how blurred the face is, see `avssl.avsync.looks.blur_of`.
     """
 
     start: int
     boxes: np.ndarray
     points: np.ndarray
     scores: np.ndarray
+    blurs: np.ndarray
 
     @property
     def stop(self) -> int:
@@ -47,11 +52,32 @@ class Track:
         """Median of the larger side of its boxes, in pixels."""
         return float(np.median(self.boxes[:, 2:].max(axis=1)))
 
+    def turned(self) -> np.ndarray:
+        """Return ``[T]`` degrees by which the head is turned to a side, roughly, whichever way it is tilted.
+
+        In weak perspective the nose, which stands out from the line of the eyes by about half their distance, lies off
+        its middle by the tangent of the angle, in half distances: 0 from the front, 45 degrees with the nose beside an
+        eye.
+        """
+        right, left, nose = (self.points[:, place] for place in (RIGHT_EYE, LEFT_EYE, NOSE))
+        along = left - right  # [T, 2]
+        square = np.maximum((along**2).sum(axis=1), 1e-9)
+        return np.degrees(np.arctan(2 * ((nose - right) * along).sum(axis=1) / square - 1))
+
+    def part(self, start: int, stop: int) -> Track:
+        """Return the track from frame ``start`` to ``stop``; where it doesn't last, at its first or last place."""
+        places = np.clip(np.arange(start, stop), self.start, self.stop - 1) - self.start
+        fields = (getattr(self, name)[places] for name in SERIES)
+        return Track(start, *fields)
+
+
+SERIES = ("boxes", "points", "scores", "blurs")  # fields of a track with a value per frame
+
 
 def save_tracks(tracks: Sequence[Track], path: Path) -> None:
     """Write tracks to a file."""
-    parts = {name: [getattr(track, name) for track in tracks] for name in ("boxes", "points", "scores")}
-    empty = {"boxes": np.zeros((0, 4)), "points": np.zeros((0, 5, 2)), "scores": np.zeros(0)}
+    parts = {name: [getattr(track, name) for track in tracks] for name in SERIES}
+    empty = {"boxes": np.zeros((0, 4)), "points": np.zeros((0, 5, 2)), "scores": np.zeros(0), "blurs": np.zeros(0)}
     arrays: dict[str, Any] = {name: np.concatenate([empty[name], *values]) for name, values in parts.items()}
     starts, stops = ([getattr(track, name) for track in tracks] for name in ("start", "stop"))
     with open(path, "wb") as file:
@@ -63,9 +89,7 @@ def load_tracks(path: Path) -> list[Track]:
     with np.load(path, allow_pickle=False) as fields:
         start, stop = fields["start"], fields["stop"]
         edges = np.cumsum(stop - start)[:-1]
-        parts = (
-            [np.split(fields[name], edges) for name in ("boxes", "points", "scores")] if len(start) else [[], [], []]
-        )
+        parts = [np.split(fields[name], edges) if len(start) else [] for name in SERIES]
     return [Track(int(first), *own) for first, *own in zip(start, *parts, strict=True)]
 
 
@@ -97,12 +121,14 @@ def boxes_of(clip: str, tracks: Sequence[Track], start: int, stop: int) -> list[
 def link(found: Sequence[np.ndarray], cuts: Sequence[int], gap: int, shortest: int) -> list[Track]:
     """Link detections of consecutive frames to tracks, in the order of their first frames and from left to right.
 
-    In each frame, boxes are paired with those of the tracks where they overlap most in total (Hungarian method); a pair
-    with an overlap below 0.3 is none. A track that isn't seen for up to ``gap`` frames goes on where it is seen again,
-    overlapping with where it was, and its boxes in between are interpolated. No track crosses a cut.
+    In each frame, boxes are paired with those of the tracks where they overlap most and look most alike in total
+    (Hungarian method); a pair with an overlap below 0.3 is none. A track that isn't seen for up to ``gap`` frames goes
+    on where it is seen again, overlapping with where it was, or up to a side of its box away if it looks the same; its
+    boxes in between are interpolated. No track crosses a cut.
 
     Args:
-        found: for each frame, ``[N, 15]`` detections: box, five points, score (as OpenCV's FaceDetectorYN gives them).
+        found: for each frame, ``[N, 15 + K]`` detections: box, five points, score (as OpenCV's FaceDetectorYN gives
+            them), and how blurred each is and what it looks like (a vector of unit length), if that is known.
         cuts: numbers of the frames that begin a shot.
         gap: largest number of frames bridged.
         shortest: least number of frames of a track.
@@ -113,7 +139,7 @@ def link(found: Sequence[np.ndarray], cuts: Sequence[int], gap: int, shortest: i
         over = [track for track in active if number in begins or number - track[-1][0] > gap + 1]
         done += over
         active = [track for track in active if not any(track is other for other in over)]
-        pairs = _paired([track[-1][1] for track in active], faces)
+        pairs = _paired([track[-1] for track in active], faces, number)
         for place, face in pairs.items():
             active[place].append((number, faces[face]))
         new = sorted(set(range(len(faces))) - set(pairs.values()), key=lambda face: (faces[face][0], faces[face][1]))
@@ -124,13 +150,23 @@ def link(found: Sequence[np.ndarray], cuts: Sequence[int], gap: int, shortest: i
     return sorted(tracks, key=lambda track: (track.start, *track.boxes[0].tolist()))
 
 
-def _paired(before: Sequence[np.ndarray], faces: np.ndarray) -> dict[int, int]:
-    """Return the face of each track that is seen again, by their places."""
+def _paired(before: Sequence[tuple[int, np.ndarray]], faces: np.ndarray, number: int) -> dict[int, int]:
+    """Return the face of each track that is seen again in frame ``number``, by their places."""
     if not before or not len(faces):
         return {}
-    overlap = np.array([[overlap_of(old[:4], new[:4]) for new in faces] for old in before])
-    rows, columns = linear_sum_assignment(-overlap)
-    return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if overlap[r, c] >= OVERLAP}
+    overlap = np.array([[overlap_of(old[:4], new[:4]) for new in faces] for _, old in before])  # [T, N]
+    alike = np.stack([old[LOOKS:] for _, old in before]) @ faces[:, LOOKS:].T  # [T, N], 0 if nothing is known
+    lost = np.array([seen < number - 1 for seen, _ in before])
+    moved = np.array([[_distance(old[:4], new[:4]) for new in faces] for _, old in before])
+    possible = (overlap >= OVERLAP) | (lost[:, None] & (alike >= ALIKE) & (moved <= NEAR))
+    rows, columns = linear_sum_assignment(-np.where(possible, 1 + overlap + alike, 0.0))
+    return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if possible[r, c]}
+
+
+def _distance(one: np.ndarray, two: np.ndarray) -> float:
+    """Return how far apart the middles of two boxes are, in sides of the first."""
+    middles = one[:2] + one[2:] / 2, two[:2] + two[2:] / 2
+    return float(np.linalg.norm(middles[1] - middles[0]) / max(float(one[2:].max()), 1e-9))
 
 
 def overlap_of(one: np.ndarray, two: np.ndarray) -> float:
@@ -143,15 +179,16 @@ def overlap_of(one: np.ndarray, two: np.ndarray) -> float:
 
 def _bridged(track: Sequence[tuple[int, np.ndarray]]) -> Track:
     numbers = np.array([number for number, _ in track])
-    values = np.stack([face for _, face in track]).astype(np.float64)  # [N, 15]
+    values = np.stack([face[:LOOKS] for _, face in track]).astype(np.float64)  # [N, 15 or 16]
     every = np.arange(numbers[0], numbers[-1] + 1)
-    whole = np.stack([np.interp(every, numbers, column) for column in values[:, :14].T], axis=1)  # [T, 14]
+    whole = np.stack([np.interp(every, numbers, column) for column in values.T], axis=1)  # [T, 15 or 16]
     scores = np.zeros(len(every))
-    scores[numbers - numbers[0]] = values[:, 14]
-    return Track(int(numbers[0]), whole[:, :4], whole[:, 4:].reshape(-1, 5, 2), scores)
+    scores[numbers - numbers[0]] = values[:, SCORE]
+    blurs = whole[:, BLUR] if whole.shape[1] > BLUR else np.zeros(len(every))
+    return Track(int(numbers[0]), whole[:, :4], whole[:, 4:SCORE].reshape(-1, 5, 2), scores, blurs)
 
 
-def crops(track: Track, part: Literal["face", "mouth", "person"], margin: float, smooth: float) -> np.ndarray:
+def crops(track: Track, part: str, margin: float, smooth: float) -> np.ndarray:
     """Return the square to cut out of each frame, ``[T, 3]``: its centre (x, y) and side, in pixels.
 
     The side is one for the whole track, so that nothing seems to grow or shrink; the centre is smoothed over time.
@@ -167,13 +204,16 @@ def crops(track: Track, part: Literal["face", "mouth", "person"], margin: float,
     if part == "mouth":
         centre = points[:, [RIGHT_MOUTH, LEFT_MOUTH]].mean(axis=1)
         eyes = np.linalg.norm(points[:, LEFT_EYE] - points[:, RIGHT_EYE], axis=1)
-        side = float(
-            np.median(np.maximum(eyes, np.linalg.norm(points[:, LEFT_MOUTH] - points[:, RIGHT_MOUTH], axis=1)))
-        )
+        mouth = np.linalg.norm(points[:, LEFT_MOUTH] - points[:, RIGHT_MOUTH], axis=1)
+        side = float(np.median(np.maximum(eyes, mouth)))
     else:
         centre, side = boxes[:, :2] + boxes[:, 2:] / 2, track.side
         if part == "person":
             centre, side = centre + (0, 0.75) * boxes[:, 3:], 2.5 * side
-    if smooth > 0:
-        centre = gaussian_filter1d(centre, smooth, axis=0, mode="nearest")
+    centre = smoothed(centre, smooth)
     return np.column_stack([centre, np.full(len(centre), side * (1 + 2 * margin))])
+
+
+def smoothed(values: np.ndarray, deviation: float) -> np.ndarray:
+    """Return values smoothed over time by a Gaussian of this standard deviation, in frames."""
+    return gaussian_filter1d(values, deviation, axis=0, mode="nearest") if deviation > 0 else values

@@ -135,18 +135,19 @@ def write_copy(info: VideoInfo, target: Path, options: CopyOptions) -> None:
 
 
 class Movie(NamedTuple):
-    """Streams to write: frame rate, (height, width), both even, most frames between keyframes, and sampling rate."""
+    """Streams to write: frame rate, (height, width), both even, most frames between keyframes, and the sound's."""
 
     fps: Fraction
     size: tuple[int, int]
     gop: int
     audio_rate: int
+    audio_codec: str = "flac"  # or "alac"
 
 
 def write_movie(
     target: Path, pictures: Iterator[VideoFrame], sound: Iterator[AudioFrame], movie: Movie, x264: dict[str, str]
 ) -> None:
-    """Write timestamped frames and sound to mp4: H.264 without B-frames and, if there is sound, FLAC.
+    """Write timestamped frames and sound to mp4: H.264 without B-frames and, if there is sound, FLAC or ALAC.
 
     Args:
         target: file to write, in an existing folder.
@@ -162,7 +163,8 @@ def write_movie(
         video.colorspace, video.color_range = SMPTE170M, ColorRange.MPEG.value
         timed: list[Iterator[Timed]] = [_timed(pictures, video)]
         if (first := next(sound, None)) is not None:
-            audio = out.add_stream("flac", rate=movie.audio_rate, layout="mono", format="s16")
+            depth = "s16" if movie.audio_codec == "flac" else "s16p"
+            audio = out.add_stream(movie.audio_codec, rate=movie.audio_rate, layout="mono", format=depth)
             timed.append(_timed(chain([first], sound), audio))
         for _, stream, frame in heapq.merge(*timed, key=itemgetter(0)):
             out.mux(stream.encode(frame))

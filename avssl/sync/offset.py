@@ -15,7 +15,7 @@ from torch import Tensor
 from avssl.data.samplers import clip_times, on_frames
 from avssl.encoders.export import load
 from avssl.media import MediaError, VideoInfo, VideoReader, open_video
-from avssl.media.regions import WHOLE, Region, left_to_crop, noted_region
+from avssl.media.regions import WHOLE, Region, Shown, left_to_crop, noted_region, shown_of
 from avssl.sync.network import Synchroniser
 
 AT_ONCE = 64  # windows per forward pass
@@ -165,7 +165,7 @@ def curve(
     return Curve(offsets[kept], (total / windows.clamp(min=1))[kept], windows[kept].long())
 
 
-def region_for(network: Synchroniser, shown: Region) -> Region:
+def region_for(network: Synchroniser, shown: Shown) -> Region:
     """Return the part of pictures that shows what the network learnt from.
 
     Args:
@@ -178,7 +178,7 @@ def region_for(network: Synchroniser, shown: Region) -> Region:
     learnt = network.card.get("region")
     if learnt is None:
         return WHOLE
-    return left_to_crop((learnt[0], learnt[1], learnt[2], learnt[3]), shown)
+    return left_to_crop(shown_of(learnt), shown)
 
 
 def _frames(reader: VideoReader, times: Tensor, size: tuple[int, int], region: Region) -> Tensor:
