@@ -61,7 +61,7 @@ def config(request):
 
 @pytest.fixture
 def world(config, world, request):
-    """The world that a config is for: with one camera, with two, with depth maps, of panoramas, of drives, or of faces."""
+    """The world that a config is for: one camera, two, depth maps, panoramas, drives, or faces."""
     root = yaml.safe_load(config.read_text())["data"]["root"]
     other = {
         "synthetic_views": "views",

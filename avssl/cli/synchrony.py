@@ -13,8 +13,9 @@ from avssl.evaluation.synchrony import measure_synchrony
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import write_text
 from avssl.runtime.parser import Parser
-from avssl.training.data import SYNTHETIC, WORLDS, parts, split, synthetic
+from avssl.training.data import parts, split
 from avssl.training.split import RunSplit
+from avssl.training.worlds import SYNTHETIC, WORLDS, synthetic
 
 
 def parser() -> Parser:

@@ -2,8 +2,8 @@ from .arena import Arena as Arena
 from .arena import ArenaWorld as ArenaWorld
 from .camera import EgoMotion as EgoMotion
 from .camera_pipeline import CameraPipeline as CameraPipeline
-from .driving import ArenaScene as ArenaScene
 from .camera_video import film_videos as film_videos
+from .driving import ArenaScene as ArenaScene
 from .face import DOMAINS as DOMAINS
 from .face import TRUTH as TRUTH
 from .face import FaceScene as FaceScene

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from avssl.catalog.index import build_index, open_manifest
+from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset, Short
@@ -23,22 +23,11 @@ from avssl.media.stores import make_stores, name_stores
 from avssl.methods import Method
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.seeds import key
-from avssl.synthetic import GROUP, VIEW, ArenaWorld, FaceWorld, SphereWorld, World, write_world
-from avssl.synthetic.writer import AnyWorld
 from avssl.training.split import Changed, RunSplit, draw
+from avssl.training.worlds import SYNTHETIC, WORLDS, synthetic
 
 tell = rank_zero_only(print)  # once for all processes of a run
 ALONE = 64  # held-out videos that one process measures at once, if that's a batch, even if it trains on fewer
-SYNTHETIC = "synthetic"
-WORLDS: dict[str, AnyWorld] = {
-    SYNTHETIC: World(videos=480),
-    "synthetic_views": World(videos=240, views=2),
-    "synthetic_depth": World(videos=120, depth=True),
-    "synthetic_sphere": SphereWorld(),
-    "synthetic_arena": ArenaWorld(),
-    "synthetic_face": FaceWorld(),
-    "synthetic_phone": FaceWorld(phone=1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -212,16 +201,6 @@ class Data:
         """Open each collection of ``root``."""
         roots = [self.root] if isinstance(self.root, str) else self.root
         return [open_manifest(synthetic(WORLDS[root]) if root in WORLDS else Path(root)) for root in roots]
-
-
-def synthetic(world: AnyWorld) -> Path:
-    """Render a built-in world; return its folder, or the index that groups its cameras."""
-    folder = write_world(world)
-    if world.views == 1:
-        return folder
-    index = folder / "videos.parquet"
-    build_index(folder, index, group=GROUP, view=VIEW)
-    return index
 
 
 def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Manifest]:

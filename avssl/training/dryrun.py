@@ -27,9 +27,10 @@ from avssl.recipe.lengths import run_steps
 from avssl.recipe.schedules import Timetable, scale
 from avssl.synthetic.writer import default_folder
 from avssl.training.config import parse
-from avssl.training.data import WORLDS, Data
+from avssl.training.data import Data
 from avssl.training.module import OptimizerFactory, Pretraining
 from avssl.training.unallocated import pretend, repeated, stand_in, unallocated
+from avssl.training.worlds import WORLDS
 
 GPUS = {"A100": 312e12, "H100": 989e12}  # peak operations per second in bfloat16, dense (NVIDIA's data sheets)
 REACHED = 0.3  # share of that peak that a training step is taken to reach
