@@ -17,7 +17,7 @@ from .export import save_encoder as save_encoder
 from .export import weights_hash as weights_hash
 from .frame_vit import FrameViT as FrameViT
 from .fused import Fused as Fused
-from .highpass import HighPassResNet as HighPassResNet
+from .highpass import HighPassNet as HighPassNet
 from .huggingface import HuggingFace as HuggingFace
 from .huggingface_audio import HuggingFaceAudio as HuggingFaceAudio
 from .inference import for_inference as for_inference

@@ -48,12 +48,12 @@ class CameraPipeline(nn.Module):
 
     def __init__(
         self,
-        white: Sequence[float] = (-0.6, -0.2, 0.2, 0.6),
-        noise: Sequence[float] = (0.0, 0.004, 0.012, 0.03),
+        white: Sequence[float] = (-0.7, 0.0, 0.7),
+        noise: Sequence[float] = (0.0, 0.01, 0.03),
         demosaic: Sequence[float] = (0, 1, 2),
-        sharpness: Sequence[float] = (-0.8, 0.0, 0.8, 2.0),
-        scale: Sequence[float] = (1.0, 1.25, 1.6),
-        jpeg: Sequence[float] = (100, 90, 70, 45),
+        sharpness: Sequence[float] = (-0.8, 0.0, 1.5),
+        scale: Sequence[float] = (1.0, 1.3, 1.7),
+        jpeg: Sequence[float] = (100, 80, 45),
         strength: float = 1.0,
     ) -> None:
         super().__init__()

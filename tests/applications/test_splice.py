@@ -9,9 +9,10 @@ from PIL import Image
 
 from avssl.applications.splice.affinity import Grid, affinities, apart, cut, laplacian_energy, merged
 from avssl.applications.splice.attributes import tell_attributes
-from avssl.applications.splice.measuring import CONDITIONS, Condition, Detector, Made, draw, measure, measure_splices
+from avssl.applications.splice.making import CONDITIONS, Condition, Made, Source, draw, put_together
+from avssl.applications.splice.measuring import Detector, measure, measure_splices
 from avssl.cli import main
-from avssl.encoders import HighPassResNet
+from avssl.encoders import HighPassNet
 from avssl.encoders.highpass import high_pass
 from avssl.methods import CameraConsistency
 from avssl.methods.frame.camera_consistency import Pairs, balanced
@@ -67,7 +68,7 @@ def test_patches_cover_a_picture_up_to_its_edges_and_few_pixels_are_refused():
 
 def network(width=8):
     torch.manual_seed(0)
-    return CameraConsistency(HighPassResNet(width=width), pipeline=CameraPipeline(), size=24).eval()
+    return CameraConsistency(HighPassNet(width=width), pipeline=CameraPipeline(), size=24).eval()
 
 
 def test_answers_are_symmetric_and_the_whole_teaches_the_parts_nothing():
@@ -113,8 +114,8 @@ def made(count=12):
     for number in range(count):
         spliced, honest = (torch.full((3, 64, 64), 90.0) for _ in range(2))
         mask = np.zeros((64, 64), bool)
-        top, left = rng.integers(0, 32, 2)
-        mask[top : top + 30, left : left + 30] = True
+        top, left = rng.integers(0, 44, 2)
+        mask[top : top + 18, left : left + 18] = True
         spliced[:, torch.from_numpy(mask)] += 30 * torch.randn(
             3, mask.sum(), generator=torch.Generator().manual_seed(number)
         )
@@ -134,6 +135,19 @@ def test_a_detector_that_sees_the_part_is_right_and_one_that_guesses_at_chance()
         assert score.ci95_bootstrap[0] < 0.5 < score.ci95_bootstrap[1]
     with pytest.raises(ValueError, match="no picture"):
         measure([], [sees], 16, 8, "none")
+
+
+def test_pictures_are_put_together_of_what_two_cameras_film():
+    clips = torch.randint(0, 256, (4, 2, 3, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    sources = [Source(part, str(number)) for number, part in enumerate(clips)]
+    still = CameraPipeline(strength=0)  # whose pictures are what they film
+    for number, one in enumerate(put_together(sources, still, Condition("in phase", grid=True))):
+        mask = torch.from_numpy(one.mask)
+        assert 0.05 < mask.float().mean() < 0.4
+        assert torch.equal(one.spliced, torch.where(mask, clips[(number + 1) % 4, 0, 2], clips[number, 0, 2]))
+        assert torch.equal(one.authentic, clips[number, 1, 2])
+    with pytest.raises(ValueError, match="two videos"):
+        next(put_together(sources[:1], still, CONDITIONS[0]))
 
 
 def test_settings_between_levels_are_none_of_them():
@@ -201,4 +215,4 @@ def test_recorded_attributes_are_learnt_without_a_pipeline(world, tmp_path):
     with pytest.raises(ValueError, match="with a pipeline"):
         measure_splices(tmp_path / "camera_consistency")
     with pytest.raises(ValueError, match="needs attributes"):
-        CameraConsistency(HighPassResNet(width=8))
+        CameraConsistency(HighPassNet(width=8))

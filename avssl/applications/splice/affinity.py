@@ -81,19 +81,18 @@ class Grid:
         )
 
     def spread(self, scores: Array) -> Array:
-        """Return for each pixel ``[H, W]`` the mean of the ``[P]`` scores of the patches that it is in."""
+        """Return for each pixel ``[H, W]`` the mean of the ``[P]`` scores of the patches that it is in.
+
+        The nearer it is to the middle of a patch, the more that patch counts.
+        """
         total, count = np.zeros(self.shape), np.zeros(self.shape)
+        hat = 1.02 - np.abs(np.linspace(-1, 1, self.size))  # what is at a patch's rim is in the middle of another
+        window = np.outer(hat, hat)
         places = [(top, left) for top in self.tops for left in self.lefts]
         for (top, left), score in zip(places, scores, strict=True):
-            # The middle of a patch counts more than its rim: what is at the rim, is in the middle of a neighbour.
-            total[top : top + self.size, left : left + self.size] += score * self._window
-            count[top : top + self.size, left : left + self.size] += self._window
+            total[top : top + self.size, left : left + self.size] += score * window
+            count[top : top + self.size, left : left + self.size] += window
         return total / count
-
-    @property
-    def _window(self) -> Array:
-        hat = 1 - np.abs(np.linspace(-1, 1, self.size)) + 0.02
-        return np.outer(hat, hat)
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ class CameraConsistency(Method):
     for each attribute; chance is 1/2. They count pairs of different videos only.
 
     Args:
-        encoder: frame encoder over patches; `HighPassResNet` sees what cameras leave.
+        encoder: frame encoder over patches; `HighPassNet` sees what cameras leave.
         pipeline: the cameras; None takes frames as they are, and their recorded attributes.
         labeller: recorded attributes; None has those of the pipeline alone.
         size: height and width of the patches in pixels (paper: 128).
