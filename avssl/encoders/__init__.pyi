@@ -9,6 +9,7 @@ from .c3d import C3D as C3D
 from .cbr import CBR as CBR
 from .channels import GreyResNet as GreyResNet
 from .channels import SplitResNet as SplitResNet
+from .critic import Critic as Critic
 from .exchange import export_as as export_as
 from .export import load_audio_encoder as load_audio_encoder
 from .export import load_encoder as load_encoder

@@ -26,6 +26,7 @@ WALL, EYE = 1.5, 0.45  # metres, height of walls and pillars, and of the camera
 VIEW = np.radians(100.0)  # width of the field of view
 HEIGHT, WIDTH = 36, 64  # pixels
 TEXELS = 16  # per metre
+SKY = (190, 205, 225)  # RGB
 PURPOSES = 4  # of random numbers: places, looks, acts, sound
 
 
@@ -155,7 +156,7 @@ class Arena:
         looks = self._looks
         floor = surface(looks, int(SIDE * TEXELS), int(SIDE * TEXELS), 4.0)[..., :3]
         upright = [surface(looks, int(WALL * TEXELS), int(SIDE * TEXELS), 3.0)[..., :3] for _ in range(PILLARS + 4)]
-        return floor, np.stack(upright), np.array([190, 205, 225], np.float32)
+        return floor, np.stack(upright), np.array(SKY, np.float32)
 
     def frames(self, poses: Array) -> NDArray[np.uint8]:
         """Render what a camera sees at ``[M, 3]`` poses (x, y, heading): ``[M, 36, 64, 3]`` uint8 RGB."""

@@ -11,6 +11,7 @@ from avssl.encoders import (
     R3D,
     R3D50,
     S3D,
+    FrameStack,
     R2Plus1D,
     R2Plus1D10,
     ResNet,
@@ -65,6 +66,7 @@ SMALL = [
     (R3D, {"width": 8, "depth": 10}),
     (R2Plus1D10, {"width": 8}),
     (ResNet2D3D, {"width": 8}),
+    (FrameStack, {"width": 8}),
 ]
 
 

@@ -170,16 +170,16 @@ class CollisionAhead(Method):
 
 
 def ranked(scores: Tensor, positive: Tensor, known: Tensor) -> Tensor:
-    """Return for each of ``[B, N, H]`` the share of those of the other class at its step that it is on the right side of.
+    """Return how often each of ``[B, N, H]`` is on the right side of those of the other class, step by step.
 
-    Equal scores count one half; what is unknown, and what has no other class to be compared with, 1/2. Its mean over a
-    step's positives, and over its negatives, is the area under the ROC curve.
+    Equal scores count one half. The mean over a step, ``[B, N]``, is the area under its ROC curve: what is unknown is
+    given the area itself, and 1/2 where a class is missing.
     """
     shape = scores.shape
     scores, positive, known = (part.flatten(0, 1).T for part in (scores, positive, known))  # [H, M]
     above = (scores[:, :, None] - scores[:, None]).sign() / 2 + 0.5  # [H, M, M]
     others = (positive[:, :, None] != positive[:, None]) & known[:, :, None] & known[:, None]
     right = torch.where(positive[:, :, None], above, 1 - above) * others
-    count = others.sum(2)
-    share = torch.where(count > 0, right.sum(2) / count.clamp(min=1), 0.5)
+    area = torch.where(others.any((1, 2)), right.sum((1, 2)) / others.sum((1, 2)).clamp(min=1), 0.5)[:, None]
+    share = torch.where(others.any(2), right.sum(2) / others.sum(2).clamp(min=1), area)
     return share.T.unflatten(0, shape[:2])
