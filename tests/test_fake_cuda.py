@@ -66,7 +66,7 @@ def step(module, clips, progress):
 def test_a_step_on_a_gpu_mixes_no_devices_and_waits_for_nothing(config, changes, request, monkeypatch):
     monkeypatch.setattr(nn.GRU, "forward", ShapesOfGRU.forward)
     root = yaml.safe_load(config.read_text())["data"]["root"]
-    world = request.getfixturevalue(WORLDS.get(root, "world"))
+    world = request.getfixturevalue(WORLDS.get(root if isinstance(root, str) else root[0], "world"))
     built = build(config, world, **{f"method.init_args.{name}": value for name, value in changes.items()})
     dataset = dataset_of(built, world)
     clips = collate([dataset[0, 0]] * 2)[0]

@@ -31,7 +31,7 @@ SIZE = dict.fromkeys(PATCHES, 64) | {"ranking": 96}  # pixels, by config, where 
 STEPS = {"byol": 150, "videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
 STEPS |= {"layer_wise": 150, "visual_words": 200}
 STEPS |= {"transformations": 25, "transformations_frames": 50, "spatial_audio": 40}
-STEPS |= {"deep_cluster": 40, "deeper_cluster": 30}
+STEPS |= {"deep_cluster": 40, "deeper_cluster": 30, "co_parts": 150}
 STEPS |= {"cav_mae": 90, "ambient_sound": 40, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
 TINY = {
     "cubic_puzzles": {"method.init_args.sampler.num_frames": 16, "method.init_args.sampler.step": 0.08},
@@ -63,6 +63,7 @@ def config(request):
 def world(config, world, request):
     """The world that a config is for: one camera, two, depth maps, panoramas, drives, or faces."""
     root = yaml.safe_load(config.read_text())["data"]["root"]
+    root = root if isinstance(root, str) else root[0]
     other = {
         "synthetic_views": "views",
         "synthetic_depth": "depths",

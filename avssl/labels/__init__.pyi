@@ -17,6 +17,8 @@ from .ego_motion import EgoMotionFromPoses as EgoMotionFromPoses
 from .ego_motion import EgoMotionFromVideo as EgoMotionFromVideo
 from .ego_motion import read_poses as read_poses
 from .ego_motion import relative_motion as relative_motion
+from .faces import FaceCodes as FaceCodes
+from .faces import read_faces as read_faces
 from .flow import AtomicFlow as AtomicFlow
 from .flow import AtomicSceneFlow as AtomicSceneFlow
 from .flow import OpticalFlow as OpticalFlow

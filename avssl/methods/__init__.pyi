@@ -32,6 +32,7 @@ from .frame.split_brain import SplitBrainDepth as SplitBrainDepth
 from .temporal.arrow import ArrowOfTime as ArrowOfTime
 from .temporal.byol import BYOL as BYOL
 from .temporal.collision_ahead import CollisionAhead as CollisionAhead
+from .temporal.co_parts import CoParts as CoParts
 from .temporal.cpc import CPC as CPC
 from .temporal.cubic_puzzles import CubicPuzzles as CubicPuzzles
 from .temporal.deep_cluster import DeepCluster as DeepCluster
@@ -40,6 +41,7 @@ from .temporal.dpc import DPC as DPC
 from .temporal.edges import EdgesFromMotion as EdgesFromMotion
 from .temporal.ego_motion import EgoMotion as EgoMotion
 from .temporal.ego_motion import SlowFeatures as SlowFeatures
+from .temporal.face_adaptation import FaceAdaptation as FaceAdaptation
 from .temporal.flow_prediction import FlowPrediction as FlowPrediction
 from .temporal.iic import IIC as IIC
 from .temporal.layer_wise import LayerWise as LayerWise

@@ -29,8 +29,8 @@ _LOOKS, _BODY, _ACT, _VOICE, _CAMERA, _HAND, _FILM = range(7)  # purposes of ran
 class FaceWorld:
     """A collection of rendered talking faces. Equal settings give equal files.
 
-    Files are ``studio/<id>.mp4`` and ``phone/<id>.mp4``; beside each is ``<id>.face.csv``, with one row a frame: the time,
-    the code of the face and its pose (`FaceScene.table`). No person is in two videos.
+    Files are ``studio/<id>.mp4`` and ``phone/<id>.mp4``; beside each is ``<id>.face.csv``, with one row a frame: the
+    time, the code of the face and its pose (`FaceScene.table`). No person is in two videos.
 
     Attributes:
         videos: number of scenes.
@@ -163,11 +163,8 @@ class FaceScene:
         """Return the table that is written beside the video: a row for each frame, its time, code and pose."""
         times = np.arange(self.world.num_frames) / self.world.fps
         rows = np.concatenate([times[:, None], self.code(times), self.pose(times)], axis=1)
-        lines = [
-            ",".join(("time", *IDENTITY, *EXPRESSION, *POSE)),
-            *(",".join(f"{x:.6f}" for x in row) for row in rows),
-        ]
-        return "\n".join(lines) + "\n"
+        lines = [("time", *IDENTITY, *EXPRESSION, *POSE), *([f"{value:.6f}" for value in row] for row in rows)]
+        return "".join(",".join(line) + "\n" for line in lines)
 
     # Pictures -----------------------------------------------------------------------------------------------------
 
@@ -233,10 +230,9 @@ class FaceScene:
         mesh, film = face_mesh(), self._filmed
         shown = triangles_of(points, canvas.shape[:2])
         rows, columns = np.nonzero(shown >= 0)
-        corners = mesh.triangles[shown[rows, columns]]  # [P, 3]
-        weights = inside(
-            points[mesh.triangles], shown[rows, columns], columns.astype(np.float32), rows.astype(np.float32)
-        )  # [P, 3]
+        numbers = shown[rows, columns]
+        corners = mesh.triangles[numbers]  # [P, 3]
+        weights = inside(points[mesh.triangles], numbers, columns.astype(np.float32), rows.astype(np.float32))
         bright = film.ambient + film.diffuse * np.maximum(normals(points) @ film.light, 0)  # [V]
         known = np.concatenate([texels(mesh.mean[:, :2]), bright[:, None]], axis=1, dtype=np.float32)
         x, y, lit = np.einsum("pk,pkc->cp", weights, known[corners])[..., None]  # [P, 1]

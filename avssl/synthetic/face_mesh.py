@@ -1,7 +1,7 @@
 """A linear model of faces: about 80 points joined to triangles, which identities and expressions displace.
 
-Units are the distance of the mean face's eyes. Axes: x right in the picture, y down, z towards the camera; the origin is
-between the eyes, at the head's axis of rotation.
+Units are the distance of the mean face's eyes. Axes: x right in the picture, y down, z towards the camera; the origin
+is between the eyes, at the head's axis of rotation.
 """
 
 from __future__ import annotations

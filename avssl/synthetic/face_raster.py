@@ -31,7 +31,7 @@ def facing(corners: Array) -> Array:
 
 
 def inside(corners: Array, numbers: NDArray[Any], x: Image, y: Image) -> Image:
-    """Return barycentric weights ``[P, 3]`` float32 of pixels x, y ``[P]`` in triangles of ``[F, 3, 2 or 3]``, by number."""
+    """Return barycentric weights ``[P, 3]`` float32 of pixels x, y ``[P]`` in their triangles of ``[F, 3, 2 or 3]``."""
     area = facing(corners)
     area = np.where(np.abs(area) < 1e-6, 1e-6, area)
     first, second, third = (corners[:, corner, :2] for corner in range(3))
@@ -41,9 +41,8 @@ def inside(corners: Array, numbers: NDArray[Any], x: Image, y: Image) -> Image:
         way = stop - start
         return np.stack([-way[:, 1], way[:, 0], way[:, 1] * start[:, 0] - way[:, 0] * start[:, 1]], 1) / area[:, None]
 
-    lines = np.stack([line(second, third), line(third, first), line(first, second)], axis=1).astype(np.float32)[
-        numbers
-    ]  # [P, 3, 3]
+    lines = np.stack([line(second, third), line(third, first), line(first, second)], axis=1)
+    lines = lines.astype(np.float32)[numbers]  # [P, 3, 3]
     weights = np.clip(lines[..., 0] * x[:, None] + lines[..., 1] * y[:, None] + lines[..., 2], 0, 1)
     return np.asarray(weights / weights.sum(1, keepdims=True).clip(1e-9))
 
