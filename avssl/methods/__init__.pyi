@@ -10,8 +10,8 @@ from .audiovisual.syncnet import SyncNet as SyncNet
 from .audiovisual.xdc import XDC as XDC
 from .base import Method as Method
 from .frame.aet import AET as AET
-from .frame.camera_consistency import CameraConsistency as CameraConsistency
 from .frame.bigan import BiGAN as BiGAN
+from .frame.camera_consistency import CameraConsistency as CameraConsistency
 from .frame.coach import CoachedContextEncoder as CoachedContextEncoder
 from .frame.colourisation import Colourisation as Colourisation
 from .frame.context_encoder import ContextEncoder as ContextEncoder
@@ -31,8 +31,8 @@ from .frame.split_brain import SplitBrain as SplitBrain
 from .frame.split_brain import SplitBrainDepth as SplitBrainDepth
 from .temporal.arrow import ArrowOfTime as ArrowOfTime
 from .temporal.byol import BYOL as BYOL
-from .temporal.collision_ahead import CollisionAhead as CollisionAhead
 from .temporal.co_parts import CoParts as CoParts
+from .temporal.collision_ahead import CollisionAhead as CollisionAhead
 from .temporal.cpc import CPC as CPC
 from .temporal.cubic_puzzles import CubicPuzzles as CubicPuzzles
 from .temporal.deep_cluster import DeepCluster as DeepCluster
