@@ -12,11 +12,14 @@ from avssl.applications.splice.attributes import tell_attributes
 from avssl.applications.splice.making import CONDITIONS, Condition, Made, Source, draw, put_together
 from avssl.applications.splice.measuring import Detector, measure, measure_splices
 from avssl.cli import main
+from avssl.clips import Clips
 from avssl.encoders import HighPassNet
 from avssl.encoders.highpass import high_pass
+from avssl.labels import RecordedAttributes
 from avssl.methods import CameraConsistency
 from avssl.methods.frame.camera_consistency import Pairs, balanced
-from avssl.synthetic import CameraPipeline, film_videos
+from avssl.pixels import MEAN, STD
+from avssl.synthetic import CameraPipeline
 
 
 def planted(size=30, part=8, noise=0.05):
@@ -204,15 +207,20 @@ def test_held_out_videos_give_splices_and_figures(run):
     assert 0.3 < low <= told[1].energy.value <= high <= 1
 
 
-def test_recorded_attributes_are_learnt_without_a_pipeline(world, tmp_path):
-    videos = sorted(world.glob("*/*.mp4"))[:8]
-    film_videos(videos, tmp_path / "films", size=48, seconds=0.4)
-    labeller = {"class_path": "avssl.labels.RecordedAttributes", "init_args": {"names": ["jpeg", "h264"]}}
-    words = ["--method.encoder.width=8", "--method.size=24", "--data.transform.size=48", "--data.workers=0"]
-    words += ["--method.pipeline=null", f"--method.labeller={json.dumps(labeller)}", "--data.held_out=0.3"]
-    words += ["--data.batch_size=4", "--trainer.max_steps=2", "--data.rounds=1", f"--data.root={tmp_path / 'films'}"]
-    assert main(["train", "camera_consistency", f"--runs={tmp_path}", *words]) == 0
-    with pytest.raises(ValueError, match="with a pipeline"):
-        measure_splices(tmp_path / "camera_consistency")
+def test_recorded_attributes_are_compared_without_a_pipeline_and_unknown_ones_do_not_count():
+    torch.manual_seed(0)
+    method = CameraConsistency(HighPassNet(width=8), labeller=RecordedAttributes(["Make", "Flash"]), size=24)
+    frames = torch.randint(0, 256, (4, 1, 1, 3, 40, 40), dtype=torch.uint8)
+    codes = torch.tensor([[7, -1], [7, 1], [9, 2], [8, -1]])[:, None]
+    clips = Clips(frames, torch.zeros(4, 1, 1).double(), target=codes).normalised(torch.tensor(MEAN), torch.tensor(STD))
+    _, pairs = method.patches_of(clips)
+    first, second, third = 0, 2, 4  # rows: two patches each
+    assert pairs.same[first, second].tolist() == [True, False, True]  # nothing known is different
+    assert pairs.known[first, second].tolist() == [True, False, True]
+    assert pairs.same[second, third].tolist() == [False, False, False]
+    out = method(clips)
+    assert out["Flash"].tolist()[0] == 0.5  # of this photograph it is unknown
+    out["loss"].backward()
+    assert method.pair[2].weight.grad.abs().sum() > 0
     with pytest.raises(ValueError, match="needs attributes"):
         CameraConsistency(HighPassNet(width=8))

@@ -122,9 +122,10 @@ def put_together(
             cameras = draw(pipeline, 3, condition.between, rng)
         if condition.same_camera:
             cameras[1] = cameras[0]
-        first, second, third = (
-            film(pipeline, clip, camera, rng) for clip, camera in zip((clips[0], donor, clips[1]), cameras, strict=True)
-        )
+        shown = [clips[0], donor, clips[1]]
+        if condition.crf is None:
+            shown = [clip[MIDDLE : MIDDLE + 1] for clip in shown]
+        first, second, third = (film(pipeline, *pair, rng) for pair in zip(shown, cameras, strict=True))
         shift = torch.randint(0, 8, (2,), generator=rng).tolist()
         if condition.grid:
             shift = [0, 0]
@@ -132,7 +133,8 @@ def put_together(
         spliced = torch.where(mask, second.roll(shift, (2, 3)), first)
         if condition.crf is not None:
             spliced, third = recoded(spliced, condition.crf), recoded(third, condition.crf)
-        yield Made(spliced[MIDDLE], third[MIDDLE], mask.numpy(), group)
+        middle = len(spliced) // 2
+        yield Made(spliced[middle], third[middle], mask.numpy(), group)
 
 
 def draw(pipeline: CameraPipeline, count: int, between: bool, rng: torch.Generator) -> Tensor:

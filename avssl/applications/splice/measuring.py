@@ -96,23 +96,19 @@ class Detector(NamedTuple):
 
 def detectors(method: CameraConsistency, untrained: CameraConsistency | None = None) -> list[Detector]:
     """Return the trained network with both merges, the untrained one, and two detectors made by hand."""
-    found = [
-        Detector(
-            lambda picture, grid: affinities(method, picture, grid)[-1],
-            inconsistency,
-            {"trained, mean shift": merged, "trained, normalised cut": lambda affinity: merged(affinity, "cut")},
-        )
-    ]
+    both: dict[str, Callable[[Array], Array]] = {
+        "trained, mean shift": merged,
+        "trained, normalised cut": lambda affinity: merged(affinity, "cut"),
+    }
+    found = [Detector(_by_network(method), inconsistency, both)]
     if untrained is not None:
-        found.append(
-            Detector(
-                lambda picture, grid: affinities(untrained, picture, grid)[-1],
-                inconsistency,
-                {"untrained, mean shift": merged},
-            )
-        )
+        found.append(Detector(_by_network(untrained), inconsistency, {"untrained, mean shift": merged}))
     by_hand = {"Laplacian energy": laplacian_energy, "mean colours": colours}
     return [*found, *(Detector(_on_patches(read), deviation, {name: apart}) for name, read in by_hand.items())]
+
+
+def _by_network(method: CameraConsistency) -> Callable[[Tensor, Grid], Array]:
+    return lambda picture, grid: affinities(method, picture, grid)[-1]
 
 
 def _on_patches(read: Callable[[Tensor], Array]) -> Callable[[Tensor, Grid], Array]:

@@ -104,12 +104,13 @@ class CameraConsistency(Method):
         answers = self.answers(self.embed(patches))  # [P, P, A + 1]
         right = (answers > 0) == pairs.same
         cost = F.binary_cross_entropy_with_logits(answers, pairs.same.float(), reduction="none")
+        names = [*self.attributes, WHOLE]
         parts = [
-            shared_mean(cost, shown[:, :, None] & pairs.known & (pairs.same == value))
+            shared_mean(cost[..., place], shown & pairs.known[..., place] & (pairs.same[..., place] == value))
+            for place in range(len(names))
             for shown in (pairs.apart, pairs.alike)
             for value in (True, False)
         ]
-        names = [*self.attributes, WHOLE]
         found = balanced(right, pairs, len(clips))  # [B, A + 1]
         metrics = {name: (found[:, place], 0.5) for place, name in enumerate(names)}
         return measured(clips, torch.stack(parts).mean(), **metrics)
