@@ -106,7 +106,8 @@ def print_areas(title: str, scores: dict[str, Array], collided: NDArray[np.bool_
         cells = []
         for step in steps:
             area = auroc(values[:, step - 1], collided[:, step - 1], videos.tolist())
-            cells.append(f"{area.mean:.3f} ({area.interval[0]:.3f} to {area.interval[1]:.3f})")
+            low, high = area.ci95_bootstrap
+            cells.append(f"{area.value:.3f} ({low:.3f} to {high:.3f})")
         table.add_row(name, *cells)
     table.add_row("collided by then", *(f"{collided[:, step - 1].mean():.3f}" for step in steps))
     Console(width=170).print(table)

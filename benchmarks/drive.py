@@ -3,10 +3,10 @@
     python benchmarks/drive.py runs/collision_ahead drive
     python benchmarks/drive.py runs/collision_ahead drive --rounds=1
 
-Printed are the metres from a free place to the first crash, at most 200, with a 95 % interval over resamples of arenas.
-A driver that plans draws sequences of steerings as the recordings' driver does, and takes the first action of the one
-with the lowest mean probability of a collision (or that stays farthest from everything); then it plans anew. Drivers
-share arenas, starts and draws.
+Printed are the figures of `benchmarks/collisions.py`, and the metres from a free place to the first crash, at most 200,
+with a 95 % interval over resamples of arenas. A driver that plans draws sequences of steerings as the recordings'
+driver does, and takes the first action of the one with the lowest mean probability of a collision (or that stays
+farthest from everything); then it plans anew. Drivers share arenas, starts and draws.
 
 ``drive.mp4`` shows the network's first arenas, from the car and from above. With ``--rounds``, the network then drives
 on its own in other arenas (a tenth of its actions random, backing up after crashes), the recordings are written as the
@@ -25,10 +25,9 @@ import cv2
 import numpy as np
 import torch
 from collisions import distances_by_hand, margins
+from collisions import main as foreseen
 from jsonargparse import auto_cli
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from avssl.evaluation.metrics import bootstrap
 from avssl.methods import CollisionAhead
@@ -61,9 +60,7 @@ class Seeing(Car):
         return np.stack([self.seen[0]] * (frames - len(self.seen)) + self.seen[-frames:])
 
 
-Score = Callable[
-    [Sequence[Seeing], Array], Array
-]  # cars [C], steerings [C, K, H] to scores [C, K], the lower the better
+Score = Callable[[Sequence[Seeing], Array], Array]  # of cars [C] and steerings [C, K, H]: [C, K], the lower the better
 
 
 def main(
@@ -80,6 +77,8 @@ def main(
         rounds: how often the network learns from its own driving.
         own: recordings that it makes each time.
     """
+    foreseen(run)
+    out.mkdir(parents=True, exist_ok=True)
     made, config = parse([str(run / "config.yaml")])
     config.logger = None
     torch.manual_seed(config.seed)
@@ -93,36 +92,29 @@ def main(
         "random": lambda cars, ways: -np.arange(ways.shape[1]) + 0 * ways[..., 0],
         "straight": lambda cars, ways: np.abs(ways).mean(2),
         "untrained network": planned(untrained),
+        "trained network": planned(method),
         "the way by hand": by_hand(world),
         "the way among true distances": by_distances(world),
-        "trained network": planned(method),
     }
-    table = Table("driver", "metres to crash", "median", f"reach {most:.0f} m", title=f"{run}: {arenas} new arenas")
+    print(f"{run}: metres to the first crash in {arenas} new arenas, and the share that comes {most:.0f} m far")
     for name, score in drivers.items():
         cars = driven(score, ARENAS, arenas, world, most, sequences, horizon)
-        table.add_row(name, *summary(cars, most))
-    out.mkdir(parents=True, exist_ok=True)
-    film(cars[:SHOWN], world, out / "drive.mp4")
+        tell(name, cars, most)
+        if name == "trained network":
+            film(cars[:SHOWN], world, out / "drive.mp4")
     for number in range(1, rounds + 1):
         folder = out / f"own{number}"
         recorded(planned(method), world, folder, own, sequences, horizon, OWN + number)
         method = continued(run, method, folder, number)
-        table.add_row(
-            f"after round {number}",
-            *summary(driven(planned(method), ARENAS, *(arenas, world, most, sequences, horizon)), most),
-        )
-    Console(width=120).print(table)
+        tell(f"after round {number}", driven(planned(method), ARENAS, arenas, world, most, sequences, horizon), most)
 
 
-def summary(cars: Sequence[Car], most: float) -> tuple[str, str, str]:
-    """Return mean metres with interval, the median, and the share that came to the end."""
+def tell(name: str, cars: Sequence[Car], most: float) -> None:
+    """Print the mean of metres with its interval, the median, and the share that came to the end."""
     metres = np.array([car.metres for car in cars])
     low, high = bootstrap(metres[None], range(len(metres)), 0)
-    return (
-        f"{metres.mean():.1f} ({low:.1f} to {high:.1f})",
-        f"{np.median(metres):.1f}",
-        f"{(metres >= most).mean():.2f}",
-    )
+    spread = f"{metres.mean():6.1f} ({low:.1f} to {high:.1f}), median {np.median(metres):.1f}"
+    print(f"  {name:30} {spread}; {(metres >= most).mean():.2f}", flush=True)
 
 
 def planned(method: CollisionAhead) -> Score:

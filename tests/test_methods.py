@@ -45,6 +45,7 @@ TINY = {
     "deeper_cluster": {"method.init_args.every": 10, "method.init_args.sampler.num_frames": 4},
     "camera_consistency": {"method.init_args.size": 24},
     "ambient_sound": {"method.init_args.every": 10},
+    "exemplar": {"method.init_args.sampler.clips": 3},
     "spatial_audio": {"method.init_args.tracks": 2, "method.init_args.sampler.num_frames": 3},
     "tracked_patches": {"method.init_args.size": 32, "method.init_args.sampler.num_frames": 4},
     "visual_words": {"method.init_args.encoder.init_args.words": 16, "method.init_args.every": 5},

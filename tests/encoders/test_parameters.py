@@ -11,6 +11,7 @@ from avssl.encoders import (
     R3D,
     R3D50,
     S3D,
+    Critic,
     FrameStack,
     R2Plus1D,
     R2Plus1D10,
@@ -67,6 +68,7 @@ SMALL = [
     (R2Plus1D10, {"width": 8}),
     (ResNet2D3D, {"width": 8}),
     (FrameStack, {"width": 8}),
+    (Critic, {"width": 8}),
 ]
 
 
