@@ -26,7 +26,7 @@ from avssl.catalog.table import info_from_row, row_from_info
 from avssl.media import MediaError, VideoInfo, probe
 from avssl.media.files import path_of
 from avssl.media.probing import probe_frames
-from avssl.media.regions import Region, noted_region
+from avssl.media.regions import Shown, noted_region
 from avssl.media.segments import cut
 from avssl.media.source import Source as Stretch
 from avssl.media.source import SourceError
@@ -72,7 +72,7 @@ class Recording:
     likeness: str  # see `avssl.avsync.likeness`
     tracks: list[Track] | None  # faces; None if they weren't looked for
     tracked: str  # key of those
-    shown: Region  # the part of its source's pictures that the recording shows
+    shown: Shown  # the part of its source's pictures that the recording shows
 
     def scored(self, span: Span, late: float = 0.0) -> ScorerInput:
         """Return what a scorer is given of a clip, whose sound is to be ``late`` seconds later than it is."""

@@ -16,7 +16,7 @@ from avssl.avsync.observe import LOUDNESS_RATE, Observed
 from avssl.avsync.options import Sync
 from avssl.avsync.store import key_of
 from avssl.media import VideoInfo
-from avssl.media.regions import WHOLE, Region
+from avssl.media.regions import WHOLE, Shown
 
 if TYPE_CHECKING:
     from avssl.sync.network import Synchroniser
@@ -42,7 +42,7 @@ class ScorerInput(NamedTuple):
     span: Span  # the clip
     fps: Fraction
     observed: Observed  # the whole recording's
-    shown: Region = WHOLE  # the part of its source's pictures that the recording shows
+    shown: Shown = WHOLE  # the part of its source's pictures that the recording shows
     late: float = 0.0  # seconds by which its sound is to be heard later than it is, to try the scorer
 
 
