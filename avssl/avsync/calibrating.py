@@ -85,7 +85,7 @@ def calibrate(
     seconds = options.cut.min_seconds or options.cut.seconds
     calibration = fit(confidence, right, names, scorer.name(), reach, seconds)
     calibration.save(out / "calibration.json")
-    write_atomically(out / "calibration.png", lambda file: _picture(calibration).savefig(file, format="png", dpi=110))
+    write_atomically(out / "calibration.png", lambda file: picture(calibration).savefig(file, format="png", dpi=110))
     possible = np.abs(late) <= reach
     return Calibrated(calibration, out / "calibration.json", float(right[possible].mean()), 2 * WITHIN / (2 * reach))
 
@@ -137,7 +137,8 @@ def _shifts(recording: Recording, span: Span, reach: float, rng: np.random.Gener
     return shifts + away
 
 
-def _picture(found: Calibration) -> Figure:
+def picture(found: Calibration) -> Figure:
+    """Draw predicted probabilities against the shares that are right."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="grey", lw=0.5)

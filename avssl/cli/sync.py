@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -18,13 +19,15 @@ from avssl.avsync.score import RunScorer
 from avssl.catalog.index import open_manifest
 from avssl.encoders.export import weights_hash
 from avssl.evaluation.pictures import offset_picture
-from avssl.media import MediaError, VideoInfo, open_video
+from avssl.media import MediaError, VideoInfo, VideoReader, open_video
 from avssl.media.places import locate
+from avssl.media.regions import WHOLE, Part, Region, noted_region
 from avssl.media.source import SourceError
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.files import write_text
 from avssl.runtime.parser import Parser
 from avssl.sync.calibration import Calibration
+from avssl.sync.familiar import Familiar, describe, two_streams
 from avssl.sync.network import Synchroniser
 from avssl.sync.offset import Offset, describe_offset, find_offset, load_synchroniser
 
@@ -55,9 +58,24 @@ def parser() -> Parser:
         help="part of the pictures to look at: left, top, right, bottom, as fractions; (0, 0, 1, 1) is all. Default:"
         " the part that the run learnt from",
     )
+    made.add_argument(
+        "--faces",
+        type=Path | None,
+        help="face detector (YuNet as ONNX), for a run that learnt from tracked faces: each face of whole pictures is"
+        " measured, and the surest one counts",
+    )
     made.add_argument("--resolution", type=float, default=0.02, help="seconds between offsets")
     made.add_argument(
         "--calibration", type=Path | None, help="calibration.json of avssl build --calibrate: adds probabilities"
+    )
+    made.add_argument(
+        "--remember", type=Path | None, help="file to write down what the run sees and hears in these recordings"
+    )
+    made.add_argument(
+        "--known",
+        type=Path | None,
+        help="such a file, of recordings that the run learnt from: says if these are unlike them, so that confidences"
+        " mean little",
     )
     made.add_argument(
         "-o", "--out", type=Path | None, help="what to write: .png (the curves), .json, .csv, or a folder for all three"
@@ -82,6 +100,7 @@ def run(words: Sequence[str]) -> None:
     calibration = None if args.calibration is None else _calibration(args.calibration, network, args)
     found: dict[str, Offset] = {}
     rows: list[dict[str, Any]] = []
+    seen: list[tuple[np.ndarray, str]] = []  # with the group
     table = Table(
         "video", "offset (ms, + = sound late)", "confidence", *(["probability"] * bool(calibration)), "in words"
     )
@@ -91,7 +110,10 @@ def run(words: Sequence[str]) -> None:
         rows.append(row)
         try:
             with open_video(path, info=info) as reader:
-                offset = find_offset(reader, network, args.reach, args.resolution, region=args.region)
+                offset, shown, region = _offset(reader, network, args)
+                if args.known or args.remember:
+                    group = (info and info.group) or str(path)
+                    seen.append((describe(shown, two_streams(network), region).numpy(), group))
         except SourceError:
             raise
         except (MediaError, ValueError) as error:
@@ -110,10 +132,40 @@ def run(words: Sequence[str]) -> None:
         table.add_row(name, *cells, text)
         found[f"{name}: {describe_offset(offset.seconds)}"] = offset
     Console().print(table)
+    if seen:
+        _compare(np.stack([vector for vector, _ in seen]), [group for _, group in seen], args)
     for path in targets:
         _write(path, rows, found, args)
     if not found:
         raise SystemExit(1)
+
+
+def _offset(reader: VideoReader, network: Synchroniser, args: Namespace) -> tuple[Offset, VideoReader, Region | None]:
+    """Measure a recording: by its faces, if it shows whole pictures and a detector is given.
+
+    Returns:
+        The offset, and what was shown: a reader, and the region of its pictures.
+    """
+    if args.faces is None or args.region is not None or isinstance(noted_region(reader.info.path.parent), Part):
+        return find_offset(reader, network, args.reach, args.resolution, region=args.region), reader, args.region
+    from avssl.avsync.mouths import TrackReader, find_offset_of_faces, learnt_part  # imports OpenCV
+
+    offset, track = find_offset_of_faces(reader, network, args.faces, args.reach, args.resolution)
+    return offset, TrackReader(reader, track, learnt_part(network)), WHOLE
+
+
+def _compare(vectors: np.ndarray, groups: Sequence[str], args: Namespace) -> None:
+    """Write down what the run sees and hears, and say whether it is unlike what it knows."""
+    if args.remember:
+        Familiar.fit(vectors, groups).save(args.remember)
+        print(args.remember)
+    if args.known:
+        found = Familiar.load(args.known).compare(vectors)
+        verdict = "UNLIKE them: confidences were not measured on such recordings" if found.unlike else "like them"
+        print(
+            f"{found.share:.2f} of {found.recordings} recordings are farther from those that the run knows than"
+            f" {1 - found.chance:.2f} of these are (chance {found.chance:.2f}): {verdict}"
+        )
 
 
 def _targets(out: Path | None) -> list[Path]:

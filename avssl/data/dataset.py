@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 
 from avssl.clips import Clips, ClipTimes
 from avssl.data.collection import Collection, column, scenes
+from avssl.data.kept import Kept
 from avssl.data.quarantine import Quarantine, Unreadable
 from avssl.data.samplers import ClipSampler, ViewSampler
 from avssl.data.transforms import ClipTransform
-from avssl.media import AudioClip, MediaError, VideoInfo, VideoReader, open_video
+from avssl.media import AudioClip, MediaError, VideoInfo, VideoReader
 from avssl.media.source import SourceError
 from avssl.media.stores import settings, use
 from avssl.runtime.checks import check_ranges
@@ -62,6 +63,7 @@ class ClipDataset(Dataset[Item]):
             the seed; ``Clips.label`` of the others is -1.
         repeats: rows of a batch that each video fills, with the same seconds in different transforms.
         finish: make the whole transform; otherwise `ClipTransform.finish` is left to whoever gets the items.
+        memory: bytes of decoded recordings that each process keeps (`Kept`); doesn't change the items.
 
     Raises:
         ValueError: if ``labelled`` is not in [0, 1], ``repeats`` is below 1, no video is left, a camera has two
@@ -89,6 +91,7 @@ class ClipDataset(Dataset[Item]):
         labelled: float = 1.0,
         repeats: int = 1,
         finish: bool = True,
+        memory: float = 0.0,
     ) -> None:
         check_ranges("", {"labelled": labelled, "repeats": repeats}, labelled="[0, 1]", repeats="[1, inf)")
         if labeller is not None and not finish:
@@ -116,7 +119,7 @@ class ClipDataset(Dataset[Item]):
         self.videos, self.kept, self.dropped = videos, kept, len(durations) - len(kept)
         self.sampler, self.transform, self.labeller = sampler, transform, labeller
         self.audio_rate, self.seed, self.short, self.backend = audio_rate, seed, short, backend
-        self.repeats, self.finish = repeats, finish
+        self.repeats, self.finish, self.kept_open = repeats, finish, Kept(memory)
         self.channels: int = getattr(sampler, "channels", 1)
         self.labelled = np.full(len(videos), labelled > 0)
         if 0 < labelled < 1:
@@ -179,8 +182,9 @@ class ClipDataset(Dataset[Item]):
                     continue
                 self.quarantine.mark(row)
                 times = drawn.times[chosen].flatten()  # [clips * T]
-                with open_video(infos[camera].path, self.backend, info=infos[camera]) as reader:
-                    size = self.transform.decode_size(infos[camera].size)
+                size = self.transform.decode_size(infos[camera].size)
+                heard_as = None if drawn.audio is None else (self.audio_rate, self.channels)
+                with self.kept_open.open(row, infos[camera], self.backend, size, heard_as) as reader:
                     shown = reader.frames(times % info.duration if looped else times, size)
                     heard = self._sound(reader, drawn, chosen, looped)
                 for place, clip in enumerate(chosen):

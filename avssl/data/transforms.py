@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 from avssl.data.changes import Blur, Change, ColourJitter, Grey, RandomErasing, Solarise
 from avssl.data.crops import Crop, MultiScaleCrop, RandomResizedCrop
 from avssl.data.randaugment import RandAugment
+from avssl.media.regions import WHOLE, Region
 from avssl.runtime.checks import check_ranges
 
 Per = Literal["clip", "video", "frame"]  # what is drawn once for all of its frames
@@ -31,6 +32,11 @@ class ClipTransform:
     """
 
     size: int
+
+    @property
+    def seen(self) -> Region:
+        """The part of the pictures that the network is to be shown where nothing is drawn."""
+        return WHOLE
 
     def decode_size(self, shown: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) to scale to while decoding a video of size ``shown``."""

@@ -45,4 +45,6 @@ from .video import R2Plus1D as R2Plus1D
 from .video import ResNet as ResNet
 from .vit import ViT as ViT
 from .volumes import VolumeStack as VolumeStack
+from .windows import FrameWindows as FrameWindows
+from .windows import SoundWindows as SoundWindows
 from .words import Words as Words

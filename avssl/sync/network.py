@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avssl.encoders import AudioEncoder, Encoder
+from avssl.encoders import AudioEncoder, Encoder, SoundWindows
 from avssl.encoders.base import Exportable
 from avssl.encoders.export import build, plan
 
@@ -104,6 +104,27 @@ class TwoStream(Synchroniser):
         maps = self.audio_encoder.maps(sounds).float()  # [Q, D, T']
         return F.normalize(self.audio_head(F.adaptive_avg_pool1d(maps, self.moments[1]).flatten(1)).float(), dim=1)
 
+    def embed_along(self, samples: Tensor, starts: Tensor) -> Tensor:
+        """Embed the sounds that begin at ``[W]`` seconds of ``[B, S]`` samples as unit vectors ``[B, W, out]``.
+
+        They are the vectors of `embed_audio`. Networks without padding in time see the samples once.
+        """
+        if not isinstance(self.audio_encoder, SoundWindows):
+            pieces = cut_audio(samples, starts, self.samples, self.rate)  # [B, W, samples]
+            return self.embed_audio(pieces.flatten(0, 1)).unflatten(0, (len(samples), len(starts)))
+        maps = self.audio_encoder.maps(samples).float()  # [B, D, T']
+        first = (starts / self.audio_encoder.hop).round().long()
+        places = first[:, None] + torch.arange(self.audio_encoder.steps(self.samples), device=starts.device)
+        windows = rearrange(maps[:, :, places], "b d w t -> (b w) d t")
+        vectors = self.audio_head(F.adaptive_avg_pool1d(windows, self.moments[1]).flatten(1)).float()
+        return F.normalize(vectors, dim=1).unflatten(0, (len(samples), len(starts)))
+
     def distances(self, clips: Tensor, sounds: Tensor, which: Tensor) -> Tensor:  # noqa: D102
         video, audio = self.embed_video(clips), self.embed_audio(sounds)
         return 1 - (video[:, None] * audio[which]).sum(2)  # [P, O], half the squared distance
+
+
+def cut_audio(samples: Tensor, starts: Tensor, length: int, rate: int) -> Tensor:
+    """Cut pieces ``[B, W, length]`` of ``[B, S]`` samples, ``rate`` per second, at ``[W]`` starts in seconds."""
+    place = (starts * rate).round().long()[:, None] + torch.arange(length, device=samples.device)  # [W, length]
+    return samples[:, place]

@@ -5,6 +5,7 @@ An event seen at t is heard at t + offset.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -146,15 +147,12 @@ def curve(
             f"{span:.2f} s"
         )
     rows = rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long()]
-    size = tuple(network.card["size"])
     part = region_for(network, noted_region(info.path.parent)) if region is None else region
-    mean, std = (torch.tensor(network.card[name]).view(3, 1, 1) for name in ("mean", "std"))
     device = next(network.parameters()).device
     total, windows = torch.zeros(len(offsets), dtype=torch.float64), torch.zeros(len(offsets), dtype=torch.float64)
     for some in rows.split(AT_ONCE):
         times = clip_times(starts[some], network.num_frames, network.step)  # [P, T]
-        frames = _frames(reader, times.flatten(), (size[0], size[1]), part).unflatten(0, (len(some), -1))
-        clips = (frames.float() / 255 - mean) / std  # `normalise` rounds differently: stored confidences would change
+        clips = seen_of(reader, network, times.flatten(), part).unflatten(0, (len(some), -1))
         needed = numbers[some][valid[some]]  # other sounds are clamped to these, and not counted
         wanted, which = numbers[some].clamp(int(needed.min()), int(needed.max())).unique(return_inverse=True)
         sounds = _sounds(reader, wanted * grid, network)
@@ -163,6 +161,30 @@ def curve(
         windows += valid[some].sum(0)
     kept = windows >= max(1.0, windows.max().item() / 3)
     return Curve(offsets[kept], (total / windows.clamp(min=1))[kept], windows[kept].long())
+
+
+def joined(curves: Sequence[Curve]) -> Curve:
+    """Average the curves of shots that share one offset, each by the number of its windows.
+
+    Args:
+        curves: on parts of one grid of offsets.
+
+    Returns:
+        The curve over the offsets at which at least a third of the windows have sound, as of one recording.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not curves:
+        raise ValueError("there is no curve to join: no shot is long enough to be measured")
+    offsets = torch.cat([part.offsets for part in curves])
+    grid, places = (offsets * 1e6).round().unique(return_inverse=True)  # to microseconds
+    distances = torch.cat([part.distances.double() * part.windows for part in curves])
+    windows = torch.zeros(len(grid), dtype=torch.float64)
+    windows.index_add_(0, places, torch.cat([part.windows.double() for part in curves]))
+    total = torch.zeros(len(grid), dtype=torch.float64).index_add_(0, places, distances)
+    kept = windows >= max(1.0, windows.max().item() / 3)
+    return Curve((grid / 1e6)[kept], (total / windows)[kept], windows[kept].long())
 
 
 def region_for(network: Synchroniser, shown: Shown) -> Region:
@@ -179,6 +201,14 @@ def region_for(network: Synchroniser, shown: Shown) -> Region:
     if learnt is None:
         return WHOLE
     return left_to_crop(shown_of(learnt), shown)
+
+
+def seen_of(reader: VideoReader, network: Synchroniser, times: Tensor, region: Region) -> Tensor:
+    """Read frames at ``[T]`` seconds as a network is shown them, ``[T, 3, H, W]`` float."""
+    height, width = network.card["size"]
+    mean, std = (torch.tensor(network.card[name]).view(3, 1, 1) for name in ("mean", "std"))
+    frames = _frames(reader, times, (height, width), region)
+    return (frames.float() / 255 - mean) / std  # `normalise` rounds differently: stored confidences would change
 
 
 def _frames(reader: VideoReader, times: Tensor, size: tuple[int, int], region: Region) -> Tensor:

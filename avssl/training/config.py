@@ -32,6 +32,7 @@ from avssl.training.run import RANGES, TRAINER_RANGES, pretrain, sole_writer
 FREE = (  # keys that a resumed run may change
     *("recipe.checkpoint_activations", "recipe.compile"),
     *("trainer", "data.workers", "data.timeout", "data.rounds", "data.changed", "data.stores", "data.cache"),
+    "data.memory_gb",
     *("measure_every", "measure_videos", "measure_share", "checkpoint_minutes", "probe", "logger"),
 )
 OURS = {  # arguments of Lightning's Trainer that `pretrain` decides

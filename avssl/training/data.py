@@ -98,6 +98,8 @@ class Data:
         stores: object stores that may be read, by name; the settings of `avssl.media.stores.Store` below each.
         cache: folder for copies of objects that are read often; None keeps none. Doesn't change what is read.
         cache_gb: size of that folder in GB.
+        memory_gb: GB of decoded recordings that each process keeps, for small collections of copies (lossless sound at
+            ``audio_rate``, even frames). Doesn't change what is read.
     """
 
     transform: ClipTransform
@@ -120,6 +122,7 @@ class Data:
     cache: str | None = None
     cache_gb: float = 100.0
     share: float = 1.0
+    memory_gb: float = 0.0
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -137,6 +140,7 @@ class Data:
             labelled="[0, 1]",
             share="(0, 1]",
             cache_gb="(0, inf)",
+            memory_gb="[0, inf)",
         )
         roots = [self.root] if isinstance(self.root, str) else self.root
         if self.weights is not None and len(self.weights) != len(roots):
@@ -166,7 +170,15 @@ class Data:
         trained = trained if used.all() else trained.select(np.flatnonzero(used))
         share, rest = self.labelled if method.uses_labels else 0.0, 1.0 if method.uses_labels else 0.0
         training = ClipDataset(
-            trained, *common, seed, self.short, self.backend, share, self.repeats, self.augment == "workers"
+            trained,
+            *common,
+            seed,
+            self.short,
+            self.backend,
+            share,
+            self.repeats,
+            self.augment == "workers",
+            1e9 * self.memory_gb,
         )
         held_out = ClipDataset(measured, *common, seed + 1, self.short, self.backend, rest)
         method.check(training, held_out)

@@ -17,7 +17,7 @@ from rich.table import Table
 from avssl.encoders import Encoder, save_encoder
 from avssl.encoders.initial import RANDOM, check_initial
 from avssl.evaluation.protocol import Protocol
-from avssl.media.regions import WHOLE, noted_region
+from avssl.media.regions import WHOLE, noted_region, within
 from avssl.methods import Method
 from avssl.recipe.checkpoints import Checkpointing, VerifiedCheckpoints, latest
 from avssl.recipe.lengths import UNSET, Length, check_length, run_steps
@@ -233,7 +233,7 @@ def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path, most:
     card = {"run": name, "method": class_of(method).__name__, "steps": loaders.steps, "seed": module.seed}
     mean, std = statistics(method.encoder)
     card |= {"data": loaders.datasets.videos.fingerprint, "mean": mean, "std": std, "size": (size, size)}
-    regions = {noted_region(root) for root in loaders.datasets.videos.roots}
+    regions = {within(noted_region(root), loaders.data.transform.seen) for root in loaders.datasets.videos.roots}
     if len(regions) == 1 and regions != {WHOLE}:
         card["region"] = list(*regions)
     card |= lineage(method.encoder, loaders.datasets.held_out)

@@ -18,7 +18,7 @@ from avssl.evaluation.synchrony import Displaced, auc
 from avssl.media import AudioClip, AudioInfo, VideoInfo
 from avssl.media.regions import WHOLE, note_region
 from avssl.sync.network import Synchroniser, TwoStream
-from avssl.sync.offset import curve, describe_offset, find_offset, offset_grid
+from avssl.sync.offset import curve, describe_offset, find_offset, joined, offset_grid
 
 FLASHES = (0.36, 0.92, 1.16, 1.68, 2.2, 2.32)
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -58,6 +58,20 @@ class Compare(Synchroniser):
         bright = clips.mean((2, 3, 4))  # [P, T]
         loud = (sounds.unflatten(1, (5, -1)).amax(2) > 0.1).float()  # [Q, T]
         return (bright[:, None] - loud[which]).abs().mean(2)
+
+
+def test_shots_that_share_an_offset_are_joined_by_their_windows():
+    grid = offset_grid(0.4, 0.02)
+    parts = [curve(FlashClick(0.12, duration=end), Compare(), grid) for end in (2.8, 1.2)]
+    both = joined(parts)
+    place = [int((part.offsets - 0.12).abs().argmin()) for part in (both, *parts)]
+    windows = [part.windows[where].item() for part, where in zip((both, *parts), place, strict=True)]
+    assert windows[0] == windows[1] + windows[2]
+    alone = sum(w * p.distances[i] for w, p, i in zip(windows[1:], parts, place[1:], strict=True)) / windows[0]
+    assert both.distances[place[0]].item() == pytest.approx(alone.item())
+    assert joined(parts[:1]).distances.tolist() == pytest.approx(parts[0].distances.tolist())
+    with pytest.raises(ValueError, match="no curve"):
+        joined([])
 
 
 @pytest.mark.parametrize("late", [0.0, 0.12, -0.2])

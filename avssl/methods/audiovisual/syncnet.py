@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avssl.clips import Clips
-from avssl.encoders import AudioEncoder, EarlyFusion
+from avssl.encoders import AudioEncoder, EarlyFusion, FrameWindows
+from avssl.methods.audiovisual.channel import Channel
 from avssl.methods.audiovisual.streams import AlignedClips, TwoStreamMethod
 from avssl.methods.base import measured
 from avssl.methods.losses import inner_products
@@ -41,14 +42,15 @@ class SyncNet(TwoStreamMethod):
         moments: time steps of a window's sound that the head sees.
         reach: largest offset in seconds, early and late (SyncNet: 15 frames, 0.6 s).
         temperature: divisor of the mean cosines.
+        channel: changes the sounds in training; by default nothing does.
     """
 
-    encoder: EarlyFusion
+    encoder: EarlyFusion | FrameWindows
     sampler: AlignedClips
 
     def __init__(
         self,
-        encoder: EarlyFusion,
+        encoder: EarlyFusion | FrameWindows,
         audio_encoder: AudioEncoder,
         sampler: AlignedClips | None = None,
         hidden: int = 512,
@@ -56,6 +58,7 @@ class SyncNet(TwoStreamMethod):
         moments: int = 4,
         reach: float = 0.6,
         temperature: float = 0.03,
+        channel: Channel | None = None,
     ) -> None:
         super().__init__(encoder, audio_encoder, sampler or AlignedClips(num_frames=50, step=0.04))
         self.windows = self.sampler.num_frames - encoder.window + 1
@@ -66,15 +69,15 @@ class SyncNet(TwoStreamMethod):
                 f"too few for offsets of {self.steps} frames: lower reach, or raise sampler.num_frames"
             )
         self.streams = TwoStream(encoder, audio_encoder, hidden, out, (1, moments), encoder.window, self.sampler.step)
-        self.temperature = temperature
+        self.temperature, self.channel = temperature, channel
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B·N clips."""
         samples = self.sounds(clips)  # [B N, S]
+        samples = samples if self.channel is None else self.channel(samples)
         seen = self.streams.embed_windows(clips.video.flatten(0, 1))  # [B N, W, out]
         starts = torch.arange(self.windows, device=samples.device) * self.sampler.step
-        pieces = cut_audio(samples, starts, self.streams.samples, self.streams.rate)  # [B N, W, samples]
-        heard = self.streams.embed_audio(pieces.flatten(0, 1)).unflatten(0, (-1, self.windows))  # [B N, W, out]
+        heard = self.streams.embed_along(samples, starts)  # [B N, W, out]
         scores = diagonal_means(inner_products(seen, heard), self.steps)  # [B N, O]
         errors = self.offset_errors(clips).flatten(0, 1).abs()  # [B N, O]
         target, answer = errors.argmin(1), scores.argmax(1)
@@ -101,9 +104,3 @@ def diagonal_means(similarity: Tensor, steps: int) -> Tensor:
     """Average ``[B, W, W]`` (window i, sound j) where j - i is -steps, ..., steps: ``[B, 2 steps + 1]``."""
     offsets = range(-steps, steps + 1)
     return torch.stack([similarity.diagonal(offset, 1, 2).mean(1) for offset in offsets], 1)
-
-
-def cut_audio(samples: Tensor, starts: Tensor, length: int, rate: int) -> Tensor:
-    """Cut pieces ``[B, W, length]`` of ``[B, S]`` samples, ``rate`` per second, at ``[W]`` starts in seconds."""
-    place = (starts * rate).round().long()[:, None] + torch.arange(length, device=samples.device)  # [W, length]
-    return samples[:, place]
