@@ -107,7 +107,7 @@ def print_areas(title: str, scores: dict[str, Array], collided: NDArray[np.bool_
         for step in steps:
             area = auroc(values[:, step - 1], collided[:, step - 1], videos.tolist())
             low, high = area.ci95_bootstrap
-            cells.append(f"{area.value:.3f} ({low:.3f} to {high:.3f})")
+            cells.append(f"{area.value:.3f} [{low:.2f}, {high:.2f}]")
         table.add_row(name, *cells)
     table.add_row("collided by then", *(f"{collided[:, step - 1].mean():.3f}" for step in steps))
     Console(width=170).print(table)

@@ -8,9 +8,9 @@ with a 95 % interval over resamples of arenas. A driver that plans draws sequenc
 driver does, and takes the first action of the one with the lowest mean probability of a collision (or that stays
 farthest from everything); then it plans anew. Drivers share arenas, starts and draws.
 
-``drive.mp4`` shows the network's first arenas, from the car and from above. With ``--rounds``, the network then drives
-on its own in other arenas (a tenth of its actions random, backing up after crashes), the recordings are written as the
-world's are, it is trained on both for as many steps again, and the figures are printed anew.
+``drive.mp4`` shows the network's shortest, median and longest drive, from the car and from above. With ``--rounds``, the
+network then drives on its own in other arenas (a tenth of its actions random, backing up after crashes), the recordings
+are written as the world's are, it is trained on both for as many steps again, and its figure is printed anew.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ from avssl.training.module import statistics
 from avssl.training.sheet import load_method
 
 ARENAS, OWN = 1001, 2002  # seeds: of the arenas that are driven in to measure, and to learn
-SHOWN = 3  # arenas in the video
 
 
 class Seeing(Car):
@@ -101,7 +100,8 @@ def main(
         cars = driven(score, ARENAS, arenas, world, most, sequences, horizon)
         tell(name, cars, most)
         if name == "trained network":
-            film(cars[:SHOWN], world, out / "drive.mp4")
+            ranked = sorted(cars, key=lambda car: car.metres)
+            film([ranked[0], ranked[len(ranked) // 2], ranked[-1]], world, out / "drive.mp4")
     for number in range(1, rounds + 1):
         folder = out / f"own{number}"
         recorded(planned(method), world, folder, own, sequences, horizon, OWN + number)
