@@ -81,6 +81,26 @@ def test_textures_agree_where_the_geometry_is_right_and_not_where_it_lags() -> N
     assert sum(lag) > 3 * sum(right)
 
 
+def test_details_correlate_with_the_studios_where_the_geometry_is_right() -> None:
+    method, times = FaceAdaptation(ResNet(depth=18, width=8)), np.array([0.3, 1.2])
+    known = []
+    for index in range(10):
+        scene = FaceScene(WORLD, index)
+        frames = np.stack([scene.frame(t) for t in times])
+        rows = np.concatenate([scene.code(times), scene.pose(times)], 1)
+        video = torch.tensor(frames).permute(0, 3, 1, 2)[None].float() / 255
+        known.append((video, method.decoder(torch.tensor(rows, dtype=torch.float32))[None]))
+    video, points = (torch.cat(parts) for parts in zip(*known[:8], strict=True))
+    labelled = torch.ones(8)
+    labelled[0] = 0
+    video[0] = 99  # is not read
+    method._learn_texture(video, points, labelled)
+    for other, there in known[8:]:
+        right = method.strangeness(other, there)
+        assert right < 0.7
+        assert method.strangeness(other, there + torch.tensor([0.15, 0.1, 0])) > right + 0.2
+
+
 def test_only_videos_of_the_given_domains_have_codes(faces) -> None:
     from avssl.media import probe
 

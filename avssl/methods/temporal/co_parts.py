@@ -24,7 +24,7 @@ from avssl.methods.frame.aet import warp
 from avssl.methods.temporal.moving_objects import cell_targets
 from avssl.pixels import constants
 
-USED = (1, 2)  # stages of the frozen features: 1/8 and 1/16 of the frame
+USED = (2,)  # stages of the frozen features: 1/16 of the frame
 
 
 class CoParts(Method):

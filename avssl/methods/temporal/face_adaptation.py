@@ -38,7 +38,6 @@ class FaceDecoder(nn.Module):
     moves: Tensor
     corners: Tensor
     weights: Tensor
-    marks: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,6 +94,16 @@ def turned(shape: Tensor, pose: Tensor) -> Tensor:
     return torch.stack([x, y, z], 2)
 
 
+def details(frames: Tensor) -> Tensor:
+    """Return the brightness of frames ``[M, 3, H, W]`` over its local mean, in local deviations: ``[M, 1, H, W]``."""
+    grey = frames.mean(1, keepdim=True)
+    side = grey.shape[-1] // 12 * 2 + 1
+    mean = F.avg_pool2d(grey, side, 1, side // 2, count_include_pad=False)
+    over = F.avg_pool2d(grey - mean, 3, 1, 1, count_include_pad=False)
+    square = F.avg_pool2d(over.square(), side, 1, side // 2, count_include_pad=False)
+    return over / (square + 0.01).sqrt()
+
+
 class FaceAdaptation(Method):
     """Adapt a network that tells a face's code and pose to videos without labels, by the texture that they imply.
 
@@ -112,9 +121,15 @@ class FaceAdaptation(Method):
         hidden: width of the head.
         grid: height and width to which the maps are pooled for the head.
         consistency: weight of the texture's change.
+        scales: sides in pixels of the squares over which frames are averaged before they are unwrapped; the change is
+            the mean over them. Coarse ones pull geometry that is far off.
+        likeness: weight of a loss that the paper has not: one minus the correlation of the texture's details with their
+            mean over the studio's frames (`details`).
         prior: weight of the prior.
         adapt_from: share of the run after which videos without labels count.
     """
+
+    template: Tensor
 
     def __init__(
         self,
@@ -123,15 +138,19 @@ class FaceAdaptation(Method):
         labeller: FaceCodes | None = None,
         hidden: int = 256,
         grid: int = 3,
-        consistency: float = 1.0,
-        prior: float = 0.01,
+        consistency: float = 2.0,
+        scales: tuple[int, ...] = (2, 4, 8),
+        likeness: float = 0.0,
+        prior: float = 0.02,
         adapt_from: float = 0.4,
     ) -> None:
         super().__init__(encoder, sampler or RandomClips(num_frames=4, step=0.2))
         self.labeller = labeller or FaceCodes()
-        self.consistency, self.prior, self.adapt_from = consistency, prior, adapt_from
+        self.consistency, self.scales, self.likeness, self.prior = consistency, scales, likeness, prior
+        self.adapt_from = adapt_from
         self.decoder = FaceDecoder()
         self.head = nn.Sequential(fully_connected(encoder.num_features, hidden, grid), nn.Linear(hidden, len(USUAL)))
+        self.register_buffer("template", torch.zeros(len(self.decoder.corners)))  # mean details of the studio's texture
         self.progress = HostNumber(self, "done", 0.0)  # share of the run
 
     def numbers(self, video: Tensor) -> Tensor:
@@ -170,10 +189,13 @@ class FaceAdaptation(Method):
             away = errors(points, true, unit)  # [M, T]
             numbers = F.smooth_l1_loss(found, standard, reduction="none").mean(2)
             loss = _mean(away + 0.1 * numbers, labelled)
-            if self.progress.value >= self.adapt_from and self.consistency > 0:
-                change = self.change(video.float(), points)
-                held = self.prior * found.square().mean(2)
-                loss = loss + self.consistency * _mean(change, 1 - labelled) + _mean(held, 1 - labelled)
+            if self.training and self.likeness > 0:
+                self._learn_texture(video.float(), true, labelled)
+            if self.progress.value >= self.adapt_from:
+                terms = [self.consistency * self.change(video.float(), points).mean(1)] * (self.consistency > 0)
+                terms += [self.likeness * self.strangeness(video.float(), points)] * (self.likeness > 0)
+                terms += [self.prior * found.square().mean((1, 2))]
+                loss = loss + _mean(torch.stack(terms).sum(0)[:, None], 1 - labelled)
             with torch.no_grad():
                 base = errors(self.points(torch.zeros_like(found)), true, unit)
                 score, chance = self._closeness(found, true, unit, base)
@@ -186,11 +208,29 @@ class FaceAdaptation(Method):
         It is the mean absolute difference where both frames see the face, for clips ``[M, T, 3, H, W]`` and points
         ``[M, T, V, 3]``.
         """
-        colours, seen = self.decoder.unwrap(video.flatten(0, 1), points.flatten(0, 1))
-        colours, seen = (part.unflatten(0, video.shape[:2]) for part in (colours, seen))
-        both = seen[:, 1:] * seen[:, :-1]  # [M, T - 1, P]
-        apart = (colours[:, 1:] - colours[:, :-1]).abs().mean(2)
-        return (apart * both).sum(2) / both.sum(2).clamp(min=1)
+        flat, total = video.flatten(0, 1), 0 * points[:, 1:, 0, 0]
+        for scale in self.scales:
+            colours, seen = self.decoder.unwrap(F.avg_pool2d(flat, scale), points.flatten(0, 1))
+            colours, seen = (part.unflatten(0, video.shape[:2]) for part in (colours, seen))
+            both = seen[:, 1:] * seen[:, :-1]  # [M, T - 1, P]
+            apart = (colours[:, 1:] - colours[:, :-1]).abs().mean(2)
+            total = total + (apart * both).sum(2) / both.sum(2).clamp(min=1)
+        return total / len(self.scales)
+
+    def strangeness(self, video: Tensor, points: Tensor) -> Tensor:
+        """Return one minus the correlation of the texture's details with the studio's ``[M]``; see `change`."""
+        fine, seen = self.decoder.unwrap(details(video.flatten(0, 1)), points.flatten(0, 1))
+        fine, usual = fine[:, 0] * seen, self.template * seen  # [M T, P]
+        size = (fine.square().sum(1) * usual.square().sum(1)).clamp(min=1e-6).sqrt()
+        return (1 - (fine * usual).sum(1) / size).view(len(video), -1).mean(1)
+
+    @torch.no_grad()
+    def _learn_texture(self, video: Tensor, true: Tensor, labelled: Tensor) -> None:
+        """Let the mean details of the studio's texture follow those of labelled frames."""
+        fine, seen = self.decoder.unwrap(details(video.flatten(0, 1)), true.flatten(0, 1))
+        weights = seen * labelled.repeat_interleave(video.shape[1])[:, None]
+        mean = (fine[:, 0] * weights).sum(0) / weights.sum(0).clamp(min=1)
+        self.template.lerp_(mean, 0.02)
 
     def _closeness(self, found: Tensor, true: Tensor, unit: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         def score(answer: Tensor) -> Tensor:
