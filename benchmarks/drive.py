@@ -8,7 +8,7 @@ with a 95 % interval over resamples of arenas. A driver that plans draws sequenc
 driver does, and takes the first action of the one with the lowest mean probability of a collision (or that stays
 farthest from everything); then it plans anew. Drivers share arenas, starts and draws.
 
-``drive.mp4`` shows the network's shortest, median and longest drive, from the car and from above. With ``--rounds``, the
+``drive.mp4`` shows the network's shortest, median and longest drive, from car and from above. With ``--rounds``, the
 network then drives on its own in other arenas (a tenth of its actions random, backing up after crashes), the recordings
 are written as the world's are, it is trained on both for as many steps again, and its figure is printed anew.
 """

@@ -13,7 +13,7 @@ class FrameStack(Encoder):
     """Convolutions over stacks of grey frames, side by side in time: T' = T / frames, H' = H / 8, W' = W / 8.
 
     The three convolutions (8 x 8 with stride 4, 4 x 4 with stride 2, 3 x 3) of Mnih et al. (Nature 2015), which Kahn
-    et al. (ICRA 2018, section 4.A) use on frames of 36 x 64; here with padding and batch normalisation. D is 2 x width.
+    et al. (ICRA 2018) use on frames of 36 x 64; here with padding and batch normalisation. D is 2 x width.
 
     Args:
         width: channels of the first convolution (both papers: 32); the others have twice as many.

@@ -38,7 +38,7 @@ class Actions(NamedTuple):
 
 @dataclass(frozen=True)
 class Crashes:
-    """The next steerings after a clip, and whether the car has crashed by the end of each (Kahn et al. 2018, 3.A).
+    """The next steerings after a clip, and whether the car has crashed by the end of each (Kahn et al., ICRA 2018).
 
     Actions are rows of a CSV file with the columns seconds (from the first row), steering (-1 to 1), speed (negative if
     it backs up) and collided (1 if there was a crash while the row held, else 0). A step is one of equal spans that

@@ -32,12 +32,12 @@ class BiGAN(Method):
     """A generator draws pictures x from codes z, the encoder codes pictures, and a critic tells both kinds of pairs.
 
     The critic sees (x, E(x)) and (G(z), z); to deceive it, encoder and generator have to invert each other (BiGAN,
-    section 3, equation 3). With ``stochastic``, E(x) is a sample of a normal distribution (ALI, section 2.1). Losses
+    section 3, equation 3). With ``stochastic``, E(x) is a sample of a normal distribution (ALI, section 2). Losses
     are logistic, and those of generator and encoder don't saturate.
 
     The critic also tells the turn of a quarter of the pictures, at four turns each: of real ones with weight
     ``turns_real`` in its own loss; the generator is paid, with weight ``turns_drawn``, for pictures whose turn the
-    critic can tell (SS-GAN, equations 1 and 2). The critic keeps features of pictures when the generator changes.
+    critic can tell (SS-GAN, section 3). The critic keeps features of pictures when the generator changes.
 
     Both players step at once with one optimiser: the critic's loss sees pictures and codes as constants, the other
     players' loss sees the critic as a constant. The loss has the value of the critic's own, as their sum says nothing.

@@ -53,7 +53,7 @@ class Exemplar(Method):
     """Tell pictures apart, however they are cropped and coloured.
 
     Dosovitskiy et al. classify patches into thousands of surrogate classes, one for each patch and its changes. So that
-    the number of classes does not grow with that of pictures, Kolesnikov et al. (section 3.1, "Exemplar") take a
+    the number of classes does not grow with that of pictures, Kolesnikov et al. (section 3.2) take a
     triplet loss instead: a view of a picture has to be nearer to all its other views than to views of other pictures,
     with semi-hard negatives from the batch.
 

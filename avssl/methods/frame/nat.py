@@ -23,9 +23,9 @@ from avssl.methods.losses import inner_products, retrieval_accuracy
 class NoiseAsTargets(Method):
     """Predict for every picture a point of its own, fixed at random, that may be exchanged for another picture's.
 
-    Targets are random unit vectors, drawn once, one for each training video (section 3.1). The loss is the squared
-    distance of a picture's unit vector from its target (equation 3). In every third epoch the pictures of a batch
-    exchange their targets so that the sum of distances is least, by the Hungarian algorithm (section 3.2, algorithm 1):
+    Targets are random unit vectors, drawn once, one for each training video (section 3). The loss is the squared
+    distance of a picture's unit vector from its target. In every third epoch the pictures of a batch
+    exchange their targets so that the sum of distances is least, by the Hungarian algorithm:
     similar pictures come to near targets, and the features spread evenly over the sphere, so that they can't collapse.
 
     Without an item's number, and for held-out videos, which have no target, the loss is the distance from the nearest

@@ -60,7 +60,7 @@ class CollisionAhead(Method):
     """Predict from a few frames whether a given sequence of steerings leads to a collision, and by which step.
 
     Convolutions of the frames give the initial state of an LSTM, which reads the next H steerings; after each, it says
-    how probable it is that the car has collided by then (section 3.A, figure 3; section 4.A). Labels are free: a
+    how probable it is that the car has collided by then. Labels are free: a
     collision is felt. From it on the label is 1, and as what is recorded after it says nothing, later steerings are
     drawn at random, so that the state alone has to tell. The loss is the cross-entropy over all steps.
 
