@@ -5,6 +5,11 @@
 CPU seconds (user and system) on one core are compared; contestants take turns on each file. Ours does everything that
 the builder does with a source: hash, probe, normalise, observe, find shots, score, cut, hash again. The others only
 re-encode: the ffmpeg command if it is installed, and a straight loop over PyAV, which needs no process per file.
+
+    python benchmarks/building.py --root ../shared/data/talking_faces --files 16 --faces MODEL
+
+measures instead how long each stage of the builder takes with people: tracks of faces, voice activity and a clip of
+each face, in frames per second of one core. With ``--run=RUN`` the faces are scored by a run.
 """
 
 from __future__ import annotations
@@ -16,18 +21,22 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import ClassVar
 
 import av
 import torch
 from av.video.reformatter import Interpolation
 
-from avssl.avsync.options import Accept, Cut, Normal, Options
+from avssl.avsync import source
+from avssl.avsync.options import Accept, Crops, Cut, Faces, Normal, Options, Speech, Sync
 from avssl.avsync.recording import Job
-from avssl.avsync.score import OnsetScorer
+from avssl.avsync.score import OnsetScorer, make_scorer
 from avssl.avsync.source import process
+from avssl.avsync.store import Record, Store
 from avssl.catalog.encode import copy_size
 from avssl.media import MediaError, VideoInfo, probe
 from avssl.runtime.files import digest_of
@@ -101,12 +110,59 @@ def spent(work: Contestant, info: VideoInfo) -> float:
     return after[0] - before[0] + children
 
 
+class TimedStore(Store):
+    """A store that notes how long each stage takes, in seconds of processor time."""
+
+    spent: ClassVar[Counter[str]] = Counter()
+
+    def record(self, stage: str, key: str, make: Callable[[], Record], suffix: str | None = None) -> Record:
+        """Make a record as the store does."""
+        begin = time.process_time()
+        found = super().record(stage, key, make, suffix)
+        self.spent[stage] += time.process_time() - begin
+        return found
+
+
+def stages(infos: Sequence[VideoInfo], model: Path, run: Path | None) -> None:
+    """Print how many frames per second of one core each stage takes."""
+    source.Store = TimedStore  # type: ignore[misc]
+    sync = Sync(run=run, seen=None if run is None else "track")
+    options = Options(
+        Accept(unsignalled=True, length_tolerance=1e9),
+        cut=Cut(seconds=5.0, min_seconds=1.0, still=1.0, quiet=-90),
+        speech=Speech("score"),
+        faces=Faces(model),
+        crops=Crops("face"),
+        sync=sync,
+    )
+    scorer = make_scorer(sync, options.crops, tracked=True)
+    frames = faces = 0
+    for turn in range(2):  # the first loads networks
+        TimedStore.spent.clear()
+        frames = faces = 0
+        for info in infos if turn else infos[:1]:
+            with tempfile.TemporaryDirectory() as folder:
+                outcome = process(Job(info.path, digest_of(info.path), Path(folder), options, scorer))
+            frames += round(info.duration * 25)
+            faces += sum(len(clip["people"]) for clip in outcome["clips"])
+    total = sum(TimedStore.spent.values())
+    print(
+        f"{len(infos)} files, {frames} frames of 25 per second, {faces} faces of clips; load {os.getloadavg()[0]:.1f}"
+    )
+    print("| stage | frames per second of one core | share of the time |\n|---|---|---|")
+    for stage, seconds in TimedStore.spent.most_common():
+        print(f"| {stage} | {frames / seconds:.0f} | {seconds / total:.2f} |")
+    print(f"| all | {frames / total:.0f} | 1 |")
+
+
 def main() -> None:
     """Run the comparison and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, nargs="+", required=True, help="folders or files")
     parser.add_argument("--files", type=int, default=60, help="number of files, evenly chosen")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--faces", type=Path, help="model that finds faces: measure the stages instead")
+    parser.add_argument("--run", type=Path, help="run that scores faces")
     args = parser.parse_args()
     torch.set_num_threads(1)
     paths = [path for root in args.root for path in (sorted(root.rglob("*")) if root.is_dir() else [root])]
@@ -118,6 +174,9 @@ def main() -> None:
             continue
         if info.audio is not None and not info.audio.silent and info.duration > 1.1:
             infos.append(info)
+    if args.faces:
+        stages(infos, args.faces, args.run)
+        return
     contestants: dict[str, Contestant] = {"ours, all stages": ours, "PyAV, re-encode only": by_pyav}
     if shutil.which("ffmpeg"):
         version = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout.split()[2]

@@ -4,12 +4,14 @@ from .calibrating import Calibrated as Calibrated
 from .calibrating import calibrate as calibrate
 from .executors import Execution as Execution
 from .options import Accept as Accept
+from .options import Crops as Crops
 from .options import Cut as Cut
 from .options import Faces as Faces
 from .options import Normal as Normal
 from .options import Options as Options
 from .options import Pack as Pack
 from .options import Shots as Shots
+from .options import Speech as Speech
 from .options import Split as Split
 from .options import Sync as Sync
 from .recording import Job as Job

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from avssl.runtime.locks import InUse, only_user
 
-OWN = (".work", "clips", "crops", "shards", "huggingface")  # folders that only builders write to
+OWN = (".work", "clips", "crops", "shards", "huggingface", "lmdb")  # folders that only builders write to
 SHARES = "shares"  # folder of the locks of the shares of a job array
 _PATIENCE = 5.0  # seconds for which shares that start together wait for one another
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.util
 import os
@@ -12,10 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from avssl.avsync.alone import clean, sole_builder
 from avssl.avsync.decide import check_calibration
+from avssl.avsync.excerpts import SHORTEST, shared
 from avssl.avsync.executors import Execution
 from avssl.avsync.likeness import copies
+from avssl.avsync.lmdbfolder import check_lmdb
 from avssl.avsync.options import Options
 from avssl.avsync.pack import WORK, Packed, pack
 from avssl.avsync.reasons import Rejection
@@ -60,6 +65,7 @@ def build(
     labels: str = "auto",
     group: str | None = None,
     scorer: Scorer | None = None,
+    metadata: Path | None = None,
 ) -> Built:
     """Build a sync dataset. Sources are only read; a build that was killed is resumed by running it again.
 
@@ -74,6 +80,7 @@ def build(
         labels: see :func:`scan`.
         group: see :func:`scan`.
         scorer: estimates offsets; None for the one that the options name.
+        metadata: table about the sources, carried through as text, see :func:`scan`.
 
     Raises:
         MediaError: for a folder without media files.
@@ -86,12 +93,14 @@ def build(
     options, execution, out = options or Options(), execution or Execution(), Path(os.path.abspath(out))
     scorer = scorer or make_scorer(options.sync, options.crops, options.faces.model is not None)
     check_calibration(options.sync, scorer)
-    with gathered(roots, out, options, execution, labels, group, scorer) as found:
+    with gathered(roots, out, options, execution, labels, group, scorer, metadata) as found:
         sources, contents, outcomes = found.sources, found.contents, found.outcomes
         for place, outcome in zip(found.todo, found.stages.process(process, found.jobs), strict=True):
             outcomes[place] = outcome
         done = [outcome or {} for outcome in outcomes]
         reject_same_recordings(sources, done, options.accept.copies)
+        if not options.accept.excerpts:
+            reject_excerpts(sources, done)
         packed = None if execution.shard else pack(sources, contents, done, out, options)
     counts = Counter(outcome.get("reason", "kept") for outcome in done)
     return Built(len(sources), counts, found.stages.made, time.monotonic() - started, packed)
@@ -118,9 +127,10 @@ def gathered(
     labels: str,
     group: str | None,
     scorer: Scorer,
+    metadata: Path | None = None,
 ) -> Iterator[Gathered]:
     """Find and hash the sources, and keep other builders out of the dataset's folder meanwhile; see :func:`build`."""
-    sources = scan(roots, labels, group)
+    sources = scan(roots, labels, group, metadata)
     check_apart(roots, sources, out)
     if options.shots.threshold and importlib.util.find_spec("scenedetect") is None:
         raise ValueError("PySceneDetect is not installed: `pip install scenedetect-headless`, or shots.threshold=0")
@@ -128,6 +138,8 @@ def gathered(
         check_shown(scorer, noted_region(folder))
     if options.faces.model is not None:
         model_version(options.faces.model)  # or an error that says where it comes from
+    if options.pack.form == "lmdb":
+        check_lmdb()
     if options.speech.mode != "off":
         from avssl.avsync.speech import speech_version
 
@@ -232,3 +244,20 @@ def reject_same_recordings(sources: Sequence[Source], outcomes: Sequence[Record]
     for place, earlier in copies(left).items():
         why = f"shows and sounds like {sources[earlier].name}, encoded in another way (--accept.copies=true keeps it)"
         outcomes[place].update({**Rejection("duplicate", why)._asdict(), "clips": []})
+
+
+def reject_excerpts(sources: Sequence[Source], outcomes: Sequence[Record]) -> None:
+    """Reject, in place, sources of which half or more shows and sounds what a part of an earlier one does."""
+    places = [place for place, outcome in enumerate(outcomes) if "reason" not in outcome and "hashes" in outcome]
+    hashes = [np.frombuffer(base64.b64decode(outcomes[place]["hashes"]), "<u4") for place in places]
+    glimpses = [np.frombuffer(base64.b64decode(outcomes[place]["glimpses"]), np.uint8) for place in places]
+    for found in sorted(shared(hashes, [own.reshape(-1, 64) for own in glimpses])):
+        early, late = places[found.first], places[found.second]
+        if "reason" in outcomes[early] or "reason" in outcomes[late]:
+            continue
+        if found.seconds < max(0.5 * outcomes[late]["seconds"], SHORTEST):
+            continue
+        seconds, begin = outcomes[late]["seconds"], max(0.0, -found.offset)
+        where = f"{found.seconds:.1f} of its {seconds:.1f} s are in {sources[early].name}, from {begin:.1f} s on"
+        rejection = Rejection("duplicate", f"{where} (--accept.excerpts=true keeps it)")
+        outcomes[late].update({**rejection._asdict(), "clips": []})

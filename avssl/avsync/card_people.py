@@ -20,7 +20,7 @@ from avssl.avsync.reasons import REASONS, REMEDIES
 from avssl.avsync.store import Record, Store
 from avssl.media import MediaError, open_video
 
-EXAMPLES = 4  # tracks of the surest, and of the least sure
+EXAMPLES = 3  # tracks of the surest, and of the least sure
 MOMENTS, SIDE = 6, 96  # pictures of each, and the pixels of their sides
 SPEAKS, SEEN, UNFIT = (60, 200, 90), (240, 190, 60), (230, 70, 60)  # colours of boxes
 VOICES = {

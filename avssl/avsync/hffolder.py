@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from avssl.avsync.splits import SPLITS
 from avssl.avsync.store import Record
-from avssl.runtime.files import room_in, write_text
+from avssl.avsync.tables import with_text, write_table
+from avssl.runtime.files import room_in
 
 FOLDER = "huggingface"  # in the dataset's folder, whose tables ``load_dataset`` would take for the data
-IN_CLIP = ("source", "start", "stop", "offset", "confidence", "probability", "shift")
-IN_ROW = ("duration", "fps", "height", "width", "frames", "audio_rate", "sync_grade", "label", "group")
+METADATA = "metadata.parquet"  # of each split; text would leave the type of a column that is empty in one open
+IN_CLIP = pa.schema(
+    [("source", pa.string())]
+    + [(name, pa.float64()) for name in ("start", "stop", "offset", "confidence", "probability", "shift")]
+)
+IN_ROW = pa.schema(
+    [("duration", pa.float64()), ("fps", pa.float64())]
+    + [(name, pa.int64()) for name in ("height", "width", "frames", "audio_rate")]
+    + [(name, pa.string()) for name in ("sync_grade", "label", "group")]
+)
 
 
-def write_folder(out: Path, clips: Sequence[Record], rows: Mapping[str, Record]) -> None:
-    """Write ``huggingface/SPLIT/KEY.mp4``, links if the disk allows it, and ``metadata.jsonl`` in each split.
+def write_folder(out: Path, clips: Sequence[Record], rows: Mapping[str, Record], more: Sequence[str] = ()) -> None:
+    """Write ``huggingface/SPLIT/KEY.mp4``, links if the disk allows it, and ``metadata.parquet`` in each split.
 
     By the rules of HF datasets, a folder is a ``videofolder`` if videos are the files it mostly has; folders named
-    after splits are these, and in each a ``metadata.jsonl`` names the files by ``file_name``, relative to itself.
+    after splits are these, and in each a ``metadata.parquet`` names the files by ``file_name``, relative to itself.
 
     Args:
         out: the dataset's folder.
         clips: rows of ``clips.parquet`` of the kept clips.
         rows: the manifest's row of each, by its path.
+        more: names of metadata in the rows of clips.
     """
     folder = out / FOLDER
+    schema = with_text(pa.schema([("file_name", pa.string()), *IN_CLIP, *IN_ROW]), more)
     wanted = set()
     for split in SPLITS:
         mine = sorted((clip for clip in clips if clip["split"] == split), key=lambda clip: Path(clip["clip"]).name)
@@ -39,11 +51,11 @@ def write_folder(out: Path, clips: Sequence[Record], rows: Mapping[str, Record])
             wanted.add(target)
             if not (target.exists() and os.path.samefile(target, out / clip["clip"])):
                 link_or_copy(out / clip["clip"], target)
-            about = {key: clip[key] for key in IN_CLIP} | {key: row[key] for key in IN_ROW}
-            lines.append(json.dumps({"file_name": name, **about}) + "\n")
+            about = {key: clip[key] for key in IN_CLIP.names} | {key: row[key] for key in IN_ROW.names}
+            lines.append({"file_name": name, **about, **{key: clip.get(key) for key in more}})
         if lines:
-            wanted.add(folder / split / "metadata.jsonl")
-            write_text(folder / split / "metadata.jsonl", "".join(lines))
+            wanted.add(folder / split / METADATA)
+            write_table(lines, schema, folder / split / METADATA)
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir():
             if not any(path.iterdir()):

@@ -53,7 +53,7 @@ def copies(outcomes: Sequence[Record]) -> dict[int, int]:
     places.sort(key=lambda place: (outcomes[place]["seconds"], place))
     seconds = np.array([outcomes[place]["seconds"] for place in places])
     data = np.stack([np.frombuffer(base64.b64decode(outcomes[place]["likeness"]), np.uint8) for place in places])
-    sound = _level(data[:, 64 * MOMENTS :].astype(np.float32))
+    sound = level(data[:, 64 * MOMENTS :].astype(np.float32))
     sound /= np.maximum(np.linalg.norm(sound, axis=1, keepdims=True), 1e-6)
     stops = np.searchsorted(seconds, seconds * (1 + APART) + 0.1, side="right")
     found: dict[int, int] = {}
@@ -74,10 +74,11 @@ def _first(place: int, found: dict[int, int]) -> int:
     return place
 
 
-def _level(values: np.ndarray) -> np.ndarray:
+def level(values: np.ndarray) -> np.ndarray:
+    """Return values less their mean along the last axis."""
     return values - values.mean(axis=-1, keepdims=True)
 
 
 def _seen_alike(one: np.ndarray, two: np.ndarray) -> bool:
-    first, second = (_level(each[: 64 * MOMENTS].astype(np.float32).reshape(MOMENTS, 64)) for each in (one, two))
+    first, second = (level(each[: 64 * MOMENTS].astype(np.float32).reshape(MOMENTS, 64)) for each in (one, two))
     return bool(np.median(np.abs(first - second).mean(axis=1)) <= PICTURE)

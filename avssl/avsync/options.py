@@ -6,10 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-
-def _check(holds: bool, options: object, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"{options}: expected {expected}")
+from avssl.avsync.options_people import Crops, Faces, Speech, check
 
 
 @dataclass(frozen=True)
@@ -25,6 +22,10 @@ class Accept:
             moved earlier by as much.
         broken: of sources that stop decoding before their end, accept the part that decodes.
         copies: accept sources that show and sound what an earlier one does, encoded in another way.
+        excerpts: accept sources of which half or more is part of an earlier one, encoded in another way; looked for
+            only if this is false.
+        smallest: least pixels of the shorter side of a source's pictures.
+        bitrate: least thousands of bits per second of a source, sound included.
     """
 
     length_tolerance: float = 1.0
@@ -33,10 +34,14 @@ class Accept:
     delay_tolerance: float = 0.05
     delay: float = 0.0
     copies: bool = False
+    excerpts: bool = True
+    smallest: int = 0
+    bitrate: float = 0.0
 
     def __post_init__(self) -> None:
         good = self.length_tolerance >= 0 and self.delay_tolerance >= 0 and abs(self.delay) <= 1
-        _check(good, self, "length_tolerance >= 0, delay_tolerance >= 0 and delay within a second")
+        check(good, self, "length_tolerance >= 0, delay_tolerance >= 0 and delay within a second")
+        check(self.smallest >= 0 and self.bitrate >= 0, self, "smallest >= 0 and bitrate >= 0")
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Normal:
     def __post_init__(self) -> None:
         rate = self.fps == "source" or (not isinstance(self.fps, str) and self.fps > 0)
         good = self.short_side >= 16 and self.gop >= 1 and rate and self.audio_rate > 0
-        _check(good, self, "short_side >= 16, gop >= 1, fps > 0 and audio_rate > 0")
+        check(good, self, "short_side >= 16, gop >= 1, fps > 0 and audio_rate > 0")
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Shots:
     min_seconds: float = 0.6
 
     def __post_init__(self) -> None:
-        _check(self.threshold >= 0 and self.min_seconds > 0, self, "threshold >= 0 and min_seconds > 0")
+        check(self.threshold >= 0 and self.min_seconds > 0, self, "threshold >= 0 and min_seconds > 0")
 
 
 @dataclass(frozen=True)
@@ -105,90 +110,7 @@ class Cut:
     def __post_init__(self) -> None:
         shortest = self.seconds if self.min_seconds is None else self.min_seconds
         good = 0 < shortest <= self.seconds and (self.stride is None or self.stride > 0)
-        _check(good, self, "0 < min_seconds <= seconds and stride > 0")
-
-
-@dataclass(frozen=True)
-class Speech:
-    """Voice activity, by Silero's network, if it is asked for.
-
-    Attributes:
-        mode: ``"off"``; ``"score"`` records how much of each clip is speech, and estimates no offset of clips without;
-            ``"drop"`` drops these.
-        threshold: least probability of a stretch of 32 ms that counts as speech.
-        share: least share of a clip that is speech.
-    """
-
-    mode: Literal["off", "score", "drop"] = "off"
-    threshold: float = 0.5
-    share: float = 0.3
-
-    def __post_init__(self) -> None:
-        _check(0 < self.threshold < 1 and 0 <= self.share <= 1, self, "0 < threshold < 1 and share in [0, 1]")
-
-
-@dataclass(frozen=True)
-class Faces:
-    """Faces, tracked over each shot; looked for if there is a model.
-
-    Attributes:
-        model: YuNet as ONNX, for OpenCV's FaceDetectorYN.
-        mode: ``"score"`` records the faces and keeps all clips; ``"drop"`` drops clips without a face that is fit, with
-            several of which none is known to speak, or whose speaker isn't seen.
-        smallest: least side of a face, in pixels of the normalised picture.
-        turned: largest angle by which a head may be turned to a side, in degrees, roughly; the median over the clip.
-        blurred: how blurred a face may be, from 0 to 1, by the measure of Crete et al. (2007), likewise.
-        gap: seconds for which a face that isn't found is still followed.
-        seconds: least length of a track.
-        share: least share of a clip's frames in which a face counts as one of the clip.
-        margin: of several faces the one whose synchrony is surest speaks if the next one's confidence is lower by at
-            least this share of it.
-        speaking: least confidence, on the run's scale, of a face that speaks; if no face of a clip has as much, its
-            speaker is off screen. None: a probability of one half by ``sync.calibration``; without one, nobody is
-            called off screen.
-    """
-
-    model: Path | None = None
-    mode: Literal["score", "drop"] = "score"
-    smallest: float = 40.0
-    turned: float = 40.0
-    blurred: float = 0.6
-    gap: float = 0.4
-    seconds: float = 0.4
-    share: float = 0.9
-    margin: float = 0.2
-    speaking: float | None = None
-
-    def __post_init__(self) -> None:
-        good = self.smallest >= 0 and self.gap >= 0 and self.seconds > 0 and 0 < self.share <= 1
-        _check(good, self, "smallest >= 0, gap >= 0, seconds > 0 and 0 < share <= 1")
-        good = self.turned >= 0 and 0 <= self.blurred <= 1 and 0 <= self.margin <= 1
-        _check(good, self, "turned >= 0, blurred in [0, 1] and margin in [0, 1]")
-        _check(self.model is not None or self.mode == "score", self, "a model to drop by: --faces.model=PATH")
-
-
-@dataclass(frozen=True)
-class Crops:
-    """Clips of single people: what is cut out around each tracked face, beside the whole picture.
-
-    Attributes:
-        part: what they show: the face, the mouth, or the person to the chest; None writes none. A run that learnt from
-            whole pictures is shown this of each face, too, if ``sync.seen`` is "track".
-        margin: added on each side, in units of what is shown.
-        size: height and width in pixels, even.
-        smooth: standard deviation of the smoothing of their way, in seconds.
-        aligned: turn them so that the face is upright, by its five points.
-    """
-
-    part: Literal["face", "mouth", "person"] | None = None
-    margin: float = 0.2
-    size: int = 112
-    smooth: float = 0.08
-    aligned: bool = False
-
-    def __post_init__(self) -> None:
-        good = self.margin >= 0 and self.size >= 16 and self.size % 2 == 0 and self.smooth >= 0
-        _check(good, self, "margin >= 0, size even and >= 16, smooth >= 0")
+        check(good, self, "0 < min_seconds <= seconds and stride > 0")
 
 
 @dataclass(frozen=True)
@@ -220,14 +142,14 @@ class Sync:
     seen: Literal["picture", "track"] | None = None
 
     def __post_init__(self) -> None:
-        _check(0 <= self.tolerance < self.max_offset, self, "0 <= tolerance < max_offset")
-        _check(0 < self.certainty < 1, self, "0 < certainty < 1")
-        _check(self.run is not None or self.seen != "track", self, "a run to show tracks to: --sync.run=RUN")
+        check(0 <= self.tolerance < self.max_offset, self, "0 <= tolerance < max_offset")
+        check(0 < self.certainty < 1, self, "0 < certainty < 1")
+        check(self.run is not None or self.seen != "track", self, "a run to show tracks to: --sync.run=RUN")
         measured = self.calibration is not None
         wanted = "a calibration to realign by: `avssl build RECORDINGS_IN_SYNC -o FOLDER --calibrate` measures one"
-        _check(measured or self.mode != "realign", self, wanted)
+        check(measured or self.mode != "realign", self, wanted)
         known = measured or self.mode == "score" or self.run is None or self.min_confidence is not None
-        _check(known, self, "calibration, or min_confidence, if a run is to drop; see the card of mode=score first")
+        check(known, self, "calibration, or min_confidence, if a run is to drop; see the card of mode=score first")
 
 
 @dataclass(frozen=True)
@@ -251,7 +173,7 @@ class Split:
     def __post_init__(self) -> None:
         shares = self.validation >= 0 and self.test >= 0 and self.validation + self.test <= 1
         good = shares and 0 < self.step <= self.max_offset and self.crop > 0
-        _check(good, self, "shares of at most 1 together, 0 < step <= max_offset and crop > 0")
+        check(good, self, "shares of at most 1 together, 0 < step <= max_offset and crop > 0")
 
 
 @dataclass(frozen=True)
@@ -260,17 +182,17 @@ class Pack:
 
     Attributes:
         form: ``"files"``; ``"webdataset"`` for tar shards as well; ``"huggingface"`` for a folder that ``load_dataset``
-            of HF datasets opens.
-        sound: format of the sound in a shard, ``"flac"`` or ``"wav"``.
+            of HF datasets opens; ``"lmdb"`` for a database per split.
+        sound: format of the sound in a shard or database, ``"flac"`` or ``"wav"``.
         clips_per_shard: number of clips per shard.
     """
 
-    form: Literal["files", "webdataset", "huggingface"] = "files"
+    form: Literal["files", "webdataset", "huggingface", "lmdb"] = "files"
     sound: Literal["flac", "wav"] = "flac"
     clips_per_shard: int = 1000
 
     def __post_init__(self) -> None:
-        _check(self.clips_per_shard >= 1, self, "clips_per_shard >= 1")
+        check(self.clips_per_shard >= 1, self, "clips_per_shard >= 1")
 
 
 @dataclass(frozen=True)
@@ -290,4 +212,4 @@ class Options:
 
     def __post_init__(self) -> None:
         needs = self.crops.part is not None or self.sync.seen == "track"
-        _check(self.faces.model is not None or not needs, self.crops, "faces to follow: --faces.model=PATH")
+        check(self.faces.model is not None or not needs, self.crops, "faces to follow: --faces.model=PATH")

@@ -17,14 +17,16 @@ from pathlib import Path
 import avssl
 from avssl.avsync.card import write_card
 from avssl.avsync.hffolder import FOLDER, write_folder
-from avssl.avsync.options import Options
+from avssl.avsync.lmdbfolder import DATABASES, write_databases
+from avssl.avsync.metadata import columns_of
+from avssl.avsync.options import Options, Pack
 from avssl.avsync.packing_people import People
 from avssl.avsync.placing import link_all, write_manifests
-from avssl.avsync.shards import write_shards
+from avssl.avsync.shards import IN_NOTES, write_shards
 from avssl.avsync.sources import Source
 from avssl.avsync.splits import SPLITS, rule_of, split_of, trials_of
 from avssl.avsync.store import Record, Store
-from avssl.avsync.tables import CLIPS, FIELDS, SOURCES, write_table
+from avssl.avsync.tables import CLIPS, FIELDS, SOURCES, with_text, write_table
 from avssl.catalog.measuring import thawed
 from avssl.media.regions import WHOLE, note_region, noted_region
 from avssl.runtime.files import digest_of, write_text
@@ -57,6 +59,9 @@ def pack(
 ) -> Packed:
     """Write the dataset from the store's records of each source, made by :func:`identify` and :func:`process`."""
     store = Store(out / WORK)
+    columns = columns_of(
+        (name for source in sources for name, _ in source.about), (*CLIPS.names, *SOURCES.names, *IN_NOTES)
+    )
     rule = rule_of(out)
     rows, clips, places, trials = [], [], {}, []
     people = People()
@@ -65,6 +70,7 @@ def pack(
         for clip in outcome["clips"]:
             entry = {name: clip.get(name) for name in FIELDS}
             entry |= {"source": source.name, "split": split, "clip": None}
+            entry |= {columns[name]: value for name, value in source.about}
             entry |= {name: float(clip[name] / fps) for name in ("start", "stop")}
             if "key" in clip:
                 name = f"{content['content'][:16]}-{clip['start']:06d}-{clip['stop']:06d}"
@@ -77,25 +83,21 @@ def pack(
             people.add(entry, clip, outcome, store, source)
             clips.append(entry)
     table = [_about(*about, options, rule) for about in zip(sources, contents, outcomes, strict=True)]
+    for entry, source in zip(table, sources, strict=True):
+        entry |= {columns[name]: value for name, value in source.about}
+    more = [*columns.values()]
     kept = [entry for entry in clips if entry["clip"]]
 
     link_all(places, out, "clips")
     write_manifests(rows, [entry for entry in table if entry["status"] == "rejected"], out)
-    write_table(clips, CLIPS, out / "clips.parquet")
-    write_table(table, SOURCES, out / "sources.parquet")
+    write_table(clips, with_text(CLIPS, more), out / "clips.parquet")
+    write_table(table, with_text(SOURCES, more), out / "sources.parquet")
     people.write(out, options)
     write_text(out / "fixed_offsets.csv", _csv(("clip", "start", "offset"), trials))
     folders = {source.local.parent for source in sources if source.local is not None}
     regions = {noted_region(folder) for folder in folders}
     note_region(out, *regions if len(regions) == 1 else (WHOLE,))
-    if options.pack.form == "webdataset":
-        write_shards(out, kept, {row["path"]: row for _, row in rows}, options.pack)
-    else:
-        shutil.rmtree(out / "shards", ignore_errors=True)
-    if options.pack.form == "huggingface":
-        write_folder(out, kept, {row["path"]: row for _, row in rows})
-    else:
-        shutil.rmtree(out / FOLDER, ignore_errors=True)
+    _write_form(out, kept, {row["path"]: row for _, row in rows}, options.pack, more)
     summary = {
         "avssl": avssl.__version__,
         "options": json.loads(json.dumps(asdict(options), default=os.fspath)),
@@ -112,6 +114,19 @@ def pack(
     write_card(out, table, clips, {**summary, "digest": digest}, people)
     by_split = {split: summary["clips"][split] for split in SPLITS}
     return Packed(out, by_split, summary["seconds"], summary["dropped"], len(trials), digest)
+
+
+def _write_form(out: Path, kept: Sequence[Record], rows: dict[str, Record], options: Pack, more: Sequence[str]) -> None:
+    """Write the dataset in the form asked for, and remove those of earlier builds."""
+    if options.form == "webdataset":
+        write_shards(out, kept, rows, options, more)
+    elif options.form == "huggingface":
+        write_folder(out, kept, rows, more)
+    elif options.form == "lmdb":
+        write_databases(out, kept, rows, options, more)
+    for form, folder in (("webdataset", "shards"), ("huggingface", FOLDER), ("lmdb", DATABASES)):
+        if options.form != form:
+            shutil.rmtree(out / folder, ignore_errors=True)
 
 
 def _about(source: Source, content: Record, outcome: Record, options: Options, rule: str) -> Record:

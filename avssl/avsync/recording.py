@@ -73,6 +73,7 @@ class Recording:
     grade: str  # the source's ``sync_grade``; a copy can be trusted no more than its source
     store: Store
     likeness: str  # see `avssl.avsync.likeness`
+    glimpses: str  # of its first half seconds, see `avssl.avsync.normalise`
     tracks: list[Track] | None  # faces; None if they weren't looked for
     tracked: str  # key of those
     shown: Shown  # the part of its source's pictures that the recording shows
@@ -136,7 +137,8 @@ def recorded(job: Job, store: Store) -> tuple[Record, Recording | None]:
         return {"facts": {}, **probed}, None
     info, segment = _info(probed, job.place), job.span is not None
     facts = {name: probed[name] for name in FACTS} | _delays(info, options)
-    rejection = _unfit(info, options, segment)
+    facts["bitrate"] = None if segment else _size(job.place) / max(probed["duration"], 1e-3) * 8e-3
+    rejection = _coarse(info, facts["bitrate"], options) or _unfit(info, options, segment)
     if rejection is not None:
         return {"facts": facts, **rejection._asdict()}, None
 
@@ -157,7 +159,8 @@ def recorded(job: Job, store: Store) -> tuple[Record, Recording | None]:
     tracked, tracks = _faces(copy, observed, seen, store, options)
     grade, shown, fps = info.sync_grade, noted_region(path_of(job.place).parent), Fraction(*normal["fps"])
     speech = _speech(copy, key, store) if options.speech.mode != "off" else None
-    made = Recording(copy, key, fps, observed, seen, grade, store, like, tracks, tracked, shown, speech)
+    people = (tracks, tracked, shown, speech)
+    made = Recording(copy, key, fps, observed, seen, grade, store, like, normal["glimpses"], *people)
     return {"facts": facts}, made
 
 
@@ -223,6 +226,22 @@ def _unfit(info: VideoInfo, options: Options, segment: bool) -> Rejection | None
     if abs(apart) > options.accept.length_tolerance:
         longer = "longer" if apart > 0 else "shorter"
         return Rejection("length_mismatch", f"the sound is {abs(apart):.2f} s {longer} than the picture")
+    return None
+
+
+def _size(place: Path | Stretch) -> int:
+    if isinstance(place, Path):
+        return place.stat().st_size
+    return place.num_bytes or place.size_bytes or 0
+
+
+def _coarse(info: VideoInfo, bitrate: float | None, options: Options) -> Rejection | None:
+    accept = options.accept
+    if min(info.size) < accept.smallest:
+        why = f"{info.size[1]} x {info.size[0]} pixels, less than {accept.smallest} on the shorter side"
+        return Rejection("too_small", why)
+    if bitrate is not None and bitrate < accept.bitrate:
+        return Rejection("low_bitrate", f"{bitrate:.0f} thousand bits per second, less than {accept.bitrate:g}")
     return None
 
 

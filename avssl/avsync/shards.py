@@ -25,9 +25,12 @@ from avssl.runtime.files import digest_of, write_atomically, write_text
 
 IN_JSON = ("source", "start", "stop", "split", "offset", "confidence", "shift")
 IN_JSON_OF_ROW = ("duration", "fps", "height", "width", "frames", "audio_rate", "sync_grade", "label", "group")
+IN_NOTES = (*IN_JSON, *IN_JSON_OF_ROW, "key")
 
 
-def write_shards(out: Path, clips: Sequence[Record], rows: Mapping[str, Record], options: Pack) -> None:
+def write_shards(
+    out: Path, clips: Sequence[Record], rows: Mapping[str, Record], options: Pack, more: Sequence[str] = ()
+) -> None:
     """Write ``shards/SPLIT-NNNNNN.tar`` and, beside each, ``.json`` with its statistics.
 
     A sample is ``KEY.mp4`` (picture and sound), ``KEY.flac`` or ``.wav`` (the same sound by itself) and ``KEY.json``.
@@ -39,6 +42,7 @@ def write_shards(out: Path, clips: Sequence[Record], rows: Mapping[str, Record],
         clips: rows of ``clips.parquet`` of the kept clips.
         rows: the manifest's row of each, by its path.
         options: form of the dataset.
+        more: names of metadata in the rows of clips.
     """
     folder = out / "shards"
     folder.mkdir(exist_ok=True)
@@ -49,14 +53,16 @@ def write_shards(out: Path, clips: Sequence[Record], rows: Mapping[str, Record],
             members = mine[start : start + options.clips_per_shard]
             path = folder / f"{split}-{number:06d}.tar"
             written |= {path, path.with_suffix(".json")}
-            _write_shard(path, out, members, rows, options.sound)
+            _write_shard(path, out, members, rows, options.sound, more)
     for path in folder.iterdir():
         if path not in written:
             path.unlink()
 
 
-def _write_shard(path: Path, out: Path, clips: Sequence[Record], rows: Mapping[str, Record], sound: str) -> None:
-    notes = [_note(clip, rows[clip["clip"]]) for clip in clips]
+def _write_shard(
+    path: Path, out: Path, clips: Sequence[Record], rows: Mapping[str, Record], sound: str, more: Sequence[str]
+) -> None:
+    notes = [note_of(clip, rows[clip["clip"]], more) for clip in clips]
     contents = [rows[clip["clip"]]["content"] for clip in clips]
     made_of = key_of("shard 1", notes, contents, sound)
     statistics = path.with_suffix(".json")
@@ -69,7 +75,7 @@ def _write_shard(path: Path, out: Path, clips: Sequence[Record], rows: Mapping[s
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for clip, note in zip(clips, notes, strict=True):
                 media = out / clip["clip"]
-                parts = {"mp4": media.read_bytes(), sound: _sound(media, rows[clip["clip"]], sound)}
+                parts = {"mp4": media.read_bytes(), sound: sound_of(media, rows[clip["clip"]], sound)}
                 parts["json"] = json.dumps(note, sort_keys=True).encode()
                 for kind, content in parts.items():
                     add_member(tar, f"{media.stem}.{kind}", io.BytesIO(content), len(content))
@@ -79,9 +85,10 @@ def _write_shard(path: Path, out: Path, clips: Sequence[Record], rows: Mapping[s
     write_text(statistics, json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
 
-def _note(clip: Record, row: Record) -> Record:
+def note_of(clip: Record, row: Record, more: Sequence[str]) -> Record:
+    """Return what is written beside a clip, from its rows in the table of clips and in the manifest."""
     note = {name: clip[name] for name in IN_JSON} | {name: row[name] for name in IN_JSON_OF_ROW}
-    return note | {"key": Path(clip["clip"]).stem}
+    return note | {"key": Path(clip["clip"]).stem} | {name: clip.get(name) for name in more}
 
 
 def _statistics(notes: Sequence[Record]) -> Record:
@@ -96,7 +103,7 @@ def _statistics(notes: Sequence[Record]) -> Record:
     }
 
 
-def _sound(media: Path, row: Record, form: str) -> bytes:
+def sound_of(media: Path, row: Record, form: str) -> bytes:
     """Return the sound of a clip as a file of its own."""
     info = info_from_row({**row, "label": None, "view": None, "path": media.name}, media.parent, {})
     rate = row["audio_rate"]

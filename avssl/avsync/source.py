@@ -14,6 +14,8 @@ import torch
 from avssl.avsync.clips import Span, cut_clip, with_sound
 from avssl.avsync.decide import Verdict, decide
 from avssl.avsync.estimates import Estimates, estimate
+from avssl.avsync.excerpts import hashes_of
+from avssl.avsync.normalise import packed
 from avssl.avsync.options import Options
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.recording import VERSIONS, Candidate, Job, Recording, recorded
@@ -21,10 +23,11 @@ from avssl.avsync.score import framing_shown
 from avssl.avsync.store import Record, Store, key_of
 from avssl.catalog.measuring import frozen, reader_version
 from avssl.catalog.table import row_from_info
-from avssl.media import VideoInfo, probe
+from avssl.media import VideoInfo, open_video, probe
 from avssl.media.motion import profile
 from avssl.runtime.files import digest_of
 
+HASHES = 1  # version of avsync.excerpts, see `VERSIONS`
 CROPS = 1  # version of avsync.{cropping,framing}, see `VERSIONS`
 
 
@@ -59,15 +62,18 @@ def _stages(job: Job, store: Store) -> Record:
     for span, candidate in candidates.items():
         clip = {**span._asdict(), **_seen(recording, span, candidate, estimates)}
         rejection = candidate.rejection or estimates.rejections.get(span)
+        unscored = None if span in verdicts else candidate.silence or candidate.fault
+        if options.sync.mode == "drop":
+            rejection = rejection or unscored
         if rejection is None:
-            verdict = verdicts.get(span) or left._replace(
-                decision="no_face" if candidate.silence is None else "no_speech"
-            )
+            verdict = verdicts.get(span) or left._replace(decision=unscored.reason if unscored else "scored")
             clip |= _kept(recording, span, verdict, clip["people"], options)
         clips.append(clip if rejection is None else clip | rejection._asdict())
     fps = [recording.fps.numerator, recording.fps.denominator]
     like = {"likeness": recording.likeness, "seconds": recording.info.duration, "fps": fps}
     like |= {"tracks": recording.tracked, "heard": estimates.key}
+    if not options.accept.excerpts:
+        like |= {"hashes": _hashes(recording), "glimpses": recording.glimpses}
     return {**outcome, **like, "clips": clips, **_verdict(clips, recording.info, options)}
 
 
@@ -84,7 +90,7 @@ def _seen(recording: Recording, span: Span, candidate: Candidate, estimates: Est
     clip |= {"faces": len(sides), "face_side": max(sides, default=None)}
     voice, fault = estimates.voices.get(span), candidate.fault or estimates.faults.get(span)
     if voice is not None:
-        clip |= {"voice": voice.where, "speaker": voice.speaker, "speaker_margin": voice.margin}
+        clip |= {"voice": voice.where, "speaker_track": voice.speaker, "speaker_margin": voice.margin}
     clip["people_fault"] = fault and fault.reason
     heard = {face.track: face.score for face in estimates.heard.get(span, ())}
     for face in candidate.seen:
@@ -111,6 +117,19 @@ def _kept(recording: Recording, span: Span, verdict: Verdict, people: list[Recor
         chosen = [face for face in people if not dropped or (face["fault"] is None and face["speaks"] is not False)]
         clip["crops"] = [_crop(recording, found, verdict.shift, face["track"], options) for face in chosen]
     return clip
+
+
+def _hashes(recording: Recording) -> str:
+    """Return the hashes of a recording's sound, uint32 in base 64."""
+
+    def make() -> Record:
+        info = recording.info
+        assert info.audio is not None
+        with open_video(info.path, "pyav", info) as reader:
+            samples = reader.audio(0.0, info.duration, info.audio.rate).samples.numpy()
+        return {"hashes": packed(hashes_of(samples, info.audio.rate).astype("<u4"))}
+
+    return str(recording.store.record("hashes", key_of(recording.key, HASHES), make)["hashes"])
 
 
 def _crop(recording: Recording, span: Span, shift: float, track: int, options: Options) -> Record:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from avssl.avsync.metadata import read_metadata
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.store import Record, Store, key_of
 from avssl.catalog.annotations import annotate
@@ -26,6 +27,8 @@ from avssl.runtime.files import digest_of
 
 COLUMNS = ["root", "path", "size_bytes", "mtime_ns", "store", "member", "offset", "bytes", "etag", "asked"]
 COLUMNS += ["label", "group"]  # of a manifest, that say where a source is and how it is annotated
+SPEAKER = "speaker"  # metadata that must not be divided between splits
+SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class Source:
     group: str = ""  # must not be divided between training and test; the recording's name unless given
     span: Span = None  # seconds of a segment
     unit: str = ""  # decides the split: the group or, if none was given, the path within its collection
+    key: str = ""  # path within its collection
+    grouped: bool = False  # whether a group was given
+    about: tuple[tuple[str, str], ...] = ()  # what a table of metadata says of it
 
     @property
     def local(self) -> Path | None:
@@ -47,13 +53,16 @@ class Source:
         return None if self.place.store else Path(self.place.path)
 
 
-def scan(roots: Sequence[Path], labels: str = "auto", group: str | None = None) -> list[Source]:
+def scan(
+    roots: Sequence[Path], labels: str = "auto", group: str | None = None, metadata: Path | None = None
+) -> list[Source]:
     """Find the sources below some folders, in the order given and by path within each.
 
     Args:
         roots: folders, also in stores, single files, or manifests (``.parquet``), whose labels and groups are used.
         labels: where the classes of a folder's files come from, see :func:`avssl.catalog.annotations.annotate`.
         group: regular expression that finds the group in the relative path.
+        metadata: table about the sources, see :func:`avssl.avsync.metadata.read_metadata`.
 
     Raises:
         FileNotFoundError: if there is no such folder or file.
@@ -78,6 +87,8 @@ def scan(roots: Sequence[Path], labels: str = "auto", group: str | None = None) 
             found += _asked(root, "", root.name, asked[0])
         else:
             found += _of_folder(root, name, labels, group)
+    if metadata is not None:
+        found = _described(found, read_metadata(metadata))
     return _grouped(found)
 
 
@@ -105,7 +116,8 @@ def _asked(place: Path | Stretch, root: str, key: str, rows: Sequence[Asked]) ->
         span = None if row.start is None and row.stop is None else (row.start, row.stop)
         label = row.labels[0] if row.labels and len(row.labels) == 1 else None
         name = root + key
-        found.append(Source(place, name + _seconds(span), label, row.group or name, span, row.group or key))
+        group, unit = row.group or name, row.group or key
+        found.append(Source(place, name + _seconds(span), label, group, span, unit, key, bool(row.group)))
     return found
 
 
@@ -121,12 +133,34 @@ def _of_manifest(path: Path, name: str) -> list[Source]:
         place = source_of(row, root) or root / row["path"]
         whole = f"{name}/{key}"
         group = row["group"]
-        found.append(Source(place, whole + _seconds(span), row["label"], group or whole, span, group or key))
+        own = (group or whole, span, group or key, key, bool(group))
+        found.append(Source(place, whole + _seconds(span), row["label"], *own))
     return found
 
 
 def _seconds(span: Span) -> str:
     return "" if span is None else "@" + "-".join("" if second is None else f"{second:.10g}" for second in span)
+
+
+def _described(sources: Sequence[Source], table: Mapping[str, Mapping[str, str]]) -> list[Source]:
+    """Return sources with what a table says of them; a ``speaker`` is the group of sources that have no other.
+
+    A path is that within the source's folder, or absolute.
+    """
+    left, found = set(table), []
+    for source in sources:
+        names = (source.key, os.fspath(source.local or ""))
+        name = next((name for name in names if name in table), None)
+        left.discard(name or "")
+        about = tuple(sorted(table[name].items())) if name is not None else ()
+        speaker = dict(about).get(SPEAKER)
+        if speaker and not source.grouped:
+            source = replace(source, group=speaker, unit=f"{SPEAKER} {speaker}")
+        found.append(replace(source, about=about))
+    if left:
+        some = ", ".join(sorted(left)[:SHOWN])
+        print(f"note: {len(left)} of {len(table)} rows of metadata name no source, such as {some}", file=sys.stderr)
+    return found
 
 
 def _grouped(sources: list[Source]) -> list[Source]:

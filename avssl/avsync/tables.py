@@ -27,7 +27,7 @@ CLIPS = pa.schema(
         ("face_side", pa.float64()),  # side of the largest, in pixels of the normalised picture
         ("speech", pa.float64()),  # share of it that is speech; null if that wasn't looked for
         ("voice", pa.string()),  # of who is heard: on_screen, off_screen or undecided; null if faces weren't scored
-        ("speaker", pa.int64()),  # track of the face that speaks
+        ("speaker_track", pa.int64()),  # track of the face that speaks
         ("speaker_margin", pa.float64()),  # share by which the next face's confidence is lower than the surest one's
         ("people_fault", pa.string()),  # reason for which --faces.mode=drop drops it
         ("shift", pa.float64()),  # seconds by which its sound was moved earlier
@@ -42,6 +42,7 @@ SOURCES = pa.schema(  # status is "kept" or "rejected"; content: `identity_of`
     + [("clips", pa.int64()), ("duration", pa.float64()), ("fps", pa.float64()), ("vfr", pa.bool_())]
     + [("height", pa.int32()), ("width", pa.int32()), ("codec", pa.string()), ("container", pa.string())]
     + [("audio_rate", pa.int32()), ("audio_codec", pa.string()), ("sync_grade", pa.string())]
+    + [("bitrate", pa.float64())]  # thousands of bits per second, sound included; null for a segment
     # Seconds: the most by which the sound may be late unsaid (null: unknown); by which it was moved earlier; and by
     # which frames are shown later than in the source, on average and at most, either way.
     + [(name, pa.float64()) for name in ("delay_bound", "delay", "shown_late", "shown_late_most")]
@@ -75,3 +76,10 @@ def write_table(entries: Sequence[Record], schema: pa.Schema, path: Path) -> Non
     """Write records as rows; what a record lacks is null."""
     table = pa.table([pa.array([entry.get(f.name) for entry in entries], f.type) for f in schema], schema=schema)
     write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+
+
+def with_text(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    """Return a table's columns with more of text."""
+    for name in columns:
+        schema = schema.append(pa.field(name, pa.string()))
+    return schema

@@ -31,6 +31,12 @@ def parser() -> Parser:
     made.add_argument(
         "--group", type=str | None, help="regular expression that finds in the path what must not be split"
     )
+    made.add_argument(
+        "--metadata",
+        type=Path | None,
+        help="table about the sources (CSV, TSV, JSON lines, Parquet; column path): licence, speaker, language ...,"
+        " carried through as text; a speaker is on one side of the split",
+    )
     made.add_argument("--workers", type=int | None, help="number of processes (default: one per core)")
     made.add_argument("--timeout", type=float, default=3600.0, help="seconds after which a source is given up")
     made.add_argument("--executor", type=str | None, help="dask://HOST:PORT, to work on a Dask cluster")
@@ -54,5 +60,5 @@ def run(words: Sequence[str]) -> None:
     with open_executor(args.executor) as executor:
         execution = Execution(args.workers, args.timeout, executor, parse_share(args.shard), args.retry_failed)
         chosen = Options(**{name: options[name] for name in Options.__dataclass_fields__})
-        work = calibrate if args.calibrate else build
-        print(work(args.sources, args.out, chosen, execution, args.labels, args.group))
+        common = (args.sources, args.out, chosen, execution, args.labels, args.group)
+        print(calibrate(*common) if args.calibrate else build(*common, metadata=args.metadata))

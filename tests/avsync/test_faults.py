@@ -221,7 +221,7 @@ def test_alac_holds_the_same_sound(tmp_path: Path, machine) -> None:
 
 
 def test_a_folder_for_hf_datasets(tmp_path: Path, machine) -> None:
-    """By the rules of a ``videofolder``: splits are folders, ``file_name`` is relative to its metadata.jsonl."""
+    """By the rules of a ``videofolder``: splits are folders, ``file_name`` is relative to its metadata."""
     for seed in range(4):
         write_clapper(tmp_path / "in" / f"{seed}.mp4", frames=60, seed=seed)
     options = Options(cut=Cut(seconds=1.0), split=Split(0.3, 0.4), pack=Pack("huggingface"))
@@ -230,13 +230,12 @@ def test_a_folder_for_hf_datasets(tmp_path: Path, machine) -> None:
     before = contents(out)
     kept = {Path(row["clip"]).name: row for row in rows(out / "clips.parquet") if row["clip"]}
     seen = {}
-    for table in (out / "huggingface").rglob("metadata.jsonl"):
-        lines = [json.loads(line) for line in table.read_text().splitlines()]
-        assert len({tuple(line) for line in lines}) == 1  # every line has the same columns
+    for table in (out / "huggingface").rglob("metadata.parquet"):
+        lines = rows(table)
         assert {line["file_name"] for line in lines} == {path.name for path in table.parent.glob("*.mp4")}
         seen |= {line["file_name"]: (table.parent.name, line["offset"]) for line in lines}
     assert seen == {name: (row["split"], row["offset"]) for name, row in kept.items()}
-    assert {path.suffix for path in (out / "huggingface").rglob("*") if path.is_file()} == {".mp4", ".jsonl"}
+    assert {path.suffix for path in (out / "huggingface").rglob("*") if path.is_file()} == {".mp4", ".parquet"}
     build([tmp_path / "in"], out, options, machine)
     assert contents(out) == before
     build([tmp_path / "in"], out, Options(cut=Cut(seconds=1.0)), machine)

@@ -209,7 +209,7 @@ def people(faces: list[np.ndarray], tmp_path: Path) -> Path:
     return root
 
 
-CUT, SHOTS, SPLIT = Cut(seconds=1.2), Shots(threshold=0), Split(test=0, validation=0)
+CUT, SHOTS, SPLIT = Cut(seconds=1.2), Shots(threshold=0.0), Split(validation=0.0, test=0.0)  # as a command reads them
 
 
 def test_speakers_are_found_and_sources_have_reasons(people: Path, shared_data: Path, tmp_path, machine, monkeypatch):
@@ -239,7 +239,7 @@ def test_speakers_are_found_and_sources_have_reasons(people: Path, shared_data: 
     left, right = sorted(table, key=lambda row: row["track"])
     assert (left["speaks"], right["speaks"]) == (False, True)
     assert right["confidence"] > 1.5 * left["confidence"]
-    assert (clips["two.mp4"]["voice"], clips["two.mp4"]["speaker"]) == ("on_screen", right["track"])
+    assert (clips["two.mp4"]["voice"], clips["two.mp4"]["speaker_track"]) == ("on_screen", right["track"])
     assert clips["two.mp4"]["offset"] == right["offset"] == pytest.approx(0, abs=1e-6)
     assert clips["voice_over.mp4"]["voice"] == "off_screen"
     assert clips["both.mp4"]["voice"] == "undecided"
@@ -321,32 +321,31 @@ def test_speech_without_its_network_is_a_clear_error(tmp_path: Path, machine, mo
 def test_people_are_the_same_for_any_number_of_workers_and_after_a_kill(
     people: Path, shared_data: Path, tmp_path: Path
 ):
-    network = TwoStream(EarlyFusion(4, depth=10), VGG(2), 8, 8, (1, 4), 5, 0.04)
+    network = TwoStream(EarlyFusion(8, depth=10), VGG(8), 8, 8, (1, 4), 5, 0.04)
     card = {"mean": [0.5] * 3, "std": [0.2] * 3, "size": (32, 32), "region": list(MOUTH)}
     save_encoder(network, tmp_path / "run" / "sync", card)
     model = shared_data / "models" / "yunet_n_640_640.onnx"
-    for name in ("blurred", "small", "both", "nobody"):
+    for name in ("alone", "blurred", "small", "both", "nobody"):
         (people / f"{name}.mp4").unlink()
     words = [f"--faces.model={model}", f"--sync.run={tmp_path / 'run'}", "--crops.part=face", "--cut.seconds=1.2"]
     words += ["--shots.threshold=0", "--split.test=0", "--split.validation=0"]
     options = Options(
         shots=SHOTS, cut=CUT, faces=Faces(model), sync=Sync(run=tmp_path / "run"), crops=Crops("face"), split=SPLIT
     )
-    build([people], tmp_path / "one", options, Execution(workers=1))
-    expected = contents(tmp_path / "one")
+    build([people], tmp_path / "one" / "out", options, Execution(workers=1))
+    expected = contents(tmp_path / "one" / "out")
     assert any(name.startswith("crops/") and name.endswith(".mp4") for name in expected)
-    build([people], tmp_path / "two", options, Execution(workers=2))
-    assert contents(tmp_path / "two") == expected
-    out = tmp_path / "killed"
+    build([people], tmp_path / "two" / "out", options, Execution(workers=2))
+    assert contents(tmp_path / "two" / "out") == expected
+    out = tmp_path / "killed" / "out"
     tool = Path(__file__).parents[2] / "tools" / "build_avsync.py"
     command = [sys.executable, str(tool), str(people), "-o", str(out), "--workers=1", *words]
-    for stage in ("tracks", "crops"):
-        process = forked.start(command)
-        while not list((out / ".work" / stage).rglob("*.json")):
-            time.sleep(0.02)
-            assert process.poll() is None, process.stderr
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not (out / "dataset.json").exists()
+    process = forked.start(command)
+    while not list((out / ".work" / "crops").rglob("*.json")):
+        time.sleep(0.02)
+        assert process.poll() is None, process.stderr
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "dataset.json").exists()
     forked.run(command, check=True)
     assert contents(out) == expected
