@@ -27,8 +27,8 @@ from avssl.sync.offset import region_for, seen_of, sound_span
 
 FOLDS = 5
 BEYOND = 0.05  # share of known recordings that are as far from the others as what counts as far
-SURE = 0.001  # probability with which a collection of known recordings would be called unlike
-DIRECTIONS = 32  # most directions in which distances are measured
+SURE = 1e-4  # probability, by the test, below which a collection is called unlike the known ones
+DIRECTIONS = 16  # most directions in which distances are measured
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Likeness:
         recordings: number of recordings.
         share: of them that lie farther from the known ones than 95 % of the known ones do from each other.
         chance: the same of known recordings that were left out, 0.05.
-        unlike: whether so many would be farther with a probability below 0.001 if they were known ones.
+        unlike: whether they lie so far from the known ones as more of these would with a probability below 0.0001
+            (Mann-Whitney test).
     """
 
     recordings: int
@@ -84,8 +85,9 @@ class Familiar:
 
     def compare(self, vectors: np.ndarray) -> Likeness:
         """Compare the recordings of a collection, ``[N, D]``, with the known ones."""
-        far = _distances(vectors, self.mean, self.directions) > np.quantile(self.usual, 1 - BEYOND)
-        chance = float(stats.binomtest(int(far.sum()), len(far), BEYOND, "greater").pvalue)
+        distances = _distances(vectors, self.mean, self.directions)
+        far = distances > np.quantile(self.usual, 1 - BEYOND)
+        chance = float(stats.mannwhitneyu(distances, self.usual, alternative="greater").pvalue)
         return Likeness(len(far), float(far.mean()), BEYOND, chance < SURE)
 
     def save(self, path: Path) -> None:
