@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from faces import reestimate
 from jsonargparse import auto_cli
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 from avssl.clips import Clips
 from avssl.data.samplers import clip_times
@@ -138,6 +137,19 @@ def train(method: FaceAdaptation, steps: int, rate: float, parts: list[tuple[Vid
         method(joined)["loss"].backward()
         optimizer.step()
     return method.eval()
+
+
+@torch.no_grad()
+def reestimate(method: FaceAdaptation, clips: list[Clips]) -> None:
+    """Replace the statistics of batch normalisation by those of clips (AdaBN: Li et al. 2016)."""
+    layers = [layer for layer in method.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over the batches
+        layer.train()
+    for part in clips:
+        method.numbers(part.video.flatten(0, 1))
+    method.eval()
 
 
 @torch.no_grad()

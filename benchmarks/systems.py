@@ -4,7 +4,6 @@
     python benchmarks/systems.py runs/ambient_sound
     python benchmarks/systems.py runs/spatial_audio
     python benchmarks/systems.py runs/co_parts
-    python benchmarks/systems.py runs/face_adaptation --others='[runs/unadapted,runs/supervised]'
 
 Every figure is a mean over held-out videos with a 95 % interval over resamples of them. Nothing is fitted on them.
 """
@@ -18,7 +17,7 @@ from pathlib import Path
 import faces
 import numpy as np
 import torch
-from jsonargparse import Namespace, auto_cli
+from jsonargparse import auto_cli
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +29,7 @@ from avssl.clips import Clips
 from avssl.data import ambisonics
 from avssl.data.dataset import ClipDataset, collate
 from avssl.evaluation.metrics import bootstrap
-from avssl.methods import AmbientSound, CoParts, FaceAdaptation, Method, SpatialAudio, TrackedPatches
+from avssl.methods import AmbientSound, CoParts, SpatialAudio, TrackedPatches
 from avssl.methods.temporal.tracked_patches import nearest, patch_colours, patch_places
 from avssl.training.config import parse
 from avssl.training.module import statistics
@@ -39,18 +38,22 @@ from avssl.training.sheet import load_method
 Figures = dict[str, dict[str, NDArray[np.float64]]]  # by answer and by measure, one value a video
 
 
-def main(run: Path, rounds: int = 2, batch: int = 32, others: list[Path] | None = None) -> None:
+def main(run: Path, rounds: int = 2, batch: int = 32) -> None:
     """Print the figures of a run's pretext task.
 
     Args:
         run: folder of a run.
         rounds: draws from each held-out video.
         batch: videos among which a patch is looked for.
-        others: folders of runs of the same method to measure on the same videos (FaceAdaptation).
     """
-    built, seed = build(run)
-    untrained, method = copy.deepcopy(built.method).eval(), loaded(built.method, run)
-    both = built.data.datasets(method, seed, run)
+    made, config = parse([str(run / "config.yaml")])
+    config.logger = None
+    torch.manual_seed(config.seed)
+    built = made.instantiate(config)
+    untrained, method = copy.deepcopy(built.method).eval(), built.method
+    load_method(method, run)
+    method.eval()
+    both = built.data.datasets(method, config.seed, run)
     kinds: dict[type, Callable[..., Figures]] = {
         TrackedPatches: patches,
         AmbientSound: ambient,
@@ -58,11 +61,7 @@ def main(run: Path, rounds: int = 2, batch: int = 32, others: list[Path] | None 
         CoParts: faces.parts,
     }
     with torch.no_grad():
-        if isinstance(method, FaceAdaptation):
-            named = {path.name: loaded(build(path)[0].method, path) for path in others or []}
-            figures = faces.adaptation({"adapted": method, **named}, both.training, both.held_out, rounds, batch)
-        else:
-            figures = kinds[type(method)](method, untrained, both.training, both.held_out, rounds, batch)
+        figures = kinds[type(method)](method, untrained, both.training, both.held_out, rounds, batch)
     measures = list(next(iter(figures.values())))
     table = Table("", *measures, title=f"{run}: {len(both.held_out)} held-out videos")
     for name, values in figures.items():
@@ -72,20 +71,6 @@ def main(run: Path, rounds: int = 2, batch: int = 32, others: list[Path] | None 
             cells.append(f"{values[measure].mean():.3f} ({low:.3f} to {high:.3f})")
         table.add_row(name, *cells)
     Console(width=150).print(table)
-
-
-def build(run: Path) -> tuple[Namespace, int]:
-    """Build what a run's config says, before training, and return its seed."""
-    made, config = parse([str(run / "config.yaml")])
-    config.logger = None
-    torch.manual_seed(config.seed)
-    return made.instantiate(config), config.seed
-
-
-def loaded(method: Method, run: Path) -> Method:
-    """Load the weights of a run."""
-    load_method(method, run)
-    return method.eval()
 
 
 def batches(dataset: ClipDataset, method: torch.nn.Module, epoch: int, size: int) -> list[Clips]:

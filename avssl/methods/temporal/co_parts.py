@@ -67,10 +67,10 @@ class CoParts(Method):
         labeller: MotionSegmentation | None = None,
         parts: int = 8,
         width: int = 64,
-        concentration: float = 5.0,
+        concentration: float = 1.5,
         equivariance: float = 1.0,
         centres: float = 3.0,
-        semantic: float = 3.0,
+        semantic: float = 5.0,
         orthonormal: float = 0.3,
     ) -> None:
         super().__init__(encoder, sampler or RandomClips(num_frames=5, step=0.08, motion_weighted=True))
@@ -198,7 +198,7 @@ def concentration(shares: Tensor) -> Tensor:
 
     Unweighted, one part takes everything that moves, and the others shrink to points.
     """
-    sizes = shares[:, 1:].sum((2, 3))  # [M, K]
+    sizes = shares[:, 1:].sum((2, 3)).detach()  # [M, K]
     return ((spread(shares) * sizes).sum(1) / sizes.sum(1).clamp(min=1e-6)).mean()
 
 
