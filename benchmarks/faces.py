@@ -1,4 +1,4 @@
-"""Held-out figures of CoParts and FaceAdaptation on the face world, for ``systems.py``."""
+"""Held-out figures of CoParts on the face world, for ``systems.py``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from sklearn.decomposition import NMF
 from sklearn.linear_model import Ridge
 from sklearn.metrics import normalized_mutual_info_score
-from torch import Tensor, nn
+from torch import Tensor
 
 from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset, collate
 from avssl.data.transforms import Squash
 from avssl.labels.faces import CODE, read_faces
 from avssl.labels.recorded import shown_frames
-from avssl.methods import CoParts, FaceAdaptation
+from avssl.methods import CoParts
 from avssl.methods.dense import middle_frames
-from avssl.methods.temporal import co_parts, face_adaptation
+from avssl.methods.temporal import co_parts
 from avssl.pixels import MEAN, STD
 from avssl.synthetic import TRUTH
 from avssl.synthetic.face_mesh import IDENTITY, LANDMARKS, face_mesh, projected
@@ -128,7 +128,7 @@ def factorised(features: list[Tensor], factors: int) -> list[Tensor]:
     """Factorise features ``[M, D, h, w]`` (Collins et al., ECCV 2018), by the first: ``[M, factors, h, w]``."""
     flat = [part.permute(0, 2, 3, 1).flatten(0, 2).double().numpy() for part in features]
     chosen = np.random.default_rng(0).permutation(len(flat[0]))[:SHARE]
-    made = NMF(factors, init="nndsvda", max_iter=200, random_state=0).fit(flat[0][chosen])
+    made = NMF(factors, init="nndsvda", tol=1e-3, max_iter=60, random_state=0).fit(flat[0][chosen])
     shapes = [part.shape for part in features]
     maps = [torch.from_numpy(made.transform(part)).float() for part in flat]
     return [
@@ -146,56 +146,3 @@ def summary(maps: Tensor, name: str) -> Array:
         square = torch.einsum("mhw,hwc->mc", weights, places.square())
         numbers.append((square - numbers[0].square()).clamp(min=0).sqrt())
     return torch.cat(numbers, 1).double().numpy()
-
-
-def adaptation(
-    methods: dict[str, FaceAdaptation], training: ClipDataset, held_out: ClipDataset, rounds: int, batch: int
-) -> Figures:
-    """Error of the points of faces in held-out videos of the phone, in eye distances.
-
-    ``unadapted`` is also measured with the statistics of its batch normalisation re-estimated on the phone's training
-    videos.
-    """
-    phone = [domain(dataset, "phone") for dataset in (training, held_out)]
-    labelled = copy.copy(phone[1])
-    labelled.labeller = face_adaptation.FaceCodes(("studio", "phone"))
-    methods = dict(methods)
-    if "unadapted" in methods:
-        again = copy.deepcopy(methods["unadapted"])
-        reestimate(again, [clips for epoch in range(2) for clips in read(phone[0], epoch, batch)])
-        methods["unadapted, statistics of the phone"] = again
-    sums: dict[str, list[Tensor]] = {}
-    for clips in (part for epoch in range(rounds) for part in read(labelled, epoch, batch)):
-        assert clips.target is not None
-        video, target = clips.video.flatten(0, 1), clips.target.flatten(0, 1)
-        for name, method in methods.items():
-            true = method.decoder(target.flatten(0, 1)).unflatten(0, target.shape[:2])
-            unit = 2 * target[..., CODE + 3]
-            guess = method.points(method.numbers(video))
-            sums.setdefault(name, []).append(face_adaptation.errors(guess, true, unit).mean(1))
-        mean = method.points(torch.zeros_like(target))
-        sums.setdefault("the mean face", []).append(face_adaptation.errors(mean, true, unit).mean(1))
-    videos = len(labelled)
-    return {
-        name: {"points": torch.cat(parts).view(rounds, videos).mean(0).double().numpy()} for name, parts in sums.items()
-    }
-
-
-def domain(dataset: ClipDataset, name: str) -> ClipDataset:
-    """Return the videos of one domain."""
-    other = copy.copy(dataset)
-    there = [Path(dataset.videos[row].path).parent.name == name for row in dataset.kept.tolist()]
-    other.kept = dataset.kept[np.array(there)]
-    return other
-
-
-def reestimate(method: FaceAdaptation, clips: list[Clips]) -> None:
-    """Replace the statistics of batch normalisation by those of clips (AdaBN: Li et al. 2016)."""
-    layers = [layer for layer in method.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a plain mean over the batches
-        layer.train()
-    for part in clips:
-        method.numbers(part.video.flatten(0, 1))
-    method.eval()

@@ -5,7 +5,6 @@
     python benchmarks/systems.py runs/spatial_audio
     python benchmarks/systems.py runs/camera_consistency
     python benchmarks/systems.py runs/co_parts
-    python benchmarks/systems.py runs/face_adaptation --others='[runs/unadapted,runs/supervised]'
 
 Every figure is a mean over held-out videos with a 95 % interval over resamples of them. Nothing is fitted on them.
 """
@@ -19,7 +18,7 @@ from pathlib import Path
 import faces
 import numpy as np
 import torch
-from jsonargparse import Namespace, auto_cli
+from jsonargparse import auto_cli
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -34,7 +33,7 @@ from avssl.data import ambisonics
 from avssl.data.dataset import ClipDataset, collate
 from avssl.evaluation.metrics import bootstrap
 from avssl.evaluation.results import Score
-from avssl.methods import AmbientSound, CameraConsistency, CoParts, FaceAdaptation, Method, SpatialAudio, TrackedPatches
+from avssl.methods import AmbientSound, CameraConsistency, CoParts, SpatialAudio, TrackedPatches
 from avssl.methods.temporal.tracked_patches import nearest, patch_colours, patch_places
 from avssl.training.config import parse
 from avssl.training.module import statistics
@@ -43,21 +42,25 @@ from avssl.training.sheet import load_method
 Figures = dict[str, dict[str, NDArray[np.float64]]]  # by answer and by measure, one value a video
 
 
-def main(run: Path, rounds: int = 2, batch: int = 32, others: list[Path] | None = None) -> None:
+def main(run: Path, rounds: int = 2, batch: int = 32) -> None:
     """Print the figures of a run's pretext task.
 
     Args:
         run: folder of a run.
         rounds: draws from each held-out video.
         batch: videos among which a patch is looked for.
-        others: folders of runs of the same method to measure on the same videos (FaceAdaptation).
     """
-    built, seed = build(run)
-    untrained, method = copy.deepcopy(built.method).eval(), loaded(built.method, run)
+    made, config = parse([str(run / "config.yaml")])
+    config.logger = None
+    torch.manual_seed(config.seed)
+    built = made.instantiate(config)
+    untrained, method = copy.deepcopy(built.method).eval(), built.method
+    load_method(method, run)
+    method.eval()
     if isinstance(method, CameraConsistency):
         cameras(run)
         return
-    both = built.data.datasets(method, seed, run)
+    both = built.data.datasets(method, config.seed, run)
     kinds: dict[type, Callable[..., Figures]] = {
         TrackedPatches: patches,
         AmbientSound: ambient,
@@ -65,11 +68,7 @@ def main(run: Path, rounds: int = 2, batch: int = 32, others: list[Path] | None 
         CoParts: faces.parts,
     }
     with torch.no_grad():
-        if isinstance(method, FaceAdaptation):
-            named = {path.name: loaded(build(path)[0].method, path) for path in others or []}
-            figures = faces.adaptation({"adapted": method, **named}, both.training, both.held_out, rounds, batch)
-        else:
-            figures = kinds[type(method)](method, untrained, both.training, both.held_out, rounds, batch)
+        figures = kinds[type(method)](method, untrained, both.training, both.held_out, rounds, batch)
     measures = list(next(iter(figures.values())))
     table = Table("", *measures, title=f"{run}: {len(both.held_out)} held-out videos")
     for name, values in figures.items():
@@ -98,20 +97,6 @@ def cameras(run: Path) -> None:
 def _shown(score: Score) -> str:
     low, high = score.ci95_bootstrap
     return f"{score.value:.3f} ({low:.3f} to {high:.3f})"
-
-
-def build(run: Path) -> tuple[Namespace, int]:
-    """Build what a run's config says, before training, and return its seed."""
-    made, config = parse([str(run / "config.yaml")])
-    config.logger = None
-    torch.manual_seed(config.seed)
-    return made.instantiate(config), config.seed
-
-
-def loaded(method: Method, run: Path) -> Method:
-    """Load the weights of a run."""
-    load_method(method, run)
-    return method.eval()
 
 
 def batches(dataset: ClipDataset, method: torch.nn.Module, epoch: int, size: int) -> list[Clips]:

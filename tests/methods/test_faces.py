@@ -27,6 +27,8 @@ def test_centres_and_spread_are_those_of_gaussian_blobs() -> None:
     shares = blobs(places)
     assert torch.allclose(co_parts.centres(shares)[0], places, atol=0.01)
     assert torch.allclose(co_parts.spread(shares)[0], torch.full((2,), 2 * 0.08**2), rtol=0.05)
+    together = torch.stack([shares[:, 0], shares[:, 1] + shares[:, 2], 0.01 * shares[:, 1]], 1)
+    assert co_parts.concentration(together) > 5 * co_parts.concentration(shares)  # one part that takes all
 
 
 def test_parts_that_move_with_the_picture_cost_nothing_and_others_do() -> None:

@@ -33,7 +33,7 @@ class CoParts(Method):
     The network gives each cell of the middle frame of a clip shares of K parts and of the background (a softmax).
     Four losses shape them (section 3):
 
-    - concentration: the variance of each part's place about its centre (equation 1);
+    - concentration: the variance of each part's place about its centre (equation 1), each part counting by its share;
     - equivariance: the shares of a frame that was turned, scaled, shifted and recoloured are those of the frame,
       changed likewise (Kullback-Leibler divergence), and so are the centres (equations 2 and 3);
     - semantic consistency: a frozen network's features of what moves are sums of one non-negative vector per part,
@@ -67,10 +67,10 @@ class CoParts(Method):
         labeller: MotionSegmentation | None = None,
         parts: int = 8,
         width: int = 64,
-        concentration: float = 1.0,
+        concentration: float = 1.5,
         equivariance: float = 1.0,
         centres: float = 3.0,
-        semantic: float = 3.0,
+        semantic: float = 5.0,
         orthonormal: float = 0.3,
     ) -> None:
         super().__init__(encoder, sampler or RandomClips(num_frames=5, step=0.08, motion_weighted=True))
@@ -109,7 +109,7 @@ class CoParts(Method):
         shares, changed = both.chunk(2)
         moving, known = cell_targets(clips, shares.shape[-2:])  # [B, N, h, w]
         losses = (
-            spread(shares).mean(),
+            concentration(shares),
             *self._equivariance(shares, changed, matrices, (turn, scale, shift)),
             self._semantic(shares, self.targets(frames, shares.shape[-2:]), moving.flatten(0, 1), known.flatten(0, 1)),
             self._overlap(),
@@ -191,6 +191,15 @@ def spread(shares: Tensor) -> Tensor:
     places = cell_places(shares)
     square = torch.einsum("mkhw,hw->mk", _weights(shares), places.square().sum(2))
     return square - centres(shares).square().sum(2)
+
+
+def concentration(shares: Tensor) -> Tensor:
+    """Return the mean variance of the parts of ``[M, 1 + K, h, w]``, weighted by their shares.
+
+    Unweighted, one part takes everything that moves, and the others shrink to points.
+    """
+    sizes = shares[:, 1:].sum((2, 3)).detach()  # [M, K]
+    return ((spread(shares) * sizes).sum(1) / sizes.sum(1).clamp(min=1e-6)).mean()
 
 
 def random_similarity(count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
