@@ -5,3 +5,4 @@ from .compare.measuring import compare_runs as compare_runs
 from .detection import auroc as auroc
 from .fewshot import few_shots as few_shots
 from .robustness.measuring import measure_robustness as measure_robustness
+from .splice.finding import find_splice as find_splice
