@@ -212,7 +212,7 @@ def column_angles() -> Array:
 
 def rows_below() -> Array:
     """Return how far each row is below the middle of a picture, ``[36]`` in units of the focal length."""
-    return (np.arange(HEIGHT, dtype=np.float64) - (HEIGHT - 1) / 2) / focal()
+    return np.asarray((np.arange(HEIGHT) - (HEIGHT - 1) / 2) / focal(), np.float64)
 
 
 def focal() -> float:
