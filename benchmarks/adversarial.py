@@ -8,7 +8,7 @@ spot. It is no FID, and says nothing beyond this table. Beside it: training pict
 an untrained generator; noise.
 
 Then the accuracy of ridge regression on features of critic and encoder, means over each of their stages, its strength
-chosen on the training set by leaving one out; and the gain of each critic over the last run's, with a 95 % interval over
+chosen on the training set by leaving one out; and the gain of each critic over the last one, with a 95 % interval over
 resamples of test pictures.
 """
 
