@@ -202,7 +202,7 @@ class Arena:
 
 def on_plan(places: Array, size: int) -> Array:
     """Return column and row on `Arena.plan` of ``[..., 2]`` places."""
-    return (np.array([1, -1]) * places + SIDE / 2) / SIDE * size
+    return (np.array([1.0, -1.0]) * places + SIDE / 2) / SIDE * size
 
 
 def column_angles() -> Array:
@@ -212,7 +212,7 @@ def column_angles() -> Array:
 
 def rows_below() -> Array:
     """Return how far each row is below the middle of a picture, ``[36]`` in units of the focal length."""
-    return (np.arange(HEIGHT) - (HEIGHT - 1) / 2) / focal()
+    return np.asarray((np.arange(HEIGHT) - (HEIGHT - 1) / 2) / focal(), np.float64)
 
 
 def focal() -> float:
