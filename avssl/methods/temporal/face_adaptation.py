@@ -247,9 +247,11 @@ class FaceAdaptation(Method):
         if not isinstance(training.transform, Squash):
             name = type(training.transform).__name__
             raise ValueError(f"FaceAdaptation: codes and poses don't follow a crop: use Squash instead of {name}")
-        if not any(_domain(training, row) in self.labeller.domains for row in training.kept.tolist()):
+        assert isinstance(self.labeller, FaceCodes)
+        domains = self.labeller.domains
+        if not any(_domain(training, row) in domains for row in training.kept.tolist()):
             raise ValueError(
-                f"FaceAdaptation: no video is of the domains with labels, {', '.join(self.labeller.domains)}: "
+                f"FaceAdaptation: no video is of the domains with labels, {', '.join(domains)}: "
                 "add synthetic_face to data.root"
             )
 
