@@ -129,6 +129,7 @@ class FaceAdaptation(Method):
         adapt_from: share of the run after which videos without labels count.
     """
 
+    labeller: FaceCodes
     template: Tensor
 
     def __init__(
@@ -139,7 +140,7 @@ class FaceAdaptation(Method):
         hidden: int = 256,
         grid: int = 3,
         consistency: float = 2.0,
-        scales: tuple[int, ...] = (2, 4, 8),
+        scales: tuple[int, ...] = (2, 4),
         likeness: float = 0.0,
         prior: float = 0.02,
         adapt_from: float = 0.4,
