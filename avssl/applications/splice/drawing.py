@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avssl.applications.splice.affinity import Grid
+from avssl.applications.splice.results import Examined
 from avssl.runtime.files import room_in
-
-if TYPE_CHECKING:
-    from avssl.applications.splice.finding import Examined
 
 SHOWN = 4  # frames
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from avssl.applications.splice.affinity import (
-    Array,
     Grid,
     Merge,
     affinities,
@@ -20,93 +19,14 @@ from avssl.applications.splice.affinity import (
     laplacian_energy,
     merged,
 )
+from avssl.applications.splice.drawing import draw
+from avssl.applications.splice.results import Examined, FrameScores, Patch, SpliceResult
 from avssl.media import VideoInfo, open_video, probe
 from avssl.methods import CameraConsistency
 from avssl.runtime.files import write_text
 from avssl.runtime.progress import Tally
 from avssl.training.config import parse
 from avssl.training.sheet import load_method
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A patch and its scores.
-
-    Attributes:
-        top: pixels from the top of the frame.
-        left: pixels from its left.
-        score: how little it goes with most patches of the frame, from 0 to 1.
-        energy: distance of its Laplacian energy from the median of the frame (log units), a score by hand.
-        attributes: the same as ``score``, for each attribute by itself.
-    """
-
-    top: int
-    left: int
-    score: float
-    energy: float
-    attributes: dict[str, float]
-
-
-@dataclass(frozen=True)
-class FrameScores:
-    """A picture, or a frame of a video.
-
-    Attributes:
-        seconds: when it is shown; 0 for a picture.
-        score: mean of one minus the affinity of all pairs of patches, from 0 to 1: the higher, the more probably it is
-            put together.
-        energy: standard deviation of the Laplacian energies of the patches (log units), a score by hand.
-        patches: row by row.
-    """
-
-    seconds: float
-    score: float
-    energy: float
-    patches: list[Patch]
-
-
-@dataclass(frozen=True)
-class SpliceResult:
-    """What `find_splice` found and wrote.
-
-    Attributes:
-        path: the picture or video.
-        run: the run whose network was used.
-        merge: how affinities were merged.
-        size: height and width of the patches in pixels.
-        shape: height and width of the frames.
-        score: the largest of the frames' scores.
-        seconds: of that frame.
-        frames: in order.
-        picture: the picture of the scores.
-    """
-
-    path: str
-    run: str
-    merge: Merge
-    size: int
-    shape: tuple[int, int]
-    score: float
-    seconds: float
-    frames: list[FrameScores]
-    picture: str
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A frame with all that is known about it.
-
-    Attributes:
-        frame: ``[3, H, W]`` uint8.
-        affinity: ``[A + 1, P, P]``, see `affinities`.
-        map: ``[H, W]`` scores of pixels.
-        scores: what is written.
-    """
-
-    frame: Tensor
-    affinity: Array
-    map: Array
-    scores: FrameScores
 
 
 def find_splice(
@@ -137,8 +57,6 @@ def find_splice(
     """
     if not every > 0 or most < 1:
         raise ValueError(f"expected every > 0 and most >= 1, got {every} and {most}")
-    from avssl.applications.splice.drawing import draw
-
     method = load(run)
     info = probe(path)
     grid = Grid.over(info.size, method.size, stride)
@@ -194,7 +112,8 @@ def frames_of(info: VideoInfo, times: list[float]) -> Iterator[tuple[float, Tens
 def examine(method: CameraConsistency, frame: Tensor, grid: Grid, merge: Merge, seconds: float = 0.0) -> Examined:
     """Compare all patches of a frame ``[3, H, W]`` uint8."""
     affinity = affinities(method, frame, grid)
-    each = [merged(part, merge) for part in affinity]
+    together = merged(affinity[-1], merge)
+    each = 1 - affinity[:-1, :, together.members].mean(2)  # [A, P]
     energies = laplacian_energy(grid.cut(frame) / 255)
     away = apart(energies)
     places = [(top, left) for top in grid.tops for left in grid.lefts]
@@ -202,13 +121,13 @@ def examine(method: CameraConsistency, frame: Tensor, grid: Grid, merge: Merge, 
         Patch(
             top,
             left,
-            round(float(each[-1][place]), 4),
+            round(float(together.scores[place]), 4),
             round(float(away[place]), 4),
-            {name: round(float(each[row][place]), 4) for row, name in enumerate(method.attributes)},
+            {name: round(float(each[row, place]), 4) for row, name in enumerate(method.attributes)},
         )
         for place, (top, left) in enumerate(places)
     ]
     scores = FrameScores(
         round(seconds, 4), round(inconsistency(affinity[-1]), 4), round(float(energies.std()), 4), patches
     )
-    return Examined(frame, affinity, grid.spread(each[-1]), scores)
+    return Examined(frame, affinity, grid.spread(together.scores), scores)
