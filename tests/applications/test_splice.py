@@ -33,9 +33,10 @@ def planted(size=30, part=8, noise=0.05):
 @pytest.mark.parametrize("merge", ["mean_shift", "cut"])
 def test_a_planted_part_is_found_and_nothing_where_all_is_the_same(merge):
     affinity, odd = planted()
-    scores = merged(affinity, merge)
+    scores, members = merged(affinity, merge)
+    assert (members == ~odd).all()
     assert scores[odd].min() > scores[~odd].max() + 0.4
-    assert merged(np.full((9, 9), 0.8), merge) == pytest.approx(0.2)
+    assert merged(np.full((9, 9), 0.8), merge).scores == pytest.approx(0.2)
 
 
 def test_the_cut_is_the_planted_part_and_the_least_of_all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Merge = Literal["mean_shift", "cut"]
 ROWS = 64  # patches that are compared with all others at once
 NEIGHBOURS = 0.3  # share of the patches within a bandwidth
-ITERATIONS = 100  # of mean shift, at most
+ITERATIONS, SEEDS = 100, 100  # of mean shift, at most
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,24 @@ def affinities(method: CameraConsistency, picture: Tensor, grid: Grid) -> Array:
     return torch.cat(rows).permute(2, 0, 1).double().cpu().numpy()
 
 
-def merged(affinity: Array, merge: Merge = "mean_shift") -> Array:
-    """Return how little each of P patches goes with most others, ``[P]`` from 0 to 1.
+class Merged(NamedTuple):
+    """Which patches go together, and how little each of P patches goes with them.
 
-    Args:
-        affinity: ``[P, P]``.
-        merge: ``mean_shift`` takes the mode of most of the rows (Huh et al., section 3.5; Comaniciu & Meer, PAMI 2002),
-            and one minus its affinities; ``cut`` divides patches by the normalised cut (Shi & Malik, PAMI 2000), and
-            takes one minus the mean affinity with the larger part.
+    Attributes:
+        scores: ``[P]`` from 0 to 1.
+        members: ``[P]`` bool, the larger part.
+    """
+
+    scores: Array
+    members: NDArray[np.bool_]
+
+
+def merged(affinity: Array, merge: Merge = "mean_shift") -> Merged:
+    """Merge the affinities ``[P, P]`` of patches.
+
+    ``mean_shift`` takes the mode of most of the rows (Huh et al., section 3.5; Comaniciu & Meer, PAMI 2002), and one
+    minus its affinities; at most `SEEDS` rows are shifted. ``cut`` divides patches by the normalised cut (Shi & Malik,
+    PAMI 2000), and takes one minus the mean affinity with the larger part.
 
     Raises:
         ValueError: if the merge is unknown.
@@ -132,13 +142,14 @@ def merged(affinity: Array, merge: Merge = "mean_shift") -> Array:
     if merge == "cut":
         part = cut(affinity)
         larger = part if part.mean() >= 0.5 else ~part
-        return 1 - affinity[:, larger].mean(1)
+        return Merged(1 - affinity[:, larger].mean(1), larger)
     bandwidth = estimate_bandwidth(affinity, quantile=NEIGHBOURS)
     if bandwidth < 1e-6:  # all rows are the same
-        return 1 - affinity.mean(0)
-    shift = MeanShift(bandwidth=bandwidth, max_iter=ITERATIONS).fit(affinity)
+        return Merged(1 - affinity.mean(0), np.ones(len(affinity), bool))
+    seeds = affinity[np.unique(np.linspace(0, len(affinity) - 1, SEEDS).round().astype(int))]
+    shift = MeanShift(bandwidth=bandwidth, seeds=seeds, max_iter=ITERATIONS).fit(affinity)
     mode = np.bincount(shift.labels_).argmax()
-    return 1 - shift.cluster_centers_[mode]
+    return Merged(1 - shift.cluster_centers_[mode], shift.labels_ == mode)
 
 
 def cut(affinity: Array) -> NDArray[np.bool_]:

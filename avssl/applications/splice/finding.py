@@ -112,7 +112,8 @@ def frames_of(info: VideoInfo, times: list[float]) -> Iterator[tuple[float, Tens
 def examine(method: CameraConsistency, frame: Tensor, grid: Grid, merge: Merge, seconds: float = 0.0) -> Examined:
     """Compare all patches of a frame ``[3, H, W]`` uint8."""
     affinity = affinities(method, frame, grid)
-    each = [merged(part, merge) for part in affinity]
+    together = merged(affinity[-1], merge)
+    each = 1 - affinity[:-1, :, together.members].mean(2)  # [A, P]
     energies = laplacian_energy(grid.cut(frame) / 255)
     away = apart(energies)
     places = [(top, left) for top in grid.tops for left in grid.lefts]
@@ -120,13 +121,13 @@ def examine(method: CameraConsistency, frame: Tensor, grid: Grid, merge: Merge, 
         Patch(
             top,
             left,
-            round(float(each[-1][place]), 4),
+            round(float(together.scores[place]), 4),
             round(float(away[place]), 4),
-            {name: round(float(each[row][place]), 4) for row, name in enumerate(method.attributes)},
+            {name: round(float(each[row, place]), 4) for row, name in enumerate(method.attributes)},
         )
         for place, (top, left) in enumerate(places)
     ]
     scores = FrameScores(
         round(seconds, 4), round(inconsistency(affinity[-1]), 4), round(float(energies.std()), 4), patches
     )
-    return Examined(frame, affinity, grid.spread(each[-1]), scores)
+    return Examined(frame, affinity, grid.spread(together.scores), scores)

@@ -97,12 +97,13 @@ class Detector(NamedTuple):
 def detectors(method: CameraConsistency, untrained: CameraConsistency | None = None) -> list[Detector]:
     """Return the trained network with both merges, the untrained one, and two detectors made by hand."""
     both: dict[str, Callable[[Array], Array]] = {
-        "trained, mean shift": merged,
-        "trained, normalised cut": lambda affinity: merged(affinity, "cut"),
+        "trained, mean shift": lambda affinity: merged(affinity).scores,
+        "trained, normalised cut": lambda affinity: merged(affinity, "cut").scores,
     }
     found = [Detector(_by_network(method), inconsistency, both)]
     if untrained is not None:
-        found.append(Detector(_by_network(untrained), inconsistency, {"untrained, mean shift": merged}))
+        by_shift = {"untrained, mean shift": both["trained, mean shift"]}
+        found.append(Detector(_by_network(untrained), inconsistency, by_shift))
     by_hand = {"Laplacian energy": laplacian_energy, "mean colours": colours}
     return [*found, *(Detector(_on_patches(read), deviation, {name: apart}) for name, read in by_hand.items())]
 

@@ -1,4 +1,4 @@
-"""Scores of patches, frames and recordings: what `avssl.applications.find_splice` finds."""
+"""What is found in pictures and videos, and written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Patch:
         left: pixels from its left.
         score: how little it goes with most patches of the frame, from 0 to 1.
         energy: distance of its Laplacian energy from the median of the frame (log units), a score by hand.
-        attributes: the same as ``score``, for each attribute by itself.
+        attributes: one minus the mean affinity with most patches, by attribute.
     """
 
     top: int
