@@ -1,6 +1,6 @@
 """What runs of BiGAN draw and what their networks know, on labelled small pictures.
 
-    python benchmarks/adversarial.py cifar10_subset/train cifar10_subset/test runs/bigan runs/bigan_no_turns
+    python benchmarks/adversarial.py cifar10_subset/train cifar10_subset/test [runs/turns,runs/plain]
 
 First the Fréchet distance between drawn pictures and those of the test set: that of two normal distributions fitted to
 features (Heusel et al., NIPS 2017, equation 6), here of a supervised network that is trained on the training set on the
