@@ -4,7 +4,7 @@
 
 Kinds, made from `talking_faces` (the last files, of which RUN must not have seen any) unless said otherwise: faces
 ``alone``; ``pair`` and ``three``, side by side, of which one is heard; ``dubbed``, with the words of somebody else;
-``voice_over``, people of `yoga_poses` with words; ``turned``, by a warp as of a picture on a cylinder, by 55 degrees;
+``voice_over``, people of `yoga_poses` with words; ``turned``, by a warp that moves nose and mouth to a side;
 ``small``, a face of about 25 pixels; ``blurred``; ``people``, whole recordings of `panda_av`. The builder takes all of
 it, in both modes. Printed are the reasons by kind, the share of pairs and threes in which the face that is heard is the
 surest (chance: one half, one third), the same by how much each mouth moves, and how sure in-sync faces and dubbed ones
@@ -29,13 +29,13 @@ from torchvision.io import write_png
 
 from avssl.avsync import Accept, Crops, Cut, Execution, Faces, Options, Shots, Speech, Split, Sync, build
 from avssl.avsync.card_people import SEEN, draw
-from avssl.avsync.faces import cut_out, find_tracks
+from avssl.avsync.faces import Detector, cut_out, find_tracks
 from avssl.avsync.tracks import boxes_of
 from avssl.catalog.encode import Movie, pieces, write_movie
 from avssl.media import open_video, probe
 
 FPS, RATE, FRAMES = Fraction(25), 16000, 29
-ANGLE = 55  # degrees
+SIDEWAYS = 0.5  # distances of the eyes
 Film = tuple[np.ndarray, torch.Tensor]  # [T, H, W, 3] and [S]
 
 
@@ -61,19 +61,20 @@ def write(path: Path, pictures: np.ndarray, sound: torch.Tensor) -> None:
     write_movie(path, iter(frames), pieces(sound, RATE), Movie(FPS, (height, width), 10, RATE), {"crf": "16"})
 
 
-def turned(pictures: np.ndarray, degrees: float) -> np.ndarray:
-    """Warp pictures as if each were on a cylinder, half as wide as they are, that is turned."""
+def turned(pictures: np.ndarray, model: Path, side: float) -> np.ndarray:
+    """Warp pictures so that nose and mouth lie beside an eye: ``side`` is how far, in distances of the eyes."""
+    face = Detector(model)(pictures[0])[0]
+    (right, _), (left, _), (nose, _) = face[4:10].reshape(3, 2)
+    eyes = left - right
     height, width = pictures.shape[1:3]
-    radius = 0.42 * width
-    across = np.arange(width) - width / 2
-    place = np.arcsin(np.clip(across / radius, -0.999, 0.999)) - np.radians(degrees)
-    source = (width / 2 + radius * np.sin(np.clip(place, -np.pi / 2, np.pi / 2))).astype(np.float32)
-    columns = np.repeat(source[None], height, axis=0)
+    across = np.arange(width, dtype=np.float32)
+    near = np.exp(-(((across - nose - side * eyes) / (0.6 * eyes)) ** 2) / 2)
+    columns = np.repeat((across - side * eyes * near)[None].astype(np.float32), height, axis=0)
     rows = np.repeat(np.arange(height, dtype=np.float32)[:, None], width, axis=1)
     return np.stack([cv2.remap(picture, columns, rows, cv2.INTER_LINEAR) for picture in pictures])
 
 
-def make(data: Path, root: Path, count: int) -> dict[str, int]:
+def make(data: Path, model: Path, root: Path, count: int) -> dict[str, int]:
     """Write the material, and return the place of the face that is heard, by recording."""
     clips, rng = sorted((data / "talking_faces" / "clips").iterdir())[-390:], np.random.default_rng(0)
     clips = [clips[place] for place in rng.permutation(len(clips))]
@@ -92,7 +93,7 @@ def make(data: Path, root: Path, count: int) -> dict[str, int]:
         write(root / "dubbed" / f"{number}.mp4", pictures, other)
     for number in range(min(count, 8)):
         ((pictures, sound),) = some(1)
-        write(root / "turned" / f"{number}.mp4", turned(pictures, ANGLE if number % 2 else -ANGLE), sound)
+        write(root / "turned" / f"{number}.mp4", turned(pictures, model, SIDEWAYS if number % 2 else -SIDEWAYS), sound)
         small = np.stack([cv2.resize(picture, (44, 44), interpolation=cv2.INTER_AREA) for picture in pictures])
         write(root / "small" / f"{number}.mp4", np.pad(small, ((0, 0), (100, 112), (100, 112), (0, 0))), sound)
         soft = np.stack([cv2.GaussianBlur(picture, (0, 0), 5.0) for picture in pictures])
@@ -178,7 +179,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     root, model = args.out / "material", args.data / "models" / "yunet_n_640_640.onnx"
-    heard = make(args.data, root, args.count)
+    heard = make(args.data, model, root, args.count)
     faces = []
     for mode in ("score", "drop"):
         options = Options(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -113,7 +114,7 @@ def write_crop(
 
 def _encodable(pictures: Iterator[np.ndarray], fps: Fraction) -> Iterator[VideoFrame]:
     scaler = VideoReformatter()
-    colours = {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.MPEG}
+    colours: dict[str, Any] = {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.MPEG}
     for number, picture in enumerate(pictures):
         rgb = VideoFrame.from_ndarray(picture, format="rgb24")
         frame = scaler.reformat(rgb, format="yuv420p", threads=1, **colours)

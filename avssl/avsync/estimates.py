@@ -64,9 +64,10 @@ def _of_faces(scorer: RunScorer, recording: Recording, clips: Mapping[Span, Cand
     made = Estimates({}, places={pair: place for place, pair in enumerate(pairs)}, key=key)
     for (span, _), record in zip(pairs, recording.store.record("scores", key, scored)["heard"], strict=True):
         made.heard.setdefault(span, []).append(heard_of(record))
-    known = options.sync.calibration and load_calibration(options.sync.calibration)
+    measured = options.sync.calibration
+    probable = None if measured is None else load_calibration(measured).probability
     for span, heard in made.heard.items():
-        voice = made.voices[span] = who_speaks(heard, options.faces, known.probability if known else None)
+        voice = made.voices[span] = who_speaks(heard, options.faces, probable)
         surest = max(heard, key=lambda face: (face.track == voice.speaker, face.score.confidence))
         made.scores[span] = surest.score
         fault = unheard(voice, clips[span].seen or [], options.faces)

@@ -56,7 +56,7 @@ class Faces:
     model: Path | None = None
     mode: Literal["score", "drop"] = "score"
     smallest: float = 40.0
-    turned: float = 40.0
+    turned: float = 30.0
     blurred: float = 0.6
     gap: float = 0.4
     seconds: float = 0.4
