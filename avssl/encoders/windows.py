@@ -44,11 +44,10 @@ class FrameWindows(Encoder):
             ]
         self.net = nn.Sequential(*layers)
         self.reduce = nn.Linear(4 * width * PLACES**2, 8 * width)
-        self.mix = nn.Sequential(
-            nn.Conv1d(8 * width, 8 * width, window, bias=False), nn.BatchNorm1d(8 * width), nn.ReLU()
-        )
+        mixing = nn.Conv1d(8 * width, 8 * width, window, bias=False)
         with torch.no_grad():
-            self.mix[0].weight -= self.mix[0].weight.mean(2, keepdim=True)
+            mixing.weight -= mixing.weight.mean(2, keepdim=True)
+        self.mix = nn.Sequential(mixing, nn.BatchNorm1d(8 * width), nn.ReLU())
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         self.check_clips(clips)
