@@ -32,6 +32,7 @@ from avssl.sync.offset import Curve, curve, joined, load_synchroniser, offset_fr
 
 REACH, STEP, LATEST = 0.4, 0.02, 0.3  # seconds: searched, between offsets, and largest shift
 SHOTS, FRAMES = 4, 29  # recordings of a source, and frames of each
+Trial = tuple[str, Curve, Curve | None]  # group of a source, its curve, and that with the sound of another
 
 
 def realign(args: argparse.Namespace) -> None:
@@ -49,8 +50,9 @@ def realign(args: argparse.Namespace) -> None:
                     shots = paths[place : place + SHOTS]
                     others = [paths[(place + SHOTS + shot) % len(paths)] for shot in range(SHOTS)]
                     own = joined([measured(path, path, network, wide) for path in shots])
-                    strange = joined([measured(*pair, network, wide) for pair in zip(shots, others, strict=True)])
-                    trials[half].append((f"{half} {place}", own, strange))
+                    pairs = zip(shots, others, strict=True) if half == 0 else ()  # none is needed to evaluate
+                    strange = [measured(*pair, network, wide) for pair in pairs]
+                    trials[half].append((f"{half} {place}", own, joined(strange) if strange else None))
                     tally.add("measured")
     calibration = calibrated(trials[0], rng)
     calibration.save(args.out / "calibration.json")
@@ -90,7 +92,7 @@ def score(own: Curve, late: float) -> Score:
     return Score(found.seconds, found.confidence, found.at_edge)
 
 
-def calibrated(trials: list[tuple[str, Curve, Curve]], rng: np.random.Generator) -> Calibration:
+def calibrated(trials: list[Trial], rng: np.random.Generator) -> Calibration:
     """Fit a calibration on sources with shifted sound, and with sound that isn't theirs."""
     rows = []
     for name, own, strange in trials:
@@ -98,7 +100,8 @@ def calibrated(trials: list[tuple[str, Curve, Curve]], rng: np.random.Generator)
         for late in lates:
             found = score(own, float(late))
             rows.append((name, found.confidence, abs(found.offset - late) <= 0.04 + 1e-6 and not found.edge))
-        rows.append((name, score(strange, 0.0).confidence, False))
+        if strange is not None:
+            rows.append((name, score(strange, 0.0).confidence, False))
     names, confidences, right = zip(*rows, strict=True)
     return fit(np.array(confidences), np.array(right), np.array(names), "travel", REACH, SHOTS * FRAMES / 25)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal, cast, get_args
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from avssl.media.regions import WHOLE, Part, shown_of
 from avssl.sync.network import Synchroniser
 from avssl.sync.offset import Offset, find_offset
 
+Name = Literal["face", "mouth", "person"]
 SMOOTH = 2.0  # frames, standard deviation of the smoothing of a crop's place
 SIDE = 96  # pixels of a copy
 FPS, RATE, GOP = Fraction(25), 16000, 12  # of a copy
@@ -39,11 +41,16 @@ class TrackReader:
         reader: of the recording, which must have a constant frame rate.
         track: a face in it.
         part: what is shown.
+
+    Raises:
+        ValueError: if the part is unknown.
     """
 
     def __init__(self, reader: VideoReader, track: Track, part: Part) -> None:
         self._reader, self._start = reader, track.start / reader.info.fps
-        self.squares = crops(track, part.of, part.margin, SMOOTH)  # [T, 3]
+        if part.of not in get_args(Name):
+            raise ValueError(f"{part.of!r} is no part of a face that is tracked: expected {', '.join(get_args(Name))}")
+        self.squares = crops(track, cast(Name, part.of), part.margin, SMOOTH)  # [T, 3]
         source, sound = reader.info, reader.info.audio
         length, side = len(self.squares), max(2, round(float(self.squares[0, 2])))
         self.info: VideoInfo = replace(
@@ -117,7 +124,8 @@ def write_part(info: VideoInfo, track: Track, part: Part, target: Path, side: in
 
 def _pictures(shown: TrackReader, count: int, side: int) -> Iterator[VideoFrame]:
     reformatter = VideoReformatter()
-    times = (torch.arange(count, dtype=torch.float64) / float(FPS)).clamp(max=shown.info.duration - 1e-6)
+    nearest = 0.5 / shown.info.fps - 1e-4  # to the frame nearest in time: none is late on average
+    times = (torch.arange(count, dtype=torch.float64) / float(FPS) + nearest).clamp(max=shown.info.duration - 1e-6)
     for first in range(0, count, AT_ONCE):
         frames = shown.frames(times[first : first + AT_ONCE], (side, side)).movedim(1, 3).contiguous().numpy()
         for number, picture in enumerate(frames, first):

@@ -44,10 +44,10 @@ class FrameWindows(Encoder):
             ]
         self.net = nn.Sequential(*layers)
         self.reduce = nn.Linear(4 * width * PLACES**2, 8 * width)
-        over_time = nn.Conv1d(8 * width, 8 * width, window, bias=False)
+        mixing = nn.Conv1d(8 * width, 8 * width, window, bias=False)
         with torch.no_grad():
-            over_time.weight -= over_time.weight.mean(2, keepdim=True)
-        self.mix = nn.Sequential(over_time, nn.BatchNorm1d(8 * width), nn.ReLU())
+            mixing.weight -= mixing.weight.mean(2, keepdim=True)
+        self.mix = nn.Sequential(mixing, nn.BatchNorm1d(8 * width), nn.ReLU())
 
     def maps(self, clips: Tensor) -> Tensor:  # noqa: D102
         self.check_clips(clips)

@@ -233,7 +233,8 @@ def finish(name: str, module: Pretraining, loaders: Loaders, folder: Path, most:
     card = {"run": name, "method": class_of(method).__name__, "steps": loaders.steps, "seed": module.seed}
     mean, std = statistics(method.encoder)
     card |= {"data": loaders.datasets.videos.fingerprint, "mean": mean, "std": std, "size": (size, size)}
-    regions = {within(noted_region(root), loaders.data.transform.seen) for root in loaders.datasets.videos.roots}
+    seen, shown = loaders.data.transform.seen, {noted_region(root) for root in loaders.datasets.videos.roots}
+    regions = shown if seen == WHOLE else {within(part, seen) for part in shown}
     if len(regions) == 1 and regions != {WHOLE}:
         card["region"] = list(*regions)
     card |= lineage(method.encoder, loaders.datasets.held_out)

@@ -111,3 +111,28 @@ def test_whole_pictures_are_measured_by_their_faces(shared_data):
 def test_recordings_without_a_face_are_refused(moving, shared_data):
     with open_video(moving[0].path) as reader, pytest.raises(ValueError, match="no face was found"):
         find_offset_of_faces(reader, Still(["mouth", 0.2]), shared_data / "models" / "yunet_n_640_640.onnx")
+
+
+def test_copies_show_the_nearest_frames(tmp_path):
+    path = tmp_path / "brighter.mp4"
+
+    def pictures():
+        for number in range(30):
+            frame = VideoFrame.from_ndarray(np.full((64, 64, 3), 30 + 6 * number, np.uint8), format="rgb24")
+            frame = frame.reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 30)
+            yield frame
+
+    write_movie(path, pictures(), pieces(torch.rand(16000) - 0.5, 16000), Movie(Fraction(30), (64, 64), 12, 16000), {})
+    points = np.array([[22, 24], [42, 24], [32, 32], [24, 40], [40, 40]], float)
+    track = Track(0, np.tile([16.0, 16.0, 32.0, 32.0], (30, 1)), np.tile(points, (30, 1, 1)), np.ones(30))
+    write_part(probe(path), track, PART, tmp_path / "copy.mp4", 32)
+    with open_video(path) as source, open_video(tmp_path / "copy.mp4") as copy:
+        light = source.frames((torch.arange(30, dtype=torch.float64) + 0.5) / 30).float().mean((1, 2, 3))
+        shown = (
+            copy.frames((torch.arange(25, dtype=torch.float64) + 0.5) / 25)[:, :, 8:24, 8:24].float().mean((1, 2, 3))
+        )
+    frames = (shown[:, None] - light).abs().argmin(1)
+    late = torch.arange(25) / 25 - frames / 30
+    assert late.abs().max() < 1 / 60 + 1e-3
+    assert late.mean().abs() < 0.004
