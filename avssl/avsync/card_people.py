@@ -100,7 +100,7 @@ def people_parts(out: Path, clips: Sequence[Record], people: People, rows: Rows,
 
 
 def _histogram(values: Sequence[float]) -> Callable[[Axes], None]:
-    return lambda axes: axes.hist(values, 40, color="#27618c") and None  # type: ignore
+    return lambda axes: axes.hist(values, 40, color="#27618c") and None
 
 
 def _examples(out: Path, people: People, plot: Plot) -> list[str]:

@@ -110,7 +110,8 @@ class Recording:
         from avssl.avsync.speech import share_of_speech
 
         asked = options.speech
-        share = share_of_speech(self.speech, *(float(edge / self.fps) for edge in span), asked.threshold)
+        start, stop = (float(edge / self.fps) for edge in span)
+        share = share_of_speech(self.speech, start, stop, asked.threshold)
         why = f"{share:.0%} of it is speech, less than {asked.share:.0%}"
         return share, Rejection("no_speech", why) if share < asked.share else None
 
