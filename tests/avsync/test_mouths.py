@@ -41,7 +41,7 @@ def moving(tmp_path):
     middle = np.array([[30 + 2 * (FIRST + number), 70] for number in range(30)], float)
     across = np.array([[-10, -25], [10, -25], [0, -10], [-8, 0], [8, 0]], float)
     boxes = np.column_stack([middle - (20, 40), np.full((30, 2), 40.0)])
-    return probe(path), Track(FIRST, boxes, middle[:, None] + across, np.ones(30))
+    return probe(path), Track(FIRST, boxes, middle[:, None] + across, np.ones(30), np.zeros(30))
 
 
 def test_the_square_stays_in_the_middle_and_sound_in_its_place(moving, tmp_path):
@@ -125,7 +125,7 @@ def test_copies_show_the_nearest_frames(tmp_path):
 
     write_movie(path, pictures(), pieces(torch.rand(16000) - 0.5, 16000), Movie(Fraction(30), (64, 64), 12, 16000), {})
     points = np.array([[22, 24], [42, 24], [32, 32], [24, 40], [40, 40]], float)
-    track = Track(0, np.tile([16.0, 16.0, 32.0, 32.0], (30, 1)), np.tile(points, (30, 1, 1)), np.ones(30))
+    track = Track(0, np.tile([16.0, 16.0, 32.0, 32.0], (30, 1)), np.tile(points, (30, 1, 1)), np.ones(30), np.zeros(30))
     write_part(probe(path), track, PART, tmp_path / "copy.mp4", 32)
     with open_video(path) as source, open_video(tmp_path / "copy.mp4") as copy:
         light = source.frames((torch.arange(30, dtype=torch.float64) + 0.5) / 30).float().mean((1, 2, 3))
