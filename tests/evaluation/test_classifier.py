@@ -213,7 +213,7 @@ def test_lists_say_the_classes_whatever_the_folders_are_called(place, tmp_path, 
         file.write_text("\n".join(["path,label", *lines, ""]))
     found = open_labelled(place / "videos", [str(file) for file, _ in files])
     assert (found.unlabelled, found.refused) == (2, [])
-    assert found.videos.classes == ("aside", "up")
+    assert list(found.videos.classes) == ["aside", "up"]
     assert {row["path"]: row["labels"] for row in found.videos.to_rows()} == {
         row["path"]: ["up" if row["labels"] == ["down"] else "aside"] for row in rows[:-2]
     }
