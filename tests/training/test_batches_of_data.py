@@ -69,7 +69,7 @@ def test_repeats_show_the_same_seconds_of_a_video_that_is_decoded_once(world: Pa
     once = data(str(world)).datasets(method(), 0).training[1, 2].clips
     dataset = data(str(world), repeats=3).datasets(method(), 0).training
     opened: list[str] = []
-    from avssl.data import dataset as module
+    from avssl.data import kept as module
 
     opening = module.open_video
     monkeypatch.setattr(
