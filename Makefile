@@ -4,7 +4,7 @@ check:
 	ruff check .
 	mypy
 	lint-imports
-	python -m pytest -n 2
+	python -m pytest -n 3
 
 test:
-	python -m pytest -n 2
+	python -m pytest -n 3
