@@ -4,7 +4,7 @@ check:
 	ruff check .
 	mypy
 	lint-imports
-	python -m pytest -n 3
+	python -m pytest -n 2
 
 test:
-	python -m pytest -n 3
+	python -m pytest -n 2
