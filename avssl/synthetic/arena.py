@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from avssl.synthetic.looks import Image, surface
+from avssl.synthetic.settings import Settings
 
 Array = NDArray[np.float64]
 
-RENDERING = 1  # part of a world's hash; to be raised whenever the same settings would give different files
 SIDE, PILLARS = 20.0, 12  # metres, and how many
 RADII = 0.3, 0.8  # metres, of pillars
 GAP = 1.3  # metres between things, at least
@@ -31,7 +29,7 @@ PURPOSES = 4  # of random numbers: places, looks, acts, sound
 
 
 @dataclass(frozen=True)
-class ArenaWorld:
+class ArenaWorld(Settings):
     """A collection of drives in arenas, each in one of its own. Equal settings give equal files.
 
     Files are ``drives/<id>.mp4``, and beside each ``drives/<id>.actions.csv``, what the driver did (`avssl.labels.
@@ -48,9 +46,8 @@ class ArenaWorld:
         ValueError: if a setting is out of range.
     """
 
+    kind: ClassVar[str] = "arena"
     views: ClassVar[int] = 1
-    channels: ClassVar[int] = 1
-    container: ClassVar[str] = "mp4"
     shape: ClassVar[tuple[int, int]] = (HEIGHT, WIDTH)
 
     videos: int = 400
@@ -60,25 +57,9 @@ class ArenaWorld:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.videos < 1 or self.seconds < 1 or self.fps < 1 or self.rate < 8000 or self.seed < 0:
-            raise ValueError(f"{self}: needs videos >= 1, seconds >= 1, fps >= 1, rate >= 8000 and seed >= 0")
+        super().__post_init__()
         if self.rate % self.fps:
             raise ValueError(f"ArenaWorld: a frame must last a whole number of samples, not {self.rate} / {self.fps}")
-
-    @property
-    def num_frames(self) -> int:
-        """Number of frames in each video."""
-        return round(self.seconds * self.fps)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the files depend on."""
-        return {"rendering": RENDERING, "kind": "arena", **asdict(self)}
-
-    @property
-    def key(self) -> str:
-        """Twelve hexadecimal digits that identify these settings and the renderer's version."""
-        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:12]
 
     def path(self, index: int, view: int = 0) -> str:
         """Return a drive's path within the world's folder."""

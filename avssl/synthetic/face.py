@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -17,8 +15,8 @@ from avssl.synthetic.face_looks import Person, Speech, texels, voice
 from avssl.synthetic.face_mesh import EXPRESSION, IDENTITY, POSE, Array, face_mesh, projected, rotations
 from avssl.synthetic.face_raster import inside, normals, triangles_of
 from avssl.synthetic.looks import Image
+from avssl.synthetic.settings import Settings
 
-RENDERING = 1  # part of a world's hash; to be raised whenever the same settings would give different files
 TRUTH = ".face.csv"  # suffix of the table beside each video
 DOMAINS = ("studio", "phone")
 FINE = 2  # pixels are averaged over so many times as many
@@ -26,7 +24,7 @@ _LOOKS, _BODY, _ACT, _VOICE, _CAMERA, _HAND, _FILM = range(7)  # purposes of ran
 
 
 @dataclass(frozen=True)
-class FaceWorld:
+class FaceWorld(Settings):
     """A collection of rendered talking faces. Equal settings give equal files.
 
     Files are ``studio/<id>.mp4`` and ``phone/<id>.mp4``; beside each is ``<id>.face.csv``, with one row a frame: the
@@ -45,9 +43,8 @@ class FaceWorld:
         ValueError: if a setting is out of range.
     """
 
+    kind: ClassVar[str] = "face"
     views: ClassVar[int] = 1
-    channels: ClassVar[int] = 1
-    container: ClassVar[str] = "mp4"
 
     videos: int = 200
     seconds: float = 2.5
@@ -58,8 +55,7 @@ class FaceWorld:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.videos < 1 or self.seconds < 1 or self.fps < 1 or self.rate < 8000 or self.seed < 0:
-            raise ValueError(f"{self}: needs videos >= 1, seconds >= 1, fps >= 1, rate >= 8000 and seed >= 0")
+        super().__post_init__()
         if self.size < 32 or self.size % 2:
             raise ValueError(f"FaceWorld.size: expected an even number of pixels from 32 up (yuv420p), got {self.size}")
         if not 0 <= self.phone <= 1:
@@ -69,21 +65,6 @@ class FaceWorld:
     def shape(self) -> tuple[int, int]:
         """Height and width of the frames in pixels."""
         return self.size, self.size
-
-    @property
-    def num_frames(self) -> int:
-        """Number of frames in each video."""
-        return round(self.seconds * self.fps)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the files depend on."""
-        return {"rendering": RENDERING, "kind": "face", **asdict(self)}
-
-    @property
-    def key(self) -> str:
-        """Twelve hexadecimal digits that identify these settings and the renderer's version."""
-        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:12]
 
     def domain(self, index: int) -> int:
         """Return 0 for a scene in the studio, 1 for one filmed by a phone."""

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from avssl.synthetic.looks import Image, cut_out, surface
+from avssl.synthetic.settings import Settings
 from avssl.synthetic.sound import ROOM, Voice, soundtrack
 
 Array = NDArray[np.float64]
 
-RENDERING = 1  # part of a world's hash; to be raised whenever the same settings would give different files
 SOUNDING, MOVING, THINGS = 2, 3, 5  # the first ones sound when they move, the next moves in silence, the rest stands
 TICKS = 100  # positions a second between which paths are interpolated
 _LOOKS, _STAGE, _ACT, _VOICES, _NOISE = range(5)  # purposes of random numbers
 
 
 @dataclass(frozen=True)
-class SphereWorld:
+class SphereWorld(Settings):
     """A collection of rendered panoramas with spatial sound. Equal settings give equal files.
 
     Files are H.264 and FLAC in Matroska, ``panoramas/<id>.mkv``. FLAC, because AAC codes channels jointly and bends
@@ -42,6 +40,7 @@ class SphereWorld:
         ValueError: if a setting is out of range.
     """
 
+    kind: ClassVar[str] = "sphere"
     views: ClassVar[int] = 1
     channels: ClassVar[int] = 4
     container: ClassVar[str] = "matroska"
@@ -54,8 +53,7 @@ class SphereWorld:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.videos < 1 or self.seconds < 1 or self.fps < 1 or self.rate < 8000 or self.seed < 0:
-            raise ValueError(f"{self}: needs videos >= 1, seconds >= 1, fps >= 1, rate >= 8000 and seed >= 0")
+        super().__post_init__()
         if self.height < 32 or self.height % 2:
             raise ValueError(f"SphereWorld.height: expected an even number of pixels from 32 up, got {self.height}")
 
@@ -63,21 +61,6 @@ class SphereWorld:
     def shape(self) -> tuple[int, int]:
         """Height and width of the frames in pixels."""
         return self.height, 2 * self.height
-
-    @property
-    def num_frames(self) -> int:
-        """Number of frames in each video."""
-        return round(self.seconds * self.fps)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the files depend on."""
-        return {"rendering": RENDERING, "kind": "sphere", **asdict(self)}
-
-    @property
-    def key(self) -> str:
-        """Twelve hexadecimal digits that identify these settings and the renderer's version."""
-        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:12]
 
     def path(self, index: int, view: int = 0) -> str:
         """Return a scene's path within the world's folder."""

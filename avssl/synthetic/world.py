@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-RENDERING = 4  # part of a world's hash; to be raised whenever the same settings would give different files
+from avssl.synthetic.settings import Settings
+
 CLASSES = ("bounce", "merge", "orbit_left", "orbit_right", "slide", "spin", "split", "swing")  # by label, sorted
 GROUP, VIEW = r"/(\d+)_view", r"_view(\d)"  # patterns by which an index finds scene and camera in paths of two views
 
 
 @dataclass(frozen=True)
-class World:
+class World(Settings):
     """A collection of rendered videos. Equal settings give equal files.
 
     Attributes:
@@ -34,8 +35,7 @@ class World:
         ValueError: if a setting is out of range.
     """
 
-    channels: ClassVar[int] = 1
-    container: ClassVar[str] = "mp4"
+    rendering: ClassVar[int] = 4
 
     videos: int = 240
     seconds: float = 4.0
@@ -48,8 +48,7 @@ class World:
     odd: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.videos < 1 or self.seconds < 1 or self.fps < 1 or self.rate < 8000 or self.seed < 0:
-            raise ValueError(f"{self}: needs videos >= 1, seconds >= 1, fps >= 1, rate >= 8000 and seed >= 0")
+        super().__post_init__()
         if self.size < 32 or self.size % 2:
             raise ValueError(f"World.size: expected an even number of pixels from 32 up (yuv420p), got {self.size}")
         if not 0 <= self.odd <= 1:
@@ -63,15 +62,10 @@ class World:
         return self.size, self.size
 
     @property
-    def num_frames(self) -> int:
-        """Number of frames in each video."""
-        return round(self.seconds * self.fps)
-
-    @property
     def settings(self) -> dict[str, Any]:
         """What the files depend on; without ``odd`` at 0, which worlds written before it was there do not have."""
         given = {name: value for name, value in asdict(self).items() if name != "odd" or value}
-        return {"rendering": RENDERING, **given, "classes": list(CLASSES)}
+        return {"rendering": self.rendering, **given, "classes": list(CLASSES)}
 
     @property
     def key(self) -> str:
