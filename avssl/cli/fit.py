@@ -51,7 +51,8 @@ def parser() -> Parser:
         "--shapes",
         type=list[str] | None,
         default=None,
-        help="candidates among pooled, segments, sequence, whole, whole_order, _places and _steps (default: all)",
+        help="average over these shapes of the features: pooled, segments, sequence, whole, whole_order, whole_places, "
+        "whole_steps (default: all)",
     )
     made.add_class_arguments(LinearProbe, "linear")
     made.add_class_arguments(Budget, "budget")

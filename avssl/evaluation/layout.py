@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from avssl.evaluation.choosing import choose
+from avssl.evaluation.descent import TOLERANCE
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.reading import Grid
 from avssl.evaluation.readout import Bank, Floats, Ints, Labelled, Scores
@@ -80,6 +81,59 @@ class LayoutProbe:
         predict = partial(candidates, probe, combine=True)
         chosen = choose(pairs, bank, fold, self.inner_folds, predict)
         return Scores(next(predict(bank, fold.train, fold.test, [chosen])), list(chosen))
+
+
+@dataclass(frozen=True)
+class LayoutMean(LayoutProbe):
+    """`MeanOfShapes` with the shapes of a layout probe."""
+
+    def scores(self, bank: Layouts, fold: Fold) -> Scores:
+        """Return class probabilities, and the chosen C of each shape."""
+        return MeanOfShapes(LinearProbe(self.strengths, self.inner_folds, self.iterations)).scores(bank, fold)
+
+
+@dataclass(frozen=True)
+class MeanOfShapes:
+    """Mean of the class probabilities of linear probes on all shapes of the features, each with a C of its own.
+
+    Nothing is chosen between shapes: with a hundred videos, the one that does best over inner folds is seldom the best
+    for others, and shapes err on different videos.
+    """
+
+    probe: LinearProbe
+
+    def choose(self, source: Layouts, fold: Fold) -> dict[str, float]:
+        """Return the C of each shape that does best over inner folds of the training videos."""
+        probe = self.probe
+        return {
+            name: choose(probe.strengths, own, fold, probe.inner_folds, partial(probe.candidates, combine=single(own)))
+            for name, own in source.banks.items()
+        }
+
+    def predict(
+        self,
+        source: Layouts,
+        train: Sequence[int],
+        test: Sequence[int],
+        strengths: Mapping[str, float],
+        scale_on: Sequence[int] = (),
+    ) -> Floats:
+        """Return class probabilities ``[V_test, 1, K]``; see `LinearProbe.fit_predict`."""
+        found = [
+            next(self.probe.candidates(own, train, test, (strengths[name],), scale_on, single(own), TOLERANCE)).mean(1)
+            for name, own in source.banks.items()
+        ]
+        return np.mean(found, axis=0)[:, None]
+
+    def scores(self, source: Layouts, fold: Fold) -> Scores:
+        """Return class probabilities, and the chosen C of each shape."""
+        chosen = self.choose(source, fold)
+        return Scores(self.predict(source, fold.train, fold.test, chosen), chosen)
+
+
+def single(bank: Bank) -> bool:
+    """Tell whether a video is one sample: then weights are sought among the combinations of samples."""
+    return bank.features.shape[1] == 1
 
 
 def candidates(

@@ -7,17 +7,18 @@ Empirically. 2017, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avssl.evaluation.layout import Layouts, MeanOfShapes
 from avssl.evaluation.metrics import interval, units_of
-from avssl.evaluation.probes import FewLabels
-from avssl.evaluation.readout import Bank, predictions
+from avssl.evaluation.probes import LinearProbe, draw_labels
+from avssl.evaluation.readout import Scores, TooFewLabels, predictions
 from avssl.evaluation.results import Interval
-from avssl.evaluation.splits import Folds
+from avssl.evaluation.splits import Fold, Folds
 
 FOLDS = 20  # most folds
 DRAWS = 25  # of the labels, over all folds; but at least `LEAST` in each
@@ -75,19 +76,36 @@ class Curve:
         )
 
 
-def learning_curve(bank: Bank, folds: Folds, strength: float) -> Curve | str:
-    """Measure a linear probe on 1, 2, 4, ... labels per class, and extrapolate.
+@dataclass(frozen=True)
+class FewOfShapes:
+    """Mean of linear probes on all shapes, on ``shots`` labelled videos per class drawn with the seed ``draw``."""
+
+    shots: int
+    draw: int
+    strengths: Mapping[str, float]
+
+    def scores(self, source: Layouts, fold: Fold) -> Scores:
+        """Return class probabilities."""
+        drawn = draw_labels(source.labels, fold, self.shots, self.draw)
+        if drawn is None:
+            raise TooFewLabels(f"{fold.name}: a class has fewer than {self.shots} training videos")
+        mean = MeanOfShapes(LinearProbe())
+        return Scores(mean.predict(source, drawn, fold.test, self.strengths, scale_on=fold.train))
+
+
+def learning_curve(source: Layouts, folds: Folds, strengths: Mapping[str, float]) -> Curve | str:
+    """Measure the mean of linear probes on 1, 2, 4, ... labels per class, and extrapolate.
 
     Args:
-        bank: features, with one class per video.
+        source: features, with one class per video.
         folds: where to test; at most `FOLDS` of them are used.
-        strength: C of the probe.
+        strengths: C of the probe on each shape.
 
     Returns:
         The curve, or why there is none.
     """
     folds = folds.spread(FOLDS)
-    counts = [np.bincount(bank.labels[list(fold.train)], minlength=bank.classes) for fold in folds.folds]
+    counts = [np.bincount(source.labels[list(fold.train)], minlength=source.first.classes) for fold in folds.folds]
     most = int(np.min(counts))
     shots = sorted({*(2**power for power in range(12) if 2**power < most), most} - {0})
     if len(shots) < POINTS:
@@ -96,12 +114,12 @@ def learning_curve(bank: Bank, folds: Folds, strength: float) -> Curve | str:
     draws = range(max(LEAST, DRAWS // len(folds.folds)))
     hits = []  # [draws, tested videos] for each number of labels
     for count in shots:
-        runs = predictions([FewLabels(count, draw, strength) for draw in draws], [bank], folds)
+        runs = predictions([FewOfShapes(count, draw, strengths) for draw in draws], [source], folds)
         right = [np.concatenate([one.scores.mean(1).argmax(1) == one.labels for one in run]) for run in runs]
         hits.append(np.stack(right).astype(np.float64))
     tested = [folds.groups[row] for fold in folds.folds for row in fold.test]
     drawn = _resampled(np.stack(hits), tested)
-    labels = int(np.median(np.bincount(bank.labels[folds.rows], minlength=bank.classes)))
+    labels = int(np.median(np.bincount(source.labels[folds.rows], minlength=source.first.classes)))
     ahead = (2 * labels, 4 * labels)
     at = (labels, *ahead)
     accuracy = np.stack(hits).mean((1, 2))

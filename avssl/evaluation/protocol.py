@@ -19,7 +19,7 @@ from avssl.evaluation.budget import Budget
 from avssl.evaluation.classes import class_numbers, one_each, presence
 from avssl.evaluation.episodes import Episodes
 from avssl.evaluation.features import Views
-from avssl.evaluation.layout import LayoutProbe
+from avssl.evaluation.layout import LayoutMean, LayoutProbe
 from avssl.evaluation.metrics import Scoring
 from avssl.evaluation.precision import chance_precision
 from avssl.evaluation.probes import LinearProbe, NearestNeighbours
@@ -103,6 +103,7 @@ class Protocol:
         episodes: few-shot episodes.
         scoring: how a video's views are combined, and whether test videos without a class count.
         layout: linear probe on maps averaged on a grid, of the clips in order or of a clip of the whole video.
+        layout_mean: the mean of such probes' probabilities over all of their shapes.
         attentive_probe: the attentive probe of V-JEPA 2 on stored maps, with positions and several schedules at once.
         linear_augmented: schedule of a linear layer on the frozen encoder, trained on clips that are changed anew.
     """
@@ -123,6 +124,7 @@ class Protocol:
     episodes: Episodes | None = field(default=None, metadata=LATER)
     scoring: Scoring = field(default_factory=Scoring, metadata=LATER)
     layout: LayoutProbe | None = field(default=None, metadata=LATER)
+    layout_mean: LayoutMean | None = field(default=None, metadata=LATER)
     attentive_probe: AttentiveProbe | None = field(default=None, metadata=LATER)
     linear_augmented: Budget | None = field(default=None, metadata=LATER)
 

@@ -17,7 +17,7 @@ from avssl.evaluation.episodes import Episodes
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import AttentiveClassifier, Budget, FrozenClassifier, Start, Supervised
 from avssl.evaluation.given import place
-from avssl.evaluation.layout import LayoutProbe
+from avssl.evaluation.layout import LayoutMean, LayoutProbe
 from avssl.evaluation.pictures import confusion_picture, low_shot_picture
 from avssl.evaluation.probes import FewLabels, LinearProbe, retrieval
 from avssl.evaluation.protocol import DownstreamTask, LowShot, Protocol
@@ -36,6 +36,7 @@ CONFUSIONS = (
     "linear_ordered",
     "linear_sequence",
     "layout",
+    "layout_mean",
     "attentive",
     "attentive_probe",
     "fine_tune",
@@ -241,6 +242,10 @@ def _layout(trial: Trial, probe: LayoutProbe) -> dict[str, Outcome]:
     return {"layout": trial.task.measure([probe], trial.layouts(probe))}
 
 
+def _layout_mean(trial: Trial, probe: LayoutMean) -> dict[str, Outcome]:
+    return {"layout_mean": trial.task.measure([probe], trial.layouts(probe))}
+
+
 def _attentive_probe(trial: Trial, probe: AttentiveProbe) -> dict[str, Outcome]:
     return {"attentive_probe": trial.task.measure([probe], trial.tokens(probe), title="attentive probe")}
 
@@ -287,6 +292,7 @@ READ_OUTS: tuple[tuple[str, Callable[[Trial, Any], Mapping[str, Outcome]]], ...]
     ("attentive", _attentive),
     ("episodes", _episodes),
     ("layout", _layout),
+    ("layout_mean", _layout_mean),
     ("attentive_probe", _attentive_probe),
     ("linear_augmented", _linear_augmented),
 )

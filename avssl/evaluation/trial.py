@@ -37,7 +37,8 @@ class Trial:
         """
         task, protocol = self.task, self.task.protocol
         wanted = {protocol.views: [Reading(), *([Reading(layers=protocol.layers)] if protocol.layers else [])]}
-        shapes = [] if protocol.layout is None else list(self.shapes(protocol.layout).values())
+        probes = [probe for probe in (protocol.layout, protocol.layout_mean) if probe is not None]
+        shapes = [shape for probe in probes for shape in self.shapes(probe).values()]
         if protocol.attentive_probe is not None:
             shapes.append(self.token_shape(protocol.attentive_probe))
         for views, grid in dict.fromkeys(shapes):

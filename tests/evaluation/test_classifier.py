@@ -3,12 +3,14 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 
 import avssl
 from avssl.catalog import index
@@ -22,15 +24,17 @@ from avssl.evaluation.classifier.head import linear_head
 from avssl.evaluation.classifier.labels import open_labelled
 from avssl.evaluation.classifier.model import load_classifier
 from avssl.evaluation.classifier.predicting import predict
-from avssl.evaluation.classifier.shapes import Layouts, Shape, ShapedProbe
+from avssl.evaluation.classifier.shapes import Shape
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget
+from avssl.evaluation.layout import Layouts, MeanOfShapes
 from avssl.evaluation.learning_curve import fit_power
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, Protocol
 from avssl.evaluation.readout import Bank
 from avssl.evaluation.splits import Fold, LeaveOneGroupOut
 from avssl.evaluation.trial import video_bank
+from avssl.media import probe
 from avssl.runtime.device import Machine
 from avssl.runtime.files import Journal
 from avssl.runtime.halving import Halving
@@ -89,9 +93,9 @@ def test_the_accuracy_is_that_of_the_protocol_and_the_head_that_of_the_probe(pla
     expected = task.measure([PROBE], [bank])
     assert fitted.summary.video == expected.video
     assert fitted.summary.confusion == expected.confusion
-    assert [strength for _, strength in fitted.summary.chosen[0]] == expected.chosen[0]
+    assert [chosen["pooled"] for chosen in fitted.summary.chosen[0]] == expected.chosen[0]
     fitted.model.settings = fitted.model.settings.__class__(**{**vars(fitted.model.settings), "temperature": 1.0})
-    wanted = PROBE.fit_predict(bank, range(12), range(12), fitted.chosen[1]).mean(1)
+    wanted = PROBE.fit_predict(bank, range(12), range(12), fitted.chosen["pooled"]).mean(1)
     found = [fitted.model(path).probabilities for path in task.videos.paths()]
     np.testing.assert_allclose([[one[name] for name in tiny.CLASSES] for one in found], wanted, atol=0.02)  # bfloat16
 
@@ -275,7 +279,7 @@ def test_wrong_input_of_predict_is_one_line_and_a_foreign_folder_runs_nothing(pl
         "how": "os.system",
         "classes": ["down"],
         "temperature": -1,
-        "shape": {"arrangement": "sequence", "views": {"nonsense": 1}, "grid": None},
+        "shapes": [{"arrangement": "sequence", "views": {"nonsense": 1}, "grid": None}],
     }
     for key, value in changes.items():
         foreign = tmp_path / key
@@ -327,19 +331,39 @@ def shaped(features, labels):
     return Layouts({name: shape.bank(features, labels, np.arange(40), 2, 6) for name, shape in shapes.items()})
 
 
-def test_the_order_of_clips_is_chosen_where_only_it_tells():
+def test_the_order_of_clips_counts_where_only_it_tells():
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
     features = rng.normal(size=(40, 2, 6)).astype(np.float32)
     features[:, :, 0] += np.where(labels[:, None] == [0, 1], 4, -4)  # the sum over clips is the same
     banks = shaped(features, labels)
     fold = Fold("half", tuple(range(20)), tuple(range(20, 40)))
-    found = ShapedProbe(PROBE).scores(banks, fold)
-    assert found.chosen[0] == "sequence"
+    found = MeanOfShapes(PROBE).scores(banks, fold)
+    assert found.chosen.keys() == banks.banks.keys()
     assert (found.values.mean(1).argmax(1) == labels[20:]).mean() > 0.9
-    features[:, :, 0] = 4.0 * (2 * labels[:, None] - 1)
-    banks = shaped(features, labels)
-    assert ShapedProbe(PROBE).choose(banks, fold)[0] == "pooled"
+
+
+def test_a_classifier_averages_its_shapes_and_one_of_an_older_version_loads(place, model, machine, tmp_path):
+    folder, fitted = model
+    video = place / "videos" / "down" / "set1_seq01_down.avi"
+    (pixels,) = fitted.model.read(video_info := probe(video), [(0.0, video_info.duration)])
+    alone = []
+    for number, shape in enumerate(fitted.model.settings.shapes):
+        older = tmp_path / str(number)
+        shutil.copytree(folder, older)
+        settings = json.loads((older / "classifier.json").read_text())
+        settings |= {"version": 1, "shape": settings.pop("shapes")[number], "temperature": 1.0}
+        (older / "classifier.json").write_text(json.dumps(settings))
+        tensors = load_file(older / "head.safetensors")
+        kept = {name: tensors[f"{number}.{name}"] for name in ("weight", "bias")}
+        save_file({**kept, "spread": tensors["spread"]}, older / "head.safetensors")
+        one = load_classifier(older, machine)
+        assert one.settings.shapes == (shape,)
+        alone.append(one.probabilities([pixels]))
+    settings = fitted.model.settings
+    fitted.model.settings = replace(settings, temperature=1.0)
+    np.testing.assert_allclose(fitted.model.probabilities([pixels]), np.mean(alone, 0), atol=1e-5)
+    fitted.model.settings = settings
 
 
 def test_batches_halve_when_memory_runs_out(capsys):

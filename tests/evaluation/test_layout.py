@@ -12,7 +12,7 @@ from avssl.encoders import R3D, save_encoder
 from avssl.evaluation.attentive import AttentiveHead, AttentiveProbe, Tokens
 from avssl.evaluation.config import parse, parser
 from avssl.evaluation.features import Views
-from avssl.evaluation.layout import LayoutProbe, Layouts
+from avssl.evaluation.layout import LayoutMean, LayoutProbe, Layouts
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.protocol import DownstreamTask, LabelledVideos, Protocol
 from avssl.evaluation.readout import Bank
@@ -61,6 +61,25 @@ def test_order_and_place_are_read_from_a_grid(by):
     assert reached > 0.9
     assert chosen[0] in {"order": ("4x1x1", "4x2x2"), "place": ("4x2x2",)}[by]
     assert accuracy(LinearProbe(), shapes["1x1x1"])[0] < 0.75
+
+
+def test_the_mean_of_shapes_is_right_where_each_of_them_guesses():
+    """Two shapes, each of which knows the classes of every other video: the mean knows those of all."""
+    rng, labels = np.random.default_rng(0), np.arange(VIDEOS) // 2 % 2
+    signs = np.where(labels, 1.0, -1.0)[:, None] * rng.uniform(1, 2, (VIDEOS, 1))
+    known = np.arange(VIDEOS) % 2 == 0
+    shapes = {
+        name: bank(np.where(told[:, None], signs, 0.1 * rng.normal(size=(VIDEOS, 1))).astype(np.float32), labels)
+        for name, told in (("even", known), ("odd", ~known))
+    }
+    alone, _ = accuracy(LayoutProbe(), Layouts(shapes))
+    reached, chosen = accuracy(LayoutMean(), Layouts(shapes))
+    assert alone < 0.85
+    assert reached > 0.97
+    assert chosen.keys() == shapes.keys()
+    probe = LinearProbe(strengths=LayoutMean().strengths)
+    each = [probe.scores(one, FOLD).values for one in shapes.values()]
+    np.testing.assert_allclose(LayoutMean().scores(Layouts(shapes), FOLD).values, np.mean(each, 0), atol=1e-3)
 
 
 def test_attention_reads_order_where_positions_are_added_and_only_there():
@@ -140,6 +159,7 @@ def test_the_keys_of_a_protocol(collection, tmp_path):
         "views: {clips: 2, num_frames: 4, step: 0.1, size: 32}\n"
         "split: {class_path: avssl.evaluation.LeaveOneGroupOut, init_args: {pattern: '_(?P<group>seq[0-9]+)_'}}\n"
         "layout: {grids: [[1, 1, 1], [9, 2, 2]], frames: 8, strengths: [0.01], inner_folds: 2}\n"
+        "layout_mean: {grids: [[1, 1, 1]], frames: 8, strengths: [0.01], inner_folds: 2}\n"
         "attentive_probe: {frames: 8, lrs: [0.003], weight_decays: [0.01, 0.1], epochs: 1, inner_folds: 2}\n"
     )
     collection.write(tmp_path / "videos.parquet")
@@ -152,7 +172,8 @@ def test_the_keys_of_a_protocol(collection, tmp_path):
     assert shapes == ["clips 1x1x1", "clips 1x2x2", "whole 1x1x1", "whole 1x2x2"]  # never more cells than the maps have
     for who in ("pretrained", "random_init"):
         found = results.outcomes[who]
-        assert found.keys() == {"layout", "attentive_probe"}
+        assert found.keys() == {"layout", "layout_mean", "attentive_probe"}
+        assert found["layout_mean"].chosen[0][0] == {"clips 1x1x1": 0.01, "whole 1x1x1": 0.01}
         assert all(name in shapes for name, _ in found["layout"].chosen[0])
         assert all(lr == 0.003 for lr, _ in found["attentive_probe"].chosen[0])
     assert results.settings["layout"]["frames"] == 8
@@ -161,5 +182,8 @@ def test_the_keys_of_a_protocol(collection, tmp_path):
     less = parse(parser(None), [*words, *machine, "--layout.numbers=3"])[0]
     with pytest.raises(ValueError, match=r"layout\.numbers is 3, and every shape has more"):
         trial.shapes(less.layout)
-    plain = parse(parser(None), [*words, *machine, "--layout=null", "--attentive_probe=null"])[0]
-    assert DownstreamTask(plain).settings.keys() & {"layout", "attentive_probe", "layers", "ordered"} == set()
+    plain = parse(parser(None), [*words, *machine, "--layout=null", "--layout_mean=null", "--attentive_probe=null"])[0]
+    assert (
+        DownstreamTask(plain).settings.keys() & {"layout", "layout_mean", "attentive_probe", "layers", "ordered"}
+        == set()
+    )

@@ -1,7 +1,7 @@
 """What encoders are worth: label-free criteria on all videos, inner and outer folds on the labelled ones.
 
-Everything that is chosen (task, shape of the features, strength of the penalty) is chosen by inner folds of an outer
-fold's training videos; the outer folds alone give the accuracy that is reported.
+Everything that is chosen (task, strength of the penalty on each shape of the features) is chosen by inner folds of an
+outer fold's training videos; the outer folds alone give the accuracy that is reported.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from avssl.evaluation.classifier.shapes import shapes_for
 from avssl.evaluation.collapse import monitors
 from avssl.evaluation.extraction import extract_features
 from avssl.evaluation.features import Views
-from avssl.evaluation.layout import Layouts, candidates
+from avssl.evaluation.layout import Layouts, MeanOfShapes, single
 from avssl.evaluation.metrics import Prediction, summarise
 from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.results import Summary
@@ -118,8 +117,9 @@ def judge(encoder: Encoder, videos: Manifest, labels: Labels | None, machine: Ma
 
     Returns:
         ``criteria`` (see `avssl.evaluation.collapse.monitors`), ``collapsed``; and with labels for each outer fold
-        ``inner`` (accuracy of the best shape and strength over inner folds), ``chosen`` (these) and ``scores`` (``[V,
-        K]`` class probabilities of the test videos), beside ``all``, the inner accuracy on all labelled videos.
+        ``inner`` (accuracy over inner folds of the mean of all shapes, each at its best strength), ``chosen`` (these)
+        and ``scores`` (``[V, K]`` class probabilities of the test videos), beside ``all``, the inner accuracy on all
+        labelled videos.
     """
     found: Judgement = {}
     criteria = monitors(torch.from_numpy(clip_features(encoder, videos, machine, size))) if len(videos) > 1 else {}
@@ -130,16 +130,14 @@ def judge(encoder: Encoder, videos: Manifest, labels: Labels | None, machine: Ma
     if labels is None:
         return found
     banks = layouts(encoder, labels, machine, size)
-    pairs = [*product(banks.banks, labels.probe.strengths)]
-    everything = tuple(labels.folds.rows)
-    found["all"] = max(inner_accuracies(labels.probe, banks, Fold("all", everything, everything), pairs))
+    everything, mean = tuple(labels.folds.rows), MeanOfShapes(labels.probe)
+    found["all"], _ = inner_accuracy(labels.probe, banks, Fold("all", everything, everything))
     found |= {"inner": [], "chosen": [], "scores": []}
     for fold in labels.folds.folds:
-        reached = inner_accuracies(labels.probe, banks, fold, pairs)
-        best = pairs[int(np.argmax(reached))]
-        scores = next(candidates(labels.probe, banks, fold.train, fold.test, [best], combine=True))
-        found["inner"].append(max(reached))
-        found["chosen"].append(list(best))
+        reached, chosen = inner_accuracy(labels.probe, banks, fold)
+        scores = mean.predict(banks, fold.train, fold.test, chosen)
+        found["inner"].append(reached)
+        found["chosen"].append(chosen)
         found["scores"].append(scores.mean(1).astype(float).tolist())
     return found
 
@@ -188,14 +186,23 @@ def layouts(encoder: Encoder, labels: Labels, machine: Machine, size: int) -> La
     )
 
 
-def inner_accuracies(probe: LinearProbe, banks: Layouts, fold: Fold, pairs: Sequence[tuple[str, float]]) -> list[float]:
-    """Return the accuracy over inner folds of the training videos for each pair of a shape and a strength."""
-    train, right, count = np.asarray(fold.train), np.zeros(len(pairs)), 0
+def inner_accuracy(probe: LinearProbe, banks: Layouts, fold: Fold) -> tuple[float, dict[str, float]]:
+    """Return the accuracy over inner folds of the mean of all shapes, and the strength of each that does best there."""
+    train, right = np.asarray(fold.train), np.zeros((len(banks.banks), len(probe.strengths)))
+    answers: list[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]] = []  # labels, and [shapes, strengths, M, K]
     for inner, held in inner_parts(banks, fold, probe.inner_folds):
-        found = candidates(probe, banks, train[inner].tolist(), train[held].tolist(), pairs, combine=True)
-        right += [worth(banks.labels[train[held]], scores.mean(1)) for scores in found]
-        count += len(held)
-    return (right / max(1, count)).tolist()
+        args = train[inner].tolist(), train[held].tolist(), probe.strengths
+        every = [
+            [scores.mean(1) for scores in probe.candidates(own, *args, combine=single(own))]
+            for own in banks.banks.values()
+        ]
+        marks = banks.labels[train[held]]
+        right += [[worth(marks, scores) for scores in shape] for shape in every]
+        answers.append((marks, np.asarray(every)))
+    best = right.argmax(1)
+    means = [(marks, found[np.arange(len(best)), best].mean(0)) for marks, found in answers]
+    reached = sum(worth(marks, mean) for marks, mean in means) / max(1, sum(len(marks) for marks, _ in means))
+    return reached, {name: probe.strengths[place] for name, place in zip(banks.banks, best, strict=True)}
 
 
 def nested(
@@ -216,7 +223,7 @@ def nested(
         name = max(pool, key=lambda one: judged[one]["inner"][number])
         test = np.asarray(fold.test)
         scores = np.asarray(judged[name]["scores"][number], np.float32)[:, None]  # [V_test, 1, K]
-        chosen = [name, *judged[name]["chosen"][number]]
+        chosen = [name, judged[name]["chosen"][number]]
         predictions.append(Prediction(fold.name, fold.part, test, labels.marks[test], scores, chosen))
         names.append(name)
     return summarise([predictions], labels.folds.groups), names

@@ -12,6 +12,7 @@ import yaml
 
 import avssl
 from avssl.evaluation.classifier.fitting import Fitted, write_classifier
+from avssl.evaluation.features import Views
 from avssl.evaluation.learning_curve import Curve
 from avssl.evaluation.model_card import CARD, input_lines, parameters, training_lines
 from avssl.evaluation.pictures import confusion_picture, curve_picture, reliability_picture
@@ -56,7 +57,7 @@ def write_fitted(fitted: Fitted, output: str | Path) -> Path:
         "chance": fitted.chance,
         "videos": len(fitted.labelled.videos),
         "folds": len(fitted.folds.folds),
-        "chosen": None if fitted.chosen is None else list(fitted.chosen),
+        "chosen": fitted.chosen,
         "calibration_error": [fitted.calibration.before.error, fitted.calibration.after.error],
         "avssl": avssl.__version__,
     }
@@ -74,7 +75,8 @@ def summary_lines(fitted: Fitted) -> list[str]:
     """Say in a few lines what has been fitted, how good it is and what more labels would bring."""
     score, measure = main_score(fitted)
     settings, refused = fitted.model.settings, fitted.labelled.refused
-    told = f" ({fitted.chosen[0]}, strength {fitted.chosen[1]:g})" if fitted.chosen else ""
+    strengths = ", ".join(f"{name} {strength:g}" for name, strength in (fitted.chosen or {}).items())
+    told = f" (strengths: {strengths})" if strengths else ""
     before, after = fitted.calibration.before.error, fitted.calibration.after.error
     lines = [
         f"{HOWS[settings.how]}{told}: {len(settings.classes)} classes, {len(fitted.labelled.videos)} videos",
@@ -98,8 +100,8 @@ def card(fitted: Fitted, name: str) -> str:
     head: dict[str, Any] = {"library_name": "avssl", "pipeline_tag": "video-classification"}
     head["tags"] = [tag for tag in ("video", "avssl", encoder.card.get("method")) if tag]
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
-    step = "spread over all of it" if settings.views.step is None else f"{settings.views.step:g} s apart"
-    views, before, after = settings.views, fitted.calibration.before.error, fitted.calibration.after.error
+    shown = " and ".join(view_words(views) for views in settings.every_view)
+    before, after = fitted.calibration.before.error, fitted.calibration.after.error
     parts = [
         f"---\n{front}---\n\n# {name}\n",
         f"Labels videos with {len(settings.classes)} classes: {HOWS[settings.how]} of {type(encoder).__name__}, "
@@ -108,8 +110,7 @@ def card(fitted: Fitted, name: str) -> str:
         f"```\navssl predict {name} VIDEOS -o predictions.csv\n```\n",
         f"```python\nimport avssl\n\nmodel = avssl.load_classifier('{name}')\nanswer = model('video.mp4')\n"
         "print(answer.label, answer.probability, answer.top(5))\n```\n",
-        f"A video is shown as {views.clips} clip(s) of {views.num_frames} frames, {step}, {views.size} x "
-        f"{views.size} pixels ({views.fit}). One longer than {2 * settings.longest:.1f} s (twice the longest training "
+        f"A video is shown as {shown}. One longer than {2 * settings.longest:.1f} s (twice the longest training "
         f"clip) is cut into windows of {settings.typical:.1f} s, their median length.\n",
         "## Accuracy\n",
         _accuracy(fitted, score, measure),
@@ -130,6 +131,13 @@ def card(fitted: Fitted, name: str) -> str:
     return "\n".join(parts)
 
 
+def view_words(views: Views) -> str:
+    """Say how a video is shown."""
+    step = "spread over all of it" if views.step is None else f"{views.step:g} s apart"
+    size = f"{views.size} x {views.size} pixels ({views.fit})"
+    return f"{views.clips} clip(s) of {views.num_frames} frames, {step}, {size}"
+
+
 def counts(fitted: Fitted) -> list[tuple[str, int]]:
     """Return the number of videos that show each class."""
     labels = fitted.labels
@@ -139,8 +147,8 @@ def counts(fitted: Fitted) -> list[tuple[str, int]]:
 
 def _accuracy(fitted: Fitted, score: Score, measure: str) -> str:
     chosen = (
-        "The shape of the features and the strength of the penalty are chosen by inner folds of the training videos, "
-        "in each fold anew."
+        f"Probabilities are the mean over {len(fitted.chosen)} shape(s) of the features; the strength of each penalty "
+        "is chosen by inner folds of the training videos, in each fold anew."
         if fitted.chosen
         else "The schedule of training is fixed; nothing is chosen."
     )

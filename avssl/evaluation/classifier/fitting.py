@@ -27,11 +27,11 @@ from avssl.evaluation.classifier.labels import Labelled, open_labelled
 from avssl.evaluation.classifier.model import NETWORKS, VideoClassifier, standardised
 from avssl.evaluation.classifier.reading import read_features
 from avssl.evaluation.classifier.settings import How, Settings
-from avssl.evaluation.classifier.shapes import ShapedProbe, shapes_for
+from avssl.evaluation.classifier.shapes import shapes_for
 from avssl.evaluation.features import Views
 from avssl.evaluation.finetune import Budget, Pixels, Supervised
 from avssl.evaluation.given import place
-from avssl.evaluation.layout import Layouts
+from avssl.evaluation.layout import Layouts, MeanOfShapes
 from avssl.evaluation.learning_curve import Curve, learning_curve
 from avssl.evaluation.metrics import Prediction, summarise
 from avssl.evaluation.precision import chance_precision, summarise_several
@@ -95,7 +95,7 @@ class Fitted:
         chance: level of always saying the largest class, or of any order of the videos.
         calibration: of the cross-validated probabilities.
         curve: how accuracy grows with the labels, or why that is not known.
-        chosen: shape and strength of a linear classifier.
+        chosen: strength of each shape of a linear classifier.
     """
 
     model: VideoClassifier
@@ -106,7 +106,7 @@ class Fitted:
     chance: float
     calibration: Calibration
     curve: Curve | str
-    chosen: tuple[str, float] | None
+    chosen: Mapping[str, float] | None
 
 
 def fit(
@@ -127,9 +127,9 @@ def fit(
 ) -> Fitted:
     """Make a classifier of labelled videos.
 
-    Everything that is chosen (shape of the features, strength) is chosen by inner folds of the training videos, in each
-    outer fold anew, so the accuracy reported is that of the whole procedure on videos that took no part in it. The
-    classifier that is returned is trained on all videos.
+    A linear classifier is the mean of those on several shapes of the features. Everything that is chosen (the strength
+    of each) is chosen by inner folds of the training videos, in each outer fold anew, so the accuracy reported is that
+    of the whole procedure on videos that took no part in it. The classifier that is returned is trained on all videos.
 
     Args:
         labelled: a folder of class folders, or a manifest; with ``labels``, a folder of videos.
@@ -141,7 +141,7 @@ def fit(
         split: outer folds; by default five that keep groups whole.
         group: regular expression for what must not be split, searched in the file names, instead of the groups that the
             videos bring with them.
-        shapes: candidates for the shape of the features of ``linear`` (``pooled``, ``segments``, ``sequence``,
+        shapes: shapes of the features of ``linear`` (``pooled``, ``segments``, ``sequence``,
             ``whole``, ...); by default all that there are, see `avssl.evaluation.classifier.shapes.shapes_for`.
         linear: strengths and folds of ``linear``.
         budget: schedule of ``attentive`` and ``fine_tune``, where nothing is chosen.
@@ -173,11 +173,12 @@ def fit(
     groups = np.unique(folds.groups, return_inverse=True)[1]
     facts = (marks, groups, len(videos.classes), network.num_features)
     banks = Layouts({name: shape.bank(features[name], *facts) for name, shape in every.items()})
-    probe, all_rows, judged = ShapedProbe(linear), tuple(folds.rows), folds
+    probe, all_rows, judged = MeanOfShapes(linear), tuple(folds.rows), folds
     chosen = probe.choose(banks, Fold("all", all_rows, all_rows))
     if how == "linear":
         runs = predictions([probe], [banks], folds, "linear")
-        head: torch.nn.Module = linear_head(banks.banks[chosen[0]], all_rows, linear, chosen[1])
+        heads = [linear_head(banks.banks[name], all_rows, linear, strength) for name, strength in chosen.items()]
+        head: torch.nn.Module = torch.nn.ModuleList(heads)
         trained = network
     else:
         pixels = Pixels(videos, marks, len(videos.classes), seen, machine).decode_all(folds.rows)
@@ -199,14 +200,14 @@ def fit(
     calibration = calibrate(runs[0])
     drawn: Curve | str = "not asked for"
     if curve:
-        drawn = "videos show several classes" if several else learning_curve(banks.banks[chosen[0]], folds, chosen[1])
+        drawn = "videos show several classes" if several else learning_curve(banks, folds, chosen)
     lengths = videos.column("duration").to_numpy()
     rows = np.linspace(0, len(videos) - 1, min(len(videos), SOME)).astype(int)
-    some = features[chosen[0]][rows].mean(1)
+    some = features[next(iter(every))][rows].mean(1)
     spread = torch.tensor(np.stack([some.mean(0), some.std(0)]))
     settings = Settings(
         how=how,
-        shape=every[chosen[0]],
+        shapes=tuple(every.values()),
         classes=tuple(videos.classes),
         several=several,
         temperature=calibration.temperature,

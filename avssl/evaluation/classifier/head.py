@@ -1,4 +1,4 @@
-"""The linear head of a classifier."""
+"""The linear heads of a classifier, one per shape of the features."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -26,9 +26,9 @@ from avssl.encoders import Encoder, for_inference, load_encoder, save_encoder
 from avssl.evaluation.calibration import temper, temper_each
 from avssl.evaluation.classifier.head import LinearHead
 from avssl.evaluation.classifier.settings import SETTINGS, Settings, read_settings
-from avssl.evaluation.features import VIEWS_AT_ONCE, Normalise, encode, parts
+from avssl.evaluation.features import VIEWS_AT_ONCE, Normalise, Views, check_fits, encode
 from avssl.evaluation.finetune import AttentiveClassifier, Classifier
-from avssl.evaluation.reading import Reading
+from avssl.evaluation.reading import Grid, Reading
 from avssl.media import VideoInfo, probe
 from avssl.runtime.device import Machine
 from avssl.runtime.files import write_atomically, write_text
@@ -81,9 +81,9 @@ class VideoClassifier:
 
     Args:
         encoder: the network, with its card.
-        head: `LinearHead`; of the other kinds, the whole network around ``encoder``.
+        head: a `LinearHead` per shape; of the other kinds, the whole network around ``encoder``.
         settings: everything else.
-        spread: ``[2, D']`` mean and standard deviation of what is read of a training video, averaged over its views.
+        spread: ``[2, D']`` mean and standard deviation of the first shape of a training video, averaged over its views.
         machine: where to compute.
     """
 
@@ -99,6 +99,7 @@ class VideoClassifier:
         self.encoder, self.head = encoder, head.eval()
         self.parts = Halving(VIEWS_AT_ONCE)
         self._fast: Encoder | None = None
+        self._widths: dict[tuple[Any, ...], list[int]] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -127,7 +128,7 @@ class VideoClassifier:
             return [self(video, window, hop) for video in videos]
         info = probe(videos)
         spans = self.windows(info.duration, window, hop)
-        at_once = max(1, VIEWS_AT_ONCE // self.settings.views.count)
+        at_once = max(1, VIEWS_AT_ONCE // sum(views.count for views in self.settings.every_view))
         found = [
             self.probabilities(self.read(info, spans[first : first + at_once]))
             for first in range(0, len(spans), at_once)
@@ -168,23 +169,26 @@ class VideoClassifier:
         starts = [min(place * hop, duration - window) for place in range(count)]
         return [(start, start + window) for start in starts]
 
-    def read(self, info: VideoInfo, spans: Sequence[tuple[float, float]]) -> Tensor:
-        """Read the views of some windows of a video: uint8 ``[N, M, T, 3, S, S]``.
+    def read(self, info: VideoInfo, spans: Sequence[tuple[float, float]]) -> list[Tensor]:
+        """Read some windows of a video: for each of `Settings.every_view` uint8 ``[N, M, T, 3, S, S]``.
 
         Raises:
             MediaError: if the video can't be read.
         """
-        views, last = self.settings.views, math.nextafter(info.duration, 0)
-        times = [views.times(replace(info, duration=stop - start)) + start for start, stop in spans]
-        return views.read(info, torch.cat(times).clamp(max=last)).unflatten(0, (len(spans), -1))
+        last, found = math.nextafter(info.duration, 0), []
+        for views in self.settings.every_view:
+            times = [views.times(replace(info, duration=stop - start)) + start for start, stop in spans]
+            found.append(views.read(info, torch.cat(times).clamp(max=last)).unflatten(0, (len(spans), -1)))
+        return found
 
-    def probabilities(self, pixels: Tensor) -> np.ndarray:
-        """Return calibrated class probabilities ``[N, K]`` of views, uint8 ``[N, M, T, 3, S, S]``."""
+    def probabilities(self, pixels: Sequence[Tensor]) -> np.ndarray:
+        """Return calibrated class probabilities ``[N, K]`` of N windows, as `read` gives them."""
         settings = self.settings
         if settings.how == "linear":
-            samples = settings.shape.arranged(self.features(pixels), self.encoder.num_features)  # [N, M', D']
-            with torch.inference_mode():
-                logits = self.head(samples.to(self.head.weight.device)).cpu()  # type: ignore[arg-type]
+            logits: list[Tensor] = []
+            for views, seen in zip(settings.every_view, pixels, strict=True):
+                logits += self._linear(views, seen)
+            shares = torch.stack([self._shares(each) for each in logits]).mean(0)
         else:
             mean_std = Normalise.of(self.encoder, self.machine)
             network = self.head.to(self.machine.target)
@@ -193,26 +197,45 @@ class VideoClassifier:
                 with torch.inference_mode(), self.machine.autocast():
                     return network(mean_std(part)).float().cpu()
 
-            logits = self.parts(run, pixels.flatten(0, 1)).unflatten(0, (len(pixels), -1))  # [N, M, K]
-        shares = logits.double().sigmoid() if settings.several else logits.double().softmax(2)
-        return (temper_each if settings.several else temper)(shares.mean(1).numpy(), settings.temperature)
+            (seen,) = pixels
+            shares = self._shares(self.parts(run, seen.flatten(0, 1)).unflatten(0, (len(seen), -1)))
+        return (temper_each if settings.several else temper)(shares.numpy(), settings.temperature)
 
-    def features(self, pixels: Tensor) -> Tensor:
-        """Return what is read of views, ``[N, M, D']`` float32 on the CPU."""
+    def _shares(self, logits: Tensor) -> Tensor:
+        """Return the mean probabilities ``[N, K]`` of logits ``[N, M, K]``."""
+        return (logits.double().sigmoid() if self.settings.several else logits.double().softmax(2)).mean(1)
+
+    def _linear(self, views: Views, pixels: Tensor) -> Iterator[Tensor]:
+        """Yield the logits ``[N, M', K]`` of each shape that reads these views."""
+        shapes = [(number, shape) for number, shape in enumerate(self.settings.shapes) if shape.views == views]
+        grids = list(dict.fromkeys(shape.grid for _, shape in shapes))
+        read = dict(zip(grids, self.features(views, pixels, grids), strict=True))
+        for number, shape in shapes:
+            head: LinearHead = self.head[number]  # type: ignore[index]
+            samples = shape.arranged(read[shape.grid], self.encoder.num_features)  # [N, M', D']
+            with torch.inference_mode():
+                yield head(samples.to(head.weight.device)).cpu()  # type: ignore[arg-type]
+
+    def features(self, views: Views, pixels: Tensor, grids: Sequence[Grid | None]) -> Sequence[Tensor]:
+        """Return what is read of views ``[N, M, T, 3, S, S]`` on each grid: ``[N, M, D']`` float32 on the CPU."""
         if self._fast is None:
             self._fast = for_inference(self.encoder.to(self.machine.target), self.machine.half)
-        fast, views, mean_std = self._fast, self.settings.views, Normalise.of(self.encoder, self.machine)
-        reading = [Reading(self.settings.shape.grid)]
-        found = encode(fast, pixels.flatten(0, 1), views, mean_std, self.machine, reading, self.parts).cpu()
-        return found.unflatten(0, (len(pixels), -1))
+        mean_std, readings = Normalise.of(self.encoder, self.machine), [Reading(grid) for grid in grids]
+        found = encode(self._fast, pixels.flatten(0, 1), views, mean_std, self.machine, readings, self.parts).cpu()
+        asked = (views, *grids)
+        if asked not in self._widths:
+            self._widths[asked] = widths(self.encoder, views, grids)
+        return found.unflatten(0, (len(pixels), -1)).split(self._widths[asked], 2)
 
-    def likeness(self, pixels: Tensor) -> Tensor:
-        """Return unit vectors ``[N, D']`` whose products tell whether windows look the same, of views as `read` gives.
+    def likeness(self, pixels: Sequence[Tensor]) -> Tensor:
+        """Return unit vectors ``[N, D']`` whose products tell whether windows look the same, of what `read` gives.
 
-        They are the mean features of a window, standardised by those of the training clips, so that what all clips have
-        in common does not count.
+        They are the mean features of a window in the first shape, standardised by those of the training clips, so that
+        what all clips have in common does not count.
         """
-        return standardised(self.features(pixels).mean(1), self.spread)
+        first = self.settings.shapes[0]
+        (features,) = self.features(first.views, pixels[0], [first.grid])
+        return standardised(features.mean(1), self.spread)
 
     def save(self, folder: Path) -> None:
         """Write the classifier into a folder, from which `load_classifier` loads it."""
@@ -247,7 +270,7 @@ def load_classifier(folder: str | Path, machine: Machine = Machine()) -> VideoCl
     folder = Path(folder)
     settings = read_settings(folder)
     encoder = load_encoder(folder / "encoder")
-    wide = parts(encoder, settings.views, settings.shape.grid)[-1].stop
+    (wide,) = widths(encoder, settings.views, [settings.shapes[0].grid])
     try:
         tensors = load_file(folder / HEAD)
     except SafetensorError as error:
@@ -255,7 +278,9 @@ def load_classifier(folder: str | Path, machine: Machine = Machine()) -> VideoCl
     head, spread = new_head(encoder, settings), tensors.pop(SPREAD, torch.zeros(0))
     if spread.shape != (2, wide):
         raise ValueError(f"{folder / HEAD}: {SPREAD!r} is {list(spread.shape)}, but {wide} numbers are read of a view")
-    if settings.how != "linear":
+    if settings.how == "linear":
+        tensors = {name if "." in name else f"0.{name}": value for name, value in tensors.items()}  # older: one head
+    else:
         tensors |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     try:
         head.load_state_dict(tensors)
@@ -272,6 +297,14 @@ def new_head(encoder: Encoder, settings: Settings) -> nn.Module:
         if isinstance(network, Classifier):
             network.unit = settings.unit
         return network
-    wide = parts(encoder, settings.views, settings.shape.grid)[-1].stop
-    empty = settings.shape.arranged(torch.zeros(1, settings.views.count, wide), encoder.num_features)
-    return LinearHead(empty.shape[2], len(settings.classes))
+    heads = nn.ModuleList()
+    for shape in settings.shapes:
+        (wide,) = widths(encoder, shape.views, [shape.grid])
+        empty = shape.arranged(torch.zeros(1, shape.views.count, wide), encoder.num_features)
+        heads.append(LinearHead(empty.shape[2], len(settings.classes)))
+    return heads
+
+
+def widths(encoder: Encoder, views: Views, grids: Sequence[Grid | None]) -> list[int]:
+    """Return how many numbers are read of a view on each grid."""
+    return [each[-1].stop for each in check_fits(encoder, views, [Reading(grid) for grid in grids])]

@@ -75,13 +75,13 @@ class Pieces(Dataset[list[tuple[Any, str]] | SourceError]):
         return classify(self.model, found) if self.here else found
 
 
-def classify(model: VideoClassifier, found: Sequence[tuple[Tensor | None, str]]) -> list[tuple[Any, str]]:
+def classify(model: VideoClassifier, found: Sequence[tuple[Sequence[Tensor] | None, str]]) -> list[tuple[Any, str]]:
     """Classify the windows of several pieces at once: probabilities ``[N, K]`` in place of views."""
     views = [pixels for pixels, _ in found if pixels is not None]
     if not views:
         return list(found)
-    every = model.probabilities(torch.cat(views))
-    rows = iter(np.split(every, np.cumsum([len(part) for part in views])[:-1]))
+    every = model.probabilities([torch.cat(parts) for parts in zip(*views, strict=True)])
+    rows = iter(np.split(every, np.cumsum([len(part[0]) for part in views])[:-1]))
     return [(None if pixels is None else next(rows), why) for pixels, why in found]
 
 

@@ -111,7 +111,8 @@ def _label(
     done: set[int],
 ) -> set[int]:
     """Classify what the journal lacks and add it; return the keys of all pieces, of files as they are now."""
-    few, many = (max(1, most // model.settings.views.count) for most in (VIEWS_PER_WORKER, VIEWS_AT_ONCE))
+    count = sum(views.count for views in model.settings.every_view)
+    few, many = (max(1, most // count) for most in (VIEWS_PER_WORKER, VIEWS_AT_ONCE))
     durations = collection.usable.column("duration").to_numpy()
     every = {key_of(piece.name): piece for piece in pieces(model, collection, durations, spans, few)}
     todo = [piece for key, piece in every.items() if key not in done]

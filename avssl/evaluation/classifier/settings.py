@@ -13,7 +13,8 @@ from avssl.evaluation.classifier.shapes import Arrangement, Shape
 from avssl.evaluation.features import Views
 
 SETTINGS = "classifier.json"
-VERSION = 1
+VERSION = 2
+ONE_SHAPE = 1  # version of classifiers that read a single shape
 TOP = 5  # classes told of a video
 NUMBERS = ("temperature", "typical", "longest", "alike")
 How = Literal["linear", "attentive", "fine_tune"]
@@ -25,7 +26,8 @@ class Settings:
 
     Attributes:
         how: a linear classifier on frozen features, an attentive one, or a network that was trained as a whole.
-        shape: what is read of a video, or of a window of it, and how the features of ``linear`` are arranged.
+        shapes: what is read of a video, or of a window of it, and how the features of ``linear`` are arranged; it
+            averages the probabilities of all shapes, the other kinds have one.
         classes: K class names.
         several: a video may show several classes, or none: probabilities don't sum to 1.
         temperature: of the probabilities, see `avssl.evaluation.calibration`.
@@ -37,7 +39,7 @@ class Settings:
     """
 
     how: How
-    shape: Shape
+    shapes: tuple[Shape, ...]
     classes: tuple[str, ...]
     several: bool
     temperature: float
@@ -49,38 +51,50 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"version": VERSION, **vars(self), "shape": asdict(self.shape)}
+        return {"version": VERSION, **vars(self), "shapes": [asdict(shape) for shape in self.shapes]}
 
     @property
     def views(self) -> Views:
-        """Clips and crops that stand for a video or a window of it."""
-        return self.shape.views
+        """Clips and crops of the first shape."""
+        return self.shapes[0].views
+
+    @property
+    def every_view(self) -> tuple[Views, ...]:
+        """Clips and crops that stand for a video or a window of it: those of all shapes, each once."""
+        return tuple(dict.fromkeys(shape.views for shape in self.shapes))
 
     @classmethod
     def from_json(cls, found: Any, where: Path) -> Settings:
         """Build from the values of `to_json`; raise ValueError, naming the file, if they are of something else."""
         try:
-            if found["version"] != VERSION:
+            if found["version"] not in (ONE_SHAPE, VERSION):
                 raise ValueError(f"its version is {found['version']}, this avssl reads {VERSION}")
-            parts = dict(found["shape"])
-            if found["how"] not in get_args(How) or parts["arrangement"] not in get_args(Arrangement):
-                raise ValueError(f"{found['how']!r} of {parts['arrangement']!r} features is unknown to this avssl")
+            shapes = [found["shape"]] if found["version"] == ONE_SHAPE else found["shapes"]
+            if found["how"] not in get_args(How):
+                raise ValueError(f"{found['how']!r} is unknown to this avssl")
+            if not shapes or (found["how"] != "linear" and len(shapes) > 1):
+                raise ValueError(f"{found['how']!r} of {len(shapes)} shapes")
             numbers = {name: float(found[name]) for name in NUMBERS}
             if not all(math.isfinite(number) and number > 0 for number in numbers.values()):
                 raise ValueError(f"{numbers}: not all are positive")
             names = tuple(str(name) for name in found["classes"])
             if len(names) < 2:
                 raise ValueError(f"it has the classes {list(names)}: expected at least two")
-            grid = None if parts["grid"] is None else tuple(int(cells) for cells in parts["grid"])
-            if grid is not None and (len(grid) != 3 or min(grid) < 1):
-                raise ValueError(f"the grid is {grid}: expected three positive numbers")
-            shape = Shape(parts["arrangement"], Views(**parts["views"]), grid)
             told = dict(found.get("told", {}))
             several, unit = bool(found["several"]), bool(found["unit"])
-            return cls(found["how"], shape, names, several, **numbers, unit=unit, told=told)
+            return cls(found["how"], tuple(map(_shape, shapes)), names, several, **numbers, unit=unit, told=told)
         except (KeyError, TypeError, ValueError) as error:
             why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{where}: not the settings of a classifier: {why}. Fit it again (avssl fit)") from error
+
+
+def _shape(found: Mapping[str, Any]) -> Shape:
+    if found["arrangement"] not in get_args(Arrangement):
+        raise ValueError(f"{found['arrangement']!r} features are unknown to this avssl")
+    grid = None if found["grid"] is None else tuple(int(cells) for cells in found["grid"])
+    if grid is not None and (len(grid) != 3 or min(grid) < 1):
+        raise ValueError(f"the grid is {grid}: expected three positive numbers")
+    return Shape(found["arrangement"], Views(**found["views"]), grid)
 
 
 def read_settings(folder: Path) -> Settings:

@@ -1,11 +1,9 @@
-"""Shapes in which the features of a video are given to a linear classifier, and the choice between them."""
+"""Shapes in which the features of a video are given to linear classifiers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, product
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -14,13 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avssl.encoders import Encoder
-from avssl.evaluation.choosing import choose
 from avssl.evaluation.features import Views, check_fits, parts
-from avssl.evaluation.layout import Layouts, candidates
-from avssl.evaluation.probes import LinearProbe
 from avssl.evaluation.reading import Grid, Reading
-from avssl.evaluation.readout import Bank, Floats, Ints, Scores
-from avssl.evaluation.splits import Fold
+from avssl.evaluation.readout import Bank, Floats, Ints
 from avssl.evaluation.store import Shards
 
 Arrangement = Literal["pooled", "segments", "sequence"]
@@ -97,27 +91,3 @@ def shapes_for(encoder: Encoder, views: Views) -> dict[str, Shape]:
     for grid, name in sorted(kept.items(), key=lambda item: math.prod(item[0])):
         found[name] = Shape("sequence", whole, grid)
     return found
-
-
-@dataclass(frozen=True)
-class ShapedProbe:
-    """Linear probe whose shape of features and strength are chosen together, by inner folds of the training videos."""
-
-    probe: LinearProbe
-
-    def choose(self, source: Layouts, fold: Fold) -> tuple[str, float]:
-        """Return the shape and the strength that do best over inner folds; of equals the first."""
-        pairs = list(product(source.banks, self.probe.strengths))
-        return choose(pairs, source, fold, self.probe.inner_folds, self._candidates)
-
-    def _candidates(
-        self, source: Layouts, train: Sequence[int], test: Sequence[int], pairs: Sequence[tuple[str, float]]
-    ) -> Iterator[Floats]:
-        """Yield class probabilities for each pair; ``pooled`` exactly as the linear probe computes them."""
-        for name, some in groupby(pairs, key=lambda pair: pair[0]):
-            yield from candidates(self.probe, source, train, test, list(some), combine=name != "pooled")
-
-    def scores(self, source: Layouts, fold: Fold) -> Scores:
-        """Return class probabilities, and the chosen shape and strength."""
-        shape, strength = self.choose(source, fold)
-        return Scores(self.probe.fit_predict(source.banks[shape], fold.train, fold.test, strength), [shape, strength])
