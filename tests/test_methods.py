@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
@@ -20,9 +21,8 @@ from avssl.training.config import parse
 from avssl.training.sheet import show
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
-BATCH = 8
 FEW = 4  # videos in a batch, where more would show nothing more
-MORE = ("moco", "visual_words")  # configs that learn a batch of eight: a full queue; words that differ
+MORE = {"moco": 8, "visual_words": 8}  # of configs that learn a larger one: a full queue; words that differ
 PATCHES = [
     *("cubic_puzzles", "context_prediction", "jigsaw", "deep_perm_net", "selfie"),
     *("counting", "multi_task"),
@@ -35,6 +35,9 @@ STEPS |= {"deep_cluster": 40, "deeper_cluster": 30, "co_parts": 150}
 STEPS |= {"cav_mae": 90, "ambient_sound": 40, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
 TINY = {
     "cubic_puzzles": {"method.init_args.sampler.num_frames": 16, "method.init_args.sampler.step": 0.08},
+    "flow_prediction": {"method.init_args.sampler.num_frames": 6, "method.init_args.seen": 4},
+    "flow_prediction_3d": {"method.init_args.sampler.num_frames": 6, "method.init_args.seen": 4},
+    "moving_objects": {"method.init_args.sampler.num_frames": 3},
     "moco": {"method.init_args.queue": 8},  # or a batch that comes again meets itself among its negatives
     "rspnet": {"method.init_args.queue": 8, "method.init_args.sampler.num_frames": 4},
     "iic": {"method.init_args.sampler.num_frames": 4},
@@ -77,18 +80,22 @@ def world(config, world, request):
 
 @cache
 def parsed(*words):
-    """What `parse` returns, which takes as long as a small training."""
+    """What `parse` returns, which takes as long as a small training: laws of one config share it."""
     return parse(words)
 
 
-def build(config, world, batch=BATCH, **overrides):
-    words = [f"--{name}={value}" for name, value in overrides.items()]
-    made, found = parsed(str(config), f"--data.root={world}", f"--data.batch_size={batch}", "--data.workers=0", *words)
+def words_of(config, world, batch=FEW, **overrides):
+    words = [str(config), f"--data.root={world}", f"--data.batch_size={batch}", "--data.workers=0"]
+    return [*words, *(f"--{name}={value}" for name, value in overrides.items())]
+
+
+def build(config, world, batch=FEW, **overrides):
+    made, found = parsed(*words_of(config, world, batch, **overrides))
     torch.manual_seed(found.seed)
     return made.instantiate(found)
 
 
-def tiny(config, world, batch=BATCH, **more):
+def tiny(config, world, batch=FEW, **more):
     """The same method with all widths 8, on small pictures."""
     words = {"data.transform.init_args.size": SIZE.get(config.stem, 32), **TINY.get(config.stem, {}), **more}
 
@@ -128,7 +135,7 @@ def test_the_config_that_a_run_keeps_says_the_same(config, tmp_path):
 
 
 def test_every_parameter_gets_a_gradient_and_every_metric_one_value_a_video_and_a_chance_level(config, world):
-    built = build(config, world, FEW)
+    built = build(config, world)
     out = built.method(normal(batch_of(built, world)))
     assert out["loss"].ndim == 0
     metrics = [name for name in out if name != "loss" and not name.startswith("chance/")]
@@ -186,7 +193,7 @@ def test_noise_leaves_a_trained_method_at_chance(config, world):
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3)
     for step in range(8):
         optimizer.zero_grad()
-        method(noise(16))["loss"].backward()
+        method(noise(8))["loss"].backward()
         optimizer.step()
         method.after_step((step + 1) / 8)
     method.eval()
@@ -206,7 +213,7 @@ def test_it_can_learn_a_batch_of_the_world(config, world):
     Sixty steps, or as many as ``STEPS`` says; they end before where both are passed by far.
     """
     steps = STEPS.get(config.stem, 60)
-    built = tiny(config, world, BATCH if config.stem in MORE else FEW)
+    built = tiny(config, world, MORE.get(config.stem, FEW))
     method, clips = built.method, normal(batch_of(built, world))
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 3e-3)
     outputs = []
@@ -229,37 +236,32 @@ def test_it_can_learn_a_batch_of_the_world(config, world):
     assert max(gains.values()) > 0.25, gains
 
 
-def start(config, world, runs, seed=0):
-    built = tiny(config, world, FEW)
+def start(built, runs):
     built.data.rounds = 1
     trainer = {"max_steps": 4, "precision": "auto", "log_every_n_steps": 1, "accelerator": "cpu"}
-    torch.manual_seed(seed)
-    return pretrain(
-        "run", built.method, built.data, built.optimizer, trainer, seed=seed, runs=str(runs), measure_every=99
-    )
-
-
-class Stop(Exception):
-    pass
+    torch.manual_seed(0)
+    pretrain("run", built.method, built.data, built.optimizer, trainer, seed=0, runs=str(runs), measure_every=99)
 
 
 def test_a_run_that_was_broken_off_and_resumed_equals_one_that_was_not(config, world, tmp_path, monkeypatch):
-    start(config, world, tmp_path / "whole")
+    """The run goes on, and so does a copy of its folder as it was when the second step had been saved."""
     from avssl.recipe.checkpoints import Checkpointing
 
     plain = Checkpointing.on_train_batch_end
 
-    def stopping(self, trainer, *rest):
+    def saving(self, trainer, *rest):
+        plain(self, trainer, *rest)
         if trainer.global_step == 2:
             self._save(trainer)
-            raise Stop
-        plain(self, trainer, *rest)
+            copytree(tmp_path / "whole/run", tmp_path / "broken/run")
 
-    monkeypatch.setattr(Checkpointing, "on_train_batch_end", stopping)
-    with pytest.raises(Stop):
-        start(config, world, tmp_path / "broken")
-    monkeypatch.undo()
-    start(config, world, tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointing, "on_train_batch_end", saving)
+        start(tiny(config, world), tmp_path / "whole")
+    again = tiny(config, world)
+    for parameter in again.method.parameters():
+        parameter.data.zero_()  # or a run that begins anew would pass
+    start(again, tmp_path / "broken")
     one, other = (load_encoder(tmp_path / name / "run") for name in ("whole", "broken"))
     assert weights_hash(one) == weights_hash(other)
     states = [torch.load(latest(tmp_path / n / "run/checkpoints"), weights_only=True) for n in ("whole", "broken")]
@@ -267,6 +269,7 @@ def test_a_run_that_was_broken_off_and_resumed_equals_one_that_was_not(config, w
         assert torch.equal(tensor, states[1]["state_dict"][name]), name
 
 
-def test_the_contact_sheet_is_drawn(config, world, tmp_path):
-    out = show([str(config), f"--data.root={world}"], tmp_path / "sheet.png", videos=1)
+def test_the_contact_sheet_is_drawn(config, world, tmp_path, monkeypatch):
+    monkeypatch.setattr("avssl.training.sheet.parse", lambda words: parsed(*words))
+    out = show(words_of(config, world), tmp_path / "sheet.png", videos=1)
     assert out.stat().st_size > 10_000
