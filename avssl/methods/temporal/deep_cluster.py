@@ -30,18 +30,21 @@ class DeepCluster(Method):
     that one cluster for everything is no solution (section 3.3, trivial parametrisation); empty clusters are moved
     (section 3.3, empty clusters). See `avssl.methods.clustering.Clusters` for what differs from the paper.
 
+    With N clips of a video, each should have the cluster of the next. (In the paper an image is shown in other crops
+    than the one that it was clustered by; the cluster of the very clip that is shown asks for no invariance.)
+
     Metrics: ``accuracy`` over pseudo-labels, chance the share of the most frequent one in the batch; ``same_label``,
     the NMI of the labels of remembered clips before and after the latest clustering, chance that of shuffled labels.
 
     Args:
         encoder: clip or frame encoder.
-        sampler: draws N clips, each clustered by itself.
+        sampler: draws N clips, each clustered by itself; by default two.
         clusters: k (paper: 10,000 on ImageNet, ten times the classes).
         memory: number of features that are clustered.
         every: steps between two clusterings (paper: an epoch).
     """
 
-    caption = "the cluster of this clip"
+    caption = "the cluster of the next clip"
 
     def __init__(
         self,
@@ -51,14 +54,14 @@ class DeepCluster(Method):
         memory: int = 4096,
         every: int = 100,
     ) -> None:
-        super().__init__(encoder, sampler or RandomClips(num_frames=16, step=0.08))
+        super().__init__(encoder, sampler or RandomClips(clips=2, num_frames=16, step=0.08))
         self.clusters = Clusters(encoder.num_features, clusters, memory, every)
         self.head = nn.Linear(encoder.num_features, clusters)
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B·N clips."""
         features = self.encoder(clips.video.flatten(0, 1))  # [B N, D]
-        labels = self.clusters.assign(features)
+        labels = next_of(self.clusters.assign(features), clips.video.shape[1])
         logits = self.head(features).float()
         return measured(
             clips,
@@ -77,7 +80,7 @@ class DeeperCluster(Method):
 
     Every clip is shown at four turns. A super-class is a turn and one of a few coarse clusters of the upright clips
     (paper: 4 x 4); within it, fine clusters are told apart by a linear layer of its own (section 3.2). The loss is the
-    sum of both cross-entropies, weighted as in `DeepCluster`.
+    sum of both cross-entropies, weighted as in `DeepCluster`, and clusters are those of a video's next clip.
 
     Metrics: ``super_class`` and ``fine``, the accuracy of the fine cluster given the super-class; chance is the best
     constant answer in the batch, for ``fine`` one for each coarse cluster; ``same_label``, see `DeepCluster`, of the
@@ -85,14 +88,14 @@ class DeeperCluster(Method):
 
     Args:
         encoder: clip or frame encoder, applied to four clips per clip read.
-        sampler: draws N clips, each clustered by itself.
+        sampler: draws N clips, each clustered by itself; by default two.
         coarse: coarse clusters (paper: 4).
         clusters: fine clusters within each (paper: 20,000).
         memory: number of features that are clustered.
         every: steps between two clusterings (paper: three epochs).
     """
 
-    caption = "0, 90, 180, 270 degrees, and the cluster of this clip"
+    caption = "0, 90, 180, 270 degrees, and the cluster of the next clip"
 
     def __init__(
         self,
@@ -103,7 +106,7 @@ class DeeperCluster(Method):
         memory: int = 4096,
         every: int = 100,
     ) -> None:
-        super().__init__(encoder, sampler or RandomClips(num_frames=16, step=0.08))
+        super().__init__(encoder, sampler or RandomClips(clips=2, num_frames=16, step=0.08))
         self.coarse = coarse
         self.clusters = NestedClusters(encoder.num_features, coarse, clusters, memory, every)
         self.super_head = nn.Linear(encoder.num_features, TURNS * coarse)
@@ -112,7 +115,7 @@ class DeeperCluster(Method):
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over 4·B·N turned clips."""
         features = self.encoder(turned(clips.video).flatten(0, 2)).unflatten(0, (-1, TURNS))  # [B N, 4, D]
-        labels = self.clusters.assign(features[:, 0])  # [B N]
+        labels = next_of(self.clusters.assign(features[:, 0]), clips.video.shape[1])  # [B N]
         weight = repeat(self.clusters.weights()[labels], "m -> (m turn)", turn=TURNS)
         coarse, fine = labels // self.clusters.clusters, labels % self.clusters.clusters
         turn = torch.arange(TURNS, device=labels.device)
@@ -139,3 +142,8 @@ class DeeperCluster(Method):
     def after_step(self, progress: float) -> None:
         """Remember this step's features, and cluster again every ``every`` steps, which alone waits for the device."""
         self.clusters.after_step()
+
+
+def next_of(labels: Tensor, number: int) -> Tensor:
+    """Return the label of each video's next clip, of ``[B N]`` labels of N clips per video; of the last, the first."""
+    return labels.unflatten(0, (-1, number)).roll(-1, 1).flatten()
