@@ -1,10 +1,11 @@
 """Does realign mend what is out of sync, and leave alone what isn't? Networks and recordings of `benchmarks/travel.py`.
 
-    python benchmarks/realigning.py travel --run travel/runs/whole_lips_far
+    python benchmarks/realigning.py travel --run travel/runs/whole_lips
 
-Four recordings of a kind are joined to one source, whose shots share one offset. The sources of half of the test groups
-calibrate: their sound as it is, shifted by known amounts, and of other recordings. Those of the other half are left in
-sync, or shifted by 0.1 to 0.3 s, and go through the rules of ``--sync.mode=realign``.
+A source is four recordings of a kind, whose sounds are late by the same. The sources of half of the test groups
+calibrate (`avssl.avsync.trials`): their sound as it is, shifted by known amounts, and of other recordings. Those of the
+other half are left in sync, or shifted by 0.1 to 0.3 s, and go through the rules of ``--sync.mode=realign``. Then the
+halves change places, so that every source is tried once, with a calibration that hasn't seen it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,28 +21,80 @@ from travel import KINDS
 
 from avssl.avsync.calibrating import picture as calibration_picture
 from avssl.avsync.clips import Span
-from avssl.avsync.decide import decide
+from avssl.avsync.decide import Verdict, decide
 from avssl.avsync.options import Sync
 from avssl.avsync.score import Score
+from avssl.avsync.together import Trace
+from avssl.avsync.trials import Clips, Trial, calibrated
 from avssl.evaluation.metrics import bootstrap
 from avssl.evaluation.synchrony import Displaced
 from avssl.media import open_video
 from avssl.runtime.progress import Tally
-from avssl.sync.calibration import Calibration, fit
+from avssl.sync.calibration import WITHIN
 from avssl.sync.network import Synchroniser
-from avssl.sync.offset import Curve, curve, joined, load_synchroniser, offset_from, offset_grid
+from avssl.sync.offset import Curve, curve, load_synchroniser, offset_from, offset_grid
 
 REACH, STEP, LATEST = 0.4, 0.02, 0.3  # seconds: searched, between offsets, and largest shift
-SHOTS, FRAMES = 4, 29  # recordings of a source, and frames of each
-Trial = tuple[str, Curve, Curve | None]  # group of a source, its curve, and that with the sound of another
+SHOTS, FRAMES, SHIFTS = 4, 29, 3  # recordings of a source, frames of each, and shifts of each to calibrate
+FPS = Fraction(25)
+AWAY = 10.0  # seconds, stands for the sound of another recording
+
+
+class Source(NamedTuple):
+    """Recordings whose sounds are late by the same."""
+
+    name: str  # the same for the same recordings of another kind
+    kind: str
+    own: list[Curve]
+    strange: list[Curve]  # with the sounds of others
 
 
 def realign(args: argparse.Namespace) -> None:
-    """Calibrate on half of the test groups, and move the sound of sources of the others, or leave it."""
-    network, rng = load_synchroniser(args.run), np.random.default_rng(0)
+    """Calibrate on half of the test groups, move the sound of sources of the others, or leave it, and change halves."""
+    halves = sources(args, load_synchroniser(args.run))
+    rng, left, mended, sure = np.random.default_rng(0), [], [], []
+    for number, (known, tried) in enumerate((halves, halves[::-1])):
+        found = calibrated([(one.name, trials_of(one, rng)) for one in known], "travel", REACH, FRAMES / 25)
+        path = args.out / f"calibration{number}.json"
+        found.save(path)
+        calibration_picture(found).savefig(path.with_suffix(".png"), dpi=110)
+        for part in (found, found.together):
+            if part is not None:
+                print(
+                    f"{part.clips} clips a source: {part.trials} trials on {part.recordings} groups; squared error"
+                    f" {part.brier:.3f} (one probability for all: {part.brier_of_mean:.3f}); highest probability"
+                    f" {part.probabilities[-1]:.3f}, or {part.lower[-1]:.3f} by draws; tenth of the surest: predicted"
+                    f" {part.reliability[-1].predicted:.2f}, right {part.reliability[-1].right:.2f}"
+                )
+        options = Sync("realign", max_offset=REACH, calibration=path)
+        for one in tried:
+            verdict = verdict_of(one, 0.0, options)
+            left.append(verdict.decision != "moved")
+            sure.append(verdict.decision == "in_sync")
+            late = float(rng.choice([-1, 1]) * rng.integers(5, round(LATEST / STEP) + 1) * STEP)
+            verdict = verdict_of(one, late, options)
+            mended.append((verdict.decision == "moved", abs(verdict.shift - late) <= WITHIN + 1e-6))
+    every = [*halves[1], *halves[0]]
+    for kind in (*args.kinds, "all"):
+        rows = np.array([kind in (one.kind, "all") for one in every])
+        names = [one.name for one, chosen in zip(every, rows, strict=True) if chosen]
+        moved, right = np.array(mended).T
+        for words, values in (
+            ("in sync, moved", ~np.array(left)),
+            ("in sync, found to be", np.array(sure)),
+            ("shifted, mended to 40 ms", moved & right),
+            ("shifted, moved elsewhere", moved & ~right),
+        ):
+            chosen = values[rows].astype(float)
+            low, high = bootstrap(chosen[None], names, 0)
+            print(f"{kind}: {words}: {chosen.mean():.3f} ({low:.3f} to {high:.3f}) of {len(chosen)} sources")
+
+
+def sources(args: argparse.Namespace, network: Synchroniser) -> tuple[list[Source], list[Source]]:
+    """Return the sources of each half of the test groups."""
     parts = sorted({path.name for kind in args.kinds for path in (args.out / kind / "test").iterdir()})
-    order = rng.permutation(len(parts))
-    wide, trials = offset_grid(REACH + LATEST, STEP), [[], []]
+    order, grid = np.random.default_rng(0).permutation(len(parts)), offset_grid(REACH + LATEST, STEP)
+    halves: tuple[list[Source], list[Source]] = ([], [])
     with Tally("sources", len(args.kinds) * len(parts)) as tally:
         for half in range(2):
             names = [parts[place] for place in order[half::2]]
@@ -49,33 +103,11 @@ def realign(args: argparse.Namespace) -> None:
                 for place in range(0, len(paths) - SHOTS + 1, SHOTS):
                     shots = paths[place : place + SHOTS]
                     others = [paths[(place + SHOTS + shot) % len(paths)] for shot in range(SHOTS)]
-                    own = joined([measured(path, path, network, wide) for path in shots])
-                    pairs = zip(shots, others, strict=True) if half == 0 else ()  # none is needed to evaluate
-                    strange = [measured(*pair, network, wide) for pair in pairs]
-                    trials[half].append((f"{half} {place}", own, joined(strange) if strange else None))
+                    own = [measured(path, path, network, grid) for path in shots]
+                    strange = [measured(*pair, network, grid) for pair in zip(shots, others, strict=True)]
+                    halves[half].append(Source(f"{half} {place}", kind, own, strange))
                     tally.add("measured")
-    calibration = calibrated(trials[0], rng)
-    calibration.save(args.out / "calibration.json")
-    calibration_picture(calibration).savefig(args.out / "calibration.png", dpi=110)
-    options = Sync("realign", max_offset=REACH, calibration=args.out / "calibration.json")
-    span, moved, mended, sure = Span(0, SHOTS * FRAMES), [], [], 0
-    for _, own, _ in trials[1]:
-        verdict = decide({span: score(own, 0.0)}, Fraction(25), options)[span]
-        moved.append(verdict.decision == "moved")
-        sure += (verdict.probability or 0) >= options.certainty
-        late = float(rng.choice([-1, 1]) * rng.integers(5, round(LATEST / STEP) + 1) * STEP)
-        verdict = decide({span: score(own, late)}, Fraction(25), options)[span]
-        mended.append(verdict.decision == "moved" and abs(verdict.shift - late) <= 0.04 + 1e-6)
-    groups = [name for name, _, _ in trials[1]]
-    print(
-        f"{calibration.trials} trials on {calibration.recordings} groups calibrate: squared error of the probabilities"
-        f" {calibration.brier:.3f} (one for all: {calibration.brier_of_mean:.3f}),"
-        f" highest {calibration.probabilities[-1]:.3f}"
-    )
-    for name, values in (("in sync, moved", moved), ("shifted, mended to 40 ms", mended)):
-        low, high = bootstrap(np.array(values, float)[None], groups, 0)
-        print(f"{name}: {np.mean(values):.3f} ({low:.3f} to {high:.3f}) of {len(values)} sources")
-    print(f"sure of {sure} sources in sync")
+    return halves
 
 
 def measured(picture: Path, sound: Path, network: Synchroniser, grid: torch.Tensor) -> Curve:
@@ -84,26 +116,33 @@ def measured(picture: Path, sound: Path, network: Synchroniser, grid: torch.Tens
         return curve(Displaced(shown, 0.0, heard), network, grid)
 
 
-def score(own: Curve, late: float) -> Score:
-    """Return the estimate for a source whose sound is made ``late``."""
+def estimate(own: Curve, late: float) -> tuple[Score, Trace]:
+    """Return the estimate for a recording whose sound is made ``late``, as if no more than the reach were searched."""
     offsets = own.offsets + late
     inside = offsets.abs() <= REACH + 1e-6
     found = offset_from(Curve(offsets[inside], own.distances[inside], own.windows[inside]))
-    return Score(found.seconds, found.confidence, found.at_edge)
+    trace = Trace(tuple(found.curve.offsets.tolist()), tuple(found.curve.distances.tolist()))
+    return Score(found.seconds, found.confidence, found.at_edge), trace
 
 
-def calibrated(trials: list[Trial], rng: np.random.Generator) -> Calibration:
-    """Fit a calibration on sources with shifted sound, and with sound that isn't theirs."""
-    rows = []
-    for name, own, strange in trials:
-        lates = [0.0, *(rng.permutation(np.arange(1, round(LATEST / STEP) + 1))[:3] * STEP * rng.choice([-1, 1], 3))]
-        for late in lates:
-            found = score(own, float(late))
-            rows.append((name, found.confidence, abs(found.offset - late) <= 0.04 + 1e-6 and not found.edge))
-        if strange is not None:
-            rows.append((name, score(strange, 0.0).confidence, False))
-    names, confidences, right = zip(*rows, strict=True)
-    return fit(np.array(confidences), np.array(right), np.array(names), "travel", REACH, SHOTS * FRAMES / 25)
+def trials_of(source: Source, rng: np.random.Generator) -> Clips:
+    """Return the trials of each recording of a source, as `avssl build --calibrate` makes them."""
+    shifts = np.arange(1, round(LATEST / STEP) + 1) * STEP
+    clips = []
+    for own, strange in zip(source.own, source.strange, strict=True):
+        lates = [0.0, *(rng.permutation(shifts)[:SHIFTS] * rng.choice([-1, 1], SHIFTS)).tolist()]
+        trials = [Trial(late, *estimate(own, late)) for late in lates]
+        clips.append([*trials, Trial(AWAY, *estimate(strange, 0.0))])
+    return clips
+
+
+def verdict_of(source: Source, late: float, options: Sync) -> Verdict:
+    """Return what is decided on a source whose sound is made ``late``."""
+    spans = [Span(FRAMES * shot, FRAMES * (shot + 1)) for shot in range(SHOTS)]
+    found = [estimate(own, late) for own in source.own]
+    scores = {span: score for span, (score, _) in zip(spans, found, strict=True)}
+    traces = {span: trace for span, (_, trace) in zip(spans, found, strict=True)}
+    return decide(scores, FPS, options, traces)[spans[0]]
 
 
 def main() -> None:

@@ -15,10 +15,12 @@ from avssl.avsync.clips import Span
 from avssl.avsync.executors import Execution
 from avssl.avsync.options import Options
 from avssl.avsync.recording import VERSIONS, Candidate, Job, Recording, recorded
-from avssl.avsync.score import Scorer, framing_shown, make_scorer
+from avssl.avsync.score import Score, Scorer, framing_shown, make_scorer
 from avssl.avsync.store import Record, Store, key_of
+from avssl.avsync.together import Trace, traced
+from avssl.avsync.trials import Clips, Trial, calibrated
 from avssl.runtime.files import write_atomically
-from avssl.sync.calibration import WITHIN, Calibration, fit
+from avssl.sync.calibration import WITHIN, Calibration
 
 CLIPS = 4  # of each recording
 SHIFTS = 4  # of each clip; the first is 0
@@ -37,17 +39,22 @@ class Calibrated:
 
     def __str__(self) -> str:
         found = self.calibration
-        top = found.probabilities[-1]
+        top = max(part.probabilities[-1] for part in (found, found.together) if part)
         lines = [
             f"{found.trials} estimates on {found.recordings} recordings: {self.right:.3f} of those of pairs that belong"
             f" together are within {1000 * WITHIN:.0f} ms (random offsets {self.chance:.3f})",
             f"squared error of the probabilities, on recordings left out: {found.brier:.4f} (one probability for all:"
-            f" {found.brier_of_mean:.4f}); the highest is {top:.3f}",
-            str(self.path),
+            f" {found.brier_of_mean:.4f}); the highest is {found.probabilities[-1]:.3f}, or {found.lower[-1]:.3f} by"
+            " draws of the recordings",
         ]
+        if (joint := found.together) is not None:
+            lines.append(
+                f"of {joint.clips} clips of a recording together ({joint.recordings} recordings): {joint.brier:.4f}"
+                f" ({joint.brier_of_mean:.4f}); the highest is {joint.probabilities[-1]:.3f}"
+            )
         if top < 0.95:
-            lines.insert(2, "no estimate is right with 0.95: --sync.mode=realign would move nothing")
-        return "\n".join(lines)
+            lines.append("no estimate is right with 0.95: --sync.mode=realign would move nothing")
+        return "\n".join([*lines, str(self.path)])
 
 
 def calibrate(
@@ -62,8 +69,9 @@ def calibrate(
     """Measure what a confidence means on recordings in sync, and write ``calibration.json`` and ``.png`` to ``out``.
 
     A few clips of each are scored with their sound as it is, and later or earlier by up to the largest offset; and,
-    where the recording is long enough, with sound from far away, of which no estimate is right. The arguments are
-    those of `build`; recordings must be others than the scorer was trained on.
+    where the recording is long enough, with sound from far away, of which no estimate is right. If a network scores,
+    so is what clips of a recording say together. The arguments are those of `build`; recordings must be others than the
+    scorer was trained on.
 
     Raises:
         ValueError: with fewer than ten recordings.
@@ -73,25 +81,29 @@ def calibrate(
     with gathered(roots, out, options, execution, labels, group, scorer) as found:
         records = found.stages.process(try_source, found.jobs)
     groups = [found.sources[place].group for place in found.todo]
-    rows = [
-        (group, *trial) for group, record in zip(groups, records, strict=True) for trial in record.get("trials", [])
-    ]
-    if not rows:
+    tried = [(group, _clips_of(record)) for group, record in zip(groups, records, strict=True)]
+    if not any(clips for _, clips in tried):
         raise ValueError(f"{[str(root) for root in roots]}: no clip can be scored; see what `avssl build` says of them")
-    names = np.unique([row[0] for row in rows], return_inverse=True)[1]
-    late, offset, confidence = (np.array([row[column] for row in rows], float) for column in (1, 2, 3))
-    edge, reach = np.array([row[4] for row in rows], bool), options.sync.max_offset
-    right = (np.abs(offset - late) <= WITHIN + 1e-6) & ~edge
-    seconds = options.cut.min_seconds or options.cut.seconds
-    calibration = fit(confidence, right, names, scorer.name(), reach, seconds)
+    reach, seconds = options.sync.max_offset, options.cut.min_seconds or options.cut.seconds
+    calibration = calibrated(tried, scorer.name(), reach, seconds)
     calibration.save(out / "calibration.json")
     write_atomically(out / "calibration.png", lambda file: picture(calibration).savefig(file, format="png", dpi=110))
-    possible = np.abs(late) <= reach
-    return Calibrated(calibration, out / "calibration.json", float(right[possible].mean()), 2 * WITHIN / (2 * reach))
+    every = [trial for _, clips in tried for one in clips for trial in one]
+    hits = [trial.right for trial in every if abs(trial.late) <= reach]
+    return Calibrated(calibration, out / "calibration.json", float(np.mean(hits)), 2 * WITHIN / (2 * reach))
+
+
+def _clips_of(record: Record) -> Clips:
+    """Return the trials of each clip of a source, as they are kept in the store."""
+    return [
+        [Trial(late, Score(*score), Trace(*trace)) for late, score, trace in trials]
+        for trials in record.get("trials", ())
+        if trials
+    ]
 
 
 def try_source(job: Job) -> Record:
-    """Score clips of a source with shifted sound; ``trials`` are (late, offset, confidence, edge)."""
+    """Score clips of a source with shifted sound; ``trials`` are those of each clip: (late, estimate, curve)."""
     store = Store(job.store, job.retry)
     outcome, recording = recorded(job, store)
     if recording is None:
@@ -106,10 +118,10 @@ def try_source(job: Job) -> Record:
         rng = np.random.default_rng(int(job.content[:16], 16))
         found = []
         for span in chosen:
-            for late in _shifts(recording, span, reach, rng):
-                seen = candidates[span].seen
-                face = seen[0].track if tracked and seen else None
-                found.append([late, *job.scorer(recording.scored(span, late, face))])
+            seen = candidates[span].seen
+            face = seen[0].track if tracked and seen else None
+            lates = _shifts(recording, span, reach, rng)
+            found.append([[late, *traced(job.scorer, recording.scored(span, late, face))] for late in lates])
         return {"trials": found}
 
     facts = (recording.tracked,) if tracked else ()
@@ -138,12 +150,17 @@ def _shifts(recording: Recording, span: Span, reach: float, rng: np.random.Gener
 
 
 def picture(found: Calibration) -> Figure:
-    """Draw predicted probabilities against the shares that are right."""
+    """Draw predicted probabilities against the shares that are right, of single clips and of all of a recording."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="grey", lw=0.5)
-    axes.plot([part.predicted for part in found.reliability], [part.right for part in found.reliability], "o-")
+    for part in (found, found.together):
+        if part is not None:
+            name = f"{part.clips} clips together" if part.clips > 1 else "a clip"
+            shares = [(step.predicted, step.right) for step in part.reliability]
+            axes.plot(*zip(*shares, strict=True), "o-", label=f"{name}: squared error {part.brier:.3f}")
     axes.set_xlabel("probability, predicted for recordings left out")
     axes.set_ylabel(f"share of estimates within {1000 * WITHIN:.0f} ms")
-    axes.set_title(f"{found.trials} estimates, {found.recordings} recordings; squared error {found.brier:.3f}")
+    axes.set_title(f"{found.trials} estimates, {found.recordings} recordings")
+    axes.legend()
     return figure

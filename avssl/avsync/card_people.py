@@ -125,7 +125,7 @@ def _example(out: Path, people: People, face: Record, plot: Plot) -> str:
     def lines(axes: Axes) -> None:
         for other, heard in curves:
             own = other["track"] == face["track"]
-            axes.plot(heard.offsets, heard.distances, color="#27618c" if own else "#bbb", zorder=2 if own else 1)
+            axes.plot(*heard.trace, color="#27618c" if own else "#bbb", zorder=2 if own else 1)
         axes.axvline(face["offset"], color="#b0543c", lw=0.7)
 
     words = f"{face['source']} from {face['start']:.2f} s, track {face['track']}: offset {face['offset']:+.3f} s, "

@@ -14,10 +14,12 @@ from avssl.avsync.clips import Span
 from avssl.avsync.options import Sync
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.score import Score, Scorer
+from avssl.avsync.together import NOTHING, Trace, together
 from avssl.sync.calibration import Calibration
 
 ONSET_CONFIDENCE = 6.0  # reached by fewer than 1 % of mismatched pairs of 2.4 s
-SURE_SHARE = 0.5  # of the clips of a source, to move its sound
+CLOSE = 1e-6  # seconds, of rounding
+SURE_SHARE = 0.5  # of the clips of a source, that are sure or agree, to move its sound
 
 
 class Verdict(NamedTuple):
@@ -47,10 +49,19 @@ def check_calibration(options: Sync, scorer: Scorer) -> None:
         )
 
 
-def decide(scores: Mapping[Span, Score], fps: Fraction, options: Sync) -> dict[Span, Verdict]:
-    """Keep, move or drop the clips of a source by their estimates, see :class:`Sync`."""
+def decide(
+    scores: Mapping[Span, Score], fps: Fraction, options: Sync, traces: Mapping[Span, Trace] | None = None
+) -> dict[Span, Verdict]:
+    """Keep, move or drop the clips of a source by their estimates, see :class:`Sync`.
+
+    Args:
+        scores: of its clips.
+        fps: frames per second of the recording.
+        options: how.
+        traces: the curves of the estimates; with them, clips none of which is sure may be sure together.
+    """
     if options.mode == "realign":
-        return _realigned(scores, fps, options)
+        return _realigned(scores, fps, options, traces or {})
     return {span: _alone(span, score, fps, options) for span, score in scores.items()}
 
 
@@ -71,20 +82,51 @@ def _alone(span: Span, score: Score, fps: Fraction, options: Sync) -> Verdict:
     return Verdict(0.0, Rejection("off_sync", why), "dropped", chance)
 
 
-def _realigned(scores: Mapping[Span, Score], fps: Fraction, options: Sync) -> dict[Span, Verdict]:
-    """Move the sound of a source where that is beyond doubt, by one offset for all its clips; else leave it."""
+def _realigned(
+    scores: Mapping[Span, Score], fps: Fraction, options: Sync, traces: Mapping[Span, Trace]
+) -> dict[Span, Verdict]:
+    """Move the sound of a source where that is beyond doubt, by one offset for all its clips; else leave it.
+
+    It is if half of the clips are sure each and agree; or if all are sure together, half of them find the same each,
+    and none that is sure finds something else.
+    """
     chances = {span: _probability(span, score, fps, options) or 0.0 for span, score in scores.items()}
     sure = [score.offset for span, score in scores.items() if _sure(span, score, chances[span], fps, options)]
     offset = float(np.median(sure)) if sure else 0.0
-    if not sure or len(sure) < SURE_SHARE * len(scores):
+    agree = max((abs(own - offset) for own in sure), default=0.0) <= options.tolerance + CLOSE
+    enough = bool(sure) and len(sure) >= SURE_SHARE * len(scores)
+    if not enough and (common := _common(scores, fps, options, traces)) is not None:
+        offset, probability = common
+        chances = dict.fromkeys(chances, probability)
+        far = [abs(own - offset) > options.tolerance + CLOSE for own in sure]
+        near = [abs(score.offset - offset) <= options.tolerance + CLOSE for score in scores.values()]
+        enough, agree = True, not any(far) and sum(near) >= SURE_SHARE * len(near)
+    if not enough:
         shift, decision = 0.0, "doubtful"
-    elif max(abs(own - offset) for own in sure) > options.tolerance:
+    elif not agree:
         shift, decision = 0.0, "disagree"
-    elif abs(offset) <= options.tolerance:
+    elif abs(offset) <= options.tolerance + CLOSE:
         shift, decision = 0.0, "in_sync"
     else:
         shift, decision = offset, "moved"
     return {span: Verdict(shift, None, decision, chances[span]) for span in scores}
+
+
+def _common(
+    scores: Mapping[Span, Score], fps: Fraction, options: Sync, traces: Mapping[Span, Trace]
+) -> tuple[float, float] | None:
+    """Return the offset that clips have together, and its probability, if that is enough to act on; else None."""
+    assert options.calibration is not None
+    found = load_calibration(options.calibration).together
+    if found is None:
+        return None
+    spans = [span for span in scores if traces.get(span, NOTHING).offsets and not _shorter(span, found, fps)]
+    if len(spans) < found.clips:
+        return None
+    score = together([traces[span] for span in spans])
+    chance = found.probability(score.confidence)
+    shortest = min(spans, key=lambda span: span.stop - span.start)
+    return (score.offset, chance) if _sure(shortest, score, chance, fps, options) else None
 
 
 def _sure(span: Span, score: Score, chance: float, fps: Fraction, options: Sync) -> bool:
@@ -97,5 +139,9 @@ def _probability(span: Span, score: Score, fps: Fraction, options: Sync) -> floa
     if options.calibration is None:
         return None
     found = load_calibration(options.calibration)
-    shorter = span.stop - span.start < (found.seconds - 1e-3) * float(fps) - 1  # less evidence than was measured
-    return 0.0 if shorter else found.probability(score.confidence)
+    return 0.0 if _shorter(span, found, fps) else found.probability(score.confidence)
+
+
+def _shorter(span: Span, measured: Calibration, fps: Fraction) -> bool:
+    """Return whether a clip carries less evidence than those that a calibration was measured on."""
+    return span.stop - span.start < (measured.seconds - 1e-3) * float(fps) - 1

@@ -13,8 +13,7 @@ from avssl.avsync.reasons import Rejection
 from avssl.avsync.recording import VERSIONS, Candidate, Recording
 from avssl.avsync.score import RunScorer, Score, Scorer, framing_shown
 from avssl.avsync.store import Record, key_of
-
-DIGITS = 4  # of the distances of a curve that are kept
+from avssl.avsync.together import Trace, traced
 
 
 @dataclass
@@ -23,6 +22,7 @@ class Estimates:
 
     Attributes:
         scores: of each clip that was scored; of the face that speaks, or else the surest, where faces are scored.
+        traces: the curves of these estimates, if a network made them.
         heard: of each face of those clips.
         voices: who speaks in them.
         rejections: why a clip doesn't show that, if this drops it.
@@ -32,6 +32,7 @@ class Estimates:
     """
 
     scores: dict[Span, Score]
+    traces: dict[Span, Trace] = field(default_factory=dict)
     heard: dict[Span, list[Heard]] = field(default_factory=dict)
     voices: dict[Span, Voice] = field(default_factory=dict)
     rejections: dict[Span, Rejection] = field(default_factory=dict)
@@ -47,11 +48,13 @@ def estimate(scorer: Scorer, recording: Recording, clips: Mapping[Span, Candidat
         return _of_faces(scorer, recording, {span: clips[span] for span in wanted}, options)
 
     def scored() -> Record:
-        return {"scores": [scorer(recording.scored(span)) for span in wanted]}
+        return {"traced": [traced(scorer, recording.scored(span)) for span in wanted]}
 
     key = key_of(recording.seen, VERSIONS["scores"], wanted, scorer.name(), recording.shown)
-    found = recording.store.record("scores", key, scored)
-    return Estimates({span: Score(*score) for span, score in zip(wanted, found["scores"], strict=True)})
+    made = Estimates({})
+    for span, (score, trace) in zip(wanted, recording.store.record("scores", key, scored)["traced"], strict=True):
+        made.scores[span], made.traces[span] = Score(*score), Trace(*trace)
+    return made
 
 
 def _of_faces(scorer: RunScorer, recording: Recording, clips: Mapping[Span, Candidate], options: Options) -> Estimates:
@@ -69,7 +72,7 @@ def _of_faces(scorer: RunScorer, recording: Recording, clips: Mapping[Span, Cand
     for span, heard in made.heard.items():
         voice = made.voices[span] = who_speaks(heard, options.faces, probable)
         surest = max(heard, key=lambda face: (face.track == voice.speaker, face.score.confidence))
-        made.scores[span] = surest.score
+        made.scores[span], made.traces[span] = surest.score, surest.trace
         fault = unheard(voice, clips[span].seen or [], options.faces)
         if fault is not None:
             made.faults[span] = fault
@@ -79,14 +82,10 @@ def _of_faces(scorer: RunScorer, recording: Recording, clips: Mapping[Span, Cand
 
 
 def _hear(scorer: RunScorer, recording: Recording, span: Span, track: int) -> list[object]:
-    found = scorer.find(recording.scored(span, track=track))
-    if found is None:
-        return [track, [0.0, 0.0, False], [], []]
-    curve = [[round(value, DIGITS) for value in part.tolist()] for part in found.curve[:2]]
-    return [track, [found.seconds, found.confidence, found.at_edge], *curve]
+    return [track, *traced(scorer, recording.scored(span, track=track))]
 
 
 def heard_of(record: list[object]) -> Heard:
     """Return the synchrony of a face as it is kept in the store."""
-    track, score, offsets, distances = record
-    return Heard(track, Score(*score), tuple(offsets), tuple(distances))  # type: ignore
+    track, score, trace = record
+    return Heard(track, Score(*score), Trace(*trace))  # type: ignore

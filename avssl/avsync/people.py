@@ -11,6 +11,7 @@ from avssl.avsync.clips import Span
 from avssl.avsync.options import Faces
 from avssl.avsync.reasons import Rejection
 from avssl.avsync.score import Score
+from avssl.avsync.together import NOTHING, Trace
 from avssl.avsync.tracks import Track, present
 
 LIKELY = 0.5  # least probability, by a calibration, that the estimate of a face that speaks is right
@@ -31,8 +32,7 @@ class Heard(NamedTuple):
 
     track: int
     score: Score
-    offsets: tuple[float, ...] = ()  # seconds
-    distances: tuple[float, ...] = ()  # at each; the estimate is where they are least
+    trace: Trace = NOTHING
 
 
 class Voice(NamedTuple):

@@ -56,7 +56,7 @@ def _stages(job: Job, store: Store) -> Record:
         return outcome
     candidates = recording.clips(options, framing_shown(job.scorer) is not None)
     estimates = estimate(job.scorer, recording, candidates, options)
-    verdicts = decide(estimates.scores, recording.fps, options.sync)
+    verdicts = decide(estimates.scores, recording.fps, options.sync, estimates.traces)
     left = next((Verdict(verdict.shift) for verdict in verdicts.values() if verdict.decision == "moved"), Verdict())
     clips = []
     for span, candidate in candidates.items():

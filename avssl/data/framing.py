@@ -126,11 +126,10 @@ class Framing(ClipTransform):
         along = torch.linspace(-0.5, 0.5, len(clip))[:, None] * motion + place  # [T, 2] from the middle, in sides
         corner = (most / 2 + along * side * torch.tensor([height, width])).round()
         corners = corner.clamp(torch.zeros(2), most).int().tolist()
-        grey = torch.einsum("c,tchw->thw", weights, clip.float())
-        parts = [
-            frame[top : top + rows, left : left + columns] for frame, (top, left) in zip(grey, corners, strict=True)
-        ]
-        cut = resized(torch.stack(parts)[:, None], (self.size, self.size)).div_(255).clamp_(0, 1).pow_(gamma)
+        shown = zip(clip, corners, strict=True)
+        parts = torch.stack([frame[:, top : top + rows, left : left + columns] for frame, (top, left) in shown])
+        grey = (weights @ parts.flatten(2).float()).view(-1, 1, rows, columns)  # of what is shown alone
+        cut = resized(grey, (self.size, self.size)).div_(255).clamp_(0, 1).pow_(gamma)
         middle = cut.mean()
         cut = ((cut - middle) * contrast + middle).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
         return cut.flip(3) if flipped else cut

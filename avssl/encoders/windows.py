@@ -42,7 +42,7 @@ class FrameWindows(Encoder):
                 nn.BatchNorm2d(after),
                 nn.ReLU(),
             ]
-        self.net = nn.Sequential(*layers)
+        self.net = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # a third of the time on processors
         self.reduce = nn.Linear(4 * width * PLACES**2, 8 * width)
         mixing = nn.Conv1d(8 * width, 8 * width, window, bias=False)
         with torch.no_grad():

@@ -14,7 +14,7 @@ from avssl.methods.audiovisual.avts import HardClips
 from avssl.methods.audiovisual.owens_efros import ShiftedSound, aligned
 from avssl.methods.audiovisual.sparse_sync import OffsetClip
 from avssl.methods.audiovisual.streams import AlignedClips, audio_delay, valid_audio
-from avssl.methods.audiovisual.syncnet import diagonal_means
+from avssl.methods.audiovisual.syncnet import diagonal_means, ranking
 from avssl.methods.clustering import kmeans, nearest_centre
 from avssl.methods.losses import contrastive
 from avssl.pixels import MEAN, STD
@@ -242,6 +242,18 @@ def test_embeddings_that_know_nothing_do_not_favour_offset_zero():
     similarity = torch.randn(4000, 21, 21, generator=torch.Generator().manual_seed(0))
     answers = diagonal_means(similarity, 10).argmax(1)
     assert (answers == 10).float().mean() < 1 / 21 + 0.01
+
+
+def test_the_ranking_compares_with_all_clips_what_the_offsets_of_one_clip_do_not_teach():
+    rng = torch.Generator().manual_seed(0)
+    scores, target = torch.randn(6, 5, generator=rng), torch.tensor([2, 1, 2, 3, 2, 0])
+    far = (torch.arange(5) - target[:, None]).abs() >= 2
+    pairs = [(scores[i, target[i]], wrong) for i in range(6) for wrong in scores[far]]
+    expected = sum(torch.log1p((wrong - right).exp()) for right, wrong in pairs) / len(pairs)
+    assert ranking(scores, target, far).item() == pytest.approx(expected.item(), rel=1e-5)
+    moved = scores + 5 * torch.arange(6.0)[:, None]  # each clip on a scale of its own
+    assert F.cross_entropy(moved, target).item() == pytest.approx(F.cross_entropy(scores, target).item(), rel=1e-5)
+    assert ranking(moved, target, far) > ranking(scores, target, far) + 1
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,10 @@ from avssl.methods.audiovisual.channel import Channel
 from avssl.methods.audiovisual.streams import AlignedClips, TwoStreamMethod
 from avssl.methods.base import measured
 from avssl.methods.losses import inner_products
+from avssl.runtime.checks import check_ranges
 from avssl.sync.network import TwoStream
+
+APART = 0.2  # seconds from the right offset at which one is surely wrong
 
 
 class SyncNet(TwoStreamMethod):
@@ -31,6 +34,11 @@ class SyncNet(TwoStreamMethod):
     follows from the times: the offset at which sounds start with their windows. A trained network finds the offset of
     a recording: `avssl.sync.offset`.
 
+    ``pooled`` adds what the offsets of one clip don't teach: that a distance means the same in every clip. Each clip's
+    own offset is compared with all offsets at least 0.2 s away from the right ones, of all clips of the batch, by the
+    mean of log(1 + exp(difference / temperature)) (RankNet: C. Burges et al., Learning to Rank using Gradient Descent,
+    ICML 2005, equation 3): a smooth form of one minus the area under the curve.
+
     Metrics: ``accuracy`` over offsets, chance one over their number; ``within_a_frame``, at most ``step`` seconds away,
     chance the fraction of offsets that are.
 
@@ -43,6 +51,7 @@ class SyncNet(TwoStreamMethod):
         reach: largest offset in seconds, early and late (SyncNet: 15 frames, 0.6 s).
         temperature: divisor of the mean cosines.
         channel: changes the sounds in training; by default nothing does.
+        pooled: weight of the comparison with the offsets of all clips, see above.
     """
 
     encoder: EarlyFusion | FrameWindows
@@ -59,7 +68,9 @@ class SyncNet(TwoStreamMethod):
         reach: float = 0.6,
         temperature: float = 0.03,
         channel: Channel | None = None,
+        pooled: float = 0.0,
     ) -> None:
+        check_ranges("SyncNet", {"pooled": pooled}, pooled="[0, inf)")
         super().__init__(encoder, audio_encoder, sampler or AlignedClips(num_frames=50, step=0.04))
         self.windows = self.sampler.num_frames - encoder.window + 1
         self.steps = round(reach / self.sampler.step)
@@ -69,7 +80,7 @@ class SyncNet(TwoStreamMethod):
                 f"too few for offsets of {self.steps} frames: lower reach, or raise sampler.num_frames"
             )
         self.streams = TwoStream(encoder, audio_encoder, hidden, out, (1, moments), encoder.window, self.sampler.step)
-        self.temperature, self.channel = temperature, channel
+        self.temperature, self.channel, self.pooled = temperature, channel, pooled
 
     def forward(self, clips: Clips) -> dict[str, Tensor]:
         """Return loss and metrics over B·N clips."""
@@ -82,9 +93,13 @@ class SyncNet(TwoStreamMethod):
         errors = self.offset_errors(clips).flatten(0, 1).abs()  # [B N, O]
         target, answer = errors.argmin(1), scores.argmax(1)
         near = (errors < 1.5 * self.sampler.step).to(scores.dtype)
+        loss = F.cross_entropy(scores / self.temperature, target)
+        if self.pooled:
+            far = errors >= APART - 0.5 * self.sampler.step
+            loss = loss + self.pooled * ranking(scores / self.temperature, target, far)
         return measured(
             clips,
-            F.cross_entropy(scores / self.temperature, target),
+            loss,
             accuracy=(answer == target, 1 / scores.shape[1]),
             within_a_frame=(near.gather(1, answer[:, None]), near.mean(1)),
         )
@@ -98,6 +113,20 @@ class SyncNet(TwoStreamMethod):
     def describe(self, clips: Clips) -> list[list[str]]:
         """Return the seconds to be matched."""
         return [[f"windows from {row[0]:.2f} to {row[-1]:.2f} s" for row in video] for video in clips.times.tolist()]
+
+
+def ranking(scores: Tensor, target: Tensor, far: Tensor) -> Tensor:
+    """Return how often, softly, a wrong offset of any clip scores above a clip's own: log(1 + exp(difference)).
+
+    Args:
+        scores: ``[M, O]`` of offsets; higher is nearer.
+        target: ``[M]`` index of the right one.
+        far: ``[M, O]`` bool, those that are surely wrong.
+    """
+    right = scores.gather(1, target[:, None])  # [M, 1]
+    lost = F.softplus(scores.flatten() - right)  # [M, M O]
+    wrong = far.flatten().to(lost.dtype)
+    return (lost * wrong).sum() / (len(scores) * wrong.sum()).clamp(min=1)
 
 
 def diagonal_means(similarity: Tensor, steps: int) -> Tensor:
