@@ -21,6 +21,7 @@ from .finetune import Supervised as Supervised
 from .handmade import MotionEnergy as MotionEnergy
 from .images import stages as stages
 from .images import svm as svm
+from .layout import LayoutMean as LayoutMean
 from .layout import LayoutProbe as LayoutProbe
 from .linear_svm import LinearSVM as LinearSVM
 from .lists import CSVLists as CSVLists

@@ -78,7 +78,14 @@ def test_the_command_works_outside_the_clone(installed, world, tmp_path):
     run = tmp_path / "runs/shuffle_learn"
     assert (run / "encoder/encoder.safetensors").exists()
     views = ("--views.clips=1", "--views.num_frames=4", "--views.size=32", "--split.init_args.folds=2")
-    plain = ("--low_shot=null", "--layout=null", "--linear.strengths=[1]", "--neighbours.ks=[1]", "--machine.workers=0")
+    plain = (
+        "--low_shot=null",
+        "--layout=null",
+        "--layout_mean=null",
+        "--linear.strengths=[1]",
+        "--neighbours.ks=[1]",
+        "--machine.workers=0",
+    )
     words = ("folder", f"--data.root={world}", f"--run={run}", *plain, *views)
     one = "import sys, json; from avssl.cli import main; sys.exit(any(map(main, json.loads(sys.argv[1]))))"
     commands = [["show", *mine, "-o", "sheet.png", "--videos=1"], ["evaluate", *words]]  # in one process: each imports

@@ -19,6 +19,7 @@ from avssl.runtime.device import Machine
 
 STILL = [
     "--layout=null",
+    "--layout_mean=null",
     "--linear.strengths=[0.01]",
     "--neighbours=null",
     "--retrieval=[]",

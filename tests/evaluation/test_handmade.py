@@ -56,6 +56,7 @@ def test_it_is_evaluated_like_any_encoder_and_without_an_untrained_one(collectio
         "--fine_tune=null",
         "--machine.workers=0",
         "--layout=null",
+        "--layout_mean=null",
     ]
     words += ["--linear.strengths=[0.01]", "--machine.device=cpu", f"--machine.cache={tmp_path / 'cache'}"]
     words += [f"--run={tmp_path / 'run'}", "--encoder=avssl.evaluation.MotionEnergy", "--encoder.directions=true"]

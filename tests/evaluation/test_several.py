@@ -88,7 +88,7 @@ def evaluated(films, tmp_path_factory):
     views = ["--views.clips=1", "--views.num_frames=4", "--views.size=32", "--views.segments=2", "--seeds=[0,1]"]
     tune = ["--fine_tune.steps=2", "--fine_tune.batch_size=4", "--attentive.steps=2", "--attentive.folds=1"]
     choose = ["--linear.strengths=[0.01,1]", "--linear.inner_folds=2", "--neighbours.ks=[1,3]"]
-    choose += ["--split.init_args.folds=3", "--layout=null"]
+    choose += ["--split.init_args.folds=3", "--layout=null", "--layout_mean=null"]
     machine = ["--machine.device=cpu", "--machine.workers=0", f"--machine.cache={folder / 'cache'}"]
     words = ["folder", f"--data.root={films}", f"--run={folder / 'run'}", *views, *tune, *choose, *machine]
     command(words)
