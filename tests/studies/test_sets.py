@@ -54,9 +54,9 @@ def test_a_plan_over_sets_is_one_command(labelled, tmp_path, capsys, monkeypatch
     root = labelled.column("root").to_pylist()[0]
     machine = f"--machine.workers=0 --machine.device=cpu --machine.cache={tmp_path / 'cache'}"
     judge = (
-        "avssl evaluate folder --data.root={labelled} --run={run} --linear.strengths=[0.01] --layout=null --layout_mean=null "
-        "--views.clips=2 --views.num_frames=4 --views.size=32 --neighbours=null --retrieval=[] --low_shot=null "
-        f"--split.init_args.folds=2 {machine} --name="
+        "avssl evaluate folder --data.root={labelled} --run={run} --linear.strengths=[0.01] --layout=null "
+        "--layout_mean=null --views.clips=2 --views.num_frames=4 --views.size=32 --neighbours=null --retrieval=[] "
+        f"--low_shot=null --split.init_args.folds=2 {machine} --name="
     )
     sets = "".join(
         f"  {name}: {{videos: [{root}], labelled: {{root: {root}}}, judge: ['{judge}{name}']}}\n"
