@@ -29,7 +29,9 @@ from torchvision.io import write_png
 
 from avssl.avsync import Accept, Crops, Cut, Execution, Faces, Options, Shots, Speech, Split, Sync, build
 from avssl.avsync.card_people import SEEN, draw
-from avssl.avsync.faces import Detector, cut_out, find_tracks
+from avssl.avsync.cropping import TrackReader
+from avssl.avsync.faces import Detector, find_tracks
+from avssl.avsync.framing import Framing
 from avssl.avsync.tracks import boxes_of
 from avssl.catalog.encode import Movie, pieces, write_movie
 from avssl.media import open_video, probe
@@ -112,7 +114,12 @@ def motion(path: Path, model: Path) -> list[float]:
     """Return how much each mouth moves, from left to right: the mean difference of frames."""
     info = probe(path)
     tracks = sorted(find_tracks(info, model), key=lambda track: track.boxes[0, 0])
-    mouths = [cut_out(info, track, "mouth", 48, 0.3).float().mean(1) for track in tracks]
+    mouths = []
+    with open_video(path, "pyav", info) as reader:
+        for track in tracks:
+            shown = TrackReader(reader, track, Framing("mouth", 0.3, 0.08, False, 48))
+            times = (torch.arange(shown.info.num_frames, dtype=torch.float64) + 0.5) / shown.info.fps
+            mouths.append(shown.frames(times).float().mean(1))
     return [float((mouth.diff(dim=0).abs().mean() / mouth.std()).item()) for mouth in mouths]
 
 
