@@ -1,8 +1,10 @@
 """Faces and speakers on material made from real recordings: what comes out of each kind, and who is found to speak.
 
     python benchmarks/people.py --data ../shared/data --run RUN -o people
+    python benchmarks/people.py --data ../shared/data --run travel/runs/whole_lips --unseen travel/whole/test -o people
 
-Kinds, made from `talking_faces` (the last files, of which RUN must not have seen any) unless said otherwise: faces
+Kinds, made from `talking_faces` (the last files, or those also in the folder of ``--unseen``, of which RUN must not
+have seen any) unless said otherwise: faces
 ``alone``; ``pair`` and ``three``, side by side, of which one is heard; ``dubbed``, with the words of somebody else;
 ``voice_over``, people of `yoga_poses` with words; ``turned``, by a warp that moves nose and mouth to a side;
 ``small``, a face of about 25 pixels; ``blurred``; ``people``, whole recordings of `panda_av`. The builder takes all of
@@ -76,9 +78,10 @@ def turned(pictures: np.ndarray, model: Path, side: float) -> np.ndarray:
     return np.stack([cv2.remap(picture, columns, rows, cv2.INTER_LINEAR) for picture in pictures])
 
 
-def make(data: Path, model: Path, root: Path, count: int) -> dict[str, int]:
+def make(data: Path, model: Path, root: Path, count: int, unseen: set[str]) -> dict[str, int]:
     """Write the material, and return the place of the face that is heard, by recording."""
-    clips, rng = sorted((data / "talking_faces" / "clips").iterdir())[-390:], np.random.default_rng(0)
+    clips, rng = sorted((data / "talking_faces" / "clips").iterdir()), np.random.default_rng(0)
+    clips = [clip for clip in clips if clip.name in unseen] if unseen else clips[-390:]
     clips = [clips[place] for place in rng.permutation(len(clips))]
     heard = {}
 
@@ -181,12 +184,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--unseen", type=Path, help="folder with the recordings that the run wasn't trained on")
     parser.add_argument("--count", type=int, default=24, help="recordings of a kind")
     parser.add_argument("--speaking", type=float, help="least confidence of a face that speaks")
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     root, model = args.out / "material", args.data / "models" / "yunet_n_640_640.onnx"
-    heard = make(args.data, model, root, args.count)
+    unseen = {path.name for path in args.unseen.rglob("*.mp4")} if args.unseen else set()
+    heard = make(args.data, model, root, args.count, unseen)
     faces = []
     for mode in ("score", "drop"):
         options = Options(
