@@ -117,7 +117,7 @@ def accuracy(faces: Path, files: int) -> None:
         for seed, late in enumerate(truth):
             write_clapper(folder / "claps" / f"{late}.mov", late, 150, codec="pcm_s16le", seed=seed)
         cut = Cut(seconds=3.0, min_seconds=2.0)
-        for seed in range(30, 45):
+        for seed in range(30, 55):
             write_clapper(folder / "known" / f"{seed}.mov", 0.0, 150, codec="pcm_s16le", seed=seed)
         measured = calibrate([folder / "known"], folder / "calibration", Options(cut=cut))
         options = Options(cut=cut, sync=Sync(mode="realign", calibration=measured.path))

@@ -1,8 +1,10 @@
 """Faces and speakers on material made from real recordings: what comes out of each kind, and who is found to speak.
 
     python benchmarks/people.py --data ../shared/data --run RUN -o people
+    python benchmarks/people.py --data ../shared/data --run travel/runs/whole_lips --unseen travel/whole/test -o people
 
-Kinds, made from `talking_faces` (the last files, of which RUN must not have seen any) unless said otherwise: faces
+Kinds, made from `talking_faces` (the last files, or those also in the folder of ``--unseen``, of which RUN must not
+have seen any) unless said otherwise: faces
 ``alone``; ``pair`` and ``three``, side by side, of which one is heard; ``dubbed``, with the words of somebody else;
 ``voice_over``, people of `yoga_poses` with words; ``turned``, by a warp that moves nose and mouth to a side;
 ``small``, a face of about 25 pixels; ``blurred``; ``people``, whole recordings of `panda_av`. The builder takes all of
@@ -29,7 +31,9 @@ from torchvision.io import write_png
 
 from avssl.avsync import Accept, Crops, Cut, Execution, Faces, Options, Shots, Speech, Split, Sync, build
 from avssl.avsync.card_people import SEEN, draw
-from avssl.avsync.faces import Detector, cut_out, find_tracks
+from avssl.avsync.cropping import TrackReader
+from avssl.avsync.faces import Detector, find_tracks
+from avssl.avsync.framing import Framing
 from avssl.avsync.tracks import boxes_of
 from avssl.catalog.encode import Movie, pieces, write_movie
 from avssl.media import open_video, probe
@@ -74,9 +78,10 @@ def turned(pictures: np.ndarray, model: Path, side: float) -> np.ndarray:
     return np.stack([cv2.remap(picture, columns, rows, cv2.INTER_LINEAR) for picture in pictures])
 
 
-def make(data: Path, model: Path, root: Path, count: int) -> dict[str, int]:
+def make(data: Path, model: Path, root: Path, count: int, unseen: set[str]) -> dict[str, int]:
     """Write the material, and return the place of the face that is heard, by recording."""
-    clips, rng = sorted((data / "talking_faces" / "clips").iterdir())[-390:], np.random.default_rng(0)
+    clips, rng = sorted((data / "talking_faces" / "clips").iterdir()), np.random.default_rng(0)
+    clips = [clip for clip in clips if clip.name in unseen] if unseen else clips[-390:]
     clips = [clips[place] for place in rng.permutation(len(clips))]
     heard = {}
 
@@ -112,7 +117,12 @@ def motion(path: Path, model: Path) -> list[float]:
     """Return how much each mouth moves, from left to right: the mean difference of frames."""
     info = probe(path)
     tracks = sorted(find_tracks(info, model), key=lambda track: track.boxes[0, 0])
-    mouths = [cut_out(info, track, "mouth", 48, 0.3).float().mean(1) for track in tracks]
+    mouths = []
+    with open_video(path, "pyav", info) as reader:
+        for track in tracks:
+            shown = TrackReader(reader, track, Framing("mouth", 0.3, 0.08, False, 48))
+            times = (torch.arange(shown.info.num_frames, dtype=torch.float64) + 0.5) / shown.info.fps
+            mouths.append(shown.frames(times).float().mean(1))
     return [float((mouth.diff(dim=0).abs().mean() / mouth.std()).item()) for mouth in mouths]
 
 
@@ -174,12 +184,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--unseen", type=Path, help="folder with the recordings that the run wasn't trained on")
     parser.add_argument("--count", type=int, default=24, help="recordings of a kind")
     parser.add_argument("--speaking", type=float, help="least confidence of a face that speaks")
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     root, model = args.out / "material", args.data / "models" / "yunet_n_640_640.onnx"
-    heard = make(args.data, model, root, args.count)
+    unseen = {path.name for path in args.unseen.rglob("*.mp4")} if args.unseen else set()
+    heard = make(args.data, model, root, args.count, unseen)
     faces = []
     for mode in ("score", "drop"):
         options = Options(

@@ -1,17 +1,15 @@
-"""Crops of tracked faces: read from a clip as a recording of their own, and written as one."""
+"""Parts of tracked faces: read as recordings of their own, and written as such."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from torch import Tensor
 
 from avssl.avsync.clips import Span
@@ -19,7 +17,7 @@ from avssl.avsync.framing import Framing, placements, warp
 from avssl.avsync.normalise import X264
 from avssl.avsync.options import Normal
 from avssl.avsync.tracks import Track
-from avssl.catalog.encode import Movie, pieces, write_movie
+from avssl.catalog.encode import Movie, encodable, pieces, write_movie
 from avssl.media import AudioClip, VideoInfo, VideoReader, open_video
 from avssl.media.reading import Reader
 
@@ -27,53 +25,58 @@ AT_ONCE = 64  # frames
 
 
 class TrackReader(Reader):
-    """A tracked face as a recording of its own: a ``VideoReader`` of the crops of a clip, with the clip's sound.
+    """A reader that shows only a part of one face, which moves with it, with the recording's sound.
+
+    Its recording lasts as long as the track. Take it wherever a reader is taken, with the region `WHOLE`.
 
     Args:
-        reader: the clip, which is not closed.
-        track: the face, of as many frames as the clip has.
+        reader: of the recording, which must have a constant frame rate; it is not closed.
+        track: a face in it.
         framing: what is cut out.
     """
 
     def __init__(self, reader: VideoReader, track: Track, framing: Framing) -> None:
-        self.info, self._reader, self._track, self._framing = reader.info, reader, track, framing
-        self._shown: Tensor | None = None
+        self._reader, self._track, self._framing = reader, track, framing
+        source, sound, length = reader.info, reader.info.audio, len(track.boxes)
+        self._start = track.start / source.fps
+        self.info: VideoInfo = replace(
+            source,
+            num_frames=length,
+            duration=length / source.fps,
+            size=(framing.size, framing.size),
+            audio=sound and replace(sound, start=sound.start - self._start),
+        )
 
     def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """See ``VideoReader.frames``; all of the clip's crops are kept."""
+        """Read ``[T, 3, height, width]`` uint8 at ``[T]`` seconds from the track's first frame; see ``VideoReader``."""
         seconds = torch.tensor(self.check_times(times), dtype=torch.float64)
-        numbers = (seconds * self.info.fps + 1e-3).long().clamp(max=len(self._track.boxes) - 1)
-        if self._shown is None:
-            self._shown = self._all()
-        crops = self._shown[numbers]  # [T, S, S, 3]
-        if size is not None and size != tuple(crops.shape[1:3]):
-            how = cv2.INTER_AREA if size[0] < crops.shape[1] else cv2.INTER_LINEAR
-            some, place = numbers.unique(return_inverse=True)
-            scaled = [cv2.resize(crop, size[::-1], interpolation=how) for crop in self._shown[some].numpy()]
-            crops = torch.from_numpy(np.stack(scaled))[place]
-        return crops.movedim(3, 1)
+        numbers = (seconds * self.info.fps + 1e-3).long().clamp(max=self.info.num_frames - 1)
+        some, place = numbers.unique(return_inverse=True)
+        height, width = size or self.info.size
+        framing = self._framing._replace(size=max(height, width))
+        pictures = list(crops_of(self._reader, some.tolist(), self._track, framing))
+        if height != width:
+            pictures = [cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA) for one in pictures]
+        return torch.from_numpy(np.stack(pictures)).movedim(3, 1)[place]
 
     def audio(self, start: float, stop: float, rate: int, channels: int = 1) -> AudioClip:
-        """See ``VideoReader.audio``."""
-        return self._reader.audio(start, stop, rate, channels)
+        """Read sound; see ``VideoReader.audio``."""
+        clip = self._reader.audio(start + self._start, stop + self._start, rate, channels)
+        return AudioClip(clip.samples, (clip.valid[0] - self._start, clip.valid[1] - self._start))
 
     def close(self) -> None:
-        """Forget the crops."""
-        self._shown = None
-
-    def _all(self) -> Tensor:
-        pictures = crops_of(self._reader, Span(0, len(self._track.boxes)), self._track, self._framing)
-        return torch.from_numpy(np.stack(list(pictures)))
+        """Do nothing: the reader belongs to the caller."""
 
 
-def crops_of(reader: VideoReader, span: Span, track: Track, framing: Framing) -> Iterator[np.ndarray]:
-    """Yield ``[S, S, 3]`` uint8 crops of the frames of a span, through which the track lasts."""
+def crops_of(reader: VideoReader, numbers: Sequence[int], track: Track, framing: Framing) -> Iterator[np.ndarray]:
+    """Yield ``[S, S, 3]`` uint8 crops of frames of a track, which count from its first."""
     fps, size = reader.info.fps, framing.size
     places = placements(track, framing.part, framing.margin, framing.smooth * fps, framing.aligned, size)  # [T, 2, 3]
-    for first in range(span.start, span.stop, AT_ONCE):
-        numbers = torch.arange(first, min(first + AT_ONCE, span.stop), dtype=torch.float64)
-        frames = reader.frames(numbers / fps).movedim(1, 3).contiguous().numpy()
-        for number, frame in enumerate(frames, first - span.start):
+    for first in range(0, len(numbers), AT_ONCE):
+        some = numbers[first : first + AT_ONCE]
+        times = (torch.tensor(some, dtype=torch.float64) + track.start) / fps + 1e-6
+        frames = reader.frames(times.clamp(max=reader.info.duration - 1e-6)).movedim(1, 3).contiguous().numpy()
+        for number, frame in zip(some, frames, strict=True):
             yield warp(frame, places[number], size)
 
 
@@ -103,20 +106,10 @@ def write_crop(
     """
     assert info.audio is not None
     rate, (start, stop) = info.audio.rate, (float(edge / fps) for edge in span)
-    with open_video(info.path, "pyav", info) as reader:
-        samples = reader.audio(start + shift, stop + shift, rate).samples
     movie = Movie(fps, (framing.size, framing.size), normal.gop, rate, codec)
     x264 = {**X264, "crf": str(normal.crf), "preset": normal.preset}
     with open_video(info.path, "pyav", info) as reader:
-        pictures = _encodable(crops_of(reader, span, track.part(*span), framing), fps)
-        write_movie(target, pictures, pieces(samples, rate), movie, x264)
-
-
-def _encodable(pictures: Iterator[np.ndarray], fps: Fraction) -> Iterator[VideoFrame]:
-    scaler = VideoReformatter()
-    colours: dict[str, Any] = {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.MPEG}
-    for number, picture in enumerate(pictures):
-        rgb = VideoFrame.from_ndarray(picture, format="rgb24")
-        frame = scaler.reformat(rgb, format="yuv420p", threads=1, **colours)
-        frame.pts, frame.time_base = number, 1 / fps
-        yield frame
+        samples = reader.audio(start + shift, stop + shift, rate).samples
+    with open_video(info.path, "pyav", info) as reader:
+        pictures = crops_of(reader, range(span.stop - span.start), track.part(*span), framing)
+        write_movie(target, encodable(pictures, fps), pieces(samples, rate), movie, x264)

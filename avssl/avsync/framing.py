@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import cv2
 import numpy as np
 
 from avssl.avsync.options import Crops
+from avssl.avsync.options_people import Name
 from avssl.avsync.tracks import LEFT_EYE, RIGHT_EYE, Track, crops, smoothed
 from avssl.media.regions import Part
 
@@ -28,14 +29,29 @@ class Framing(NamedTuple):
         return Part(self.part + UPRIGHT * self.aligned, self.margin)
 
     def showing(self, wanted: Part) -> Framing:
-        """Return the framing that shows what a run learnt from."""
+        """Return the framing that shows what a run learnt from.
+
+        Raises:
+            ValueError: if that is no part of a face.
+        """
         part = wanted.of.removesuffix(UPRIGHT)
+        if part not in get_args(Name):
+            raise ValueError(f"{part!r} is no part of a face that is tracked: expected {', '.join(get_args(Name))}")
         return self._replace(part=part, aligned=part != wanted.of, margin=wanted.margin)
 
 
 def framing_of(options: Crops) -> Framing:
     """Return what the options cut out; the face if they name no part."""
     return Framing(options.part or "face", options.margin, options.smooth, options.aligned, options.size)
+
+
+def framing_for(part: Part, size: int) -> Framing:
+    """Return what shows a part of tracked faces, ``size`` x ``size``, smoothed as crops are by default.
+
+    Raises:
+        ValueError: if it is no part of a face.
+    """
+    return framing_of(Crops(size=size)).showing(part)
 
 
 def placements(track: Track, part: str, margin: float, smooth: float, aligned: bool, size: int) -> np.ndarray:
@@ -72,14 +88,12 @@ def _tilt(track: Track, smooth: float) -> np.ndarray:
 def warp(frame: np.ndarray, placement: np.ndarray, size: int) -> np.ndarray:
     """Return ``[size, size, 3]`` uint8: what a placement cuts out of a frame; black beyond it.
 
-    Where the crop is smaller than what it shows, the frame is averaged first, so that nothing is skipped.
+    Where the crop is smaller than what it shows, that is cut out at the frame's own scale and then averaged, so that
+    nothing is skipped.
     """
     scale = float(np.hypot(placement[0, 0], placement[1, 0]))
-    if scale < 0.5:  # warpAffine looks at four pixels, whatever the scale
-        times = 2 ** int(np.floor(-np.log2(scale)))
-        height, width = (max(1, side // times) for side in frame.shape[:2])
-        ratio = np.array([frame.shape[1] / width, frame.shape[0] / height])
-        frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-        shift = placement[:, :2] @ ((ratio - 1) / 2)  # pixel centres lie at whole numbers
-        placement = np.column_stack([placement[:, :2] * ratio, placement[:, 2] + shift])
-    return cv2.warpAffine(frame, placement, (size, size), flags=cv2.INTER_LINEAR)
+    if scale >= 1:
+        return cv2.warpAffine(frame, placement, (size, size), flags=cv2.INTER_LINEAR)
+    side = round(size / scale)
+    whole = cv2.warpAffine(frame, placement / scale, (side, side), flags=cv2.INTER_LINEAR)
+    return cv2.resize(whole, (size, size), interpolation=cv2.INTER_AREA)

@@ -4,98 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, cast, get_args
 
-import cv2
 import numpy as np
 import torch
-from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
-from torch import Tensor
 
+from avssl.avsync.cropping import AT_ONCE, TrackReader
 from avssl.avsync.faces import find_tracks
-from avssl.avsync.tracks import Track, crops
-from avssl.catalog.encode import Movie, sound_frames, write_movie
-from avssl.media import AudioClip, VideoInfo, VideoReader, open_video
+from avssl.avsync.framing import framing_for
+from avssl.avsync.tracks import Track
+from avssl.catalog.encode import X264, Movie, encodable, sound_frames, write_movie
+from avssl.media import VideoInfo, VideoReader, open_video
 from avssl.media.regions import WHOLE, Part, shown_of
 from avssl.sync.network import Synchroniser
 from avssl.sync.offset import Offset, find_offset
 
-Name = Literal["face", "mouth", "person"]
-SMOOTH = 2.0  # frames, standard deviation of the smoothing of a crop's place
 SIDE = 96  # pixels of a copy
-FPS, RATE, GOP = Fraction(25), 16000, 12  # of a copy
-X264 = {"preset": "medium", "tune": "fastdecode", "crf": "18", "sc_threshold": "0"}
-AT_ONCE = 64  # frames
-
-
-class TrackReader:
-    """A reader that shows only a square around a part of one face, which moves with it.
-
-    Its recording lasts as long as the track. Take it wherever a reader is taken, with the region `WHOLE`.
-
-    Args:
-        reader: of the recording, which must have a constant frame rate.
-        track: a face in it.
-        part: what is shown.
-
-    Raises:
-        ValueError: if the part is unknown.
-    """
-
-    def __init__(self, reader: VideoReader, track: Track, part: Part) -> None:
-        self._reader, self._start = reader, track.start / reader.info.fps
-        if part.of not in get_args(Name):
-            raise ValueError(f"{part.of!r} is no part of a face that is tracked: expected {', '.join(get_args(Name))}")
-        self.squares = crops(track, cast(Name, part.of), part.margin, SMOOTH)  # [T, 3]
-        source, sound = reader.info, reader.info.audio
-        length, side = len(self.squares), max(2, round(float(self.squares[0, 2])))
-        self.info: VideoInfo = replace(
-            source,
-            num_frames=length,
-            duration=length / source.fps,
-            size=(side, side),
-            audio=sound and replace(sound, start=sound.start - self._start),
-        )
-
-    def frames(self, times: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Read ``[T, 3, height, width]`` uint8 at ``[T]`` seconds from the track's first frame; see ``VideoReader``."""
-        height, width = size or self.info.size
-        places = (times * self.info.fps + 1e-6).floor().long().clamp(0, len(self.squares) - 1)
-        whole = self._reader.frames(places / self.info.fps + self._start + 1e-6).movedim(1, 3).contiguous()
-        parts = [
-            warp(frame, self.squares[place], (height, width))
-            for frame, place in zip(whole.numpy(), places.tolist(), strict=True)
-        ]
-        return torch.from_numpy(np.stack(parts)).movedim(3, 1)
-
-    def audio(self, start: float, stop: float, rate: int, channels: int = 1) -> AudioClip:
-        """Read sound; see ``VideoReader.audio``."""
-        clip = self._reader.audio(start + self._start, stop + self._start, rate, channels)
-        return AudioClip(clip.samples, (clip.valid[0] - self._start, clip.valid[1] - self._start))
-
-    def close(self) -> None:
-        """Do nothing: the reader belongs to the caller."""
-
-    def __enter__(self) -> TrackReader:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-
-def warp(frame: np.ndarray, square: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Cut a square (centre x, y and side) out of ``[H, W, 3]`` and scale it; black beyond the picture."""
-    x, y, side = square
-    down, across = size[0] / side, size[1] / side
-    place = np.array([[across, 0, size[1] / 2 - across * x], [0, down, size[0] / 2 - down * y]])
-    if down >= 1:
-        return cv2.warpAffine(frame, place, size[::-1], flags=cv2.INTER_LINEAR)
-    whole = cv2.warpAffine(frame, place / down, (round(size[1] / down), round(size[0] / down)), flags=cv2.INTER_LINEAR)
-    return cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA)
+FPS, RATE, GOP, CRF = Fraction(25), 16000, 12, "18"  # of a copy
 
 
 def largest(tracks: list[Track]) -> Track:
@@ -115,28 +41,19 @@ def write_part(info: VideoInfo, track: Track, part: Part, target: Path, side: in
     if info.vfr:
         raise ValueError(f"{info.path}: frames are unevenly spaced; normalise it first (`avssl build`)")
     with open_video(info.path, "pyav", info) as reader:
-        shown = TrackReader(reader, track, part)
+        shown = TrackReader(reader, track, framing_for(part, side))
         length, late = shown.info.duration, track.start / info.fps
-        pictures = _pictures(shown, math.ceil(length * FPS - 1e-6), side)
+        pictures = encodable(_pictures(shown, math.ceil(length * FPS - 1e-6)), FPS)
         sound = sound_frames(info, length, RATE, late)
-        write_movie(target, pictures, sound, Movie(FPS, (side, side), GOP, RATE), X264)
+        write_movie(target, pictures, sound, Movie(FPS, (side, side), GOP, RATE), {**X264, "crf": CRF})
 
 
-def _pictures(shown: TrackReader, count: int, side: int) -> Iterator[VideoFrame]:
-    reformatter = VideoReformatter()
+def _pictures(shown: TrackReader, count: int) -> Iterator[np.ndarray]:
+    """Yield ``[S, S, 3]`` uint8, ``FPS`` per second."""
     nearest = 0.5 / shown.info.fps - 1e-4  # to the frame nearest in time: none is late on average
     times = (torch.arange(count, dtype=torch.float64) / float(FPS) + nearest).clamp(max=shown.info.duration - 1e-6)
-    for first in range(0, count, AT_ONCE):
-        frames = shown.frames(times[first : first + AT_ONCE], (side, side)).movedim(1, 3).contiguous().numpy()
-        for number, picture in enumerate(frames, first):
-            frame = reformatter.reformat(
-                VideoFrame.from_ndarray(picture, format="rgb24"),
-                format="yuv420p",
-                dst_colorspace=Colorspace.ITU601,
-                dst_color_range=ColorRange.MPEG,
-            )
-            frame.pts, frame.time_base = number, 1 / FPS
-            yield frame
+    for some in times.split(AT_ONCE):
+        yield from shown.frames(some).movedim(1, 3).contiguous().numpy()
 
 
 def learnt_part(network: Synchroniser) -> Part:
@@ -158,8 +75,8 @@ def find_offset_of_faces(
     reach: float = 0.4,
     resolution: float = 0.02,
     most: int = 250,
-) -> tuple[Offset, Track]:
-    """Measure the sound of a recording by its faces: the estimate of the surest one, and its track.
+) -> tuple[Offset, TrackReader]:
+    """Measure the sound of a recording by its faces: the estimate of the surest one, and what shows it.
 
     Args:
         reader: of the recording.
@@ -175,11 +92,11 @@ def find_offset_of_faces(
         ValueError: if there is no face, none long enough, or the network learnt from something else.
     """
     part = learnt_part(network)
-    found, why = list[tuple[Offset, Track]](), "no face was found"
+    found, why = list[tuple[Offset, TrackReader]](), "no face was found"
     for track in find_tracks(reader.info, model):
         try:
-            shown = TrackReader(reader, track, part)
-            found.append((find_offset(shown, network, reach, resolution, most, WHOLE), track))
+            shown = TrackReader(reader, track, framing_for(part, SIDE))
+            found.append((find_offset(shown, network, reach, resolution, most, WHOLE), shown))
         except ValueError as error:
             why = str(error)
     if not found:

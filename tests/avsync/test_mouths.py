@@ -9,7 +9,9 @@ import pytest
 import torch
 from av.video.frame import VideoFrame
 
-from avssl.avsync.mouths import TrackReader, find_offset_of_faces, write_part
+from avssl.avsync.cropping import TrackReader
+from avssl.avsync.framing import framing_for
+from avssl.avsync.mouths import find_offset_of_faces, write_part
 from avssl.avsync.tracks import Track
 from avssl.catalog.encode import Movie, pieces, write_movie
 from avssl.media import open_video, probe
@@ -47,7 +49,7 @@ def moving(tmp_path):
 def test_the_square_stays_in_the_middle_and_sound_in_its_place(moving, tmp_path):
     info, track = moving
     with open_video(info.path) as reader:
-        shown = TrackReader(reader, track, PART)
+        shown = TrackReader(reader, track, framing_for(PART, 40))
         assert shown.info.duration == pytest.approx(1.2)
         assert shown.info.size == (40, 40)
         frames = shown.frames(torch.arange(5, 25) / 25.0 + 0.01, (20, 20)).float().mean(1)  # [T, 20, 20]
@@ -77,6 +79,9 @@ def test_a_run_that_learnt_mouths_is_shown_mouths(tmp_path):
         left_to_crop(PART, Part("mouth", 0.1))
     with pytest.raises(ValueError, match="not the mouth"):
         left_to_crop(PART, Part("face", 0.5))
+    assert framing_for(Part("mouth, upright", 0.5), 40).shown() == Part("mouth, upright", 0.5)
+    with pytest.raises(ValueError, match="'ear' is no part of a face"):
+        framing_for(Part("ear", 0.5), 40)
 
 
 class Still(Synchroniser):
@@ -99,9 +104,9 @@ def test_whole_pictures_are_measured_by_their_faces(shared_data):
     model = shared_data / "models" / "yunet_n_640_640.onnx"
     network = Still(["mouth", 0.2])
     with open_video(path) as reader:
-        found, track = find_offset_of_faces(reader, network, model, reach=0.2)
+        found, shown = find_offset_of_faces(reader, network, model, reach=0.2)
         assert network.shapes == {(5, 3, 16, 16)}
-        assert found.curve.windows.max() <= len(track.boxes) - 4
+        assert found.curve.windows.max() <= shown.info.num_frames - 4
         with pytest.raises(ValueError, match="didn't learn from tracked faces"):
             find_offset_of_faces(reader, Still([0.0, 0.0, 1.0, 0.5]), model)
         with pytest.raises(ValueError, match="and not the mouth"):
