@@ -17,7 +17,18 @@ from avssl.runtime import workers
 from avssl.synthetic import GROUP, VIEW, ArenaWorld, FaceWorld, SphereWorld, World, write_world
 from avssl.synthetic.writer import AnyWorld
 
+FIRST = (  # files of the longest tests: whichever process ends first takes over short ones from the other
+    *("docs/test_site.py", "cli/test_wheel.py", "applications/test_advise.py", "docs/test_notebooks.py"),
+    *("cli/test_new_method.py",),
+)
+
 workers.PRELOADED += ["avssl.data.dataset", "avssl.catalog.copies", "avssl.avsync.builder"]  # of one process's tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, else in the order of files: what files share is made in one process."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
 
 
 @pytest.fixture(scope="session")

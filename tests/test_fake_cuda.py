@@ -19,6 +19,7 @@ from avssl.methods import Method
 from avssl.training.module import Pretraining
 from avssl.training.unallocated import pretend, repeated
 
+AVAILABLE = torch.cuda.is_available()
 BANK = {"bank": 24, "negatives": 8, "agreement": 0.5, "positives": 4}  # AVID's, in its second stage after one step
 CASES = [*((path, {}) for path in CONFIGS), *((path, BANK) for path in CONFIGS if path.stem == "avid")]
 WORLDS = {
@@ -65,6 +66,7 @@ def step(module, clips, progress):
 @pytest.mark.parametrize(("config", "changes"), CASES, ids=[path.stem + "_bank" * bool(more) for path, more in CASES])
 def test_a_step_on_a_gpu_mixes_no_devices_and_waits_for_nothing(config, changes, request, monkeypatch):
     monkeypatch.setattr(nn.GRU, "forward", ShapesOfGRU.forward)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: AVAILABLE)  # asked in each operation, with a look for NVML
     root = yaml.safe_load(config.read_text())["data"]["root"]
     world = request.getfixturevalue(WORLDS.get(root if isinstance(root, str) else root[0], "world"))
     built = build(config, world, **{f"method.init_args.{name}": value for name, value in changes.items()})

@@ -23,14 +23,16 @@ def clone(tmp_path):
     return tmp_path
 
 
-def test_the_skeleton_is_a_method(clone):
+def test_the_skeleton_is_a_method(clone, world):
     assert main(["new-method", "my_task", f"--root={clone}"]) == 0
     assert sorted(path.name for path in clone.rglob("my_task.*")) == ["my_task.md", "my_task.py", "my_task.yaml"]
+    words = [*(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_methods.py"), "-k"]
     laws = "gradient or chance_level or deterministic or learn_a_batch or the_same"
+    beside = f"--basetemp={world.parent / 'skeleton'}"  # of the world and its index, as if by a process of pytest-xdist
     done = subprocess.run(
-        [*(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_methods.py"), "-k", laws],
+        [*words, laws, beside],
         cwd=clone,
-        env={**os.environ, "PYTHONPATH": str(clone)},
+        env={**os.environ, "PYTHONPATH": str(clone), "PYTEST_XDIST_WORKER": "skeleton"},
         capture_output=True,
         text=True,
     )

@@ -76,16 +76,17 @@ def test_files_do_not_depend_on_the_number_of_workers(written: Path, tmp_path: P
 
 def test_a_killed_writer_leaves_whole_files_and_the_next_call_completes(written: Path, tmp_path: Path) -> None:
     call = "import sys; from pathlib import Path; from avssl.synthetic import *;"
-    call += f"write_world(World(videos=16, seconds=2.0), Path({str(tmp_path)!r}), workers=2)"
+    call += f"write_world(World(videos=6, seconds=2.0), Path({str(tmp_path)!r}), workers=2)"
     process = forked.start([sys.executable, "-c", call])
-    while len(digests(tmp_path)) < 3:
+    while not digests(tmp_path):
         assert process.poll() is None, process.stderr
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)  # the writer alone: its workers must end by themselves
     process.wait()
     assert not (tmp_path / "world.json").exists()
-    write_world(SMALL, tmp_path, workers=1)
-    assert digests(tmp_path) == digests(written)
+    write_world(World(videos=6, seconds=2.0), tmp_path, workers=1)
+    assert len(digests(tmp_path)) == 6
+    assert digests(tmp_path).items() <= digests(written).items()
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
