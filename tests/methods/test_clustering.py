@@ -5,6 +5,9 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 from torch.nn import functional as F
 
+from avssl.clips import Clips
+from avssl.encoders import ResNet
+from avssl.methods import DeepCluster
 from avssl.methods.clustering import Clusters, NestedClusters, nmi
 
 
@@ -61,3 +64,15 @@ def test_fine_clusters_lie_within_coarse_ones():
 def test_a_memory_smaller_than_the_clusters_is_refused():
     with pytest.raises(ValueError, match="memory is 3"):
         Clusters(8, 4, 3, 2)
+
+
+def test_a_clip_should_have_the_cluster_of_the_next_one_of_its_video():
+    torch.manual_seed(0)
+    method = DeepCluster(ResNet(10, 8), clusters=4, memory=16).eval()
+    shown = torch.randn(4, 3, 1, 3, 16, 16)
+    features = method.encoder(shown.flatten(0, 1))
+    labels = method.clusters.assign(features).unflatten(0, (4, 3))
+    wanted = labels[:, [1, 2, 0]].flatten()
+    assert not torch.equal(wanted, labels.flatten())
+    loss = F.cross_entropy(method.head(features), wanted, method.clusters.weights())
+    assert method(Clips(shown, torch.zeros(4, 3, 1, dtype=torch.float64)))["loss"].item() == pytest.approx(loss.item())
