@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from avssl.evaluation.classes import divide
 from avssl.evaluation.readout import Bank, Floats, Scores
 from avssl.evaluation.splits import Fold
 from avssl.runtime.checks import check_ranges
+from avssl.runtime.threads import threads
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class LinearSVM:
         x, y = _unit(bank.features[list(train)]), bank.labels[list(train)]
         rows = _unit(bank.features[list(test)])
         model = LinearSVC(C=cost, dual="auto", max_iter=self.iterations, random_state=0)
-        with warnings.catch_warnings(), threadpool_limits(1):
+        with warnings.catch_warnings(), threads(1):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
             model.fit(x.reshape(-1, x.shape[2]), np.repeat(y, x.shape[1]))
         found = model.decision_function(rows.reshape(-1, rows.shape[2]))

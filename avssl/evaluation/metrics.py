@@ -13,6 +13,7 @@ from scipy import stats
 from avssl.evaluation.results import Accuracy, Score, Summary
 
 RESAMPLES = 2000
+AT_ONCE = 100_000  # numbers that are resampled together
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,13 @@ def _resampled(
     """Average ``values [S, V]`` over the videos of the drawn units and over seeds drawn here: ``[2000]``."""
     counts = np.bincount(units)
     sums = np.stack([np.bincount(units, row) for row in values])  # [S, G]
-    pairs = zip(rng.integers(len(values), size=(RESAMPLES, len(values))), drawn, strict=True)
-    return np.array([sums[runs].mean(0)[group].sum() / counts[group].sum() for runs, group in pairs])
+    runs, means = rng.integers(len(values), size=(RESAMPLES, len(values))), []
+    together = max(1, AT_ONCE // sums.size)
+    for some in (slice(start, start + together) for start in range(0, RESAMPLES, together)):
+        over_seeds = sums[runs[some]].mean(1)  # [some, G]
+        drawn_sums = np.take_along_axis(over_seeds, drawn[some], axis=1)
+        means.append(drawn_sums.sum(1) / counts[drawn[some]].sum(1))
+    return np.concatenate(means)
 
 
 def _hits(prediction: Prediction, level: str, rank: int, scoring: Scoring) -> NDArray[np.float64]:

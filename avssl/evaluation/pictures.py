@@ -212,6 +212,7 @@ def neighbours_picture(pictures: Sequence[Sequence[Tensor]], titles: Sequence[Se
             axes = grid[row, column]
             axes.imshow(image.permute(1, 2, 0).numpy())
             axes.set_title(text, size=6, color="black" if text == words[0] else "firebrick")
+            axes.set(xticks=[], yticks=[])  # even ticks that are not shown are laid out, which takes most of the time
             axes.set_axis_off()
     _save(figure, path)
 
@@ -224,6 +225,7 @@ def doubt_picture(pictures: Sequence[Tensor], titles: Sequence[str], path: Path)
     figure.suptitle("least certain first: label these next", size=9)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
+        axes.set(xticks=[], yticks=[])
         axes.set_axis_off()
     for axes, image, text in zip(grid, pictures, titles, strict=False):
         axes.imshow(image.permute(1, 2, 0).numpy())

@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from avssl.evaluation.blocks import is_large
 from avssl.evaluation.choosing import choose
@@ -27,6 +26,7 @@ from avssl.evaluation.results import Score
 from avssl.evaluation.settings import LATER
 from avssl.evaluation.splits import Fold, Folds
 from avssl.runtime.checks import check_ranges
+from avssl.runtime.threads import threads
 
 ROUGH = 1e-4  # derivative at which strengths are compared, as scikit-learn's default
 SMALL = 20_000_000  # numbers; below, BLAS threads cost more than they give
@@ -110,7 +110,7 @@ class LinearProbe:
         self, samples: Floats, labels: NDArray[np.signedinteger], rows: Floats, classes: int, strength: float
     ) -> Floats:
         scores = np.zeros((len(rows), classes), dtype=np.float32)
-        with warnings.catch_warnings(), threadpool_limits(1 if samples.size < SMALL else None):
+        with warnings.catch_warnings(), threads(1 if samples.size < SMALL else None):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
             if labels.ndim == 1:
                 model = self._fit(samples, labels, strength)
@@ -189,7 +189,7 @@ class LinearSVMs:
 
     def _fit(self, x: Floats, y: NDArray[np.int8], cost: float) -> LinearSVC:
         model = LinearSVC(C=cost, class_weight={1: 2, -1: 1}, dual="auto", max_iter=self.iterations, random_state=0)
-        with warnings.catch_warnings(), threadpool_limits(1):
+        with warnings.catch_warnings(), threads(1):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
             return model.fit(x, y)
 

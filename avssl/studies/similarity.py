@@ -88,17 +88,24 @@ def matrices_agree(first: Numbers, second: Numbers, seed: int = 0) -> Agreement 
     if things < 4 or any(np.ptp(side[above]) == 0 for side in (first, second)):
         return None
 
-    def value(order: NDArray[np.int64]) -> float:
-        return float(stats.spearmanr(first[np.ix_(order, order)][above], second[above]).statistic)
-
-    return _permuted(value, things, seed)
+    ranks, others = np.zeros((things, things)), _unit_ranks(second[above])
+    ranks[above] = _unit_ranks(first[above])
+    ranks += ranks.T
+    return _permuted(lambda order: float(ranks[np.ix_(order, order)][above] @ others), things, seed)
 
 
 def vectors_agree(first: Numbers, second: Numbers, seed: int = 0) -> Agreement | None:
     """Correlate two vectors by ranks, with the p value of permuting one; None as in `matrices_agree`."""
     if len(first) < 4 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return _permuted(lambda order: float(stats.spearmanr(first[order], second).statistic), len(first), seed)
+    ranks, others = _unit_ranks(first), _unit_ranks(second)
+    return _permuted(lambda order: float(ranks[order] @ others), len(first), seed)
+
+
+def _unit_ranks(values: Numbers) -> Numbers:
+    """Return ranks less their mean, of unit length: products of two such vectors are Spearman correlations."""
+    ranks = _centred(stats.rankdata(values))
+    return ranks / np.linalg.norm(ranks)
 
 
 def _permuted(value: Callable[[NDArray[np.int64]], float], things: int, seed: int) -> Agreement:

@@ -50,6 +50,7 @@ def in_rows(pictures: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]
     figure = Figure(figsize=(1.7 * columns, 1.7 * len(pictures)), dpi=100, layout="constrained")
     grid = figure.subplots(len(pictures), columns, squeeze=False)
     for axes in grid.ravel():
+        axes.set(xticks=[], yticks=[])  # even ticks that are not shown are laid out, which takes most of the time
         axes.set_axis_off()
     for line, images, words in zip(grid, pictures, titles, strict=True):
         for axes, image, text in zip(line, images, words, strict=False):

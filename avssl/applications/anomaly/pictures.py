@@ -64,6 +64,7 @@ def sheet_picture(pictures: Sequence[Sequence[Tensor]], titles: Sequence[str], p
     grid = figure.subplots(len(pictures), columns, squeeze=False)
     for row, images, title in zip(grid, pictures, titles, strict=True):
         for axes in row:
+            axes.set(xticks=[], yticks=[])  # even ticks that are not shown are laid out, which takes most of the time
             axes.set_axis_off()
         for axes, image in zip(row, images, strict=False):
             axes.imshow(np.moveaxis(image.numpy(), 0, 2))
