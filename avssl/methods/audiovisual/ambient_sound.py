@@ -32,8 +32,8 @@ class AmbientSound(Method):
     its sign ("coding"). Statistics are standardised, and each of their five kinds has the same weight.
 
     The paper clusters the whole collection once. Here the statistics of the last ``memory`` frames are clustered every
-    ``every`` steps, starting from the clusters before. Since statistics aren't learnt, the targets soon stand still.
-    K-means compares directions (as `XDC`'s), not distances.
+    ``every`` steps of the first part of the run, at first from some of them, then from the clusters before; after that
+    the targets stand still. K-means compares directions (as `XDC`'s), not distances.
 
     Metrics: ``cluster``, accuracy over clusters; chance is the share of the most frequent one in the batch. Or
     ``bits``, the share of bits predicted; chance is that of the more frequent value of each.
@@ -44,6 +44,7 @@ class AmbientSound(Method):
         target: ``"clusters"`` or ``"bits"``.
         memory: number of sounds that are clustered.
         every: steps between two clusterings.
+        until: share of the run after which the targets stay as they are.
         rate: sampling rate of the sound in Hz.
     """
 
@@ -62,11 +63,12 @@ class AmbientSound(Method):
         target: Target = "clusters",
         memory: int = 2048,
         every: int = 50,
+        until: float = 0.3,
         rate: int = 16000,
     ) -> None:
         super().__init__(encoder, sampler or AlignedClips(num_frames=1, step=0.04, sound=3.75))
         self.texture = SoundTexture(rate)
-        self.target, self.every = target, every
+        self.target, self.every, self.until = target, every, until
         features = self.texture.num_features
         self.register_buffer("memory", torch.zeros(memory, features))
         self.register_buffer("mean", torch.zeros(features))
@@ -122,7 +124,7 @@ class AmbientSound(Method):
         return F.normalize((statistics - self.mean) * self.scale, dim=1)
 
     def after_step(self, progress: float) -> None:
-        """Store this step's statistics, and cluster again every ``every`` steps, which alone waits for the device."""
+        """Store statistics, and cluster all every ``every`` steps at first, which alone waits for the device."""
         fresh, size = torch.cat(self.fresh), len(self.memory)
         place = torch.arange(self.stored.value, self.stored.value + len(fresh), device=fresh.device) % size
         self.memory[place] = fresh
@@ -130,17 +132,21 @@ class AmbientSound(Method):
         self.taken.set(self.taken.value + 1)
         self.fresh = []
         known = min(self.stored.value, size)
-        if self.taken.value % self.every == 0 and known >= len(self.centres):
-            self._cluster(self.memory[:known])
+        if self.taken.value % self.every or known < len(self.centres):
+            return
+        first = not bool(self.mean.any())
+        if first or progress <= self.until:
+            self._cluster(self.memory[:known], first)
 
-    def _cluster(self, statistics: Tensor) -> None:
+    def _cluster(self, statistics: Tensor, first: bool) -> None:
         spread = statistics.std(0, correction=0)
         weights = torch.cat([torch.full((count,), count**-0.5) for count in self.texture.groups]).to(spread)
         self.mean.copy_(statistics.mean(0))
         self.scale.copy_(torch.where(spread > 1e-6, weights / spread.clamp(min=1e-6), torch.zeros_like(spread)))
         directions = self._directions(statistics)
         if self.target == "clusters":
-            self.centres.copy_(kmeans(directions, self.centres))
+            drawn = torch.randperm(len(directions), device=directions.device)[: len(self.centres)]
+            self.centres.copy_(kmeans(directions, directions[drawn] if first else self.centres))
             return
         axes = torch.linalg.eigh(directions.T @ directions).eigenvectors[:, -len(self.centres) :].flip(1).T  # [K, 502]
         turned = (axes * self.centres).sum(1, keepdim=True) < 0  # a component has no sign of its own: keep the last

@@ -20,11 +20,16 @@ from avssl.encoders import FrameEncoder, ResNet
 from avssl.labels import MotionSegmentation
 from avssl.methods import dense
 from avssl.methods.base import Method
+from avssl.methods.clustering import kmeans, nearest_centre
+from avssl.methods.counters import HostNumber
+from avssl.methods.distributed import gather
 from avssl.methods.frame.aet import warp
 from avssl.methods.temporal.moving_objects import cell_targets
 from avssl.pixels import constants
 
 USED = (2,)  # stages of the frozen features: 1/16 of the frame
+BEGIN = 10  # steps whose cells are clustered for the first vectors
+CELLS = 128  # of each of these steps
 
 
 class CoParts(Method):
@@ -37,10 +42,12 @@ class CoParts(Method):
     - equivariance: the shares of a frame that was turned, scaled, shifted and recoloured are those of the frame,
       changed likewise (Kullback-Leibler divergence), and so are the centres (equations 2 and 3);
     - semantic consistency: a frozen network's features of what moves are sums of one non-negative vector per part,
-      weighted by the shares; those of what does not move count as zero, which makes it background (equation 4);
+      weighted by the shares; those of what does not move count as zero, which makes it background (equation 4). Half a
+      face may be at rest at one moment, so such cells weigh less (``still``), or all would be background;
     - orthonormality: the parts' vectors have different directions (equation 5).
 
-    What moves is found by `MotionSegmentation`, in place of the paper's saliency.
+    What moves is found by `MotionSegmentation`, in place of the paper's saliency. After the first ten steps the vectors
+    become the means of K clusters of the features of what moved; from random ones, one or two parts take everything.
 
     Metric: ``iou``, intersection over union of the cells of any part and those that move; chance is the better of
     calling all moving and the parts of another video. ``benchmarks/systems.py`` compares parts with landmarks.
@@ -55,9 +62,11 @@ class CoParts(Method):
         centres: weight of the equivariance of the centres.
         semantic: weight of the semantic consistency.
         orthonormal: weight of the orthonormality.
+        still: weight in the semantic consistency of a cell that does not move, relative to one that does.
     """
 
     encoder: FrameEncoder
+    memory: Tensor
 
     def __init__(
         self,
@@ -67,11 +76,12 @@ class CoParts(Method):
         labeller: MotionSegmentation | None = None,
         parts: int = 8,
         width: int = 64,
-        concentration: float = 1.5,
+        concentration: float = 0.5,
         equivariance: float = 1.0,
         centres: float = 3.0,
         semantic: float = 5.0,
         orthonormal: float = 0.3,
+        still: float = 0.3,
     ) -> None:
         super().__init__(encoder, sampler or RandomClips(num_frames=5, step=0.08, motion_weighted=True))
         self.labeller = labeller or MotionSegmentation()
@@ -82,7 +92,10 @@ class CoParts(Method):
         self.standard = nn.BatchNorm2d(depth, affine=False)
         self.head = dense.MapHead(encoder, parts + 1, width)
         self.vectors = nn.Parameter(torch.rand(parts, depth) / depth**0.5)
-        self.weights = concentration, equivariance, centres, semantic, orthonormal
+        self.weights, self.still = (concentration, equivariance, centres, semantic, orthonormal), still
+        self.register_buffer("memory", torch.zeros(BEGIN * CELLS, depth))
+        self.taken = HostNumber(self, "steps")  # so far, at most BEGIN
+        self.fresh: list[Tensor] = []  # features of cells of all forward passes of this step
 
     def train(self, mode: bool = True) -> CoParts:
         """Leave the frozen features in evaluation mode."""
@@ -108,10 +121,13 @@ class CoParts(Method):
         both = self.shares(torch.cat([frames, recoloured(warp(frames, matrices, "zeros"))]))
         shares, changed = both.chunk(2)
         moving, known = cell_targets(clips, shares.shape[-2:])  # [B, N, h, w]
+        target, clear, sure = self.targets(frames, shares.shape[-2:]), moving.flatten(0, 1), known.flatten(0, 1)
+        if self.training and self.taken.value < BEGIN:
+            self.fresh.append(gather(drawn_cells(target * clear[:, None]))[0])
         losses = (
             concentration(shares),
             *self._equivariance(shares, changed, matrices, (turn, scale, shift)),
-            self._semantic(shares, self.targets(frames, shares.shape[-2:]), moving.flatten(0, 1), known.flatten(0, 1)),
+            self._semantic(shares, target, clear, sure),
             self._overlap(),
         )
 
@@ -141,8 +157,32 @@ class CoParts(Method):
         """Return the squared error of the features by the parts, relative to the features of what moves."""
         made = torch.einsum("mkhw,kd->mdhw", shares[:, 1:], self.vectors.float().relu())
         target = target * moving[:, None]
-        error = (target - made).square().sum(1) * known
+        error = (target - made).square().sum(1) * known * torch.where(moving, 1.0, self.still)
         return error.sum() / (target.square().sum(1) * known).sum().clamp(min=1e-6)
+
+    def after_step(self, progress: float) -> None:
+        """Remember cells of the first steps, and cluster them after the last of these, which alone waits."""
+        fresh, self.fresh = self.fresh, []
+        if self.taken.value >= BEGIN:
+            return
+        cells = torch.cat(fresh)[:CELLS]
+        start = self.taken.value * CELLS
+        self.memory[start : start + len(cells)] = cells
+        self.taken.set(self.taken.value + 1)
+        if self.taken.value == BEGIN:
+            self._begin()
+
+    @torch.no_grad()
+    def _begin(self) -> None:
+        """Set the vectors to the means of clusters of the cells that moved; leave them if there are too few."""
+        cells = self.memory[self.memory.any(1)]
+        if len(cells) < len(self.vectors):
+            return
+        ways = F.normalize(cells, dim=1)
+        drawn = torch.randperm(len(ways), device=ways.device)[: len(self.vectors)]
+        own = nearest_centre(ways, kmeans(ways, ways[drawn]))
+        sums = torch.zeros_like(self.vectors).index_add_(0, own, cells)
+        self.vectors.copy_(sums / torch.bincount(own, minlength=len(sums)).clamp(min=1)[:, None])
 
     def _overlap(self) -> Tensor:
         """Return the mean squared cosine between the vectors of different parts."""
@@ -165,6 +205,13 @@ class CoParts(Method):
             "target": dense.grey_pictures(trimap),
             "parts": drawn.unflatten(0, clips.video.shape[:2])[:, :, None],
         }
+
+
+def drawn_cells(target: Tensor) -> Tensor:
+    """Draw `CELLS` cells, or all, of features ``[M, D, h, w]``: ``[N, D]``, first those that are not zero."""
+    flat = target.permute(0, 2, 3, 1).flatten(0, 2)  # [M h w, D]
+    order = torch.rand(len(flat), device=flat.device) + flat.any(1)
+    return flat[order.topk(min(CELLS, len(flat))).indices]
 
 
 def cell_places(maps: Tensor) -> Tensor:
