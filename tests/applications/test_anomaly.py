@@ -12,6 +12,7 @@ from sklearn.covariance import LedoitWolf
 from avssl.applications import auroc, detection
 from avssl.applications.anomaly.finding import find_odd, rank, set_aside
 from avssl.applications.anomaly.measuring import one_class
+from avssl.applications.anomaly.offsets import REACH, local_curves
 from avssl.applications.anomaly.scoring import Dirichlets, LogSoftmax, Mahalanobis, Neighbours, fit_dirichlets, scorer
 from avssl.applications.anomaly.tracks import clips_in, trackers
 from avssl.catalog.index import open_manifest
@@ -23,6 +24,7 @@ from avssl.evaluation.protocol import LabelledVideos, Protocol
 from avssl.evaluation.splits import GroupFolds
 from avssl.pixels import MEAN, STD
 from avssl.runtime.device import Machine
+from avssl.sync.network import Synchroniser
 from avssl.training.split import RunSplit
 
 CARD = {"mean": MEAN, "std": STD, "size": (16, 16)}
@@ -178,3 +180,25 @@ def test_a_run_can_be_scored_only_by_what_it_has(run):
 def test_one_normal_clip_has_no_covariance():
     with pytest.raises(ValueError, match="two normal clips, here is 1"):
         scorer("mahalanobis").fit(np.zeros((1, 4), np.float32))
+
+
+class Loudness(Synchroniser):
+    """Takes a loud sound for one that is far from the picture."""
+
+    def distances(self, clips, sounds, which):
+        assert clips.shape[1:] == (5, 3, 16, 16)
+        return sounds.square().mean(1)[which]
+
+
+def test_the_distance_at_an_offset_is_that_of_the_sound_so_much_later(world):
+    network = Loudness(1, {}, 5, 0.04, 16000)
+    network.card = CARD
+    video = open_manifest(world)[0]
+    seconds, curves = local_curves(video, network)
+    assert seconds[0] - 0.1 >= REACH - 1e-6
+    assert seconds[-1] + 0.1 <= video.duration - REACH + 1e-6
+    middle, steps = curves.shape[1] // 2, 3
+    np.testing.assert_allclose(np.diff(seconds), 0.04, atol=1e-6)
+    later, now = curves[:-steps, middle + steps], curves[steps:, middle]  # 0.2 s from an end, sounds are repeated
+    np.testing.assert_allclose(later[5:-5], now[5:-5], rtol=1e-3)
+    assert curves.std() > 0.1 * curves.mean()

@@ -19,7 +19,9 @@ AROUND = 0.4  # seconds over which distances are averaged
 def local_curves(info: VideoInfo, network: Synchroniser) -> tuple[Reals, Reals]:
     """Return the seconds ``[M]`` of windows one step apart, and the distances ``[M, O]`` at each offset around each.
 
-    Offsets go from -0.4 s to 0.4 s (the sound late). Beyond the recording's sound, its first or last is taken.
+    Offsets go from -0.4 s to 0.4 s (the sound late). Windows are left out that are nearer than that to an end of the
+    sound, where the averages are of fewer windows and some offsets have no sound of their own; none if the recording is
+    so short that none would be left, and beyond its sound the first or last is taken.
 
     Raises:
         MediaError: if the recording has no sound or can't be read.
@@ -48,4 +50,6 @@ def local_curves(info: VideoInfo, network: Synchroniser) -> tuple[Reals, Reals]:
             sounds = sound[wanted[:, None] + torch.arange(network.samples)]
             found.append(network.distances((frames.float() / 255 - mean) / std, sounds, which).double())
     distances = uniform_filter1d(torch.cat(found).numpy(), max(1, round(AROUND / network.step)), axis=0, mode="nearest")
-    return (starts + span / 2).numpy(), distances
+    inner = ((starts - begin >= REACH) & (end - span - starts >= REACH)).numpy()
+    kept = inner if inner.any() else ~inner
+    return (starts + span / 2).numpy()[kept], distances[kept]
