@@ -2,10 +2,11 @@
 
     python benchmarks/realigning.py travel --run travel/runs/whole_lips
 
-A source is four recordings of a kind, whose sounds are late by the same. The sources of half of the test groups
-calibrate (`avssl.avsync.trials`): their sound as it is, shifted by known amounts, and of other recordings. Those of the
-other half are left in sync, or shifted by 0.1 to 0.3 s, and go through the rules of ``--sync.mode=realign``. Then the
-halves change places, so that every source is tried once, with a calibration that hasn't seen it.
+A source is eight recordings of a kind (9 s), or as many as ``--shots`` says, whose sounds are late by the same. The
+sources of four fifths of the test groups calibrate (`avssl.avsync.trials`): their sound as it is, shifted by known
+amounts, and of other recordings. Those of the last fifth are left in sync, or shifted by 0.1 to 0.3 s, and go through
+the rules of ``--sync.mode=realign``. Then the fifths change places, so that every source is tried once, with a
+calibration that hasn't seen it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from avssl.sync.network import Synchroniser
 from avssl.sync.offset import Curve, curve, load_synchroniser, offset_from, offset_grid
 
 REACH, STEP, LATEST = 0.4, 0.02, 0.3  # seconds: searched, between offsets, and largest shift
-SHOTS, FRAMES, SHIFTS = 4, 29, 3  # recordings of a source, frames of each, and shifts of each to calibrate
+FOLDS, FRAMES, SHIFTS = 5, 29, 3  # parts of the sources; of each recording, frames, and shifts to calibrate
 FPS = Fraction(25)
 AWAY = 10.0  # seconds, stands for the sound of another recording
 
@@ -50,10 +51,11 @@ class Source(NamedTuple):
 
 
 def realign(args: argparse.Namespace) -> None:
-    """Calibrate on half of the test groups, move the sound of sources of the others, or leave it, and change halves."""
-    halves = sources(args, load_synchroniser(args.run))
+    """Calibrate on four fifths of the test groups, move the sound of sources of the last, or leave it, and change."""
+    folds = sources(args, load_synchroniser(args.run))
     rng, left, mended, sure = np.random.default_rng(0), [], [], []
-    for number, (known, tried) in enumerate((halves, halves[::-1])):
+    for number, tried in enumerate(folds):
+        known = [one for other, fold in enumerate(folds) if other != number for one in fold]
         found = calibrated([(one.name, trials_of(one, rng)) for one in known], "travel", REACH, FRAMES / 25)
         path = args.out / f"calibration{number}.json"
         found.save(path)
@@ -74,7 +76,7 @@ def realign(args: argparse.Namespace) -> None:
             late = float(rng.choice([-1, 1]) * rng.integers(5, round(LATEST / STEP) + 1) * STEP)
             verdict = verdict_of(one, late, options)
             mended.append((verdict.decision == "moved", abs(verdict.shift - late) <= WITHIN + 1e-6))
-    every = [*halves[1], *halves[0]]
+    every = [one for fold in folds for one in fold]
     for kind in (*args.kinds, "all"):
         rows = np.array([kind in (one.kind, "all") for one in every])
         names = [one.name for one, chosen in zip(every, rows, strict=True) if chosen]
@@ -90,24 +92,25 @@ def realign(args: argparse.Namespace) -> None:
             print(f"{kind}: {words}: {chosen.mean():.3f} ({low:.3f} to {high:.3f}) of {len(chosen)} sources")
 
 
-def sources(args: argparse.Namespace, network: Synchroniser) -> tuple[list[Source], list[Source]]:
-    """Return the sources of each half of the test groups."""
+def sources(args: argparse.Namespace, network: Synchroniser) -> list[list[Source]]:
+    """Return the sources of each fifth of the test groups."""
     parts = sorted({path.name for kind in args.kinds for path in (args.out / kind / "test").iterdir()})
     order, grid = np.random.default_rng(0).permutation(len(parts)), offset_grid(REACH + LATEST, STEP)
-    halves: tuple[list[Source], list[Source]] = ([], [])
-    with Tally("sources", len(args.kinds) * len(parts)) as tally:
-        for half in range(2):
-            names = [parts[place] for place in order[half::2]]
+    folds: list[list[Source]] = [[] for _ in range(FOLDS)]
+    with Tally("groups", len(args.kinds) * len(parts)) as tally:
+        for fold, found in enumerate(folds):
+            names = [parts[place] for place in order[fold::FOLDS]]
             for kind in args.kinds:
                 paths = [path for name in names for path in sorted((args.out / kind / "test" / name).glob("*.mp4"))]
-                for place in range(0, len(paths) - SHOTS + 1, SHOTS):
-                    shots = paths[place : place + SHOTS]
-                    others = [paths[(place + SHOTS + shot) % len(paths)] for shot in range(SHOTS)]
+                for place in range(0, len(paths) - args.shots + 1, args.shots):
+                    shots = paths[place : place + args.shots]
+                    others = [paths[(place + args.shots + shot) % len(paths)] for shot in range(args.shots)]
                     own = [measured(path, path, network, grid) for path in shots]
                     strange = [measured(*pair, network, grid) for pair in zip(shots, others, strict=True)]
-                    halves[half].append(Source(f"{half} {place}", kind, own, strange))
+                    found.append(Source(f"{fold} {place}", kind, own, strange))
+                for _ in names:
                     tally.add("measured")
-    return halves
+    return folds
 
 
 def measured(picture: Path, sound: Path, network: Synchroniser, grid: torch.Tensor) -> Curve:
@@ -138,7 +141,7 @@ def trials_of(source: Source, rng: np.random.Generator) -> Clips:
 
 def verdict_of(source: Source, late: float, options: Sync) -> Verdict:
     """Return what is decided on a source whose sound is made ``late``."""
-    spans = [Span(FRAMES * shot, FRAMES * (shot + 1)) for shot in range(SHOTS)]
+    spans = [Span(FRAMES * shot, FRAMES * (shot + 1)) for shot in range(len(source.own))]
     found = [estimate(own, late) for own in source.own]
     scores = {span: score for span, (score, _) in zip(spans, found, strict=True)}
     traces = {span: trace for span, (_, trace) in zip(spans, found, strict=True)}
@@ -150,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of benchmarks/travel.py")
     parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--shots", type=int, default=8, help="recordings of a source")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     realign(parser.parse_args())
 

@@ -102,7 +102,9 @@ class Calibration:
     @classmethod
     def _of(cls, values: dict[str, Any]) -> Calibration:
         """Make one of what JSON holds."""
-        made = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        made: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
         made["reliability"] = tuple(Bin(**entry) for entry in values["reliability"])
         together = values.get("together")
         return cls(**{**made, "together": None if together is None else cls._of(together)})
