@@ -35,6 +35,8 @@ STEPS |= {"deep_cluster": 40, "deeper_cluster": 30, "co_parts": 150}
 STEPS |= {"cav_mae": 90, "ambient_sound": 40, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
 TINY = {
     "cubic_puzzles": {"method.init_args.sampler.num_frames": 16, "method.init_args.sampler.step": 0.08},
+    "videomae": {"method.init_args.encoder.init_args.depth": 2, "method.init_args.sampler.num_frames": 8},
+    "vjepa": {"method.init_args.encoder.init_args.depth": 2},
     "flow_prediction": {"method.init_args.sampler.num_frames": 6, "method.init_args.seen": 4},
     "flow_prediction_3d": {"method.init_args.sampler.num_frames": 6, "method.init_args.seen": 4},
     "moving_objects": {"method.init_args.sampler.num_frames": 3},
@@ -55,7 +57,10 @@ TINY = {
     "ego_motion": {"method.init_args.dropout": 0},  # or half of eight features tell sixty classes
 }
 # Cameras leave their traces in noise, too: there, settings are drawn, but nothing is done with them.
-NOISE = {"camera_consistency": {"method.init_args.pipeline.init_args.strength": 0}}
+NOISE = {
+    "camera_consistency": {"method.init_args.pipeline.init_args.strength": 0},
+    "cubic_puzzles": {"method.init_args.puzzles": 2},
+}
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)

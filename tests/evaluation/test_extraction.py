@@ -3,11 +3,11 @@
 import csv
 import json
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -153,8 +153,7 @@ def test_two_processes_extract_what_one_does_and_resume_after_a_kill(collection,
     videos = tmp_path / "videos.parquet"
     collection.write(videos)
     words = [sys.executable, Path(__file__).with_name("by_two.py"), videos, tmp_path / "pair"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    done = forked.run(words, check=True)
     told = json.loads(done.stdout)
     assert told["killed"] == [1, -signal.SIGKILL]
     assert "process 0 of 2: another process ended before the features were complete" in done.stderr

@@ -3,11 +3,11 @@
 import math
 import os
 import socket
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import tiny
@@ -201,12 +201,12 @@ def test_two_processes_train_the_same_weights_as_one(collection, tmp_path, monke
     places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     places |= {"TORCHELASTIC_RUN_ID": "test", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
     ranked = {**os.environ, **places, "RANK": "1", "LOCAL_RANK": "1"}
-    other = subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=ranked)
+    other = forked.start([sys.executable, __file__, tmp_path], env=ranked)
     for name, value in places.items():
         monkeypatch.setenv(name, value)
     with joined():
         both = two(pixels_of(collection))
-    assert other.wait(60) == 0
+    assert other.wait(60) == 0, other.stderr
     assert both["losses"] == pytest.approx(alone["losses"], abs=1e-5)
     assert both["scores"] == pytest.approx(alone["scores"], abs=1e-5)
     for name, tensor in alone["state"].items():
@@ -314,6 +314,7 @@ def test_processes_share_each_batch_and_neighbours_stay_together(collection):
 
 
 if __name__ == "__main__":
+    rank_zero_only.rank = int(os.environ["RANK"])  # read when it was imported, before this process was forked
     Machine.half = False
     with joined():
         two(pixels_of(open_manifest(Path(sys.argv[1]) / "videos.parquet")))
