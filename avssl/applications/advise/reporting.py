@@ -114,8 +114,8 @@ def _benchmarks(page: Page, session: Session, worth: Worth | None) -> None:
             f"{count} labelled videos of {len(classes)} classes in {len(set(labels.units.tolist()))} groups, which",
             f"{len(labels.folds.folds)} outer folds keep whole. Probabilities are averaged over the shapes of the",
             "features; strengths of penalties and, where it says chosen, the encoder are chosen by inner folds of the",
-            "training videos, in each outer fold anew. Each row of a single encoder is a fair number; the best of these",
-            "rows is not, the chosen ones are.",
+            "training videos, in each outer fold anew. Each row of a single encoder is a fair number; the best of them",
+            "is not, the chosen ones are.",
             "Encoders were trained on all videos, without any label: videos of another source may be harder.",
         )
         page.items(labels.left_out)
