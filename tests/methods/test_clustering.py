@@ -68,7 +68,7 @@ def test_a_memory_smaller_than_the_clusters_is_refused():
 
 def test_a_clip_should_have_the_cluster_of_the_next_one_of_its_video():
     torch.manual_seed(0)
-    method = DeepCluster(ResNet(18, 8), clusters=4, memory=16).eval()
+    method = DeepCluster(ResNet(18, 8), clusters=4, memory=16)
     shown = torch.randn(4, 3, 1, 3, 16, 16)
     features = method.encoder(shown.flatten(0, 1))
     labels = method.clusters.assign(features).unflatten(0, (4, 3))
