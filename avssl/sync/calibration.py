@@ -56,8 +56,8 @@ class Calibration:
         reliability: predictions for recordings that were left out, against what was right.
         brier: mean squared error of those predictions.
         brier_of_mean: the same of one probability for all, the share that was right.
-        lower: ``[K]`` probabilities that 95 of 100 draws of as many recordings, with replacement, exceed; empty in
-            files of before.
+        lower: ``[K]`` probabilities that 95 of 100 draws of as many recordings, with replacement, exceed in the middle
+            of each step; empty in files of before.
         clips: clips that each estimate rests on.
         together: the same of estimates from all clips of a recording together; None if most have only one.
     """
@@ -159,7 +159,7 @@ def fit(
         reliability=_bins(predicted, right),
         brier=float(np.average((predicted - right) ** 2, weights=weights)),
         brier_of_mean=float(np.average((mean - right) ** 2, weights=weights)),
-        lower=tuple(_lower(confidences, right, members, lows).tolist()),
+        lower=tuple(_lower(confidences, right, members, _middles(lows, confidences)).tolist()),
         clips=clips,
     )
 
@@ -190,6 +190,12 @@ def _steps(
 
 def _look_up(lows: np.ndarray, values: np.ndarray, confidences: np.ndarray) -> np.ndarray:
     return values[(np.searchsorted(lows, confidences, side="right") - 1).clip(0)]
+
+
+def _middles(lows: np.ndarray, confidences: np.ndarray) -> np.ndarray:
+    """Return the median confidence ``[K]`` of the trials of each step."""
+    step = np.searchsorted(lows, confidences, side="right") - 1
+    return np.array([np.median(confidences[step == number]) for number in range(len(lows))])
 
 
 def _lower(confidences: np.ndarray, right: np.ndarray, members: np.ndarray, places: np.ndarray) -> np.ndarray:
