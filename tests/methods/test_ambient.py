@@ -28,10 +28,24 @@ def test_clusters_are_the_kinds_of_sound():
     kinds = [0, 1, 2, 3] * 4
     for _ in range(4):
         method(clips(kinds))
-        method.after_step(0.5)
+        method.after_step(0.1)
     found = method.targets(method.statistics(clips(kinds)))
     pairs = set(zip(kinds, found.tolist(), strict=True))
     assert len(pairs) == len({kind for kind, _ in pairs}) == len({label for _, label in pairs}) == 4
+
+
+def test_targets_stand_still_after_the_first_part_of_the_run():
+    method = made()
+    method(clips([0, 1] * 8))
+    method.after_step(0.5)  # the first clustering is never left out
+    before = method.centres.clone()
+    assert method.mean.any()
+    method(clips([2, 3] * 8))
+    method.after_step(0.6)
+    assert torch.equal(method.centres, before)
+    method(clips([2, 3] * 8))
+    method.after_step(0.3)
+    assert not torch.equal(method.centres, before)
 
 
 def test_bits_are_signs_of_components_and_keep_their_meaning():

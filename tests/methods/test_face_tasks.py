@@ -55,6 +55,24 @@ def test_features_that_are_sums_of_the_parts_vectors_are_explained_and_the_froze
     assert not any(parameter.requires_grad for parameter in method.features.parameters())
 
 
+def test_the_vectors_start_as_the_means_of_clusters_and_still_cells_weigh_less() -> None:
+    torch.manual_seed(0)
+    method = co_parts.CoParts(ResNet(depth=18, width=8), ResNet(depth=18, width=8), parts=2, still=0.3)
+    kinds = torch.eye(2).repeat_interleave(16, 1).repeat(co_parts.CELLS // 2, 1)  # [CELLS, 32]
+    for _ in range(co_parts.BEGIN):
+        assert method.vectors.max() < 1
+        method.fresh = [3 * kinds]
+        method.after_step(0.5)
+    assert torch.allclose(method.vectors @ method.vectors.T, 9 * 16 * torch.eye(2), atol=1e-3)
+    shares, sure = torch.rand(1, 3, 4, 4).softmax(1), torch.ones(1, 4, 4, dtype=torch.bool)
+    moving = torch.arange(16).view(1, 4, 4) < 8
+    target, errors = torch.ones(1, 32, 4, 4), []
+    for weight in (1.0, 0.0, 0.3):
+        method.still = weight
+        errors.append(method._semantic(shares, target, moving, sure))
+    assert torch.isclose(errors[2], 0.3 * errors[0] + 0.7 * errors[1])
+
+
 def test_the_decoder_is_the_worlds_mesh_and_the_numbers_are_standardised_by_the_studio() -> None:
     decoder, rows = FaceDecoder(), []
     for index in range(WORLD.videos):
