@@ -32,6 +32,11 @@ def kmeans(vectors: Tensor, centres: Tensor) -> Tensor:
     return centres
 
 
+def spaced(vectors: Tensor, count: int) -> Tensor:
+    """Return ``count`` of ``[M, D]`` vectors, evenly spaced: first centres that are the same in every process."""
+    return vectors[torch.linspace(0, len(vectors) - 1, count, device=vectors.device).long()]
+
+
 def nearest_centre(vectors: Tensor, centres: Tensor) -> Tensor:
     """Return the index ``[B]`` of the centre with the largest cosine to each of ``[B, D]``."""
     return inner_products(vectors, centres).argmax(1)

@@ -17,7 +17,7 @@ from avssl.encoders import Encoder
 from avssl.encoders.texture import SoundTexture
 from avssl.methods.audiovisual.streams import AlignedClips
 from avssl.methods.base import Method, measured
-from avssl.methods.clustering import kmeans, majority_share, nearest_centre
+from avssl.methods.clustering import kmeans, majority_share, nearest_centre, spaced
 from avssl.methods.counters import HostNumber
 from avssl.methods.distributed import gather
 
@@ -145,8 +145,7 @@ class AmbientSound(Method):
         self.scale.copy_(torch.where(spread > 1e-6, weights / spread.clamp(min=1e-6), torch.zeros_like(spread)))
         directions = self._directions(statistics)
         if self.target == "clusters":
-            drawn = torch.randperm(len(directions), device=directions.device)[: len(self.centres)]
-            self.centres.copy_(kmeans(directions, directions[drawn] if first else self.centres))
+            self.centres.copy_(kmeans(directions, spaced(directions, len(self.centres)) if first else self.centres))
             return
         axes = torch.linalg.eigh(directions.T @ directions).eigenvectors[:, -len(self.centres) :].flip(1).T  # [K, 502]
         turned = (axes * self.centres).sum(1, keepdim=True) < 0  # a component has no sign of its own: keep the last

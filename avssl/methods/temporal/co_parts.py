@@ -20,7 +20,7 @@ from avssl.encoders import FrameEncoder, ResNet
 from avssl.labels import MotionSegmentation
 from avssl.methods import dense
 from avssl.methods.base import Method
-from avssl.methods.clustering import kmeans, nearest_centre
+from avssl.methods.clustering import kmeans, nearest_centre, spaced
 from avssl.methods.counters import HostNumber
 from avssl.methods.distributed import gather
 from avssl.methods.frame.aet import warp
@@ -179,8 +179,7 @@ class CoParts(Method):
         if len(cells) < len(self.vectors):
             return
         ways = F.normalize(cells, dim=1)
-        drawn = torch.randperm(len(ways), device=ways.device)[: len(self.vectors)]
-        own = nearest_centre(ways, kmeans(ways, ways[drawn]))
+        own = nearest_centre(ways, kmeans(ways, spaced(ways, len(self.vectors))))
         sums = torch.zeros_like(self.vectors).index_add_(0, own, cells)
         self.vectors.copy_(sums / torch.bincount(own, minlength=len(sums)).clamp(min=1)[:, None])
 
