@@ -19,7 +19,8 @@ from avssl.training.config import parse
 from avssl.training.data import Data
 from avssl.training.module import statistics
 
-COLUMNS = 12  # most frames drawn per clip
+COLUMNS = 12  # most frames drawn per clip; short clips of a video stand side by side in as many
+WIDTH = 3.5  # inches, at least: of the title
 LETTERS = 24  # of a target's description per column
 
 
@@ -71,7 +72,7 @@ def load_method(method: Method, run: Path) -> None:
 
 
 def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Tensor], out: Path, title: str) -> None:
-    """Draw a row per clip with a column per frame; below each row the method's pictures and the spectrogram.
+    """Draw clips with a column per frame; below each the method's pictures and the spectrogram.
 
     The clips are uint8; ``words`` are lists, one per video, of a description per clip (`Method.describe`), and
     ``pictures`` are those of `Method.pictures`.
@@ -83,24 +84,29 @@ def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Te
     sound = clips.audio is not None and clips.audio_times is not None
     height = 1 + len(pictures) + sound  # rows per clip
     columns = max([len(chosen), *(len(some(drawn.shape[2])) for drawn in pictures.values())])
-    figure = Figure(figsize=(1.5 * columns + 0.4, 1.85 * b * n * height + 0.6), layout="constrained")
+    across = min(n, max(1, COLUMNS // columns))  # clips side by side
+    lines = -(-n // across)
+    size = max(WIDTH, 1.5 * columns * across + 0.4), 1.85 * b * lines * height + 0.6
+    figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title)
-    grid = figure.add_gridspec(b * n * height, columns)
+    grid = figure.add_gridspec(b * lines * height, columns * across)
     for place in range(b * n):
         video, clip = divmod(place, n)
-        row = place * height
+        row, left = (video * lines + clip // across) * height, clip % across * columns
         for column, frame in enumerate(chosen):
-            axes = _picture(figure, grid[row, column], clips.video[video, clip, frame])
+            axes = _picture(figure, grid[row, left + column], clips.video[video, clip, frame])
             axes.set_title(f"{clips.times[video, clip, frame]:.2f} s", fontsize=8)
             if column == 0:
                 _label(axes, fill(words[video][clip], LETTERS * columns))
         for below, (name, drawn) in enumerate(pictures.items(), start=1):
             for column, number in enumerate(some(drawn.shape[2])):
-                axes = _picture(figure, grid[row + below, column], drawn[video, clip, number].float().clamp(0, 1))
+                axes = _picture(
+                    figure, grid[row + below, left + column], drawn[video, clip, number].float().clamp(0, 1)
+                )
                 if column == 0:
                     _label(axes, name)
         if clips.audio is not None and clips.audio_times is not None:
-            axes = figure.add_subplot(grid[row + height - 1, :])
+            axes = figure.add_subplot(grid[row + height - 1, left : left + columns])
             start, stop = clips.audio_times[video, clip].tolist()
             heard = clips.audio[video, clip]  # [S], or [C, S], of which the first is drawn
             samples = heard.reshape(-1, heard.shape[-1])[0].numpy() + 1e-6
