@@ -31,7 +31,7 @@ from avssl.media import MediaError
 from avssl.media.source import SourceError
 from avssl.media.window import open_range, reading
 
-SAMPLES = Path(os.environ.get("AVSSL_TEST_DATA", "nowhere")) / "annotations"
+SAMPLES = Path(os.environ.get("AVSSL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "annotations"
 SECONDS, FPS = 20, 4  # dates of frames without rounding
 CHOSEN = 3  # files of each list that are made
 

@@ -19,7 +19,7 @@ from avssl.catalog.matching import key_of
 from avssl.catalog.names import read_names
 from avssl.catalog.rows import Asked
 
-SAMPLES = Path(os.environ.get("AVSSL_TEST_DATA", "nowhere")) / "annotations"
+SAMPLES = Path(os.environ.get("AVSSL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "annotations"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="AVSSL_TEST_DATA/annotations: no published lists")
 
 
