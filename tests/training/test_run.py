@@ -27,8 +27,8 @@ SMALL = ("--method.init_args.encoder.init_args.width=8", "--data.transform.init_
 def command(world, runs, *more):
     return [
         *(sys.executable, str(ROOT / "tools/train.py"), str(ROOT / "configs/shuffle_learn.yaml")),
-        *(f"--data.root={world}", f"--runs={runs}", "--data.rounds=1", "--measure_every=4", *SMALL),
-        *("--trainer.log_every_n_steps=1", "--trainer.max_steps=10", "--checkpoint_minutes=0.001", *more),
+        *(f"--data.root={world}", f"--runs={runs}", "--data.rounds=1", "--measure_every=7", *SMALL),
+        *("--trainer.log_every_n_steps=1", "--trainer.max_steps=16", "--checkpoint_minutes=0.001", *more),
     ]
 
 
@@ -66,8 +66,8 @@ def test_a_run_leaves_what_was_promised(uninterrupted):
     assert {"train/loss", "train/accuracy", "train/chance/accuracy", "val/accuracy", "val/chance/accuracy"} <= set(
         rows[0]
     )
-    assert sum(bool(row["train/loss"]) for row in rows) == 10
-    assert sum(bool(row["val/loss"]) for row in rows) == 2  # after steps 4 and 8
+    assert sum(bool(row["train/loss"]) for row in rows) == 16
+    assert sum(bool(row["val/loss"]) for row in rows) == 2  # after steps 7 and 14
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -85,7 +85,7 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(world, tmp_p
     assert not (folder / "encoder").exists()
     code, said = run(world, tmp_path, "--data.workers=0")
     assert code == 0, said
-    assert " 0 of 10 steps done" not in said
+    assert " 0 of 16 steps done" not in said
     assert outcome(folder) == outcome(uninterrupted[0])
 
 
@@ -94,7 +94,7 @@ def test_a_finished_run_only_measures_again(world, tmp_path, uninterrupted):
     before = weights_hash(load_encoder(folder))
     code, again = run(world, folder.parent, "--data.workers=0")
     assert code == 0, again
-    assert "10 of 10 steps done" in again
+    assert "16 of 16 steps done" in again
     assert weights_hash(load_encoder(folder)) == before
     tables = [[line for line in words.splitlines() if "│" in line] for words in (said, again)]
     assert tables[0] == tables[1]
@@ -113,7 +113,7 @@ def test_two_processes_train_one_model(world, tmp_path):
     assert code == 0, said
     assert "GLOO" in said.upper()
     state = torch.load(latest(tmp_path / "shuffle_learn" / "checkpoints"), weights_only=True)
-    assert state["global_step"] == 10
+    assert state["global_step"] == 16
 
 
 @pytest.mark.parametrize(
