@@ -41,10 +41,9 @@ def run(*arguments):
 def uninterrupted(world, tmp_path_factory):
     """A run by a Python started for it: its hashes of strings differ from those of the runs that equal it."""
     runs = tmp_path_factory.mktemp("uninterrupted")
-    torch.set_num_threads(1)  # of those that are forked; sums of another number of threads are rounded otherwise
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
     words = command(world, runs, "--data.workers=0")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, env=alone)
+    single = os.environ | {"OMP_NUM_THREADS": "1"}  # as of processes that are forked: more threads round otherwise
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, env=single)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     return runs / "shuffle_learn", said
