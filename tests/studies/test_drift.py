@@ -6,7 +6,6 @@ import pytest
 import torch
 import yaml
 
-from avssl.catalog.index import open_manifest
 from avssl.studies import drift
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -33,30 +32,24 @@ def test_a_cue_that_means_nothing_is_at_chance(name):
     assert torch.stack(trials).mean().item() == pytest.approx(drift.CHANCE[name], abs=0.02)
 
 
-@pytest.fixture(scope="module")
-def half(shared_data, tmp_path_factory):
-    """The index of every other real recording, of all actions and actors."""
-    videos = open_manifest(shared_data / "ut_interaction")
-    index = tmp_path_factory.mktemp("half") / "videos.parquet"
-    videos.select(list(range(0, len(videos), 2))).write(index)
-    return index
-
-
 @pytest.mark.parametrize(("name", "least"), [("shuffle_learn", 0.6), ("opn", 0.15), ("slow_features", 0.8)])
-def test_shortcut_drift_of_brightness_or_sharpness_on_real_video(half, name, least):
+def test_shortcut_drift_of_brightness_or_sharpness_on_real_video(shared_data, name, least):
     words = yaml.safe_load((BENCHMARKS / "temporal.yaml").read_text())["methods"][name]
-    plain, configured = (drift.cue_accuracies(name, words, [half], changes) for changes in drift.COLUMNS.values())
+    plain, configured = (
+        drift.cue_accuracies(name, words, [shared_data / "ut_interaction"], changes)
+        for changes in drift.COLUMNS.values()
+    )
     chance = drift.CHANCE[name]
     assert max(of.mean() for of in plain.values()) > least
     for of in configured.values():
         assert of.mean() < chance + (least - chance) / 2
 
 
-def test_shortcut_an_odd_sub_sequence_changes_or_drifts_otherwise_on_real_video(half):
+def test_shortcut_an_odd_sub_sequence_changes_or_drifts_otherwise_on_real_video(shared_data):
     words = yaml.safe_load((BENCHMARKS / "temporal.yaml").read_text())["methods"]["odd_one_out"]
     bare, configured = drift.COLUMNS.values()
     plain, disguised, both = (
-        drift.cue_accuracies("odd_one_out", words, [half], changes)
+        drift.cue_accuracies("odd_one_out", words, [shared_data / "ut_interaction"], changes)
         for changes in (["--method.sampler.disguise=false", *bare], bare, configured)
     )
     assert plain["most change"].mean() > 0.6  # chance is 1/6
