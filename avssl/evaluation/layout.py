@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -65,14 +65,15 @@ class LayoutProbe:
     strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     inner_folds: int = 3
     iterations: int = 500
+    key: ClassVar[str] = "layout"  # of a protocol
 
     def __post_init__(self) -> None:
         counts = dict.fromkeys(("frames", "numbers", "iterations"), "[1, inf)")
-        check_ranges("layout", self, **counts, strengths="(0, inf)", inner_folds="[2, inf)")
+        check_ranges(self.key, self, **counts, strengths="(0, inf)", inner_folds="[2, inf)")
         for grid in self.grids:
-            check_ranges("layout", {"grids": grid}, grids="[1, inf)")
+            check_ranges(self.key, {"grids": grid}, grids="[1, inf)")
         if not self.grids or not self.seen:
-            raise ValueError("layout: name at least one of grids and one of seen")
+            raise ValueError(f"{self.key}: name at least one of grids and one of seen")
 
     def scores(self, bank: Layouts, fold: Fold) -> Scores:
         """Return class probabilities, and the chosen shape and C."""
@@ -86,6 +87,8 @@ class LayoutProbe:
 @dataclass(frozen=True)
 class LayoutMean(LayoutProbe):
     """`MeanOfShapes` with the shapes of a layout probe."""
+
+    key: ClassVar[str] = "layout_mean"
 
     def scores(self, bank: Layouts, fold: Fold) -> Scores:
         """Return class probabilities, and the chosen C of each shape."""

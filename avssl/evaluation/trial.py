@@ -85,7 +85,8 @@ class Trial:
                 found.setdefault(f"{seen} {'x'.join(map(str, part.grid))}", (shown, grid))
         if not found:
             raise ValueError(
-                f"layout.numbers is {probe.numbers}, and every shape has more: raise it, or give smaller layout.grids"
+                f"{probe.key}.numbers is {probe.numbers}, and every shape has more: "
+                f"raise it, or give smaller {probe.key}.grids"
             )
         return found
 

@@ -180,8 +180,10 @@ def test_the_keys_of_a_protocol(collection, tmp_path):
     kept = Results.read(tmp_path / "run" / "eval" / "tiny" / "results.json")
     assert kept.to_json() == json.loads(json.dumps(results.to_json()))
     less = parse(parser(None), [*words, *machine, "--layout.numbers=3"])[0]
-    with pytest.raises(ValueError, match=r"layout\.numbers is 3, and every shape has more"):
+    with pytest.raises(ValueError, match=r"^layout\.numbers is 3, and every shape has more"):
         trial.shapes(less.layout)
+    with pytest.raises(ValueError, match=r"^layout_mean\.strengths"):
+        LayoutMean(strengths=(0.0,))
     plain = parse(parser(None), [*words, *machine, "--layout=null", "--layout_mean=null", "--attentive_probe=null"])[0]
     assert (
         DownstreamTask(plain).settings.keys() & {"layout", "layout_mean", "attentive_probe", "layers", "ordered"}
