@@ -39,6 +39,7 @@ from avssl.avsync.source import process
 from avssl.avsync.store import Record, Store
 from avssl.catalog.encode import copy_size
 from avssl.media import MediaError, VideoInfo, probe
+from avssl.media.x264 import SAME_BYTES
 from avssl.runtime.files import digest_of
 
 NORMAL = Normal()
@@ -49,7 +50,7 @@ X264 = {
     "g": str(NORMAL.gop),
     "keyint_min": "1",
     "bf": "0",
-    "threads": "1",
+    **SAME_BYTES,
 }
 Contestant = Callable[[VideoInfo, Path], None]
 

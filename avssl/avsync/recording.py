@@ -38,10 +38,10 @@ from avssl.media.trust import largest_delay
 # that use its results. The version of the reader and that of PyAV, which holds x264, are in the keys of "probe" and
 # "normal", PySceneDetect's in that of "observed", and the scorer's name (hash of its weights) in that of "scores".
 VERSIONS = {
-    "normal": 3,  # avsync.normalise, catalog.encode, media.motion
+    "normal": 4,  # avsync.normalise, catalog.encode, media.motion
     "observed": 2,  # avsync.observe
     "scores": 3,  # avsync.{clips,cropping,framing,score,together}, sync.offset
-    "clips": 2,  # avsync.clips, catalog.encode, media.motion
+    "clips": 3,  # avsync.clips, catalog.encode, media.motion
 }
 TRACKS = 2  # the same of avsync.{faces,looks,tracks}, if faces are looked for
 SPEECH = 1  # of avsync.speech, if it is

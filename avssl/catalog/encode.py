@@ -23,6 +23,7 @@ from torch import Tensor
 
 from avssl.media import VideoInfo, open_video
 from avssl.media.reading import frame_times
+from avssl.media.x264 import SAME_BYTES
 from avssl.runtime.checks import check_ranges
 
 Frame = VideoFrame | AudioFrame
@@ -32,7 +33,7 @@ COMMON_RATES += [Fraction(rate * 1000, 1001) for rate in (15, 24, 30, 48, 60, 12
 MAX_RATE = 30
 LIVELY = 8  # frames in a row whose rate is that of a part
 LIVELIER = 1.25  # times the mean rate: slower parts are copied at the mean rate, as jitter is no motion
-VERSION = 2  # of copies: raise it when the same source and options give another copy
+VERSION = 3  # of copies: raise it when the same source and options give another copy
 ROUNDING = 1e-3  # seconds; containers round the times of frames
 FRAMES_AT_ONCE = 64
 SECONDS_AT_ONCE = 600  # of sound
@@ -155,10 +156,10 @@ def write_movie(
         pictures: frames of ``movie.size`` in the order shown, yuv420p with SMPTE 170M colours.
         sound: 16-bit mono.
         movie: format of the streams.
-        x264: further options of the encoder. It runs in one thread, so that its output is deterministic.
+        x264: further options of the encoder; its output is deterministic.
     """
     with av.open(f"file:{target.absolute()}", "w", format="mp4", options=MUXING) as out:
-        video = out.add_stream("libx264", rate=movie.fps, options={**x264, "threads": "1"})
+        video = out.add_stream("libx264", rate=movie.fps, options={**x264, **SAME_BYTES})
         (video.height, video.width), video.pix_fmt = movie.size, "yuv420p"
         video.gop_size, video.max_b_frames = movie.gop, 0
         video.colorspace, video.color_range = SMPTE170M, ColorRange.MPEG.value
@@ -175,24 +176,7 @@ def write_movie(
 
 def _timed(frames: Iterable[Frame], stream: Any) -> Iterator[Timed]:
     for frame in frames:
-        yield frame.time or 0.0, stream, framed(frame) if isinstance(frame, VideoFrame) else frame
-
-
-def framed(frame: VideoFrame) -> VideoFrame:
-    """Return a yuv420p frame in a buffer of its own, in which each row is continued by its last value.
-
-    x264 reads beyond the ends of rows, and what lies there in a decoder's buffer is left over from other pictures: the
-    same frames would give other bytes.
-    """
-    fresh = VideoFrame(frame.width, frame.height, frame.format.name)
-    for own, plane in zip(fresh.planes, frame.planes, strict=True):
-        rows = np.frombuffer(memoryview(own), np.uint8).reshape(-1, own.line_size)  # [H, W + padding]
-        seen = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        rows[:, : own.width] = seen[: own.height, : own.width]
-        rows[:, own.width :] = rows[:, own.width - 1 : own.width]
-    fresh.pts, fresh.time_base, fresh.pict_type = frame.pts, frame.time_base, frame.pict_type
-    fresh.colorspace, fresh.color_range = frame.colorspace, frame.color_range
-    return fresh
+        yield frame.time or 0.0, stream, frame
 
 
 def encodable(pictures: Iterable[np.ndarray], rate: Fraction) -> Iterator[VideoFrame]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from avssl.media import open_video, probe
+from avssl.media.x264 import SAME_BYTES
 from avssl.runtime.files import growing, write_text
 from avssl.synthetic.camera_pipeline import CameraPipeline, settings_of
 
@@ -24,7 +25,7 @@ def encode(frames: Tensor, fps: int, crf: int, file: str | io.BytesIO) -> None:
     """Write frames ``[T, 3, H, W]`` uint8 as H.264 in mp4, without sound; height and width have to be even."""
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(
-            "libx264", rate=fps, options={"preset": "veryfast", "crf": str(crf), "threads": "1"}
+            "libx264", rate=fps, options={"preset": "veryfast", "crf": str(crf), **SAME_BYTES}
         )
         stream.height, stream.width = frames.shape[-2:]
         stream.pix_fmt = "yuv420p"

@@ -8,6 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from avssl.media.x264 import SAME_BYTES
+
 CLAPS = (13, 40, 58, 91, 107)  # frames at which the patch lights up, at 25 frames per second
 LIT = 3  # frames for which it stays lit, fading
 
@@ -45,7 +47,7 @@ def write_clapper(
         if place >= 0:
             sound[place : place + round(0.002 * rate)] = 0.8
     with av.open(f"file:{path}", "w", options={"movie_timescale": "48000"} if path.suffix == ".mp4" else {}) as out:
-        video = out.add_stream("libx264", rate=fps, options={"crf": "12", "preset": "ultrafast"})
+        video = out.add_stream("libx264", rate=fps, options={"crf": "12", "preset": "ultrafast", **SAME_BYTES})
         (video.height, video.width), video.pix_fmt = size, "yuv420p"
         audio = out.add_stream(codec, rate=rate, layout="mono") if codec else None
         texture = rng.integers(40, 120, (size[0], size[1] * 2)).astype(np.uint8)

@@ -19,7 +19,7 @@ class Settings:
     """
 
     kind: ClassVar[str]
-    rendering: ClassVar[int] = 1
+    rendering: ClassVar[int] = 2
     channels: ClassVar[int] = 1
     container: ClassVar[str] = "mp4"
 

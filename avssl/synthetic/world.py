@@ -35,7 +35,7 @@ class World(Settings):
         ValueError: if a setting is out of range.
     """
 
-    rendering: ClassVar[int] = 4
+    rendering: ClassVar[int] = 5
 
     videos: int = 240
     seconds: float = 4.0

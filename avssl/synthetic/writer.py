@@ -16,6 +16,7 @@ import numpy as np
 from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from avssl.media.x264 import SAME_BYTES
 from avssl.runtime.files import growing, user_cache, write_text
 from avssl.runtime.workers import usable_cores
 from avssl.synthetic.arena import ArenaWorld
@@ -161,7 +162,7 @@ def write_video(scene: AnyScene, path: Path) -> None:
     plain = world.container == "mp4"
     muxing = {"movflags": "+faststart", "fflags": "+bitexact"} if plain else {"fflags": "+bitexact"}
     with growing(path) as partial, av.open(str(partial), "w", format=world.container, options=muxing) as container:
-        options = {"preset": "veryfast", "crf": "20", "bf": "0", "g": str(KEYFRAMES), "threads": "1"}
+        options = {"preset": "veryfast", "crf": "20", "bf": "0", "g": str(KEYFRAMES), **SAME_BYTES}
         video = container.add_stream("libx264", rate=world.fps, options=options)
         video.height, video.width = world.shape
         video.pix_fmt = "yuv420p"

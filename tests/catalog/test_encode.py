@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from av.video.frame import VideoFrame
 from films import film, grey
 
-from avssl.catalog.encode import CopyOptions, copy_rate, copy_size, framed, liveliest_rate, write_copy
+from avssl.catalog.encode import CopyOptions, copy_rate, copy_size, liveliest_rate, write_copy
 from avssl.media import MediaError, open_video, probe
+from avssl.runtime.files import digest_of
+from avssl.synthetic.clapper import write_clapper
 
 FPS, FLASH = 25, 30
 
@@ -55,23 +56,16 @@ def test_the_size_is_even_and_never_larger():
         CopyOptions(short_side=8)
 
 
-def test_what_lies_beside_a_picture_in_memory_is_not_left_over_from_others():
-    """x264 reads beyond the ends of rows, where a decoder's buffer holds what is left of other pictures."""
-    whole = []
-    for seed in range(2):
-        rng = np.random.default_rng(seed)
-        frame = VideoFrame(222, 190, "yuv420p")
-        for plane in frame.planes:
-            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-            rows[:] = rng.integers(0, 255, rows.shape)
-            rows[:, : plane.width] = np.arange(plane.width)
-        frame.pts, frame.time_base = 7, Fraction(1, 25)
-        copy = framed(frame)
-        assert (copy.pts, copy.time_base) == (7, Fraction(1, 25))
-        assert np.array_equal(copy.to_ndarray(), frame.to_ndarray())
-        whole.append([bytes(plane) for plane in copy.planes])
-    assert whole[0] == whole[1]
-    assert len(whole[0][0]) > 222 * 190
+@pytest.mark.parametrize("short_side", [34, 48, 64])
+def test_a_copy_has_the_same_bytes_every_time(tmp_path, short_side):
+    """With a macroblock tree, one in five differed on processors with AVX-512, where sound is decoded in between."""
+    write_clapper(tmp_path / "clap.mp4", frames=30, seed=1)
+    info = probe(tmp_path / "clap.mp4")
+    hashes = set()
+    for _ in range(40):
+        write_copy(info, tmp_path / "copy.mp4", CopyOptions(short_side=short_side))
+        hashes.add(digest_of(tmp_path / "copy.mp4"))
+    assert len(hashes) == 1
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def _tokens(found: Collection) -> tuple[str, ...]:
     return (*size, "--method.encoder.differences=true", f"--method.sampler.step={spacing(found, 8)}")
 
 
-TASKS = (  # by how well they did in benchmarks/temporal.yaml and benchmarks/ut_interaction.yaml, the best first
+TASKS = (  # the recipe, then by how well they did in benchmarks/{temporal,ut_interaction}.yaml, the best first
     Task("whole_videos", "MotionNet", "tells whole videos apart by what moves where, and in which order", _whole, True),
     Task("simclr", "R3D", "tells videos apart by what moves in them, whatever the cut and the colours", _simclr),
     Task("pace", "R3D", "has to know how fast the things in a video usually move", _pace, moves=True, shortest=0.8),

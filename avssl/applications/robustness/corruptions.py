@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
+from avssl.media.x264 import SAME_BYTES
+
 SEVERITIES = 5
 RATE = 25  # frames per second of the re-encoded clip, which the codec's rate control takes into account
 
@@ -50,9 +52,10 @@ def bitrate(clip: Tensor, crf: float, rng: np.random.Generator) -> Tensor:
     even = functional.pad(clip.float(), (0, width % 2, 0, height % 2), mode="replicate").byte()
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"crf": f"{crf:g}", "preset": "veryfast"})
+        stream = container.add_stream(
+            "libx264", rate=RATE, options={"crf": f"{crf:g}", "preset": "veryfast", **SAME_BYTES}
+        )
         stream.width, stream.height, stream.pix_fmt = even.shape[3], even.shape[2], "yuv420p"
-        stream.thread_count = 1
         for picture in rearrange(even, "t c h w -> t h w c").contiguous().numpy():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
