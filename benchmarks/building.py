@@ -175,6 +175,8 @@ def main() -> None:
             continue
         if info.audio is not None and not info.audio.silent and info.duration > 1.1:
             infos.append(info)
+    if not infos:
+        raise SystemExit(f"{args.root}: no recording of more than 1.1 s with sound; name others with --root")
     if args.faces:
         stages(infos, args.faces, args.run)
         return

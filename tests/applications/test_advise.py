@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imsave
 
-from avssl.applications.advise import judging, leaving, run
+from avssl.applications.advise import judging, leaving, run, trials
 from avssl.applications.advise.findings import can_and_cannot
 from avssl.applications.advise.judging import judge, labels_of, nested
 from avssl.applications.advise.plan import make_plan
@@ -176,6 +176,27 @@ def test_the_parts_of_a_plan_fit_the_time():
         assert plan.trials == 0 or used == pytest.approx(left)
     assert plan.trials == 0
     assert Speed(5.0, 0.5).steps(15) == 20
+
+
+def test_speed_is_measured_over_two_steps_however_slow_they_are(tmp_path, monkeypatch):
+    now, each = 0.0, 0.0
+
+    def train_for(words, run, seconds, look):
+        nonlocal now
+        now = 0.0
+        run.mkdir(exist_ok=True)
+        while now < seconds and look(max(0, int((now - 10) / each))):
+            now += 0.5
+        return False
+
+    monkeypatch.setattr(trials.time, "monotonic", lambda: now)
+    monkeypatch.setattr(trials, "train_for", train_for)
+    for each in (0.5, 2.5, 10.0):
+        now = 0.0
+        assert trials.speed_of(["simclr"], tmp_path / "run", 60.0) == pytest.approx((10, each))
+    now = 0.0
+    with pytest.raises(trials.Failed, match="in 35 s: too slow for this budget"):
+        trials.speed_of(["simclr"], tmp_path / "run", 35.0)
 
 
 def test_stages_are_made_once_and_time_counts_on(tmp_path):

@@ -18,7 +18,7 @@ from avssl.runtime.locks import LOCK, InUse, only_user
 LOOKS = 0.25  # seconds between two looks at a training
 GRACE = 60.0  # seconds that a training has to finish its step and save
 FIRST = 2  # steps before speed is measured
-MEASURED = 6.0  # seconds over which it is measured
+MEASURED = 6.0  # least seconds over which it is measured
 ENDLESS = 10**6  # steps
 TOLD = 1500  # characters of the log of a training that failed
 Look = Callable[[int], bool]  # given the steps done, whether to go on
@@ -126,7 +126,7 @@ def speed_of(words: Sequence[str], run: Path, most: float) -> Speed:
         now = time.monotonic()
         if steps >= FIRST and (not seen or steps > seen[-1][1]):
             seen.append((now, steps))
-        return not seen or now - seen[0][0] < MEASURED
+        return len(seen) < 2 or now - seen[0][0] < MEASURED
 
     train_for([*words, f"--trainer.max_steps={ENDLESS}", "--trainer.log_every_n_steps=1"], run, most, look)
     if len(seen) < 2:
