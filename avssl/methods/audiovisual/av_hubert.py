@@ -70,7 +70,7 @@ class AVHuBERT(AudioVisualMethod):
         encoder: transformer over vectors of frames.
         audio_encoder: transformer over stacked columns, of the same size; its transformer becomes the encoder's.
         sampler: draws clips whose frames are a stack of columns apart, and sound that is a frame longer.
-        clusters: number of clusters (the authors: 100 in the first iteration, 2000 in the last).
+        clusters: number of clusters of either iteration (HuBERT's first: 100).
         picture_share: share of the frames that are masked, if spans did not overlap (0.3).
         picture_span: frames of a span (5).
         sound_share: share of the sound that is masked, if spans did not overlap (0.8).
@@ -81,7 +81,7 @@ class AVHuBERT(AudioVisualMethod):
         hidden: channels of the vectors that are compared (256).
         temperature: of the softmax (0.1).
         coefficients: cepstral coefficients of a column.
-        layer: block from which features of the second iteration come, counted from 1.
+        layer: block from which features of the second iteration come, counted from 1 (the authors': 9 of 12).
         memory: number of moments that are clustered.
         every: steps between two clusterings of sound.
         until: share of the run after which clusters of sound stay as they are.
@@ -266,8 +266,9 @@ class AVHuBERT(AudioVisualMethod):
             self.stage.set(REFINED)
         if self.stage.value != SOUND:
             return
-        if self.taken.value % self.every == 0 and self.first.known >= len(self.codes):
-            self.first.cluster(progress <= self.until)
+        due = self.taken.value % self.every == 0 and self.first.known >= len(self.codes)
+        if due and (progress <= self.until or not self.first.made.value):
+            self.first.cluster()
         if progress > self.refine:
             live = nn.ModuleList([self.encoder, self.audio_encoder]).state_dict()
             for name, tensor in self.teacher.state_dict().items():
@@ -287,7 +288,7 @@ class AVHuBERT(AudioVisualMethod):
         hidden = self.hide(len(video), video.device)
         shown = clips.denormalise(replaced(video, hidden.shown))
         mel = rearrange(columns, "m t (s f) -> m t f s", s=self.audio_encoder.stack).flip(2)  # low bands below
-        heard = torch.where(hidden.sound[..., None, None], 0.5, (mel / 4 + 0.5).clamp(0, 1))
+        heard = torch.where(hidden.sound[..., None, None], 0.5, (mel / 6 + 0.5).clamp(0, 1))
         tiles = heard[:, :, None].expand(-1, -1, 3, -1, -1)
         return {name: part.unflatten(0, clips.video.shape[:2]) for name, part in (("seen", shown), ("heard", tiles))}
 

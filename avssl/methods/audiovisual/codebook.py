@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from avssl.methods.clustering import kmeans, nearest_centre, spaced
+from avssl.methods.clustering import ROUNDS, spaced
 from avssl.methods.counters import HostNumber
+from avssl.methods.losses import squared_distances
+
+
+def lloyd(vectors: Tensor, centres: Tensor) -> Tensor:
+    """Run k-means by Euclidean distances on ``[M, D]`` vectors from ``[K, D]`` centres, K <= M.
+
+    An empty cluster is moved to the vector that is farthest from its own centre.
+    """
+    for _ in range(ROUNDS):
+        distance, own = squared_distances(vectors, centres).min(1)  # [M]
+        counts = torch.bincount(own, minlength=len(centres))
+        centres = torch.zeros_like(centres).index_add_(0, own, vectors) / counts.clamp(min=1)[:, None]
+        empty = (counts == 0).nonzero().flatten()
+        centres[empty] = vectors[distance.argsort(descending=True)[: len(empty)]]
+    return centres
 
 
 class Codebook(nn.Module):
     """K-means clusters of the last vectors that were added; they, too, are buffers, so that a resumed run is exact.
 
-    Vectors are standardised by the mean and deviation of those remembered, and their directions are compared. Nothing
-    is drawn: centres are the same in every process that added the same vectors.
+    Nothing is drawn: centres are the same in every process that added the same vectors. Before the first clustering,
+    they are random.
 
     Args:
         features: D.
@@ -24,8 +38,6 @@ class Codebook(nn.Module):
 
     vectors: Tensor
     names: Tensor
-    mean: Tensor
-    scale: Tensor
     centres: Tensor
 
     def __init__(self, features: int, clusters: int, memory: int) -> None:
@@ -34,10 +46,8 @@ class Codebook(nn.Module):
             raise ValueError(f"memory is {memory}: fewer vectors than the {clusters} clusters they are to be put in")
         self.register_buffer("vectors", torch.zeros(memory, features))
         self.register_buffer("names", torch.zeros(memory, dtype=torch.long))
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
-        self.register_buffer("centres", F.normalize(torch.randn(clusters, features), dim=1))
-        self.written = HostNumber(self, "count")
+        self.register_buffer("centres", torch.randn(clusters, features))
+        self.written, self.made = HostNumber(self, "count"), HostNumber(self, "clusterings")
 
     @property
     def known(self) -> int:
@@ -51,7 +61,7 @@ class Codebook(nn.Module):
 
     def labels(self, vectors: Tensor) -> Tensor:
         """Return the cluster ``[...]`` int64 of each of ``[..., D]`` vectors."""
-        return nearest_centre(self._directions(vectors).flatten(0, -2), self.centres).view(vectors.shape[:-1])
+        return squared_distances(vectors, self.centres).argmin(-1)
 
     def add(self, vectors: Tensor, names: Tensor) -> None:
         """Remember vectors ``[M, D]``, and a label ``[M]`` of each, in place of the oldest."""
@@ -61,33 +71,24 @@ class Codebook(nn.Module):
         self.vectors[place], self.names[place] = vectors[-size:], names[-size:]
         self.written.set(self.written.value + len(vectors))
 
-    def cluster(self, again: bool) -> None:
-        """Cluster what is remembered: at first from some of the vectors; then, if ``again``, from the clusters before.
+    def cluster(self) -> None:
+        """Cluster what is remembered: at first from some of the vectors, then from the clusters before.
 
         It waits for the device.
         """
-        first = not bool(self.mean.any())
-        if not (first or again):
-            return
-        directions = self._standardise()
-        self.centres.copy_(kmeans(directions, spaced(directions, len(self.centres)) if first else self.centres))
+        vectors = self.vectors[: self.known]
+        self._fit(self.centres if self.made.value else spaced(vectors, len(self.centres)))
 
     def cluster_by_names(self) -> None:
         """Cluster what is remembered, from the means of the vectors of each label, so that labels keep their meaning.
 
-        It waits for the device.
+        A label that no vector has begins at the mean of all. It waits for the device.
         """
-        directions = self._standardise()
-        sums = torch.zeros_like(self.centres).index_add_(0, self.names[: self.known], directions)
-        self.centres.copy_(kmeans(directions, F.normalize(sums, dim=1)))
+        vectors, names = self.vectors[: self.known], self.names[: self.known]
+        counts = torch.bincount(names, minlength=len(self.centres))[:, None]
+        sums = torch.zeros_like(self.centres).index_add_(0, names, vectors)
+        self._fit(torch.where(counts > 0, sums / counts.clamp(min=1), vectors.mean(0)))
 
-    def _standardise(self) -> Tensor:
-        """Measure mean and deviation of the remembered vectors, and return their directions ``[M, D]``."""
-        vectors = self.vectors[: self.known]
-        spread = vectors.std(0, correction=0)
-        self.mean.copy_(vectors.mean(0))
-        self.scale.copy_(torch.where(spread > 1e-6, 1 / spread.clamp(min=1e-6), torch.zeros_like(spread)))
-        return self._directions(vectors)
-
-    def _directions(self, vectors: Tensor) -> Tensor:
-        return F.normalize((vectors.float() - self.mean) * self.scale, dim=-1)
+    def _fit(self, centres: Tensor) -> None:
+        self.centres.copy_(lloyd(self.vectors[: self.known], centres))
+        self.made.set(self.made.value + 1)
