@@ -33,6 +33,7 @@ STEPS |= {"layer_wise": 150, "visual_words": 200}
 STEPS |= {"transformations": 25, "transformations_frames": 50, "spatial_audio": 40}
 STEPS |= {"deep_cluster": 40, "deeper_cluster": 30, "co_parts": 150}
 STEPS |= {"cav_mae": 90, "ambient_sound": 40, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
+STEPS |= {"av_hubert": 100}
 TINY = {
     "cubic_puzzles": {"method.init_args.sampler.num_frames": 16, "method.init_args.sampler.step": 0.08},
     "videomae": {"method.init_args.encoder.init_args.depth": 2, "method.init_args.sampler.num_frames": 8},
@@ -50,6 +51,7 @@ TINY = {
     "deeper_cluster": {"method.init_args.every": 10, "method.init_args.sampler.num_frames": 4},
     "camera_consistency": {"method.init_args.size": 24},
     "ambient_sound": {"method.init_args.every": 10},
+    "av_hubert": {"method.init_args.every": 5, "method.init_args.clusters": 8, "method.init_args.memory": 1024},
     "exemplar": {"method.init_args.sampler.clips": 3},
     "spatial_audio": {"method.init_args.tracks": 2, "method.init_args.sampler.num_frames": 3},
     "tracked_patches": {"method.init_args.size": 32, "method.init_args.sampler.num_frames": 4},

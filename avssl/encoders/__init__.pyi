@@ -19,6 +19,8 @@ from .export import weights_hash as weights_hash
 from .frame_vit import FrameViT as FrameViT
 from .fused import Fused as Fused
 from .highpass import HighPassNet as HighPassNet
+from .hubert import HuBERTFrames as HuBERTFrames
+from .hubert import HuBERTSound as HuBERTSound
 from .huggingface import HuggingFace as HuggingFace
 from .huggingface_audio import HuggingFaceAudio as HuggingFaceAudio
 from .inference import for_inference as for_inference

@@ -1,4 +1,5 @@
 from .audiovisual.ambient_sound import AmbientSound as AmbientSound
+from .audiovisual.av_hubert import AVHuBERT as AVHuBERT
 from .audiovisual.avid import AVID as AVID
 from .audiovisual.avts import AVTS as AVTS
 from .audiovisual.cav_mae import CAVMAE as CAVMAE
