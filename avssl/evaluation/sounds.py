@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
 
 from avssl.catalog.listing import read_list
 from avssl.catalog.matching import Places
@@ -64,10 +66,50 @@ class NumberedFolds:
         return found
 
     def folds(self, sides: Sequence[str]) -> tuple[Fold, ...]:  # noqa: D102
-        marks = np.array(sides)
-        return tuple(
-            Fold(f"fold{number}", _places(marks != number), _places(marks == number)) for number in np.unique(marks)
-        )
+        return _each_tested(sides)
+
+
+@dataclass(frozen=True)
+class GroupedFolds:
+    """Folds over a table of one's own, drawn so that groups (speakers, recordings) stay whole and classes balanced.
+
+    Args:
+        labels: the table, with columns ``path`` and ``label`` and optionally ``group``, without which each file is a
+            group of its own.
+        count: number of folds, each tested once.
+        seed: seed of the division.
+        allow_missing: share of the listed recordings that may be missing.
+    """
+
+    labels: Path
+    count: int = 5
+    seed: int = 0
+    allow_missing: float = 0.0
+
+    def entries(self) -> list[Listed]:  # noqa: D102
+        rows = list(read_list(self.labels))
+        labels = []
+        for file, entry in rows:
+            if not entry.labels or len(entry.labels) > 1:
+                raise ValueError(f"{file}, line {entry.line}: {len(entry.labels or ())} classes; give one per file")
+            labels.append(entry.labels[0])
+        groups = [entry.group or entry.places[0].name for _, entry in rows]
+        units = Counter(label for label, _ in set(zip(labels, groups, strict=True)))  # groups by class
+        poor = sorted(label for label, count in units.items() if count < 2)
+        if poor or len(set(groups)) < self.count:
+            why = f"class {poor[0]!r} has one group" if poor else f"there are {len(set(groups))} groups"
+            raise ValueError(
+                f"{self.labels}: {why}, too few for {self.count} folds that keep groups whole. Add recordings of "
+                "another group, leave the class out, or lower split.init_args.count"
+            )
+        splitter = StratifiedGroupKFold(self.count, shuffle=True, random_state=self.seed)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The least populated class")  # two groups of it are enough
+            parts = list(splitter.split(rows, labels, groups))
+        return [(str(number), *rows[row]) for number, (_, tested) in enumerate(parts, start=1) for row in tested]
+
+    def folds(self, sides: Sequence[str]) -> tuple[Fold, ...]:  # noqa: D102
+        return _each_tested(sides)
 
 
 @dataclass(frozen=True)
@@ -108,6 +150,13 @@ class TwoSides:
         return (Fold("split1", _places(marks == "train"), _places(marks == "test")),)
 
 
+def _each_tested(sides: Sequence[str]) -> tuple[Fold, ...]:
+    marks = np.array(sides)
+    return tuple(
+        Fold(f"fold{number}", _places(marks != number), _places(marks == number)) for number in np.unique(marks)
+    )
+
+
 def _places(chosen: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(chosen).tolist())
 
@@ -120,7 +169,7 @@ class Sounds:
         root: their folder.
         places: file below it, first and last second (None for the whole file), each once.
         labels: class names of each.
-        folds: who is trained on and tested; official.
+        folds: who is trained on and tested.
         shared: number of test recordings that share a group with training ones in their fold.
         missing: number of listed recordings that aren't there.
     """

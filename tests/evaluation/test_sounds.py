@@ -10,7 +10,7 @@ from avssl.encoders import VGG, save_encoder
 from avssl.evaluation.linear_svm import LinearSVM
 from avssl.evaluation.readout import Bank
 from avssl.evaluation.results import Results
-from avssl.evaluation.sounds import NumberedFolds, TwoSides, gather
+from avssl.evaluation.sounds import GroupedFolds, NumberedFolds, TwoSides, gather
 from avssl.evaluation.splits import Fold
 
 CARD = {"mean": [0.5] * 3, "std": [0.2] * 3, "size": [32, 32], "method": "Tiny"}
@@ -77,6 +77,33 @@ def test_other_lists_of_sounds_are_refused(esc50, tmp_path):
         gather(esc50 / "audio", NumberedFolds(tmp_path / "twice.csv"))
     with pytest.raises(FileNotFoundError, match="no such folder of sounds"):
         gather(tmp_path / "nowhere", NumberedFolds(tmp_path / "four.csv"))
+
+
+def test_folds_of_a_table_of_ones_own_keep_groups_whole(esc50, tmp_path):
+    names = sorted(path.name for path in (esc50 / "audio").iterdir())
+    lines = [f"{name},{'dog' if name.endswith('-0.wav') else 'rain'},{name[:1]}" for name in names]
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label,group\n" + "\n".join(lines))
+    words = ["own", f"--root={esc50 / 'audio'}", f"--split.init_args.labels={table}", f"--run={esc50 / 'run'}"]
+    command([*words, "--clips=1", "--seconds=0.3", "--linear.strengths=[0.1]", "--machine.workers=0"])
+    results = Results.read(esc50 / "run" / "eval" / "own" / "results.json")
+    assert results.outcomes["log_mel"]["linear"].top1.value == 1
+    assert results.chance["top1"] == 0.5
+    for seed in range(3):
+        found = gather(esc50 / "audio", GroupedFolds(table, seed=seed))
+        assert len(found.places) == 20
+        assert found.shared == 0
+        tested = [row for fold in found.folds.folds for row in fold.test]
+        assert sorted(tested) == list(range(20))
+        assert all(len({found.labels[row] for row in fold.test}) == 2 for fold in found.folds.folds)
+    table.write_text("path,label\n" + "\n".join(line[:-2] for line in lines))
+    assert len(set(gather(esc50 / "audio", GroupedFolds(table)).folds.groups)) == 20
+    table.write_text("path,label,group\n" + "\n".join(lines).replace("rain,2", "snow,2"))
+    with pytest.raises(ValueError, match=r"labels\.csv: class 'snow' has one group, too few for 5 folds"):
+        gather(esc50 / "audio", GroupedFolds(table))
+    table.write_text("path,label,group\n" + "\n".join(lines))
+    with pytest.raises(ValueError, match="there are 5 groups, too few for 6 folds"):
+        gather(esc50 / "audio", GroupedFolds(table, 6))
 
 
 def test_vggsound_has_both_sides_in_one_list(tmp_path):
