@@ -3,7 +3,8 @@
 Importing torch, Lightning and the package takes longer than most tests. `start` and `run` take the words that
 `subprocess` takes, and what they start is a process like any other, with its own memory, session, signals, folder,
 output and status. Only the start itself is left out; tests of it (of what is imported, of the installed command, of
-two processes whose hash seeds differ) use `subprocess`.
+two processes whose hash seeds differ) use `subprocess`. The fork server from which a command starts its workers is
+forked, too: it holds nothing of the command but what is imported.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import functools
 import gc
 import importlib
 import json
+import multiprocessing.forkserver
+import multiprocessing.util
 import os
 import runpy
 import shutil
@@ -25,7 +28,8 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 IMPORTED = (
@@ -141,6 +145,39 @@ def _serve() -> dict[str, Any] | None:
     return None
 
 
+def _fork_fork_servers() -> None:
+    """Let `multiprocessing` fork its fork servers instead of starting a Python that imports everything again."""
+    plain = multiprocessing.util.spawnv_passfds
+
+    def started(path: bytes, words: list[str], passed: Sequence[int]) -> int:
+        if "multiprocessing.forkserver" not in words[-1]:
+            return plain(path, words, passed)
+        return os.fork() or _be_fork_server(words[-1], passed)
+
+    multiprocessing.util.spawnv_passfds = started  # type: ignore[assignment]
+
+
+def _be_fork_server(code: str, passed: Sequence[int]) -> NoReturn:
+    """Run a fork server with the signals, files and main module of a Python that was just started."""
+    try:
+        gc.freeze()  # or what is freed would close files that have the numbers of others by now
+        signal.set_wakeup_fd(-1)
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        kept = sorted({0, 1, 2, *passed})
+        for before, after in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+            os.closerange(before + 1, after)
+        sys.modules["__main__"] = ModuleType("__main__")
+        multiprocessing.forkserver._forkserver._lock = threading.Lock()  # type: ignore[attr-defined] # is held here
+        exec(code, {})
+    except BaseException:
+        if not isinstance(sys.exception(), SystemExit):
+            traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
 def _become(argv: list[str], cwd: str, env: dict[str, str], folder: str) -> None:
     """Do what ``python *argv`` does."""
     for number, path in enumerate((os.devnull, f"{folder}/stdout", f"{folder}/stderr")):
@@ -182,6 +219,7 @@ if __name__ == "__main__":
     del sys.path[0]  # the folder of this file
     for name in IMPORTED:
         importlib.import_module(name)
+    _fork_fork_servers()
     gc.collect()
     gc.freeze()  # or every process copies the memory of all that was imported when it collects garbage
     if (asked := _serve()) is not None:

@@ -1,7 +1,7 @@
 """What holds of every method; a new config in configs/ is tested without a new line here."""
 
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from shutil import copytree
 
@@ -30,7 +30,7 @@ PATCHES = [
 SIZE = dict.fromkeys(PATCHES, 64) | {"ranking": 96}  # pixels, by config, where a method can't work on 32 x 32
 STEPS = {"byol": 150, "videomae": 250, "vjepa": 150, "xdc": 150}  # of learning, by config, where sixty are too few
 STEPS |= {"layer_wise": 150, "visual_words": 200}
-STEPS |= {"transformations": 25, "transformations_frames": 50, "spatial_audio": 40}
+STEPS |= {"transformations": 50, "transformations_frames": 50, "spatial_audio": 40}
 STEPS |= {"deep_cluster": 40, "deeper_cluster": 30, "co_parts": 150}
 STEPS |= {"cav_mae": 90, "ambient_sound": 40, "iic": 20, "levjepa": 50, "rspnet": 40, "synchformer": 20}
 STEPS |= {"av_hubert": 100}
@@ -45,7 +45,7 @@ TINY = {
     "rspnet": {"method.init_args.queue": 8, "method.init_args.sampler.num_frames": 4},
     "iic": {"method.init_args.sampler.num_frames": 4},
     "synchformer": {"method.init_args.sampler.num_frames": 16},
-    "transformations": {"method.init_args.sampler.num_frames": 4},
+    "transformations": {"method.init_args.draws": 8, "method.init_args.sampler.num_frames": 4},
     "transformations_frames": {"method.init_args.draws": 8},
     "deep_cluster": {"method.init_args.every": 10, "method.init_args.sampler.num_frames": 4},
     "deeper_cluster": {"method.init_args.every": 10, "method.init_args.sampler.num_frames": 4},
@@ -56,6 +56,7 @@ TINY = {
     "spatial_audio": {"method.init_args.tracks": 2, "method.init_args.sampler.num_frames": 3},
     "tracked_patches": {"method.init_args.size": 32, "method.init_args.sampler.num_frames": 4},
     "visual_words": {"method.init_args.encoder.init_args.words": 16, "method.init_args.every": 5},
+    "co_parts": {"method.init_args.sampler.num_frames": 3},
     "ego_motion": {"method.init_args.dropout": 0},  # or half of eight features tell sixty classes
 }
 # Cameras leave their traces in noise, too: there, settings are drawn, but nothing is done with them.
@@ -65,8 +66,9 @@ NOISE = {
 }
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem, scope="module")
 def config(request):
+    """A config; its laws are tested one after another, since they share what it is parsed to."""
     return request.param
 
 
@@ -85,25 +87,30 @@ def world(config, world, request):
     return request.getfixturevalue(other[root]) if root in other else world
 
 
-@cache
-def parsed(*words):
+@lru_cache(maxsize=2)
+def parsed(config):
     """What `parse` returns, which takes as long as a small training: laws of one config share it."""
-    return parse(words)
+    return parse([str(config)])
 
 
-def words_of(config, world, batch=FEW, **overrides):
-    words = [str(config), f"--data.root={world}", f"--data.batch_size={batch}", "--data.workers=0"]
-    return [*words, *(f"--{name}={value}" for name, value in overrides.items())]
+def changed(config, world, batch=FEW, **overrides):
+    """The parser of a config and what it was parsed to, with other values of the same types."""
+    made, found = parsed(config)
+    found = found.clone()
+    overrides = {"data.root": str(world), "data.batch_size": batch, "data.workers": 0, **overrides}
+    for name, value in overrides.items():
+        found[name] = value
+    return made, found
 
 
 def build(config, world, batch=FEW, **overrides):
-    made, found = parsed(*words_of(config, world, batch, **overrides))
+    made, found = changed(config, world, batch, **overrides)
     torch.manual_seed(found.seed)
     return made.instantiate(found)
 
 
-def tiny(config, world, batch=FEW, **more):
-    """The same method with all widths 8, on small pictures."""
+def narrowed(config, **more):
+    """Overrides that make all widths of a method 8, on small pictures."""
     words = {"data.transform.init_args.size": SIZE.get(config.stem, 32), **TINY.get(config.stem, {}), **more}
 
     def narrow(tree, prefix):
@@ -114,7 +121,12 @@ def tiny(config, world, batch=FEW, **more):
                 narrow(value, f"{prefix}.{name}")
 
     narrow(yaml.safe_load(config.read_text())["method"], "method")
-    return build(config, world, batch, **words)
+    return words
+
+
+def tiny(config, world, batch=FEW, **more):
+    """The same method with all widths 8, on small pictures."""
+    return build(config, world, batch, **narrowed(config, **more))
 
 
 def dataset_of(built, world):
@@ -129,16 +141,20 @@ def batch_of(built, world):
     return collate([dataset[item] for item in next(iter(Steps(len(dataset), built.data.batch_size, 1)))])[0]
 
 
+def optimizer_of(method, rate):
+    return torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], rate, fused=True)
+
+
 def normal(clips):
     return clips.normalised(torch.tensor(MEAN), torch.tensor(STD))
 
 
 def test_the_config_that_a_run_keeps_says_the_same(config, tmp_path):
-    made, parsed = parse([str(config)])
+    made, found = parsed(config)
     kept = tmp_path / "config.yaml"
-    kept.write_text(made.dump(parsed))
+    kept.write_text(made.dump(found))
     _, again = parse([str(kept)])
-    assert again == parsed
+    assert again == found
 
 
 def test_every_parameter_gets_a_gradient_and_every_metric_one_value_a_video_and_a_chance_level(config, world):
@@ -197,7 +213,7 @@ def test_noise_leaves_a_trained_method_at_chance(config, world):
         rows = torch.randint(len(dataset), (videos,), generator=rng).tolist()
         return normal(collate([item(dataset.videos[int(dataset.kept[row])]) for row in rows])[0])
 
-    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3)
+    optimizer = optimizer_of(method, 1e-3)
     for step in range(8):
         optimizer.zero_grad()
         method(noise(8))["loss"].backward()
@@ -217,12 +233,12 @@ def test_noise_leaves_a_trained_method_at_chance(config, world):
 def test_it_can_learn_a_batch_of_the_world(config, world):
     """Some steps over the same few videos: the loss falls, and some metric is well above its chance level.
 
-    Sixty steps, or as many as ``STEPS`` says; they end before where both are passed by far.
+    Sixty steps, or as many as ``STEPS`` says; they end before where both are passed by some way.
     """
     steps = STEPS.get(config.stem, 60)
     built = tiny(config, world, MORE.get(config.stem, FEW))
     method, clips = built.method, normal(batch_of(built, world))
-    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 3e-3)
+    optimizer = optimizer_of(method, 3e-3)
     outputs = []
 
     def mean(name, part):
@@ -237,7 +253,7 @@ def test_it_can_learn_a_batch_of_the_world(config, world):
         fallen = mean("loss", outputs[-5:]) / mean("loss", outputs[:5])
         chances = {name: mean(f"chance/{name}", outputs[-5:]) for name in outputs[0] if f"chance/{name}" in outputs[0]}
         gains = {name: (mean(name, outputs[-5:]) - chance) / (1 - chance) for name, chance in chances.items()}
-        if step >= 9 and fallen < 0.6 and max(gains.values()) > 0.5:
+        if step >= 9 and fallen < 0.8 and max(gains.values()) > 0.35:
             break
     assert fallen < 0.9
     assert max(gains.values()) > 0.25, gains
@@ -245,7 +261,7 @@ def test_it_can_learn_a_batch_of_the_world(config, world):
 
 def start(built, runs):
     built.data.rounds = 1
-    trainer = {"max_steps": 4, "precision": "auto", "log_every_n_steps": 1, "accelerator": "cpu"}
+    trainer = {"max_steps": 3, "precision": "auto", "log_every_n_steps": 1, "accelerator": "cpu"}
     torch.manual_seed(0)
     pretrain("run", built.method, built.data, built.optimizer, trainer, seed=0, runs=str(runs), measure_every=99)
 
@@ -277,6 +293,6 @@ def test_a_run_that_was_broken_off_and_resumed_equals_one_that_was_not(config, w
 
 
 def test_the_contact_sheet_is_drawn(config, world, tmp_path, monkeypatch):
-    monkeypatch.setattr("avssl.training.sheet.parse", lambda words: parsed(*words))
-    out = show(words_of(config, world), tmp_path / "sheet.png", videos=1)
+    monkeypatch.setattr("avssl.training.sheet.parse", lambda words: changed(config, world, **narrowed(config)))
+    out = show([], tmp_path / "sheet.png", videos=1)
     assert out.stat().st_size > 10_000

@@ -22,6 +22,7 @@ from avssl.training.module import statistics
 COLUMNS = 12  # most frames drawn per clip; short clips of a video stand side by side in as many
 WIDTH = 3.5  # inches, at least: of the title
 LETTERS = 24  # of a target's description per column
+GAPS = 16  # widths of the gap between pictures in one of theirs
 
 
 def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None = None) -> Path:
@@ -93,18 +94,12 @@ def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Te
     for place in range(b * n):
         video, clip = divmod(place, n)
         row, left = (video * lines + clip // across) * height, clip % across * columns
-        for column, frame in enumerate(chosen):
-            axes = _picture(figure, grid[row, left + column], clips.video[video, clip, frame])
-            axes.set_title(f"{clips.times[video, clip, frame]:.2f} s", fontsize=8)
-            if column == 0:
-                _label(axes, fill(words[video][clip], LETTERS * columns))
+        titles = [f"{seconds:.2f} s" for seconds in clips.times[video, clip, chosen].tolist()]
+        axes = _strip(figure, grid[row, left : left + columns], clips.video[video, clip, chosen], columns, titles)
+        _label(axes, fill(words[video][clip], LETTERS * columns))
         for below, (name, drawn) in enumerate(pictures.items(), start=1):
-            for column, number in enumerate(some(drawn.shape[2])):
-                axes = _picture(
-                    figure, grid[row + below, left + column], drawn[video, clip, number].float().clamp(0, 1)
-                )
-                if column == 0:
-                    _label(axes, name)
+            shown = drawn[video, clip, some(drawn.shape[2])].float().clamp(0, 1).mul(255).round().byte()
+            _label(_strip(figure, grid[row + below, left : left + columns], shown, columns), name)
         if clips.audio is not None and clips.audio_times is not None:
             axes = figure.add_subplot(grid[row + height - 1, left : left + columns])
             start, stop = clips.audio_times[video, clip].tolist()
@@ -123,10 +118,17 @@ def some(count: int) -> list[int]:
     return torch.linspace(0, count - 1, min(count, COLUMNS)).round().long().tolist()
 
 
-def _picture(figure: Any, place: Any, pixels: Tensor) -> Any:
+def _strip(figure: Any, place: Any, pictures: Tensor, columns: int, titles: Sequence[str] = ()) -> Any:
+    """Draw ``[T, 3, H, W]`` uint8 side by side, with room for ``columns``, as one image: axes take long to draw."""
+    height, width = pictures.shape[-2:]
+    apart = width + max(1, width // GAPS)
+    whole = torch.full((3, height, columns * apart), 255, dtype=torch.uint8)
+    for column, picture in enumerate(pictures.cpu()):
+        whole[:, :, column * apart : column * apart + width] = picture
     axes = figure.add_subplot(place)
-    axes.imshow(pixels.permute(1, 2, 0).cpu().numpy())
-    axes.set(xticks=[], yticks=[])  # even ticks that are not shown are laid out, which takes most of the time
+    axes.imshow(whole.permute(1, 2, 0).numpy())
+    for column, title in enumerate(titles):
+        axes.text(column * apart + width / 2, -0.04 * height, title, fontsize=8, ha="center", va="bottom")
     axes.set_axis_off()
     return axes
 

@@ -142,7 +142,7 @@ def test_a_worker_that_hangs_or_dies_costs_one_named_file(world, tmp_path, deed,
     plain = [clips.video for clips in loader(world, 0)]
     victim = plain[2][1, 0, 0]  # first frame of the second item of the third batch
     note = tmp_path / "quarantine.jsonl"
-    trapped = loader(world, 2, Trap(32, victim, deed), timeout=15.0, quarantine=note, max_bad=0.2)
+    trapped = loader(world, 2, Trap(32, victim, deed), timeout=6.0, quarantine=note, max_bad=0.2)
     batches = [clips.video for clips in trapped]
     assert len(batches) == 8
     same = [torch.equal(one, other) for one, other in zip(batches, plain, strict=True)]
@@ -195,7 +195,7 @@ def test_a_store_that_stalls_or_refuses_stops_the_run_and_says_nothing_against_a
             row |= {"store": "web", "mtime_ns": None}
         dataset = ClipDataset(Manifest.from_rows(rows), RandomClips(1, 2, 0.1), Squash(32))
         dataset.quarantine.keep_in(tmp_path / "quarantine.jsonl")
-        loader = ClipLoader(dataset, Steps(8, 4, 8), workers=1, timeout=8.0)
+        loader = ClipLoader(dataset, Steps(8, 4, 8), workers=1, timeout=5.0)
         with pytest.raises(SourceError, match=rf"^web:.*\.mp4: .*\[{why}\]"):
             list(loader)
     assert loader.position == 2

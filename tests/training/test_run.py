@@ -111,11 +111,13 @@ def test_two_processes_train_one_model(world, tmp_path):
         "--trainer.devices=2",
         "--trainer.accelerator=cpu",
         "--trainer.strategy=ddp",
+        "--trainer.max_steps=3",
+        "--measure_every=2",
     )
     assert code == 0, said
     assert "GLOO" in said.upper()
     state = torch.load(latest(tmp_path / "shuffle_learn" / "checkpoints"), weights_only=True)
-    assert state["global_step"] == 16
+    assert state["global_step"] == 3
 
 
 @pytest.mark.parametrize(
