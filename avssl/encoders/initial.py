@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -166,7 +167,8 @@ def _pass(encoder: Encoder, clips: Tensor, hooks: list[torch.utils.hooks.Removab
 def _set_centres(layer: nn.Conv2d | nn.Conv3d, inputs: Tensor, rng: torch.Generator) -> None:
     patches = _patches(layer, inputs, max(PATCHES, 4 * layer.out_channels), rng)  # [N, D]
     mean = patches.mean(0)
-    variances, directions = torch.linalg.eigh(((patches - mean).T @ (patches - mean) / len(patches)).double())
+    covariance = ((patches - mean).T @ (patches - mean) / len(patches)).double().numpy()
+    variances, directions = map(torch.from_numpy, np.linalg.eigh(covariance))  # torch's fails where many are 0
     kept = variances > FLOOR * variances[-1]
     whitening = (directions[:, kept] / variances[kept].sqrt()).float()  # [D, R]
     white = (patches - mean) @ whitening

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
 from avssl.encoders import CBR, ResNet, begin_with, save_encoder
 from avssl.encoders.initial import _convolutions, _patches, change_rates, kmeans
@@ -52,6 +52,20 @@ def test_kmeans_gives_outputs_of_equal_variance_and_layers_that_change_alike():
     spread = seen[0].transpose(0, 1).flatten(1).std(1)
     assert (spread / spread.mean()).std() < 0.1
     assert unequal() < 0.6 * before
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_kmeans_where_a_layer_sees_one_place_and_the_padding_around_it(seed):
+    """Most of what it sees is then constantly 0: its covariance has hundreds of eigenvalues of 0."""
+    torch.manual_seed(seed)
+    network = ResNet(18, 16)
+    clips = 2 * interpolate(torch.randn(64, 3, 4, 4), size=(32, 32), mode="bilinear")[:, None]
+    begin_with(network, "kmeans", lambda: clips)
+    with torch.no_grad():
+        maps = network.train().maps(clips)  # [64, 128, 1, 1, 1]
+    assert maps.shape[3:] == (1, 1)
+    assert maps.isfinite().all()
+    assert maps.std(0).min() > 0
 
 
 @pytest.mark.parametrize("kind", [nn.Conv2d, nn.Conv3d])
