@@ -6,6 +6,8 @@ resumes at step k gives the batches that an uninterrupted one would have given.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,11 +19,12 @@ from avssl.clips import Clips
 from avssl.data.batches import InOrder, Steps
 from avssl.data.dataset import ClipDataset, Item, collate
 from avssl.data.mixture import Mixture
-from avssl.data.quarantine import Unreadable
+from avssl.data.quarantine import LATE, Unreadable
 from avssl.media.source import SourceError
 from avssl.runtime.workers import start_method, start_worker
 
 Batches = Steps | InOrder | Mixture
+LOOKS = 5.0  # seconds between two looks whether a worker has died
 RESTARTS = 3  # of the workers after a hang or a crash, per pass
 
 
@@ -88,7 +91,7 @@ class ClipLoader:
         while True:
             loader = self._loader(replace(self.batches, start=self.position))
             try:
-                for fetched in loader:
+                for fetched in self._fetched(loader):
                     if isinstance(fetched, SourceError):
                         raise fetched
                     clips, failures = fetched
@@ -119,12 +122,28 @@ class ClipLoader:
             batch_sampler=batches,
             num_workers=self.workers,
             collate_fn=_join,
-            timeout=self.timeout,
+            timeout=self.timeout / math.ceil(self.timeout / LOOKS),
             worker_init_fn=start_worker,
             multiprocessing_context=start_method("avssl.data.dataset"),
             pin_memory=self.pin_memory,
             generator=torch.Generator(),  # draws the workers' base seed without the global one
         )
+
+    def _fetched(self, loader: DataLoader) -> Iterator[tuple[Clips, list[Unreadable]] | SourceError]:
+        """Yield what the workers fetch; torch looks for dead ones only when it has waited for its own timeout."""
+        batches = iter(loader)
+        while True:
+            until = time.monotonic() + 0.99 * self.timeout
+            while True:
+                try:
+                    fetched = next(batches)
+                    break
+                except StopIteration:
+                    return
+                except RuntimeError as error:
+                    if not str(error).startswith(LATE) or time.monotonic() > until:
+                        raise
+            yield fetched
 
     def _count(self, failures: list[Unreadable]) -> None:
         bad = self.dataset.quarantine

@@ -18,6 +18,7 @@ from avssl.data.collection import Collection
 from avssl.media import VideoInfo
 from avssl.media.source import SourceError
 
+LATE = "DataLoader timed out"  # how torch's error begins where no batch came in time, but no worker has died
 SLOW = "Check the network and the store, or raise data.timeout above its deadline; run it again to go on from here"
 EXIT_SECONDS = 5.0  # a worker's pipes close up to this long before its death is known
 
@@ -112,7 +113,7 @@ class Quarantine:
             elif seconds >= 0.9 * timeout:
                 alive[pid].kill()
                 failures.append(Unreadable(row, path, "timeout", f"{path}: not read after {seconds:.0f} s"))
-        if awaited and not failures and str(error).startswith("DataLoader timed out"):
+        if awaited and not failures and str(error).startswith(LATE):
             raise awaited[0] from error
         return failures
 
