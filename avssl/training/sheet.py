@@ -21,6 +21,8 @@ from avssl.training.module import statistics
 
 COLUMNS = 12  # most frames drawn per clip; short clips of a video stand side by side in as many
 WIDTH = 3.5  # inches, at least: of the title
+SIDE, ROOM = 1.5, 0.35  # inches: width of a picture; what is above and below it
+TALL = 2  # height over width of the tallest pictures; taller ones, such as columns of a spectrogram, are squashed
 LETTERS = 24  # of a target's description per column
 GAPS = 16  # widths of the gap between pictures in one of theirs
 
@@ -83,14 +85,16 @@ def draw(clips: Clips, words: Sequence[Sequence[str]], pictures: Mapping[str, Te
     b, n, t = clips.video.shape[:3]
     chosen = some(t)
     sound = clips.audio is not None and clips.audio_times is not None
-    height = 1 + len(pictures) + sound  # rows per clip
+    sides = [SIDE * min(TALL, shown.shape[-2] / shown.shape[-1]) for shown in (clips.video, *pictures.values())]
+    heights = [side + ROOM for side in sides] + [SIDE + ROOM] * sound  # of the rows of a clip
+    height = len(heights)
     columns = max([len(chosen), *(len(some(drawn.shape[2])) for drawn in pictures.values())])
     across = min(n, max(1, COLUMNS // columns))  # clips side by side
     lines = -(-n // across)
-    size = max(WIDTH, 1.5 * columns * across + 0.4), 1.85 * b * lines * height + 0.6
+    size = max(WIDTH, SIDE * columns * across + 0.4), b * lines * sum(heights) + 0.6
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title)
-    grid = figure.add_gridspec(b * lines * height, columns * across)
+    grid = figure.add_gridspec(b * lines * height, columns * across, height_ratios=heights * (b * lines))
     for place in range(b * n):
         video, clip = divmod(place, n)
         row, left = (video * lines + clip // across) * height, clip % across * columns
@@ -126,7 +130,7 @@ def _strip(figure: Any, place: Any, pictures: Tensor, columns: int, titles: Sequ
     for column, picture in enumerate(pictures.cpu()):
         whole[:, :, column * apart : column * apart + width] = picture
     axes = figure.add_subplot(place)
-    axes.imshow(whole.permute(1, 2, 0).numpy())
+    axes.imshow(whole.permute(1, 2, 0).numpy(), aspect="auto" if height > TALL * width else "equal")
     for column, title in enumerate(titles):
         axes.text(column * apart + width / 2, -0.04 * height, title, fontsize=8, ha="center", va="bottom")
     axes.set_axis_off()
