@@ -300,7 +300,9 @@ def test_an_advice_from_end_to_end(tmp_path, world, monkeypatch, capsys):
     for number, path in enumerate(open_manifest(world).paths()[:10]):
         shutil.copy(path, videos / f"{number}.mp4")
     few.write_text("path,label\n" + "".join(f"{number}.mp4,{'ab'[number % 2]}\n" for number in range(8)))
-    asked = Advice(videos, tmp_path / "advice", (str(few),), minutes=20.0, tasks=("simclr",), machine=Machine("cpu", 0))
+    asked = Advice(
+        videos, tmp_path / "advice", (str(few),), {}, "[0-9]", 20.0, tasks=("simclr",), machine=Machine("cpu", 0)
+    )
     report = advise(asked)
     folder = tmp_path / "advice"
     text = (folder / "report.md").read_text()
@@ -320,6 +322,11 @@ def test_an_advice_from_end_to_end(tmp_path, world, monkeypatch, capsys):
     assert "hand-made motion energy" in text
     assert report.stat().st_size > 50_000
     assert "data:image/png" in report.read_text()
+    assert "| groups | 10 |" in text
+    (line,) = (line.split() for line in text.splitlines() if "avssl features" in line)
+    assert line[-1] == "features/"
+    main([*line[1:-1], f"{tmp_path / 'features'}/", "--machine.workers=0"])
+    assert (tmp_path / "features" / "features.npy").exists()
     before = (folder / "stages/judged/simclr, continued.json").stat().st_mtime_ns
     assert advise(asked) == report
     assert len(trained) == 2

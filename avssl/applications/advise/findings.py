@@ -26,7 +26,7 @@ def facts(found: Collection, used: int) -> list[list[str]]:
         ["faces", _share(found.faces, "in {}", "not looked for: give --faces MODEL")],
         ["alike", f"pictures of two videos correlate by {found.alike:.2f}"],
         ["twice", f"{found.twins} pairs of near duplicates, {found.identical} copies"],
-        ["groups", str(found.groups) if found.groups else "none named"],
+        ["groups", str(found.groups) if found.groups else "none named: give --group"],
     ]
 
 

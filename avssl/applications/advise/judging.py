@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avssl.applications.advise.survey import sample
+from avssl.applications.advise.survey import as_pattern, sample
 from avssl.catalog.manifest import Manifest
 from avssl.encoders import Encoder
 from avssl.evaluation.choosing import inner_parts, worth
@@ -82,7 +82,7 @@ def labels_of(videos: Manifest, group: str | None = None) -> Labels | str:
         raise ValueError("some videos show several classes or none, and advice needs one each: see avssl fit for these")
     some = videos.select(known)
     names = [own[0] for own in some.column("labels").to_pylist()]
-    units = groups_of(some, _pattern(group))
+    units = groups_of(some, as_pattern(group))
     groups = Counter(name for name, _ in {*zip(names, units, strict=True)})
     poor = sorted(name for name, count in groups.items() if count < 2)
     told = tuple(
@@ -96,7 +96,7 @@ def labels_of(videos: Manifest, group: str | None = None) -> Labels | str:
     used = relabelled(some.select(kept))
     marks = class_numbers(used)
     parts = min(FOLDS, max(count for name, count in groups.items() if name not in poor))
-    split = GroupFolds(parts, _pattern(group))
+    split = GroupFolds(parts, as_pattern(group))
     folds = check_folds(split(used), used)
     inner = min(int(np.bincount(marks[list(fold.train)]).max()) for fold in folds.folds)
     if inner < 2:
@@ -140,10 +140,6 @@ def judge(encoder: Encoder, videos: Manifest, labels: Labels | None, machine: Ma
         found["chosen"].append(chosen)
         found["scores"].append(scores.mean(1).astype(float).tolist())
     return found
-
-
-def _pattern(group: str | None) -> str | None:
-    return group if group is None or "(?P<group>" in group else f"(?P<group>{group})"
 
 
 def relabelled(videos: Manifest, known: bool = True) -> Manifest:

@@ -70,7 +70,7 @@ def lengths_and_motion(videos: Manifest, path: Path) -> Path:
         np.frombuffer(raw or b"\0\0", np.float16).astype(float).mean() for raw in videos.column("motion").to_pylist()
     ]
     second.hist(motion, bins=30, color="C1")
-    second.set_xlabel("motion: mean grey difference per eighth of a second, of 1")
+    second.set_xlabel("motion (grey difference per 1/8 s, of 1)")
     return _save(figure, path)
 
 

@@ -170,7 +170,7 @@ def _tasks(
         )
         if run is not None and task in tried:
             words = f"{run['steps']} of {run['of']} steps" + (
-                "" if run["complete"] else ", stopped before the end of its schedule"
+                ", stopped before the end of its schedule" if run["steps"] < run["of"] else ""
             )
         else:
             words = f"failed: {failed.splitlines()[-1]}" if failed else "no time"
@@ -236,7 +236,9 @@ def _next(page: Page, session: Session, left: dict[str, str]) -> None:
     lines = []
     if "encoder" in left:
         page.text(f"encoder/ holds the encoder of {left['encoder']}.")
-        lines.append(f"avssl features {session.asked.videos} --run={session.folder / 'encoder'} -o features")
+        lines.append(
+            f"avssl features folder --data.root={session.asked.videos} --run={session.folder / 'encoder'} -o features/"
+        )
     if "classifier" in left:
         page.text(
             f"classifier/ labels videos by {left['classifier']}, which does best by inner folds of all labels. The",

@@ -149,7 +149,7 @@ def begin(asked: Advice, store: Store, clock: Clock, teller: Teller) -> Session:
         place = store.folder / "videos"
         store.stage("copied", lambda: collecting.copy_some(moving, place, collecting.SHARE * clock.budget))
         videos = open_manifest(place)
-    facts = store.stage("survey", lambda: survey(source, videos, asked.faces, asked.sync).to_json())
+    facts = store.stage("survey", lambda: survey(source, videos, asked.group, asked.faces, asked.sync).to_json())
     found = Collection(**facts)
     labels = labels_of(videos, asked.group) if asked.labels else "no labels were given"
     known = None if isinstance(labels, str) else labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -85,15 +86,25 @@ class Collection:
         return asdict(self)
 
 
-def survey(videos: Manifest, copies: Manifest, faces: Path | None = None, sync: Path | None = None) -> Collection:
+def survey(
+    videos: Manifest,
+    copies: Manifest,
+    group: str | None = None,
+    faces: Path | None = None,
+    sync: Path | None = None,
+) -> Collection:
     """Look at a collection: at all rows of its manifest, and at the pictures of a sample.
 
     Args:
         videos: the collection, at least one video.
         copies: small copies of them, from which most pictures are read; or the collection itself.
+        group: regular expression in file names for what belongs together; None takes the manifest's groups.
         faces: a YuNet face detector (ONNX).
         sync: run folder of a synchroniser.
     """
+    named = videos.column("group").drop_null().to_pylist()
+    if (pattern := as_pattern(group)) is not None:
+        named = [found["group"] for path in videos.paths() if (found := re.search(pattern, path.name))]
     lengths = videos.column("duration").to_numpy()
     frames = videos.column("frames").to_numpy()
     single = (frames <= 1) | np.array([kind == "image" for kind in videos.column("container").to_pylist()])
@@ -122,11 +133,16 @@ def survey(videos: Manifest, copies: Manifest, faces: Path | None = None, sync: 
         alike=alike,
         twins=twins,
         identical=sum(count - 1 for count in contents.values()),
-        groups=len(videos.column("group").drop_null().unique()),
+        groups=len(set(named)),
         camera=moving_camera(copies, sample(len(copies), FEW)),
         faces=None if faces is None else with_faces(videos, few, faces),
         in_sync=None if sync is None or not loud else synchronous(videos, loud, sync),
     )
+
+
+def as_pattern(group: str | None) -> str | None:
+    """Return a regular expression whose group ``group`` is what was asked for: all of it, unless it has one."""
+    return group if group is None or "(?P<group>" in group else f"(?P<group>{group})"
 
 
 def sample(count: int, most: int) -> list[int]:
