@@ -137,6 +137,21 @@ def test_each_class_in_turn_is_odd(world, run, tmp_path):
         assert other.per_class["judge log_softmax"][label].value == pytest.approx(1 - score.value)
 
 
+def test_shuffled_classes_are_not_odd(world, run, tmp_path):
+    """What tells one class from the rest tells nothing of classes that were dealt out at random."""
+    rows = open_manifest(world).to_rows()
+    labels = [row["labels"] for row in rows]
+    for row, place in zip(rows, np.random.default_rng(0).permutation(len(rows)), strict=True):
+        row["labels"] = labels[place]
+    Manifest.from_rows(rows).write(tmp_path / "shuffled.parquet")
+    views = Views(clips=2, num_frames=4, step=0.1, size=16, segments=1)
+    protocol = Protocol("tiny", LabelledVideos(tmp_path / "shuffled.parquet"), GroupFolds(folds=2), views, seeds=(0,))
+    found = one_class(protocol, [str(run)], tmp_path, Machine(workers=0, cache=tmp_path / "cache"))
+    for name, score in found.mean.items():
+        low, high = score.ci95_bootstrap
+        assert low < 0.5 < high, name
+
+
 def test_moments_are_scored_and_judged(world, run, tmp_path):
     whole = open_manifest(world)
     for name, rows in (("normal", range(16)), ("asked", range(16, 24))):
