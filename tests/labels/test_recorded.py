@@ -69,7 +69,7 @@ def test_a_picture_that_does_not_divide_into_cells_is_refused(depths):
 
 
 def test_atoms_in_space_agree_with_the_true_motion_in_the_synthetic_world(tmp_path):
-    world, atoms = World(videos=16, seconds=1.0, depth=True), AtomicSceneFlow(grid=16, focal=1.15, speeds=(1.0,))
+    world, atoms = World(videos=40, seconds=1.0, depth=True), AtomicSceneFlow(grid=16, focal=1.15, speeds=(1.0,))
     root, t0, t1 = write_world(world, tmp_path, workers=1), 0.6, 0.76
     told, true, still = [], [], []
     for index in range(world.videos):
