@@ -24,7 +24,7 @@ WIDTH = 3.5  # inches, at least: of the title
 SIDE, ROOM = 1.5, 0.35  # inches: width of a picture; what is above and below it
 TALL = 2  # height over width of the tallest pictures; taller ones, such as columns of a spectrogram, are squashed
 LETTERS = 24  # of a target's description per column
-GAPS = 16  # widths of the gap between pictures in one of theirs
+GAPS = 16  # gaps that are together as wide as a picture
 
 
 def show(arguments: Sequence[str], out: Path, videos: int = 4, run: Path | None = None) -> Path:
