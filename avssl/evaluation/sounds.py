@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from avssl.catalog.listing import read_list
 from avssl.catalog.matching import Places
 from avssl.catalog.rows import Entry
 from avssl.evaluation.lists import TRAINING
-from avssl.evaluation.splits import Fold, Folds
+from avssl.evaluation.splits import Fold, Folds, stratified
 
 Listed = tuple[str, Path, Entry]  # side, list and row
 
@@ -102,10 +100,7 @@ class GroupedFolds:
                 f"{self.labels}: {why}, too few for {self.count} folds that keep groups whole. Add recordings of "
                 "another group, leave the class out, or lower split.init_args.count"
             )
-        splitter = StratifiedGroupKFold(self.count, shuffle=True, random_state=self.seed)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The least populated class")  # two groups of it are enough
-            parts = list(splitter.split(rows, labels, groups))
+        parts = stratified(labels, groups, self.count, self.seed)
         return [(str(number), *rows[row]) for number, (_, tested) in enumerate(parts, start=1) for row in tested]
 
     def folds(self, sides: Sequence[str]) -> tuple[Fold, ...]:  # noqa: D102

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from avssl.catalog.manifest import Manifest
@@ -152,15 +153,26 @@ class GroupFolds:
         if self.folds > len(set(groups)):
             raise ValueError(f"split: {len(set(groups))} group(s) can't make {self.folds} folds: lower split.folds")
         if one_each(videos, range(len(videos))):
-            splitter = StratifiedGroupKFold(self.folds, shuffle=True, random_state=self.seed)
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="The least populated class")  # two groups of it are enough
-                pairs = list(splitter.split(np.zeros(len(labels)), [name for (name,) in labels], groups))
+            pairs = stratified([name for (name,) in labels], groups, self.folds, self.seed)
         else:
             parts = divide(presence(videos), np.unique(groups, return_inverse=True)[1], self.folds, self.seed)
             pairs = [(np.flatnonzero(parts != part), np.flatnonzero(parts == part)) for part in range(self.folds)]
         sides = [(tuple(train.tolist()), tuple(test.tolist())) for train, test in pairs]
         return Folds(tuple(Fold(f"fold{number}", *both) for number, both in enumerate(sides, start=1)), groups)
+
+
+def stratified(
+    labels: Sequence[str], groups: Sequence[str], folds: int, seed: int
+) -> list[tuple[NDArray[np.signedinteger], NDArray[np.signedinteger]]]:
+    """Divide rows of one class each into folds that keep groups whole and classes balanced.
+
+    Returns:
+        The rows to train on and those to test, for each fold.
+    """
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # two groups of it are enough
+        return list(splitter.split(np.zeros(len(labels)), labels, groups))
 
 
 @dataclass(frozen=True)
