@@ -16,6 +16,7 @@ from avssl.methods.distributed import gather
 from avssl.methods.losses import inner_products
 
 ROUNDS = 10  # iterations of k-means
+SAME = 1e-2  # distance within which a vector is a centre
 
 
 def kmeans(vectors: Tensor, centres: Tensor) -> Tensor:
@@ -29,6 +30,24 @@ def kmeans(vectors: Tensor, centres: Tensor) -> Tensor:
         empty = (torch.bincount(own, minlength=len(centres)) == 0).nonzero().flatten()
         sums[empty] = vectors[cosine.argsort()[: len(empty)]]
         centres = F.normalize(sums, dim=1)
+    return centres
+
+
+def lloyd(vectors: Tensor, centres: Tensor, rounds: int = ROUNDS) -> Tensor:
+    """Run k-means by Euclidean distances on ``[M, D]`` vectors from ``[K, D]`` centres, K <= M.
+
+    A cluster that loses all vectors is moved to the one that is farthest from its centre, unless that is one itself: a
+    second centre at one place would take its name away.
+    """
+    for _ in range(rounds):
+        distance, own = torch.cdist(vectors, centres).min(1)  # [M]
+        sizes = torch.bincount(own, minlength=len(centres))
+        sums = torch.zeros_like(centres).index_add_(0, own, vectors)
+        centres = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)
+        empty = (sizes == 0).nonzero().flatten()
+        farthest = distance.argsort(descending=True)[: len(empty)]
+        moves = distance[farthest] > SAME
+        centres[empty[moves]] = vectors[farthest[moves]]
     return centres
 
 

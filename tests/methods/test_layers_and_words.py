@@ -6,7 +6,7 @@ import torch
 from avssl.clips import Clips
 from avssl.encoders import R3D, VolumeStack, Words
 from avssl.methods import LayerWise, VisualWords
-from avssl.methods.temporal.visual_words import lloyd
+from avssl.methods.clustering import lloyd
 
 
 def clips_of(frames=4, clips=2, videos=6, label=None):

@@ -5,23 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from avssl.methods.clustering import ROUNDS, spaced
+from avssl.methods.clustering import lloyd, spaced
 from avssl.methods.counters import HostNumber
 from avssl.methods.losses import squared_distances
-
-
-def lloyd(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Run k-means by Euclidean distances on ``[M, D]`` vectors from ``[K, D]`` centres, K <= M.
-
-    An empty cluster is moved to the vector that is farthest from its own centre.
-    """
-    for _ in range(ROUNDS):
-        distance, own = squared_distances(vectors, centres).min(1)  # [M]
-        counts = torch.bincount(own, minlength=len(centres))
-        centres = torch.zeros_like(centres).index_add_(0, own, vectors) / counts.clamp(min=1)[:, None]
-        empty = (counts == 0).nonzero().flatten()
-        centres[empty] = vectors[distance.argsort(descending=True)[: len(empty)]]
-    return centres
 
 
 class Codebook(nn.Module):

@@ -17,6 +17,7 @@ from avssl.clips import Clips
 from avssl.data.samplers import ConsecutiveClips
 from avssl.encoders.words import Words
 from avssl.methods.base import Method, measured
+from avssl.methods.clustering import lloyd
 from avssl.methods.counters import HostNumber
 from avssl.methods.dense import class_counts
 from avssl.methods.distributed import gather
@@ -24,7 +25,6 @@ from avssl.methods.losses import nearer
 
 ROUNDS = 5  # of k-means, from the centres so far
 POWER = 0.75  # of a word's count: how often it is drawn as a negative (2013b, section 2.2)
-SAME = 1e-2  # distance within which a vector is a centre
 LEAST = 1e-4  # smallest standard deviation of a description
 
 
@@ -129,7 +129,7 @@ class VisualWords(Method):
             self.encoder.mean.copy_(found.mean(0))
             self.encoder.scale.copy_(found.std(0).clamp(min=LEAST))
             standard = (found - self.encoder.mean) / self.encoder.scale
-            self.encoder.centres.copy_(lloyd(standard, self.encoder.centres))
+            self.encoder.centres.copy_(lloyd(standard, self.encoder.centres, ROUNDS))
 
     def _count(self, words: Tensor, clips: Clips) -> None:
         """Count words, and which word follows which; keep descriptions for the next search."""
@@ -155,17 +155,3 @@ class VisualWords(Method):
         limits = self.counts.pow(POWER).cumsum(0)
         draws = torch.rand(*words.shape, self.negatives, device=words.device) * limits[-1]
         return torch.searchsorted(limits, draws).clamp(max=len(limits) - 1)
-
-
-def lloyd(vectors: Tensor, centres: Tensor) -> Tensor:
-    """Run k-means on ``[M, D]`` vectors from ``[K, D]`` centres, K <= M; an empty one moves to the farthest vector."""
-    for _ in range(ROUNDS):
-        distance, own = torch.cdist(vectors, centres).min(1)
-        sizes = torch.bincount(own, minlength=len(centres))
-        sums = torch.zeros_like(centres).index_add_(0, own, vectors)
-        centres = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centres)
-        empty = (sizes == 0).nonzero().flatten()
-        farthest = distance.argsort(descending=True)[: len(empty)]
-        moves = distance[farthest] > SAME  # a second centre at one place would take its name away
-        centres[empty[moves]] = vectors[farthest[moves]]
-    return centres
