@@ -32,7 +32,7 @@ from avssl.methods import FaceAdaptation
 from avssl.methods.temporal.face_adaptation import errors
 from avssl.pixels import MEAN, STD
 from avssl.synthetic import TRUTH, write_world
-from avssl.training.data import WORLDS
+from avssl.training.worlds import built_in
 
 FRAMES = 3  # of a clip
 Videos = tuple[Tensor, Tensor]  # [V, T, 3, H, W] uint8, [V, T, 20]
@@ -49,6 +49,7 @@ def main(
     prior: float = 0.02,
     likeness: float = 0.5,
     seed: int = 0,
+    videos: int = 200,
 ) -> None:
     """Train the networks and print their errors.
 
@@ -63,9 +64,10 @@ def main(
         prior: see `FaceAdaptation`.
         likeness: see `FaceAdaptation`.
         seed: of everything that is drawn.
+        videos: of each world.
     """
     torch.manual_seed(seed)
-    studio, phone = (read(name, size, step) for name in ("synthetic_face", "synthetic_phone"))
+    studio, phone = (read(f"{name}:{videos}", size, step) for name in ("synthetic_face", "synthetic_phone"))
     trained = [tuple(part[:-held_out] for part in videos) for videos in (studio, phone)]
     first = FaceAdaptation(ResNet(depth=18, width=16), consistency=consistency, prior=prior, likeness=likeness)
     train(first, steps, 1e-3, [(trained[0], True, batch)])
@@ -92,7 +94,8 @@ def main(
 
 def read(name: str, size: int, step: float) -> Videos:
     """Read frames ``step`` seconds apart and their codes and poses from a built-in world."""
-    world = WORLDS[name]
+    world = built_in(name)
+    assert world is not None
     root = write_world(world)
     count = int((world.seconds - 0.1) / step)
     times = clip_times(torch.tensor([0.05], dtype=torch.float64), count, step)[0]

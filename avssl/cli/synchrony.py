@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avssl.catalog.index import open_manifest
 from avssl.evaluation.results import to_json
 from avssl.evaluation.synchrony import measure_synchrony
 from avssl.runtime.checks import check_ranges
@@ -15,7 +14,7 @@ from avssl.runtime.files import write_text
 from avssl.runtime.parser import Parser
 from avssl.training.data import parts, split
 from avssl.training.split import RunSplit
-from avssl.training.worlds import SYNTHETIC, WORLDS, synthetic
+from avssl.training.worlds import open_root
 
 
 def parser() -> Parser:
@@ -27,7 +26,7 @@ def parser() -> Parser:
             "avssl synchrony VIDEOS --run=runs/syncnet --held_out=0.15",
         ],
     )
-    made.add_argument("root", help="a folder or manifest of videos, or synthetic")
+    made.add_argument("root", help="a folder or manifest of videos, or a built-in world such as synthetic")
     made.add_argument("--run", type=Path, required=True, help="run folder")
     made.add_argument("--held_out", type=float | None, help="use the videos that a run with this share held out")
     made.add_argument("--reach", type=float, default=0.4, help="largest offset considered, in seconds")
@@ -38,7 +37,7 @@ def run(words: Sequence[str]) -> None:
     """Measure, print the results and write them into the run's folder."""
     args = parser().parse_args(words)
     check_ranges("", args, reach="(0, inf)", held_out="(0, 1)")
-    videos = open_manifest(synthetic(WORLDS[SYNTHETIC]) if args.root == SYNTHETIC else Path(args.root))
+    videos = open_root(args.root)
     measured = videos
     if args.held_out:
         kept = RunSplit.read(args.run)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from avssl.catalog.index import open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.clips import Clips
 from avssl.data.dataset import ClipDataset, Short
@@ -24,7 +23,7 @@ from avssl.methods import Method
 from avssl.runtime.checks import check_ranges
 from avssl.runtime.seeds import key
 from avssl.training.split import Changed, RunSplit, draw
-from avssl.training.worlds import SYNTHETIC, WORLDS, synthetic
+from avssl.training.worlds import SYNTHETIC, open_root
 
 tell = rank_zero_only(print)  # once for all processes of a run
 ALONE = 64  # held-out videos that one process measures at once, if that's a batch, even if it trains on fewer
@@ -74,7 +73,7 @@ class Data:
         root: a folder of videos, a manifest (``.parquet``), a list of these, or a built-in world: ``synthetic``,
             ``synthetic_views`` with two cameras, ``synthetic_depth`` with depth maps, ``synthetic_sphere``, panoramas
             with spatial sound, ``synthetic_arena``, drives in arenas, ``synthetic_face``, talking faces, or
-            ``synthetic_phone``, such faces filmed by a phone.
+            ``synthetic_phone``, such faces filmed by a phone; ``synthetic:2000`` is one of 2000 videos.
         weights: share of each collection of ``root`` in a batch, such as [0.335, 0.1, 0.565]; by default every video
             counts alike (`avssl.data.Mixture`).
         batch_size: videos per batch, over all processes.
@@ -212,7 +211,7 @@ class Data:
     def collections(self) -> list[Manifest]:
         """Open each collection of ``root``."""
         roots = [self.root] if isinstance(self.root, str) else self.root
-        return [open_manifest(synthetic(WORLDS[root]) if root in WORLDS else Path(root)) for root in roots]
+        return [open_root(root) for root in roots]
 
 
 def split(videos: Manifest, share: float, seed: int = 0) -> tuple[Manifest, Manifest]:

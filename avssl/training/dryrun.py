@@ -30,7 +30,7 @@ from avssl.training.config import parse
 from avssl.training.data import Data
 from avssl.training.module import OptimizerFactory, Pretraining
 from avssl.training.unallocated import pretend, repeated, stand_in, unallocated
-from avssl.training.worlds import WORLDS
+from avssl.training.worlds import built_in
 
 GPUS = {"A100": 312e12, "H100": 989e12}  # peak operations per second in bfloat16, dense (NVIDIA's data sheets)
 REACHED = 0.3  # share of that peak that a training step is taken to reach
@@ -164,7 +164,8 @@ def _dataset(data: Data, method: Method, seed: int) -> tuple[ClipDataset | None,
     """Return the training videos, and what there is to say of them."""
     roots = [data.root] if isinstance(data.root, str) else data.root
     for root in roots:
-        place = default_folder(WORLDS[root]) if root in WORLDS else Path(root)
+        world = built_in(root)
+        place = Path(root) if world is None else default_folder(world)
         if "://" not in root and not place.exists():
             return None, f"{root} isn't here: shapes are those of a stand-in"
     try:
