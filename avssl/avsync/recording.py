@@ -40,7 +40,7 @@ from avssl.media.trust import largest_delay
 VERSIONS = {
     "normal": 4,  # avsync.normalise, catalog.encode, media.motion
     "observed": 2,  # avsync.observe
-    "scores": 3,  # avsync.{clips,cropping,framing,score,together}, sync.offset
+    "scores": 4,  # avsync.{clips,cropping,framing,score,together}, sync.offset
     "clips": 3,  # avsync.clips, catalog.encode, media.motion
 }
 TRACKS = 2  # the same of avsync.{faces,looks,tracks}, if faces are looked for

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FLOOR = 1e-3  # of full scale: loudness below it is silence
 BLUR = 0.02  # seconds, half the width of the triangle that blurs the onsets of sound
 START = 0.1  # seconds at the beginning of a recording in which rising sound is not an event but the start itself
+ASKED = 2  # raise it when `avssl.sync.offset` estimates otherwise: confidences, and calibrations, then mean others
 BEFORE = 0.03  # seconds over which sound must have risen to count as an onset
 
 
@@ -127,9 +128,9 @@ class RunScorer(NamedTuple):
     framing: Framing | None = None  # what of each tracked face it is shown; None for the picture
 
     def name(self) -> str:
-        """Depend on the weights, the largest offset and what the network is shown."""
+        """Depend on the weights, the largest offset, what the network is shown and how it is asked."""
         shown = () if self.framing is None else tuple(self.framing)
-        return key_of("run", self.weights, self.max_offset, *shown)
+        return key_of("run", ASKED, self.weights, self.max_offset, *shown)
 
     def __call__(self, clip: ScorerInput) -> Score:
         """Return the network's estimate, with confidence 0 if the clip is too short for the network.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from avssl.avsync.score import RunScorer, Score, Scorer, ScorerInput
-from avssl.sync.calibration import WITHIN
 
 DIGITS = 4  # of the distances of a curve that are kept
 SEVERAL = 2  # clips of a source, at least, for an estimate from them together
@@ -34,9 +33,7 @@ def traced(scorer: Scorer, clip: ScorerInput) -> tuple[Score, Trace]:
 
 
 def together(traces: Sequence[Trace], late: Sequence[float] | None = None, reach: float | None = None) -> Score:
-    """Estimate the offset that clips share: where the mean of their curves is least, over the 40 ms to either side.
-
-    An estimate is right within 40 ms, so the middle of a wide dip is better than the lowest point in it.
+    """Estimate the offset that clips share: that of the mean of their curves (`avssl.sync.offset.offset_from`).
 
     Args:
         traces: of the clips, which count alike, at least one.
@@ -44,7 +41,7 @@ def together(traces: Sequence[Trace], late: Sequence[float] | None = None, reach
         reach: largest offset to consider, either way; None for all that is known.
 
     Returns:
-        The estimate, with the median of that curve minus its minimum as confidence.
+        The estimate, with its confidence.
     """
     import torch
 
@@ -56,7 +53,5 @@ def together(traces: Sequence[Trace], late: Sequence[float] | None = None, reach
         inside = offsets.abs() <= (float("inf") if reach is None else reach + 1e-6)
         distances = torch.tensor(trace.distances, dtype=torch.float64)
         curves.append(Curve(offsets[inside], distances[inside], torch.ones(int(inside.sum()))))
-    mean = joined(curves)
-    near = ((mean.offsets[:, None] - mean.offsets).abs() <= WITHIN + 1e-6).double()  # [O, O]
-    found = offset_from(mean._replace(distances=near @ mean.distances / near.sum(1)))
+    found = offset_from(joined(curves))
     return Score(found.seconds, found.confidence, found.at_edge)

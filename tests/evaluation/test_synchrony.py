@@ -18,7 +18,7 @@ from avssl.evaluation.synchrony import Displaced, auc
 from avssl.media import AudioClip, AudioInfo, VideoInfo
 from avssl.media.regions import WHOLE, note_region
 from avssl.sync.network import Synchroniser, TwoStream
-from avssl.sync.offset import curve, describe_offset, find_offset, joined, offset_grid
+from avssl.sync.offset import Curve, curve, describe_offset, find_offset, joined, offset_from, offset_grid
 
 FLASHES = (0.36, 0.92, 1.16, 1.68, 2.2, 2.32)
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -78,9 +78,36 @@ def test_shots_that_share_an_offset_are_joined_by_their_windows():
 def test_a_positive_offset_is_late_sound(late):
     seconds, confidence, found = find_offset(FlashClick(late), Compare(), reach=0.4, resolution=0.04)
     assert seconds == pytest.approx(late, abs=1e-6)
-    assert confidence > 0.1
+    assert confidence > found.distances.median().item() / 3  # a dip of one offset has half of the smoothing's weight
     assert len(found.offsets) == len(found.distances) == 21
     assert found.distances.min() == pytest.approx(0, abs=1e-3)
+
+
+def simulated(rng, depth):
+    """Return a curve of noise over fewer windows towards its ends, with a dip 60 ms to either side of 0.1 s."""
+    offsets = offset_grid(0.4, 0.02)
+    windows = (24 - 50 * offsets.abs()).round().long()
+    dip = depth * (1 - (offsets - 0.1).abs() / 0.06).clamp(min=0)
+    noise = torch.from_numpy(rng.standard_normal(len(offsets))) / windows.double().sqrt()
+    return Curve(offsets, 1 - dip + 0.2 * noise, windows)
+
+
+def test_noise_is_low_anywhere_alike_however_few_windows_there_are():
+    rng = np.random.default_rng(0)
+    curves = [simulated(rng, 0.0) for _ in range(1000)]
+    ends = curves[0].offsets.abs() > 0.25  # of all offsets
+    found = np.mean([abs(offset_from(one).seconds) > 0.25 for one in curves])
+    lowest = np.mean([ends[one.distances.argmin()].item() for one in curves])
+    assert abs(found - ends.double().mean().item()) < 0.08
+    assert lowest > found + 0.2  # the lowest point is mostly where few windows are
+
+
+def test_the_middle_of_a_wide_dip_is_found_more_often_than_its_lowest_point():
+    rng = np.random.default_rng(0)
+    curves = [simulated(rng, 0.15) for _ in range(500)]
+    right = np.mean([abs(offset_from(one).seconds - 0.1) < 0.041 for one in curves])
+    lowest = np.mean([abs(one.offsets[one.distances.argmin()].item() - 0.1) < 0.041 for one in curves])
+    assert right > lowest + 0.2 > 0.4
 
 
 def test_displaced_sound_adds_to_the_offset_and_may_be_anothers():
