@@ -152,7 +152,7 @@ def test_tasks_get_what_they_need_or_say_what_is_lacking():
     lacking = {task.config: why for task, why in unfit}
     assert "needs sound" in lacking["avid"]
     assert "needs motion" in lacking["pace"]
-    assert "simclr" in {task.config for task in silent}
+    assert "simclr_motion" in {task.config for task in silent}
     short = {task.config for task, why in candidates(replace(COLLECTION, seconds=(0.2, 0.3, 0.5, 1.0)))[1]}
     assert {"pace", "vcop"} <= short
     can, cannot = can_and_cannot(replace(COLLECTION, sound=0.0, camera=0.9, twins=3))
@@ -301,21 +301,21 @@ def test_an_advice_from_end_to_end(tmp_path, world, monkeypatch, capsys):
         shutil.copy(path, videos / f"{number}.mp4")
     few.write_text("path,label\n" + "".join(f"{number}.mp4,{'ab'[number % 2]}\n" for number in range(8)))
     asked = Advice(
-        videos, tmp_path / "advice", (str(few),), {}, "[0-9]", 20.0, tasks=("simclr",), machine=Machine("cpu", 0)
+        videos, tmp_path / "advice", (str(few),), {}, "[0-9]", 20.0, tasks=("simclr_motion",), machine=Machine("cpu", 0)
     )
     report = advise(asked)
     folder = tmp_path / "advice"
     text = (folder / "report.md").read_text()
     assert len(trained) == 2
-    assert steps_done(folder / "runs" / "simclr") > 1
+    assert steps_done(folder / "runs" / "simclr_motion") > 1
     tried, whole = (
-        json.loads((folder / f"stages/{stage}/simclr.json").read_text()) for stage in ("tried", "continued")
+        json.loads((folder / f"stages/{stage}/simclr_motion.json").read_text()) for stage in ("tried", "continued")
     )
     assert tried["steps"] == 1
     assert not tried["complete"]
     assert whole["complete"]
     assert whole["steps"] == whole["of"]
-    assert load_encoder(folder / "tried" / "simclr").card["steps"] == 1
+    assert load_encoder(folder / "tried" / "simclr_motion").card["steps"] == 1
     assert load_encoder(folder / "encoder").card["steps"] == whole["of"]
     assert load_classifier(folder / "classifier").classes == ("a", "b")
     assert "self-supervised, chosen" in text
@@ -327,9 +327,9 @@ def test_an_advice_from_end_to_end(tmp_path, world, monkeypatch, capsys):
     assert line[-1] == "features/"
     main([*line[1:-1], f"{tmp_path / 'features'}/", "--machine.workers=0"])
     assert (tmp_path / "features" / "features.npy").exists()
-    before = (folder / "stages/judged/simclr, continued.json").stat().st_mtime_ns
+    before = (folder / "stages/judged/simclr_motion, continued.json").stat().st_mtime_ns
     assert advise(asked) == report
     assert len(trained) == 2
-    assert (folder / "stages/judged/simclr, continued.json").stat().st_mtime_ns == before
+    assert (folder / "stages/judged/simclr_motion, continued.json").stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="other settings"):
         advise(replace(asked, minutes=5.0))
