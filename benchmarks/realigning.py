@@ -123,7 +123,7 @@ def estimate(own: Curve, late: float) -> tuple[Score, Trace]:
     """Return the estimate for a recording whose sound is made ``late``, as if no more than the reach were searched."""
     offsets = own.offsets + late
     inside = offsets.abs() <= REACH + 1e-6
-    found = offset_from(Curve(offsets[inside], own.distances[inside], own.windows[inside]))
+    found = offset_from(Curve(offsets[inside], own.distances[inside], own.windows[inside], own.seconds[inside]))
     trace = Trace(tuple(found.curve.offsets.tolist()), tuple(found.curve.distances.tolist()))
     return Score(found.seconds, found.confidence, found.at_edge), trace
 

@@ -16,7 +16,8 @@ broadcast) are a group; a quarter of the groups is never trained on, in no kind.
 ``measure`` prints for each network and kind what `avssl synchrony` does, with intervals over groups, whether the kind
 was trained on, and how unlike it looks and sounds (the share of recordings beyond the 95 % of those trained on).
 ``audit`` takes the pictures, or the sound, from a network: what it still tells isn't synchrony. ``fixed`` shows it the
-same part of all pictures (``--faces``), much wider than in training.
+same part of all pictures (``--faces``), much wider than in training. ``estimates`` compares two ways to read an offset
+from a curve, with a recording's own sound and with another's.
 """
 
 from __future__ import annotations
@@ -45,14 +46,15 @@ from avssl.catalog.index import build_index, open_manifest
 from avssl.catalog.manifest import Manifest
 from avssl.catalog.table import row_from_info
 from avssl.cli import main as command
-from avssl.evaluation.synchrony import measure_synchrony
+from avssl.evaluation.synchrony import Displaced, measure_synchrony
 from avssl.media import VideoInfo, open_video, probe
 from avssl.media.regions import Part, note_region
 from avssl.runtime.files import write_text
 from avssl.runtime.progress import Tally
+from avssl.sync.calibration import WITHIN
 from avssl.sync.familiar import Familiar, describe, two_streams
 from avssl.sync.network import Synchroniser, TwoStream
-from avssl.sync.offset import load_synchroniser, region_for, seen_of
+from avssl.sync.offset import curve, load_synchroniser, offset_from, offset_grid, region_for, seen_of
 
 KINDS = ("whole", "lips", "far")
 PART = Part("mouth", 0.75)
@@ -251,6 +253,30 @@ def fixed(args: argparse.Namespace) -> None:
     )
 
 
+def estimates(args: argparse.Namespace) -> None:
+    """Print how often a curve's lowest point, and the estimate, are within 40 ms of where the sound was put.
+
+    With the sounds of three other recordings, that should be as often as a guess is.
+    """
+    network, grid = load_synchroniser(args.runs[0]), offset_grid(0.4, 0.02)
+    for kind in args.kinds:
+        videos, rng = open_manifest(indexed(args.out, kind, "test")), np.random.default_rng(0)
+        right: dict[str, list[list[bool]]] = {"its own sound": [], "others' sounds": []}
+        chances = []
+        for place, late in enumerate((0.02 * rng.integers(-10, 11, len(videos))).tolist()):
+            for away in (0, len(videos) // 5, len(videos) // 3, len(videos) // 2):
+                info, heard = videos[place], videos[(place + away) % len(videos)]
+                with open_video(info.path, info=info) as reader, open_video(heard.path, info=heard) as sound:
+                    found = offset_from(curve(Displaced(reader, late, sound), network, grid))
+                lowest = found.curve.offsets[found.curve.distances.argmin()].item()
+                near = [abs(offset - late) < WITHIN + 1e-6 for offset in (lowest, found.seconds)]
+                right["others' sounds" if away else "its own sound"].append(near)
+                chances.append(((found.curve.offsets - late).abs() < WITHIN + 1e-6).double().mean().item())
+        for sound, rows in right.items():
+            shares = [f"{share:.3f}" for share in np.mean(rows, 0)]
+            print(f"{kind}, {sound}: lowest point {shares[0]}, estimate {shares[1]}, chance {np.mean(chances):.3f}")
+
+
 def described(folders: list[Path], network: TwoStream, most: int) -> tuple[np.ndarray, list[str]]:
     """Return what a network sees in recordings below folders (`describe`), and their groups."""
     paths = [path for folder in folders for path in sorted(folder.rglob("*.mp4"))]
@@ -289,7 +315,11 @@ def main() -> None:
     five.add_argument("--faces", type=Path, required=True)
     five.add_argument("--runs", type=Path, nargs=1, required=True)
     five.set_defaults(do=fixed)
-    for made in (one, two, three, four, five):
+    six = parts.add_parser("estimates")
+    six.add_argument("--runs", type=Path, nargs=1, required=True)
+    six.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    six.set_defaults(do=estimates)
+    for made in (one, two, three, four, five, six):
         made.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args()
     cv2.setNumThreads(1)

@@ -52,6 +52,7 @@ def together(traces: Sequence[Trace], late: Sequence[float] | None = None, reach
         offsets = torch.tensor(trace.offsets, dtype=torch.float64) - moved
         inside = offsets.abs() <= (float("inf") if reach is None else reach + 1e-6)
         distances = torch.tensor(trace.distances, dtype=torch.float64)
-        curves.append(Curve(offsets[inside], distances[inside], torch.ones(int(inside.sum()))))
+        alike = torch.ones(int(inside.sum()))
+        curves.append(Curve(offsets[inside], distances[inside], alike, alike))
     found = offset_from(joined(curves))
     return Score(found.seconds, found.confidence, found.at_edge)

@@ -31,11 +31,13 @@ class Curve(NamedTuple):
         offsets: ``[O]`` seconds, ascending, positive if the sound is late.
         distances: ``[O]`` means over windows, small where picture and sound fit.
         windows: ``[O]`` number of video windows whose sound at this offset lies within the recording.
+        seconds: ``[O]`` of the video that these windows show; they overlap.
     """
 
     offsets: Tensor
     distances: Tensor
     windows: Tensor
+    seconds: Tensor
 
 
 class Offset(NamedTuple):
@@ -104,12 +106,12 @@ def offset_from(found: Curve) -> Offset:
     """Return the offset at which a curve lies lowest, by the evidence for it.
 
     The curve is averaged with weights that fall to zero within 80 ms: an estimate is right within 40 ms, so the middle
-    of a wide dip is better than the lowest point in it. A mean over few windows is low by chance more often than one
-    over many: what lies below the median counts in proportion to the square root of the windows, as in a z-score.
+    of a wide dip is better than the lowest point in it. A mean over little video is low by chance more often than one
+    over much: what lies below the median counts in proportion to the square root of the seconds, as in a z-score.
     """
     weights = (1 - (found.offsets[:, None] - found.offsets).abs() / (2 * WITHIN)).clamp(min=0).double()  # [O, O]
     smooth = weights @ found.distances.double() / weights.sum(1)
-    evidence = (smooth.quantile(0.5) - smooth) * (found.windows / found.windows.max()).sqrt()
+    evidence = (smooth.quantile(0.5) - smooth) * (found.seconds / found.seconds.max()).sqrt()
     best = evidence.argmax()
     return Offset(found.offsets[best].item(), evidence[best].item(), found)
 
@@ -154,7 +156,9 @@ def curve(
             f"{info.path}: picture ({info.duration:.2f} s) and sound ({begin:.2f} to {end:.2f} s) share no window of "
             f"{span:.2f} s"
         )
-    rows = rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long()]
+    chosen = rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long()]
+    apart = min(len(rows) / len(chosen) * network.step, span)  # seconds from one window to the next
+    rows = chosen
     part = region_for(network, noted_region(info.path.parent)) if region is None else region
     device = next(network.parameters()).device
     total, windows = torch.zeros(len(offsets), dtype=torch.float64), torch.zeros(len(offsets), dtype=torch.float64)
@@ -168,7 +172,8 @@ def curve(
         total += (distances * valid[some]).sum(0)
         windows += valid[some].sum(0)
     kept = windows >= max(1.0, windows.max().item() / 3)
-    return Curve(offsets[kept], (total / windows.clamp(min=1))[kept], windows[kept].long())
+    windows = windows[kept]
+    return Curve(offsets[kept], total[kept] / windows, windows.long(), (windows - 1) * apart + span)
 
 
 def joined(curves: Sequence[Curve]) -> Curve:
@@ -191,8 +196,10 @@ def joined(curves: Sequence[Curve]) -> Curve:
     windows = torch.zeros(len(grid), dtype=torch.float64)
     windows.index_add_(0, places, torch.cat([part.windows.double() for part in curves]))
     total = torch.zeros(len(grid), dtype=torch.float64).index_add_(0, places, distances)
+    seconds = torch.zeros(len(grid), dtype=torch.float64)
+    seconds.index_add_(0, places, torch.cat([part.seconds.double() for part in curves]))
     kept = windows >= max(1.0, windows.max().item() / 3)
-    return Curve((grid / 1e6)[kept], (total / windows)[kept], windows[kept].long())
+    return Curve((grid / 1e6)[kept], (total / windows)[kept], windows[kept].long(), seconds[kept])
 
 
 def region_for(network: Synchroniser, shown: Shown) -> Region:

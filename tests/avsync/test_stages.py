@@ -178,7 +178,7 @@ def test_a_run_is_asked_about_the_clip_and_its_confidence_has_no_default(tmp_pat
         if len(asked) == 1:
             raise ValueError("picture and sound share no window")
         grid = torch.tensor([-0.4, 0.0, 0.2])
-        return Offset(0.2, 3.0, Curve(grid, grid, grid))
+        return Offset(0.2, 3.0, Curve(grid, grid, grid, grid))
 
     monkeypatch.setattr("avssl.sync.offset.find_offset", find_offset)
     network = Synchroniser(1, {}, 5, 0.04, 16000)

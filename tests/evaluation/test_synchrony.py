@@ -67,6 +67,7 @@ def test_shots_that_share_an_offset_are_joined_by_their_windows():
     place = [int((part.offsets - 0.12).abs().argmin()) for part in (both, *parts)]
     windows = [part.windows[where].item() for part, where in zip((both, *parts), place, strict=True)]
     assert windows[0] == windows[1] + windows[2]
+    assert both.seconds[place[0]] == sum(p.seconds[i] for p, i in zip(parts, place[1:], strict=True))
     alone = sum(w * p.distances[i] for w, p, i in zip(windows[1:], parts, place[1:], strict=True)) / windows[0]
     assert both.distances[place[0]].item() == pytest.approx(alone.item())
     assert joined(parts[:1]).distances.tolist() == pytest.approx(parts[0].distances.tolist())
@@ -89,7 +90,7 @@ def simulated(rng, depth):
     windows = (24 - 50 * offsets.abs()).round().long()
     dip = depth * (1 - (offsets - 0.1).abs() / 0.06).clamp(min=0)
     noise = torch.from_numpy(rng.standard_normal(len(offsets))) / windows.double().sqrt()
-    return Curve(offsets, 1 - dip + 0.2 * noise, windows)
+    return Curve(offsets, 1 - dip + 0.2 * noise, windows, windows.double())
 
 
 def test_noise_is_low_anywhere_alike_however_few_windows_there_are():
@@ -146,6 +147,7 @@ def test_a_network_is_shown_the_part_of_the_picture_that_it_learnt_from(tmp_path
 def test_only_sound_that_is_there_counts():
     found = curve(FlashClick(0.0, start=0.4, duration=1.2), Compare(), offset_grid(2.0, 0.04))
     assert found.windows.min() >= found.windows.max() / 3
+    assert found.seconds.tolist() == pytest.approx((0.04 * (found.windows + 4)).tolist())  # of five frames, one apart
     assert found.offsets.min() > -2
     assert found.distances[found.offsets.abs().argmin()] == pytest.approx(0, abs=1e-3)
     with pytest.raises(ValueError, match="share no window"):
