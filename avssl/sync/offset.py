@@ -150,15 +150,14 @@ def curve(
     grid = (offsets[1] - offsets[0]).item() if len(offsets) > 1 else network.step
     numbers = ((starts[:, None] + offsets) / grid).round().long()  # [P, O] start of each sound, in grid steps
     valid = (numbers * grid >= begin - TOLERANCE) & (numbers * grid + span <= end + TOLERANCE)
-    rows = valid.any(1).nonzero().flatten()
-    if not len(rows):
+    every = valid.any(1).nonzero().flatten()
+    if not len(every):
         raise ValueError(
             f"{info.path}: picture ({info.duration:.2f} s) and sound ({begin:.2f} to {end:.2f} s) share no window of "
             f"{span:.2f} s"
         )
-    chosen = rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long()]
-    apart = min(len(rows) / len(chosen) * network.step, span)  # seconds from one window to the next
-    rows = chosen
+    rows = every[torch.linspace(0, len(every) - 1, min(most, len(every))).round().long()]
+    apart = min(len(every) / len(rows) * network.step, span)  # seconds from one window to the next
     part = region_for(network, noted_region(info.path.parent)) if region is None else region
     device = next(network.parameters()).device
     total, windows = torch.zeros(len(offsets), dtype=torch.float64), torch.zeros(len(offsets), dtype=torch.float64)
