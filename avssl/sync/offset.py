@@ -21,6 +21,7 @@ from avssl.sync.calibration import WITHIN
 from avssl.sync.network import Synchroniser
 
 AT_ONCE = 64  # windows per forward pass
+SIGMA = 1.4826  # of a normal distribution, in median absolute deviations
 TOLERANCE = 0.001  # seconds by which a window's sound may extend beyond the recording's
 
 
@@ -107,13 +108,18 @@ def offset_from(found: Curve) -> Offset:
 
     The curve is averaged with weights that fall to zero within 80 ms: an estimate is right within 40 ms, so the middle
     of a wide dip is better than the lowest point in it. A mean over little video is low by chance more often than one
-    over much: what lies below the median counts in proportion to the square root of the seconds, as in a z-score.
+    over much: what lies below the median counts in proportion to the square root of the seconds, as in a z-score. If a
+    point within 40 ms is lower by more than noise explains, the dip is sharp, and that point is the estimate.
     """
     weights = (1 - (found.offsets[:, None] - found.offsets).abs() / (2 * WITHIN)).clamp(min=0).double()  # [O, O]
     smooth = weights @ found.distances.double() / weights.sum(1)
     evidence = (smooth.quantile(0.5) - smooth) * (found.seconds / found.seconds.max()).sqrt()
     best = evidence.argmax()
-    return Offset(found.offsets[best].item(), evidence[best].item(), found)
+    near = (found.offsets - found.offsets[best]).abs() <= WITHIN + 1e-6
+    lowest = found.distances.masked_fill(~near, float("inf")).argmin()
+    noise = SIGMA * (found.distances - found.distances.quantile(0.5)).abs().quantile(0.5)
+    sharp = found.distances[best] - found.distances[lowest] > 3 * noise
+    return Offset(found.offsets[lowest if sharp else best].item(), evidence[best].item(), found)
 
 
 def offset_grid(reach: float, resolution: float) -> Tensor:

@@ -111,6 +111,14 @@ def test_the_middle_of_a_wide_dip_is_found_more_often_than_its_lowest_point():
     assert right > lowest + 0.2 > 0.4
 
 
+def test_a_sharp_dip_with_one_slow_side_is_found_where_it_is_lowest():
+    offsets = offset_grid(0.4, 0.02)
+    rise = torch.where(offsets < 0.1, (0.1 - offsets) / 0.2, (offsets - 0.1) / 0.02).clamp(max=1)
+    ripple = 0.002 * torch.cos(400 * offsets)
+    found = offset_from(Curve(offsets, 1 + rise + ripple, torch.ones(41), torch.ones(41)))
+    assert found.seconds == pytest.approx(0.1)
+
+
 def test_displaced_sound_adds_to_the_offset_and_may_be_anothers():
     reader = FlashClick(0.08)
     assert find_offset(Displaced(reader, -0.2), Compare(), 0.4, 0.04).seconds == pytest.approx(-0.12)
