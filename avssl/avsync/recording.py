@@ -36,11 +36,12 @@ from avssl.media.trust import largest_delay
 
 # Raise a stage's version when a change of the modules beside it changes its results. That redoes the stage and those
 # that use its results. The version of the reader and that of PyAV, which holds x264, are in the keys of "probe" and
-# "normal", PySceneDetect's in that of "observed", and the scorer's name (hash of its weights) in that of "scores".
+# "normal", PySceneDetect's in that of "observed", and the scorer's name (hash of its weights, and for a run's network
+# the version of sync.offset) in that of "scores".
 VERSIONS = {
     "normal": 4,  # avsync.normalise, catalog.encode, media.motion
     "observed": 2,  # avsync.observe
-    "scores": 4,  # avsync.{clips,cropping,framing,score,together}, sync.offset
+    "scores": 3,  # avsync.{clips,cropping,framing,score,together}
     "clips": 3,  # avsync.clips, catalog.encode, media.motion
 }
 TRACKS = 2  # the same of avsync.{faces,looks,tracks}, if faces are looked for
