@@ -186,7 +186,7 @@ RECIPES = [
     Recipe("turned270.mov", rotation=270),
     Recipe("odd_size.mp4", size=(97, 129), pix_fmt="yuv444p"),
     Recipe("ten_bit.mp4", pix_fmt="yuv420p10le"),
-    Recipe("hevc.mp4", video="libx265", options={"x265-params": "log-level=none"}),
+    Recipe("hevc.mp4", video="libx265", options={"x265-params": "log-level=none:pools=none:frame-threads=1"}),
     Recipe("silent_film.mp4", audio=None),
     Recipe("one_frame.mp4", frames=1, audio=None),
     Recipe("comma, ünï %03d.mp4"),
