@@ -42,13 +42,14 @@ from avssl.training.sheet import load_method
 Figures = dict[str, dict[str, NDArray[np.float64]]]  # by answer and by measure, one value a video
 
 
-def main(run: Path, rounds: int = 2, batch: int = 32) -> None:
+def main(run: Path, rounds: int = 2, batch: int = 32, size: int = 160) -> None:
     """Print the figures of a run's pretext task.
 
     Args:
         run: folder of a run.
         rounds: draws from each held-out video.
         batch: videos among which a patch is looked for.
+        size: height and width in pixels of the pictures in which splices are looked for.
     """
     made, config = parse([str(run / "config.yaml")])
     config.logger = None
@@ -58,7 +59,7 @@ def main(run: Path, rounds: int = 2, batch: int = 32) -> None:
     load_method(method, run)
     method.eval()
     if isinstance(method, CameraConsistency):
-        cameras(run)
+        cameras(run, size)
         return
     both = built.data.datasets(method, config.seed, run)
     kinds: dict[type, Callable[..., Figures]] = {
@@ -80,7 +81,7 @@ def main(run: Path, rounds: int = 2, batch: int = 32) -> None:
     Console(width=150).print(table)
 
 
-def cameras(run: Path) -> None:
+def cameras(run: Path, size: int) -> None:
     """Print how well attributes are told, and splices found, in held-out pictures and in re-encoded video."""
     table = Table("attribute", "trained", "untrained", "Laplacian energy", title=f"{run}: same value? (chance 0.5)")
     for told in tell_attributes(run):
@@ -89,7 +90,7 @@ def cameras(run: Path) -> None:
     table = Table(
         "pictures", "detector", "detection", "localisation", title=f"{run}: areas under ROC curves, chance 0.5"
     )
-    for found in measure_splices(run):
+    for found in measure_splices(run, size=size):
         table.add_row(found.condition, found.detector, _shown(found.detection), _shown(found.localisation))
     Console(width=150).print(table)
 
