@@ -12,7 +12,9 @@ Every figure is a mean over held-out videos with a 95 % interval over resamples 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import faces
@@ -22,6 +24,7 @@ from jsonargparse import auto_cli
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from sklearn.ensemble import ExtraTreesClassifier
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,11 +38,14 @@ from avssl.evaluation.metrics import bootstrap
 from avssl.evaluation.results import Score
 from avssl.methods import AmbientSound, CameraConsistency, CoParts, SpatialAudio, TrackedPatches
 from avssl.methods.temporal.tracked_patches import nearest, patch_colours, patch_places
+from avssl.synthetic import CLASSES, Scene, World
 from avssl.training.config import parse
 from avssl.training.module import statistics
 from avssl.training.sheet import load_method
+from avssl.training.worlds import built_in
 
-Figures = dict[str, dict[str, NDArray[np.float64]]]  # by answer and by measure, one value a video
+Array = NDArray[np.float64]
+Figures = dict[str, dict[str, Array]]  # by answer and by measure, one value a video
 
 
 def main(run: Path, rounds: int = 2, batch: int = 32, size: int = 160) -> None:
@@ -62,9 +68,10 @@ def main(run: Path, rounds: int = 2, batch: int = 32, size: int = 160) -> None:
         cameras(run, size)
         return
     both = built.data.datasets(method, config.seed, run)
+    world = built_in(str(config.data.root))
     kinds: dict[type, Callable[..., Figures]] = {
         TrackedPatches: patches,
-        AmbientSound: ambient,
+        AmbientSound: partial(ambient, world if isinstance(world, World) else None),
         SpatialAudio: spatial,
         CoParts: faces.parts,
     }
@@ -147,22 +154,33 @@ def hidden(pairs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def ambient(
-    method: AmbientSound, untrained: AmbientSound, training: ClipDataset, held_out: ClipDataset, *sizes: int
+    world: World | None,
+    method: AmbientSound,
+    untrained: AmbientSound,
+    training: ClipDataset,
+    held_out: ClipDataset,
+    *sizes: int,
 ) -> Figures:
-    """Accuracy over clusters, of the network and of the five training frames of the most similar colours."""
+    """Accuracy over clusters, of the network and of the five training frames of the most similar colours.
+
+    Of a rendered world, also what trees make of how large the acting objects look and where they are, which is all of
+    a still that its sound depends on; and of that and the action, which a still shows in part.
+    """
     rounds, batch = sizes
 
-    def read(dataset: ClipDataset) -> tuple[Tensor, Tensor, Tensor]:
-        colours, labels, answers = [], [], []
+    def read(dataset: ClipDataset) -> tuple[Tensor, Tensor, Tensor, Array]:
+        colours, labels, answers, times = [], [], [], []
         for clips in (part for epoch in range(rounds) for part in batches(dataset, method, epoch, batch)):
             frames = clips.video.flatten(0, 1)
             colours.append(histograms(clips.rgb.flatten(0, 2)))
             labels.append(method.targets(method.statistics(clips)))
             answers.append(method.head(method.encoder(frames)))
-        return torch.cat(colours), torch.cat(labels), torch.cat(answers)
+            times.append(clips.times.flatten())
+        known = np.zeros((0, 0)) if world is None else acting(world, dataset, torch.cat(times).tolist())
+        return torch.cat(colours), torch.cat(labels), torch.cat(answers), known
 
-    colours, labels, _ = read(training)
-    shown, true, answers = read(held_out)
+    colours, labels, _, known = read(training)
+    shown, true, answers, asked = read(held_out)
     near = torch.minimum(shown[:, None], colours[None]).sum(2).topk(5, dim=1).indices  # [M, 5]
     votes = F.one_hot(labels[near], answers.shape[1]).sum(1)
     common = torch.bincount(labels, minlength=answers.shape[1]).argmax()
@@ -171,8 +189,27 @@ def ambient(
         "5 nearest by colour": votes.argmax(1) == true,
         "commonest cluster in training": common == true,
     }
+    if world is not None:
+        for name, columns in (("sizes and places known", slice(6)), ("these and the action known", slice(None))):
+            trees = ExtraTreesClassifier(500, min_samples_leaf=5, random_state=0).fit(known[:, columns], labels)
+            right[name] = torch.from_numpy(trees.predict(asked[:, columns])) == true
     videos = len(held_out)
     return {name: {"accuracy": hits.double().view(rounds, videos).mean(0).numpy()} for name, hits in right.items()}
+
+
+def acting(world: World, dataset: ClipDataset, times: Sequence[float]) -> Array:
+    """Return what is true of rendered stills, one of each video in turn, at ``[M]`` seconds: ``[M, 6 + classes]``.
+
+    The circles around the two acting objects in pixels, then one for the action and zeros for the others.
+    """
+    numbers = {world.path(number): number for number in range(world.videos)}
+    videos = [dataset.videos[int(row)] for row in dataset.kept]
+    scenes = [Scene(world, numbers["/".join(Path(video.path).parts[-2:])]) for video in videos]
+    actions = np.eye(len(CLASSES))
+    rows = [
+        (scene.circles(time).ravel(), actions[scene.label]) for scene, time in zip(cycle(scenes), times, strict=False)
+    ]
+    return np.stack([np.concatenate(row) for row in rows])
 
 
 def histograms(rgb: Tensor, bins: int = 4) -> Tensor:
