@@ -137,7 +137,8 @@ def _write_resolved(made: Parser, text: str, path: Path) -> None:
             lines = "".join(f"\n  {name}: {before.get(name)} before, {now.get(name)} now" for name in changed)
             raise SystemExit(
                 f"error: {path.parent} holds a run with another config:{lines}\n"
-                "Choose another --name, or delete that folder to train anew"
+                "Choose another --name, or delete that folder to train anew. A new run begins with the encoder of that "
+                f"one by --method.encoder=avssl.encoders.Avssl --method.encoder.run={path.parent}"
             )
         return
     write_text(path, text)

@@ -152,6 +152,20 @@ def test_equal_keys_and_another_config_for_the_same_run_are_refused(world, tmp_p
         assert message in capsys.readouterr().err
 
 
+def test_a_run_that_has_ended_tells_how_to_go_on_from_its_encoder(world, tmp_path, uninterrupted, capsys):
+    """The command that the refusal names trains a new run from the weights of the one before."""
+    run = uninterrupted[0]
+    longer = command(world, run.parent, "--trainer.max_steps=1000")[2:]
+    assert main(["train", *longer]) == 2
+    said = capsys.readouterr().err
+    assert "trainer.max_steps" in said
+    remedy = [word for word in said.split() if word.startswith("--method.encoder")]
+    assert main(["train", *command(world, tmp_path, "--trainer.max_steps=1", "--optimizer.lr=1e-12")[2:], *remedy]) == 0
+    before, after = (load_encoder(path).state_dict() for path in (run, tmp_path / run.name))
+    trained = [name for name in before if "running" not in name and "num_batches" not in name]
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in trained)
+
+
 def test_groups_are_never_split(world):
     videos = open_manifest(world)
     training, measured = split(videos, 0.25)
