@@ -136,8 +136,10 @@ class AttentiveProbe:
     def scores(self, bank: Tokens, fold: Fold) -> Scores:
         """Return class probabilities, and the chosen learning rate and weight decay."""
         if bank.width % self.heads:
+            fits = max(heads for heads in range(1, self.heads) if bank.width % heads == 0)
             raise ValueError(
-                f"attentive_probe.heads is {self.heads}, which does not divide the encoder's width of {bank.width}"
+                f"attentive_probe.heads is {self.heads}, which does not divide the encoder's width of {bank.width}: "
+                f"take {fits}"
             )
         schedules = list(product(self.lrs, self.weight_decays))
         chosen = choose(schedules, bank, fold, self.inner_folds, self.candidates, self.rounds)

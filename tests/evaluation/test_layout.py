@@ -98,6 +98,12 @@ def test_attention_reads_order_where_positions_are_added_and_only_there():
     assert reached(placed=True) < 0.65  # maps that were said to carry positions, and carry none
 
 
+def test_heads_that_divide_no_width_are_refused_with_a_number_that_does():
+    tokens = Tokens(bank(np.zeros((VIDEOS, 1, 84), np.float32), np.arange(VIDEOS) % 2), (1, 1, 1), placed=False)
+    with pytest.raises(ValueError, match=r"heads is 8, .* width of 84: take 7"):
+        AttentiveProbe().scores(tokens, FOLD)
+
+
 def test_the_head_is_attention_of_a_query_to_keys_and_values_of_all_tokens():
     torch.manual_seed(0)
     head, tokens = AttentiveHead(12, 3, heads=4, depth=2), torch.randn(5, 7, 12)
