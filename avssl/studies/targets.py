@@ -103,7 +103,8 @@ def held_out(features: Numbers, target: Numbers, folds: Sequence[tuple[Sequence[
         for strength in STRENGTHS * max(values.mean(), 1e-12):
             shrunk = 1 / (values + strength)
             weights = axes @ (shrunk[:, None] * along)
-            left_out = weights / ((axes**2) @ shrunk)[:, None]  # residuals of leave-one-out
+            means = 1 / (len(train) * strength)  # what the direction in which all are equal has of the next line
+            left_out = weights / ((axes**2) @ shrunk - means)[:, None]  # residuals of leave-one-out
             best = min(best, (float((left_out**2).mean()), strength))
         weights = axes @ (along / (values + best[1])[:, None])
         found[test] = others @ samples.T @ weights * spread + middle

@@ -67,13 +67,20 @@ def test_ridge_chooses_by_leaving_one_out():
     mean = np.linalg.eigvalsh(x[train] @ x[train].T).mean()
     reached = []
     for strength in STRENGTHS * mean:
-        ridge = Ridge(strength, fit_intercept=False)
+        ridge = Ridge(strength)  # each fit has the means of its own samples
         left_out = cross_val_predict(ridge, x[train], y[train], cv=LeaveOneOut())
         reached.append((((left_out - y[train]) ** 2).mean(), strength))
     best = Ridge(min(reached)[1], fit_intercept=False).fit(x[train], y[train]).predict(x[test])
     np.testing.assert_allclose(found[test], best * target[train].std(0) + target[train].mean(0), rtol=1e-6)
     shuffled = held_out(values, RNG.permutation(target), [(train, test), (test, train)])
     assert ((shuffled - target) ** 2).mean() > 0.8 * target.var()  # nothing is learnt of shuffled targets
+
+
+def test_nothing_is_learnt_of_noise_with_more_features_than_samples():
+    """The prediction is the mean; a strength chosen with the left-out sample in the means would be the weakest."""
+    values, target = RNG.normal(size=(150, 600)), RNG.normal(size=(150, 3))
+    folds = [([i for i in range(150) if i % 5 != part], list(range(part, 150, 5))) for part in range(5)]
+    assert ((held_out(values, target, folds) - target) ** 2).mean() < 1.05 * target.var()
 
 
 def test_the_command(tmp_path, capsys):
