@@ -84,7 +84,8 @@ def held_out(features: Numbers, target: Numbers, folds: Sequence[tuple[Sequence[
 
     Features and targets are standardised by the training samples, though none is divided by less than a tenth of what
     the others are: a channel that was nearly dead in training would otherwise decide wherever it wakes. The strength is
-    the best by leaving each training sample out, in closed form.
+    the best by leaving each training sample out, of the means too, in closed form: all samples less their means sum to
+    zero, so that a sample in them follows from the others, and with many features the weakest penalty would win.
 
     Args:
         features: ``[N, D]``.
